@@ -1,0 +1,95 @@
+import { z } from "zod";
+import { NodeName, Region, StateRevision } from "./names.ts";
+import { DesiredWorker } from "./worker.ts";
+
+/** Names a worker across accounts: `<account>/<worker>`. */
+export const WorkerKey = z.string().regex(/^[0-9a-f]{32}\/[a-z0-9_-]{1,63}$/);
+export type WorkerKey = z.infer<typeof WorkerKey>;
+
+/**
+ * A change of the desired state. A snapshot replaces all that a node had; a delta holds for a node
+ * that applied exactly `from`. Fields that are unknown are ignored, so that a newer control plane
+ * can lead older nodes.
+ */
+export const StateChange = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("snapshot"),
+    revision: StateRevision,
+    workers: z.array(DesiredWorker),
+  }),
+  z.object({
+    kind: z.literal("delta"),
+    from: StateRevision,
+    revision: StateRevision,
+    upserts: z.array(DesiredWorker),
+    removals: z.array(WorkerKey),
+  }),
+]);
+export type StateChange = z.infer<typeof StateChange>;
+
+const Bytes = z.instanceof(Uint8Array);
+
+/** Control plane to node. `body` is an encoded `StateChange`, `signature` Ed25519 over its bytes. */
+export const MessageToNode = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("state"), body: Bytes, signature: Bytes }),
+  /** A message of the key-value replication, which `@atoll/kv-store` parses. */
+  z.object({ kind: z.literal("kv"), message: z.unknown() }),
+]);
+export type MessageToNode = z.infer<typeof MessageToNode>;
+
+/** A running or waiting cell, as status pages show it. */
+export const CellStatus = z.object({
+  workers: z.array(z.string()),
+  version: z.string(),
+  state: z.enum(["starting", "warm", "draining"]),
+  pid: z.number().int(),
+  memoryBytes: z.number().int().nonnegative(),
+  cpuMs: z.number().nonnegative(),
+});
+export type CellStatus = z.infer<typeof CellStatus>;
+
+export const KvStatus = z.object({
+  namespace: z.string(),
+  revision: z.number().int().nonnegative(),
+  /** Upper bound of how far behind the origin this replica's reads are; null before the first heartbeat. */
+  lagMs: z.number().nonnegative().nullable(),
+});
+export type KvStatus = z.infer<typeof KvStatus>;
+
+/** What a node tells of itself, every few seconds and after each change. */
+export const NodeReport = z.object({
+  cells: z.array(CellStatus),
+  kv: z.array(KvStatus),
+});
+export type NodeReport = z.infer<typeof NodeReport>;
+
+/** Node to control plane. */
+export const MessageFromNode = z.discriminatedUnion("kind", [
+  /** First message of a connection: the last revision that the node applied and keeps on disk. */
+  z.object({ kind: z.literal("hello"), revision: StateRevision, ingressUrl: z.string() }),
+  /** The revision runs on this node: blobs are here, changed warm workers were switched. */
+  z.object({ kind: z.literal("applied"), revision: StateRevision }),
+  /** The revision can't run here; the node stays on its last good one. */
+  z.object({ kind: z.literal("refused"), revision: StateRevision, reason: z.string().max(2_000) }),
+  z.object({ kind: z.literal("report"), report: NodeReport }),
+  z.object({ kind: z.literal("kv"), message: z.unknown() }),
+]);
+export type MessageFromNode = z.infer<typeof MessageFromNode>;
+
+/** `POST /fleet/enrol`: a new node presents its one-time token and the public half of its own key. */
+export const EnrolRequest = z.strictObject({
+  token: z.string().max(200),
+  name: NodeName,
+  region: Region,
+  /** X25519 public key, raw 32 bytes in base64: secrets are sealed to it. */
+  sealingKey: z.base64(),
+});
+export type EnrolRequest = z.infer<typeof EnrolRequest>;
+
+export const EnrolResponse = z.object({
+  /** Bearer credential of every later call of this node. */
+  credential: z.string(),
+  /** Ed25519 public key, SPKI PEM: desired states are signed with its private half. */
+  fleetKey: z.string(),
+});
+export type EnrolResponse = z.infer<typeof EnrolResponse>;

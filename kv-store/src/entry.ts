@@ -1,0 +1,76 @@
+import { z } from "zod";
+import { LIMITS } from "./limits.ts";
+import { Revision } from "./names.ts";
+
+const Bytes = z.instanceof(Uint8Array);
+
+/** SHA-256 of content, 64 lower-case hexadecimal digits. */
+export const ContentHash = z.string().regex(/^[0-9a-f]{64}$/);
+export type ContentHash = z.infer<typeof ContentHash>;
+
+/**
+ * A value as the log and the replicas hold it: small ones inline, larger ones by the hash of content
+ * that lives in a blob store, so that the stream to the nodes stays small.
+ */
+export const KvValue = z.discriminatedUnion("kind", [
+  z.object({ kind: z.literal("inline"), bytes: Bytes }),
+  z.object({
+    kind: z.literal("blob"),
+    hash: ContentHash,
+    size: z.number().int().positive().max(LIMITS.valueBytesMax),
+  }),
+]);
+export type KvValue = z.infer<typeof KvValue>;
+
+/** A key is any non-empty UTF-8 text within the limit, but neither `.` nor `..`. */
+export const Key = z
+  .string()
+  .refine((key) => key !== "" && key !== "." && key !== ".." && isWithinKeyLimit(key))
+  .brand<"Key">();
+export type Key = z.infer<typeof Key>;
+
+/** What one write does to one key. `expiresAt` is in seconds since the epoch, `metadata` JSON text. */
+export const KvOperation = z.discriminatedUnion("kind", [
+  z.object({
+    kind: z.literal("put"),
+    key: Key,
+    value: KvValue,
+    metadata: z.string().optional(),
+    expiresAt: z.number().int().positive().optional(),
+  }),
+  z.object({ kind: z.literal("delete"), key: Key }),
+]);
+export type KvOperation = z.infer<typeof KvOperation>;
+
+/** One step of a namespace's history. */
+export const KvRecord = z.object({ revision: Revision, operation: KvOperation });
+export type KvRecord = z.infer<typeof KvRecord>;
+
+/** What a key holds now. */
+export interface KvEntry {
+  readonly key: Key;
+  readonly value: KvValue;
+  readonly metadata?: string;
+  readonly expiresAt?: number;
+}
+
+/** One row of a listing: an entry without its value. */
+export type KvListing = Omit<KvEntry, "value">;
+
+export interface KvPage {
+  readonly entries: ReadonlyArray<KvListing>;
+  /** Where the next page starts; absent on the last page. */
+  readonly cursor?: string;
+}
+
+export interface ListOptions {
+  readonly prefix: string;
+  /** From 1 to `LIMITS.listKeysMax`. */
+  readonly limit: number;
+  /** As a previous page returned it; rejected with `cursor_invalid` otherwise. */
+  readonly cursor?: string;
+}
+
+function isWithinKeyLimit(key: string): boolean {
+  return Buffer.byteLength(key, "utf8") <= LIMITS.keyBytesMax;
+}

@@ -1,0 +1,51 @@
+import type { KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from "../entry.ts";
+import type { NamespaceId, Revision } from "../names.ts";
+
+/** Records that followed a revision, or the fact that the log no longer reaches back so far. */
+export type LogPage =
+  | { readonly kind: "records"; readonly records: ReadonlyArray<KvRecord> }
+  | { readonly kind: "truncated" };
+
+/** The state of a namespace as of one revision, in pieces so that no reader holds all of it. */
+export interface Snapshot {
+  readonly revision: Revision;
+  /** Entries by ascending UTF-8 key order, each key once. Ends early only by throwing. */
+  readonly pages: AsyncIterable<ReadonlyArray<KvEntry>>;
+}
+
+export type CommitListener = (
+  namespace: NamespaceId,
+  records: ReadonlyArray<KvRecord>,
+) => void;
+
+/**
+ * Where writes are ordered and made durable. One revision sequence per namespace, without gaps.
+ * Every call on a namespace that does not exist is rejected with `namespace_not_found`.
+ */
+export interface KvOrigin {
+  /** Creates an empty namespace; a namespace that exists is left as it is. */
+  createNamespace(namespace: NamespaceId): Promise<void>;
+  /** Removes the namespace, its entries and its log. Removing an unknown one does nothing. */
+  deleteNamespace(namespace: NamespaceId): Promise<void>;
+  /**
+   * Applies all operations or none, in order, each with its own revision, and resolves with the last
+   * one when they are on disk: nothing acknowledged is ever lost. Concurrent calls share a commit.
+   */
+  write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision>;
+  /** The live entry of a key; an expired one counts as absent. */
+  get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined>;
+  /** Live entries by ascending UTF-8 key order. */
+  list(namespace: NamespaceId, options: ListOptions): Promise<KvPage>;
+  /** The revision of the latest write, 0 when there was none. */
+  revision(namespace: NamespaceId): Promise<Revision>;
+  /** The records after `after`, ascending, at most `limits.logPageRecordsMax`; empty at the end. */
+  readLog(namespace: NamespaceId, after: Revision): Promise<LogPage>;
+  /** A consistent state; writers go on meanwhile. */
+  snapshot(namespace: NamespaceId): Promise<Snapshot>;
+  /** Calls `listener` after each durable commit, per namespace in revision order. Returns its end. */
+  onCommit(listener: CommitListener): () => void;
+  /** Turns entries that expired before `nowSeconds` into deletes of the log; resolves with their count. */
+  expire(nowSeconds: number): Promise<number>;
+  /** May be called twice. Writes that were not yet acknowledged are rejected with `closed`. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,26 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: ["{kv-store,control-plane,edge-runtime,sites,cli,scripts}/**/*.test.ts", "tests/*.test.ts"],
+          testTimeout: 20_000,
+        },
+      },
+      {
+        test: {
+          name: "integration",
+          include: ["tests/{integration,scenarios}/**/*.test.ts"],
+          // Real processes on a shared machine: deadlines are for hangs, not for speed.
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+    // Two cores: more workers than this only make real processes miss their deadlines.
+    maxWorkers: 2,
+  },
+});
