@@ -1,0 +1,23 @@
+import type { SecretValues, Version } from "../contract/index.ts";
+
+/** A version that is about to be recorded, with all that starting it once needs. */
+export interface PreflightCandidate {
+  readonly version: Version;
+  readonly secrets: SecretValues;
+  /** Content of a blob that the version names. */
+  readonly readBlob: (hash: string) => Promise<Uint8Array>;
+}
+
+/** `message` is written for the developer and keeps the `at <module>:<line>:<column>` frames. */
+export type PreflightResult =
+  | { readonly kind: "started"; readonly startupMs: number }
+  | { readonly kind: "failed"; readonly message: string };
+
+/**
+ * Starts a version once, in a throw-away cell with bindings that reach nothing, before it is recorded.
+ * It is an interface because cells belong to `edge-runtime`, which this package does not import.
+ * Rejects only when the check itself could not be made.
+ */
+export interface Preflight {
+  check(candidate: PreflightCandidate): Promise<PreflightResult>;
+}

@@ -1,0 +1,47 @@
+/**
+ * What a new cell runs. Every path in the compiled config is relative to the cell's own directory:
+ * `unix:<socket name>.sock` for what it listens on, `unix:kv.sock` and `unix:egress.sock` for what it
+ * calls, `sites/<n>` for directories of static files. So one config serves any number of cells, and a
+ * sandbox needs to bind only that directory.
+ */
+export interface CellSpec {
+  /** Binary workerd config. */
+  readonly config: Uint8Array;
+  /** Names of the listening sockets in the config; the cell is ready when each of them listens. */
+  readonly sockets: ReadonlyArray<string>;
+  /** Directories that appear in the cell as `sites/0`, `sites/1`, …, read-only to it. */
+  readonly sites: ReadonlyArray<string>;
+  /** Sockets of the node that appear in the cell's directory under these names. */
+  readonly services: Readonly<Record<string, string>>;
+}
+
+/** How a cell ended. `stderrTail` is the end of what it wrote, for logs and for the preflight. */
+export interface CellExit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stderrTail: string;
+}
+
+/** A running workerd process. */
+export interface Cell {
+  readonly id: string;
+  readonly pid: number;
+  /** Milliseconds from the start of `CellHost.start` until every socket listened. */
+  readonly startMs: number;
+  /** Absolute path of a listening socket by its name in the config. */
+  socketPath(name: string): string;
+  /** Resolves once, when the process is gone and its directory is removed. Never rejects. */
+  readonly exited: Promise<CellExit>;
+  /** Ends the process now; the same as `exited`. May be called twice. */
+  stop(): Promise<CellExit>;
+}
+
+/**
+ * Starts cells. Rejections: `cell_failed` with the exit when the process ended before it listened (its
+ * code is wrong), `cell_start_timeout` when it took longer than `LIMITS.cellStartMs`.
+ */
+export interface CellHost {
+  start(spec: CellSpec): Promise<Cell>;
+  /** Stops every cell and every waiting zygote. May be called twice. */
+  dispose(): Promise<void>;
+}

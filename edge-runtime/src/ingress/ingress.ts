@@ -1,0 +1,51 @@
+import type { WorkerKey } from "@atoll/control-plane/contract";
+
+/** A route pattern (`host/path`, `*` as documented for Workers routes) and the worker behind it. */
+export interface Route {
+  readonly pattern: string;
+  readonly worker: WorkerKey;
+}
+
+/** A worker that is ready: where it listens, and what its start cost the request that waited for it. */
+export interface Activation {
+  /** Absolute path of the unix socket. */
+  readonly socketPath: string;
+  /** Milliseconds that starting took; absent when the cell was warm already. */
+  readonly coldMs?: number;
+}
+
+/** Makes a cold worker ready. Many calls for one worker start one cell. */
+export interface Activator {
+  /** Rejected with `queue_full`, `cell_failed` or `cell_start_timeout`. */
+  activate(worker: WorkerKey): Promise<Activation>;
+}
+
+export interface IngressCounters {
+  readonly requests: number;
+  readonly errors: number;
+  readonly openConnections: number;
+}
+
+/**
+ * Accepts requests on a node and finds the cell for each. Implementations share one conformance suite,
+ * `ingress.conformance.ts`.
+ */
+export interface Ingress {
+  /** Where it listens, such as `http://127.0.0.1:4401`. */
+  readonly url: string;
+  /** Replaces all routes at once; requests in flight go on. */
+  setRoutes(routes: ReadonlyArray<Route>): void;
+  /**
+   * Says where a worker's warm cell listens; new requests go there from the moment this returns.
+   * `undefined` makes the worker cold: its next request goes through the activator.
+   */
+  publish(worker: WorkerKey, socketPath: string | undefined): void;
+  /**
+   * Resolves when no request is in flight to a socket that is no longer published, or after
+   * `LIMITS.drainMs`: then what is left, such as a WebSocket, is closed.
+   */
+  drain(socketPath: string): Promise<void>;
+  counters(): IngressCounters;
+  /** Stops accepting, drains for at most `LIMITS.drainMs`, then closes. May be called twice. */
+  close(): Promise<void>;
+}
