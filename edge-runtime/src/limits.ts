@@ -1,0 +1,36 @@
+/** Every bound of a node, with its reason. Sizes are bytes unless the name says otherwise. */
+export const LIMITS = {
+  /**
+   * From taking a zygote to every socket listening. Starting takes 20 ms; large bundles on a busy
+   * machine take a second or two; what is longer is a loop at the top level.
+   */
+  cellStartMs: 10_000,
+  /** What a cell may take to end after SIGTERM before SIGKILL: in-flight work was drained before. */
+  cellStopMs: 1_000,
+  /** The end of a cell's output that is kept for its exit report: a stack trace fits many times. */
+  cellOutputTailBytes: 16 * 1024,
+  /** One line of a cell's output; the rest of a longer one is dropped, so that no log is flooded. */
+  cellOutputLineBytes: 16 * 1024,
+  /** One line on a cell's control descriptor: workerd writes less than 200 bytes. */
+  cellControlLineBytes: 4 * 1024,
+  /** A compiled config. An upload has at most 64 MiB, and several workers may share a cell. */
+  configBytesMax: 512 * 1024 * 1024,
+  /** Compiling takes 40 ms; what takes this long is stuck. */
+  configCompileMs: 30_000,
+  /** Answers of a fresh cell's health socket take 1 ms; a cell that misses this is not switched to. */
+  cellProbeMs: 5_000,
+  /** Requests that wait for one cold cell. Starts take 20 ms: more than this is a flood. */
+  activationQueueMax: 1_000,
+  /** A cell without traffic for this long is stopped; starting it again costs one cold request. */
+  idleMs: 10 * 60 * 1_000,
+  /** How often idle cells are looked for: a fraction of `idleMs`. */
+  idleCheckMs: 15_000,
+  /** A worker that served within this time is started again at once when its cell dies. */
+  warmRestartMs: 5 * 60 * 1_000,
+  /** The first wait after a repeated death; it doubles with each further one. */
+  cellBackoffMs: 250,
+  /** The longest wait between two starts of a cell that keeps dying: recovery within a minute. */
+  cellBackoffMsMax: 60_000,
+  /** A cell that lived this long was healthy: its earlier deaths no longer count. */
+  cellHealthyMs: 60_000,
+} as const;
