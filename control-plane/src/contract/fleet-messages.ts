@@ -63,13 +63,29 @@ export const NodeReport = z.object({
 });
 export type NodeReport = z.infer<typeof NodeReport>;
 
+/** A worker whose desired version does not run on a node, and why. */
+export const WorkerFailure = z.object({
+  worker: WorkerKey,
+  version: z.string(),
+  reason: z.string().max(2_000),
+});
+export type WorkerFailure = z.infer<typeof WorkerFailure>;
+
 /** Node to control plane. */
 export const MessageFromNode = z.discriminatedUnion("kind", [
   /** First message of a connection: the last revision that the node applied and keeps on disk. */
   z.object({ kind: z.literal("hello"), revision: StateRevision, ingressUrl: z.string() }),
-  /** The revision runs on this node: blobs are here, changed warm workers were switched. */
-  z.object({ kind: z.literal("applied"), revision: StateRevision }),
-  /** The revision can't run here; the node stays on its last good one. */
+  /**
+   * The revision runs on this node: blobs are here, changed warm workers were switched. A worker among
+   * `failures` could not be started and stays on what it ran before: one tenant's broken version must
+   * not hold back everybody else's.
+   */
+  z.object({
+    kind: z.literal("applied"),
+    revision: StateRevision,
+    failures: z.array(WorkerFailure),
+  }),
+  /** The change as a whole is no good here, as with a wrong signature: the node stays where it was. */
   z.object({ kind: z.literal("refused"), revision: StateRevision, reason: z.string().max(2_000) }),
   z.object({ kind: z.literal("report"), report: NodeReport }),
   z.object({ kind: z.literal("kv"), message: z.unknown() }),

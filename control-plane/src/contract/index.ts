@@ -1,4 +1,43 @@
-/** What the control plane and the nodes agree on: names, workers and versions, and the messages between them. */
-export * from "./names.ts";
-export * from "./worker.ts";
-export * from "./fleet-messages.ts";
+/** Names of what the fleet runs and runs on. */
+export {
+  AccountId,
+  BlobHash,
+  NodeName,
+  Region,
+  StateRevision,
+  VersionId,
+  WorkerName,
+} from "./names.ts";
+/** Workers, their versions, and what a version brings and binds. */
+export {
+  AssetManifest,
+  Assets,
+  Binding,
+  Code,
+  DeployedVersion,
+  DesiredWorker,
+  Module,
+  MODULE_KINDS,
+  SecretValues,
+  Version,
+  type ModuleKind,
+} from "./worker.ts";
+/** Messages between control plane and node, and their encoding. */
+export {
+  CellStatus,
+  EnrolRequest,
+  EnrolResponse,
+  KvStatus,
+  MessageFromNode,
+  MessageToNode,
+  NodeReport,
+  StateChange,
+  WorkerFailure,
+  WorkerKey,
+} from "./fleet-messages.ts";
+export { decodeMessage, encodeMessage, WIRE_MESSAGE_BYTES_MAX } from "./wire.ts";
+/** What protects the messages: signatures of the desired state, boxes for secrets. */
+export { generateFleetKey, isSignedState, publicFleetKey, signState } from "./state-signature.ts";
+export { importPublicKey, openBox, rawPublicKey, sealBox } from "./sealed-box.ts";
+/** The check that a version starts, which a node's machinery implements. */
+export type { Preflight, PreflightCandidate, PreflightResult } from "../preflight/preflight.ts";
