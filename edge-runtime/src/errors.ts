@@ -43,6 +43,21 @@ export const EDGE_ERRORS = {
     retryable: false,
     meaning: "a newer desired state replaced this one before it was applied",
   },
+  not_enrolled: {
+    status: 500,
+    retryable: false,
+    meaning: "the node has no identity in a fleet, and could not get one",
+  },
+  blob_unavailable: {
+    status: 503,
+    retryable: true,
+    meaning: "content that a worker needs is not on this node and could not be fetched intact",
+  },
+  state_refused: {
+    status: 500,
+    retryable: false,
+    meaning: "a desired state is not signed by the fleet's key, malformed, or older than what runs",
+  },
   closed: {
     status: 503,
     retryable: true,

@@ -33,4 +33,20 @@ export const LIMITS = {
   cellBackoffMsMax: 60_000,
   /** A cell that lived this long was healthy: its earlier deaths no longer count. */
   cellHealthyMs: 60_000,
+  /** A small call to the control plane; it answers in milliseconds or not at all. */
+  controlPlaneCallMs: 10_000,
+  /** One blob of at most 64 MiB over a slow link. */
+  blobTransferMs: 60_000,
+  /** The ceiling of the first wait before the link is tried again; it doubles with each failure. */
+  reconnectMs: 200,
+  /** The highest ceiling: a control plane that returns has its whole fleet back within this. */
+  reconnectMsMax: 10_000,
+  /** The control plane pings every 5 s: three missed pings mean that the link is dead. */
+  linkSilenceMs: 16_000,
+  /** How often a node reports its cells and its lag: what `atoll status` shows is at most this old. */
+  reportMs: 2_000,
+  /** How many blobs are fetched at once: enough to fill a link, few enough to bound memory. */
+  blobFetchesMax: 8,
+  /** How long a deploy waits for a namespace that is new on this node to arrive before it goes on. */
+  namespaceArrivalMs: 10_000,
 } as const;

@@ -1,0 +1,57 @@
+import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import {
+  readWranglerEnvironment,
+  requireWranglerEnvironment,
+  writeWranglerEnvironment,
+} from "./wrangler-environment.ts";
+
+const VARIABLES = {
+  CLOUDFLARE_API_BASE_URL: "http://127.0.0.1:4400/client/v4",
+  CLOUDFLARE_API_TOKEN: "token",
+  CLOUDFLARE_ACCOUNT_ID: "0123456789abcdef0123456789abcdef",
+};
+
+describe("wrangler environment", () => {
+  let directory: string;
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), "atoll-cli-"));
+  });
+  afterEach(() => rm(directory, { recursive: true }));
+
+  test("is three lines to source, readable by their owner alone", async () => {
+    const file = join(directory, "wrangler.env");
+    await writeFile(file, "stale", { mode: 0o644 });
+    await writeWranglerEnvironment(file, VARIABLES);
+    expect((await readFile(file, "utf8")).split("\n")).toEqual([
+      "export CLOUDFLARE_API_BASE_URL=http://127.0.0.1:4400/client/v4",
+      "export CLOUDFLARE_API_TOKEN=token",
+      "export CLOUDFLARE_ACCOUNT_ID=0123456789abcdef0123456789abcdef",
+      "",
+    ]);
+    expect((await stat(file)).mode & 0o777).toBe(0o600);
+    expect(await readWranglerEnvironment(file)).toEqual(VARIABLES);
+  });
+
+  test("is absent when the file is missing or lacks a variable", async () => {
+    const file = join(directory, "wrangler.env");
+    expect(await readWranglerEnvironment(file)).toBeUndefined();
+    await writeFile(file, "export CLOUDFLARE_API_TOKEN=token\n");
+    expect(await readWranglerEnvironment(file)).toBeUndefined();
+  });
+
+  test("of the shell wins over the file's", async () => {
+    await writeWranglerEnvironment(join(directory, "wrangler.env"), VARIABLES);
+    const environment = { ...VARIABLES, CLOUDFLARE_API_TOKEN: "other" };
+    const found = await requireWranglerEnvironment({ environment, dataDirectory: directory });
+    expect(found.CLOUDFLARE_API_TOKEN).toBe("other");
+  });
+
+  test("says how to start an Atoll when there is none", async () => {
+    await expect(
+      requireWranglerEnvironment({ environment: {}, dataDirectory: directory }),
+    ).rejects.toThrow(/atoll up/);
+  });
+});

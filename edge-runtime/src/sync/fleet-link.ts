@@ -1,0 +1,133 @@
+import {
+  decodeMessage,
+  encodeMessage,
+  MessageToNode,
+  WIRE_MESSAGE_BYTES_MAX,
+  type MessageFromNode,
+} from "@atoll/control-plane/contract";
+import type { Logger } from "pino";
+import WebSocket from "ws";
+import { LIMITS } from "../limits.ts";
+
+/** What a link does with what it receives. */
+export interface LinkHandlers {
+  /** The connection stands: the first message to send is a `hello`. */
+  connected(): void;
+  received(message: MessageToNode): void;
+  disconnected(): void;
+}
+
+export interface FleetLinkOptions {
+  /** Such as `http://127.0.0.1:4400`. */
+  readonly controlPlaneUrl: string;
+  readonly credential: string;
+  readonly log: Logger;
+  /** From 0 to 1, for the jitter of reconnects. */
+  readonly random: () => number;
+}
+
+/**
+ * The node's one connection to the control plane. It comes back by itself: waits double up to
+ * `LIMITS.reconnectMsMax` and are spread at random, so that a fleet that lost its control plane does
+ * not return all at once. Messages sent while it is down are dropped: the `hello` of the next
+ * connection says all that matters.
+ */
+export class FleetLink {
+  readonly #options: FleetLinkOptions;
+  readonly #handlers: LinkHandlers;
+  #socket: WebSocket | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #silence: NodeJS.Timeout | undefined;
+  #failures = 0;
+  #closed = false;
+
+  constructor(options: FleetLinkOptions, handlers: LinkHandlers) {
+    this.#options = options;
+    this.#handlers = handlers;
+  }
+
+  /** Begins to connect. Returns at once; `handlers.connected` tells when it stands. */
+  open(): void {
+    if (this.#closed) return;
+    const { controlPlaneUrl, credential } = this.#options;
+    const socket = new WebSocket(`${controlPlaneUrl.replace(/^http/, "ws")}/fleet/connect`, {
+      headers: { authorization: `Bearer ${credential}` },
+      maxPayload: WIRE_MESSAGE_BYTES_MAX,
+      handshakeTimeout: LIMITS.controlPlaneCallMs,
+      perMessageDeflate: false,
+    });
+    this.#socket = socket;
+    socket.on("open", () => this.#onOpen());
+    socket.on("message", (data: Buffer) => this.#onMessage(data));
+    socket.on("ping", () => this.#watchSilence());
+    socket.on("error", (error) => {
+      this.#options.log.debug({ err: error }, "link to the control plane failed");
+    });
+    socket.on("close", (code, reason) => this.#onClose(code, reason.toString()));
+  }
+
+  get isConnected(): boolean {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
+  /** Sends when connected, and drops otherwise; see the class. */
+  send(message: MessageFromNode): void {
+    if (this.isConnected) this.#socket?.send(encodeMessage(message));
+  }
+
+  /** Ends the connection for good. May be called twice. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#retry);
+    clearTimeout(this.#silence);
+    this.#socket?.terminate();
+  }
+
+  /** Cuts the connection because it can't be trusted or has stalled; it comes back by itself. */
+  reset(reason: string): void {
+    this.#options.log.warn({ reason }, "cutting the link to the control plane");
+    this.#socket?.terminate();
+  }
+
+  #onOpen(): void {
+    this.#failures = 0;
+    this.#options.log.info("connected to the control plane");
+    this.#watchSilence();
+    this.#handlers.connected();
+  }
+
+  #onMessage(data: Buffer): void {
+    this.#watchSilence();
+    let message: MessageToNode;
+    try {
+      message = decodeMessage(MessageToNode, data);
+    } catch (error) {
+      this.#options.log.error({ err: error, bytes: data.length }, "message is not of the contract");
+      return;
+    }
+    this.#handlers.received(message);
+  }
+
+  #onClose(code: number, reason: string): void {
+    clearTimeout(this.#silence);
+    this.#socket = undefined;
+    this.#handlers.disconnected();
+    if (this.#closed) return;
+    const waitMs = this.#nextWaitMs();
+    this.#options.log.warn({ code, reason, waitMs }, "no link to the control plane: will retry");
+    this.#retry = setTimeout(() => this.open(), waitMs);
+  }
+
+  /** "Full jitter": anything from 0 to the current ceiling spreads a returning fleet best. */
+  #nextWaitMs(): number {
+    const ceiling = Math.min(LIMITS.reconnectMsMax, LIMITS.reconnectMs * 2 ** this.#failures);
+    this.#failures += 1;
+    return Math.round(ceiling * this.#options.random());
+  }
+
+  /** The control plane pings every few seconds: a silent link is dead, whatever TCP believes. */
+  #watchSilence(): void {
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => this.reset("silent for too long"), LIMITS.linkSilenceMs);
+  }
+}

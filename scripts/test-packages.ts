@@ -1,0 +1,39 @@
+import { spawnSync, type SpawnSyncOptions } from "node:child_process";
+import { existsSync } from "node:fs";
+
+/** Programs of Debian that tests use, by the file that shows they are there. */
+const PROGRAMS: Readonly<Record<string, string>> = {
+  chromium: "/usr/bin/chromium",
+  setpriv: "/usr/bin/setpriv",
+};
+const PACKAGE_OF: Readonly<Record<string, string>> = {
+  chromium: "chromium",
+  setpriv: "util-linux",
+};
+
+/**
+ * Installs the Debian packages that tests need and that are missing. Only root can; anybody else is
+ * told the command, because a test that silently did not run would look like one that passed.
+ */
+export function installTestPackages(): void {
+  const missing = Object.entries(PROGRAMS)
+    .filter(([, path]) => !existsSync(path))
+    .map(([program]) => PACKAGE_OF[program] ?? program);
+  if (missing.length === 0) return;
+  const install = ["apt-get", "install", "-y", "--no-install-recommends", ...missing];
+  if (process.getuid?.() !== 0) {
+    console.error(`Tests need ${missing.join(", ")}. Install them with: sudo ${install.join(" ")}`);
+    process.exit(1);
+  }
+  console.log(`Installing what the tests need: ${missing.join(", ")} …`);
+  const quiet: SpawnSyncOptions = {
+    stdio: ["ignore", "ignore", "inherit"],
+    env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
+  };
+  spawnSync("apt-get", ["update", "-qq"], quiet);
+  const result = spawnSync(install[0] ?? "", [...install.slice(1), "-qq"], quiet);
+  if (result.status !== 0) {
+    console.error(`${install.join(" ")} failed with exit code ${result.status}`);
+    process.exit(1);
+  }
+}

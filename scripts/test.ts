@@ -1,0 +1,17 @@
+// `npm test`: every test, against real parts. Arguments go to vitest, such as a path to run alone.
+import { runSteps } from "./steps.ts";
+import { installTestPackages } from "./test-packages.ts";
+
+installTestPackages();
+await runSteps([
+  {
+    name: "tests",
+    command: "vitest",
+    arguments: [
+      "run",
+      "--reporter=default",
+      "--reporter=./scripts/closing-line-reporter.ts",
+      ...process.argv.slice(2),
+    ],
+  },
+]);

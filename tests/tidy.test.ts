@@ -1,0 +1,102 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { expect, test } from "vitest";
+
+const ROOT = join(import.meta.dirname, "..");
+const TRACKED = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], { cwd: ROOT })
+  .toString()
+  .split("\n")
+  .filter((path) => path !== "");
+const SOURCES = TRACKED.filter(
+  (path) => /\.(ts|mjs)$/.test(path) && !path.startsWith("sites/examples/"),
+);
+
+/** What each package may import of ours, by its own name: the layering that keeps parts replaceable. */
+const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
+  "kv-store": [],
+  "control-plane": ["@atoll/kv-store"],
+  "edge-runtime": ["@atoll/kv-store", "@atoll/control-plane/contract"],
+  sites: ["@atoll/kv-store", "@atoll/control-plane/contract"],
+  cli: [
+    "@atoll/kv-store",
+    "@atoll/control-plane",
+    "@atoll/control-plane/contract",
+    "@atoll/edge-runtime",
+    "@atoll/sites",
+  ],
+};
+const LINES_MAX = 400;
+// A table of tests grows by rows, not by concepts.
+const TEST_LINES_MAX = 600;
+
+function read(path: string): string {
+  return readFileSync(join(ROOT, path), "utf8");
+}
+
+function importsOf(path: string): ReadonlyArray<string> {
+  const matches = read(path).matchAll(/(?:from|import)\s*\(?\s*"([^"]+)"/g);
+  return [...matches].map((match) => match[1] ?? "");
+}
+
+test("tidy: packages import only what their layer may", () => {
+  const offences = SOURCES.flatMap((path) => {
+    const allowed = ALLOWED_IMPORTS[path.split("/")[0] ?? ""];
+    if (allowed === undefined) return [];
+    return importsOf(path)
+      .filter((name) => name.startsWith("@atoll/") && !allowed.includes(name))
+      .map((name) => `${path} imports ${name}`);
+  });
+  expect(offences).toEqual([]);
+});
+
+test("tidy: no relative import leaves its package", () => {
+  const offences = SOURCES.flatMap((path) => {
+    const home = path.split("/")[0] ?? "";
+    if (ALLOWED_IMPORTS[home] === undefined) return [];
+    return (
+      importsOf(path)
+        .filter((name) => name.startsWith("."))
+        .filter((name) => !join(dirname(path), name).startsWith(`${home}/`))
+        // The launcher is what starts the command, from outside every package.
+        .filter((name) => !name.endsWith("scripts/launch.mjs"))
+        .map((name) => `${path} imports ${name}`)
+    );
+  });
+  expect(offences).toEqual([]);
+});
+
+test("tidy: no source file is longer than a reader can hold", () => {
+  const long = SOURCES.map((path) => ({ path, lines: read(path).split("\n").length - 1 }))
+    .filter(({ path, lines }) => lines > (path.includes(".test.") ? TEST_LINES_MAX : LINES_MAX))
+    .map(({ path, lines }) => `${path}: ${lines} lines`);
+  expect(long).toEqual([]);
+});
+
+test("tidy: no folder or file collects leftovers", () => {
+  const vague = TRACKED.filter((path) =>
+    /(^|\/)(utils?|helpers?|common|misc)(\/|\.[a-z]+$)/.test(path),
+  );
+  expect(vague).toEqual([]);
+});
+
+test("tidy: no default exports outside of what a tool loads by default export", () => {
+  const offences = SOURCES.filter(
+    (path) =>
+      !/\.config\.ts$|\.worker\.ts$|reporter\.ts$|^sites\/starter\/|^tests\/fixtures\//.test(path),
+  ).filter((path) => /^export default /m.test(read(path)));
+  expect(offences).toEqual([]);
+});
+
+test("tidy: every error code is documented, and every documented code exists", async () => {
+  const tables = await Promise.all([
+    import("@atoll/kv-store").then((module) => module.KV_ERRORS),
+    import("@atoll/control-plane").then((module) => module.CONTROL_PLANE_ERRORS),
+    import("@atoll/edge-runtime").then((module) => module.EDGE_ERRORS),
+  ]);
+  const codes = tables.flatMap((table) => Object.keys(table)).sort();
+  const documented = [...read("docs/errors.md").matchAll(/^\| `([a-z_]+)` \|/gm)].map(
+    (match) => match[1] ?? "",
+  );
+  expect(documented.sort()).toEqual(codes);
+});
