@@ -2,7 +2,12 @@ import { z } from "zod";
 import { LIMITS } from "./limits.ts";
 import { Revision } from "./names.ts";
 
-const Bytes = z.instanceof(Uint8Array);
+const InlineBytes = z
+  .instanceof(Uint8Array)
+  .refine((bytes) => bytes.length <= LIMITS.inlineValueBytesMax);
+const Metadata = z
+  .string()
+  .refine((json) => Buffer.byteLength(json, "utf8") <= LIMITS.metadataBytesMax);
 
 /** SHA-256 of content, 64 lower-case hexadecimal digits. */
 export const ContentHash = z.string().regex(/^[0-9a-f]{64}$/);
@@ -13,7 +18,7 @@ export type ContentHash = z.infer<typeof ContentHash>;
  * that lives in a blob store, so that the stream to the nodes stays small.
  */
 export const KvValue = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("inline"), bytes: Bytes }),
+  z.object({ kind: z.literal("inline"), bytes: InlineBytes }),
   z.object({
     kind: z.literal("blob"),
     hash: ContentHash,
@@ -25,7 +30,7 @@ export type KvValue = z.infer<typeof KvValue>;
 /** A key is any non-empty UTF-8 text within the limit, but neither `.` nor `..`. */
 export const Key = z
   .string()
-  .refine((key) => key !== "" && key !== "." && key !== ".." && isWithinKeyLimit(key))
+  .refine((key) => key !== "" && key !== "." && key !== ".." && isStorable(key))
   .brand<"Key">();
 export type Key = z.infer<typeof Key>;
 
@@ -35,8 +40,8 @@ export const KvOperation = z.discriminatedUnion("kind", [
     kind: z.literal("put"),
     key: Key,
     value: KvValue,
-    metadata: z.string().optional(),
-    expiresAt: z.number().int().positive().optional(),
+    metadata: Metadata.optional(),
+    expiresAt: z.number().int().positive().max(LIMITS.expirationSecondsMax).optional(),
   }),
   z.object({ kind: z.literal("delete"), key: Key }),
 ]);
@@ -71,6 +76,7 @@ export interface ListOptions {
   readonly cursor?: string;
 }
 
-function isWithinKeyLimit(key: string): boolean {
-  return Buffer.byteLength(key, "utf8") <= LIMITS.keyBytesMax;
+/** Half a surrogate has no UTF-8 form: two such keys would become the same bytes. */
+function isStorable(key: string): boolean {
+  return key.isWellFormed() && Buffer.byteLength(key, "utf8") <= LIMITS.keyBytesMax;
 }

@@ -10,10 +10,87 @@ export const LIMITS = {
   metadataBytesMax: 1_024,
   /** Workers KV's own limit: nothing expires sooner than this after it was written. */
   expirationTtlSecondsMin: 60,
+  /** A date in the year 9999 in seconds: what lies beyond is a mistake of units. */
+  expirationSecondsMax: 253_402_300_799,
+  /** Workers KV's own limit. The replica is fresher than any cache, so the value is checked and unused. */
+  cacheTtlSecondsMin: 30,
   /** Workers KV's own limit of one page of a listing. */
   listKeysMax: 1_000,
+  /** Rows that one page looks at: a run of expired entries ends it early, with a cursor. */
+  listScanRowsMax: 10_000,
+  /** A cursor is a key of 512 bytes in base64 with its prefix; anything longer is none of ours. */
+  cursorCharactersMax: 700,
   /** Workers KV's own limit of one bulk read through the binding. */
   bulkGetKeysMax: 100,
+  /** Workers KV's own limit of all the values of one bulk read. */
+  bulkGetBytesMax: 25 * 1024 * 1024,
+  /** 100 keys of 512 bytes, each byte escaped as six, and room for the other fields. */
+  bulkGetBodyBytesMax: 512 * 1024,
   /** wrangler sends bulk writes in pieces of 1,000; the documented limit is 10,000. */
   bulkWriteKeysMax: 10_000,
+
+  /** Records of one read of the log: a batch is applied in one transaction, which should stay short. */
+  logPageRecordsMax: 1_000,
+  /** A page of the log ends after the record that crosses this: a thousand large ones are too much to hold. */
+  logPageBytesMax: 1024 * 1024,
+  /** Records kept per namespace: a node that was away longer gets a snapshot, which is then cheaper. */
+  logRecordsMax: 10_000,
+  /** The log is cut when it is this much over its bound, so that cutting is rare and each cut is short. */
+  logTrimRecordsMin: 500,
+  /** Bytes of operations kept per namespace, for the same reason as the count. */
+  logBytesMax: 64 * 1024 * 1024,
+  /** Entries deleted in one transaction of a sweep or of a removal: it must not stall the writers. */
+  sweepRowsMax: 1_000,
+  /** Bytes waiting for one group commit; past it a write is refused as `busy`. */
+  commitBytesMax: 64 * 1024 * 1024,
+
+  /** A snapshot's page ends after the entry that crosses this. */
+  snapshotPageBytesMax: 256 * 1024,
+  /** Snapshots being read at the origin at once: each holds a read transaction, which keeps its WAL from shrinking. */
+  snapshotsMax: 8,
+  /** Bytes sent to a node and not yet applied there. Two pages of the log and room to overlap. */
+  windowBytesMax: 4 * 1024 * 1024,
+  /** Namespaces of one node: what hundreds of workers bind. */
+  subscriptionsMax: 4_096,
+  /** Writes of one node that the origin has not answered; the node refuses more as `busy`. */
+  pendingWritesMax: 1_000,
+  /** Bytes of those writes, which the node holds in memory. */
+  pendingWriteBytesMax: 16 * 1024 * 1024,
+  /** Both ends look at their deadlines this often. */
+  tickMs: 250,
+  /** The origin tells its revisions, and the node its clock, this often: the resolution of the measured lag. */
+  heartbeatMs: 500,
+  /** The promise of design.md: a write fails this soon when nothing is heard from the origin. */
+  originSilenceMs: 2_000,
+  /** A write whose link is alive but that gets no answer; outlasts a stalled disk, fails loudly after. */
+  writeAnswerMs: 10_000,
+  /** A link without any message for this long is cut: far more than a garbage collection or a full disk queue. */
+  linkSilenceMs: 10_000,
+  /** A node that does not apply what it was sent for this long is cut: it starts over instead of filling memory. */
+  windowStallMs: 30_000,
+  /** After a failed transaction the replica waits this long before it asks again: a full disk stays full a while. */
+  replicaRetryMs: 2_000,
+  /** A read of a namespace that has not arrived yet waits this long: a snapshot of a small one is faster. */
+  replicaReadyMs: 2_000,
+
+  /** Requests in progress at a node's KV socket; more are refused as `busy`. */
+  frontRequestsMax: 2_000,
+  /** Large values being received at once: each is a file of up to 25 MiB. */
+  frontSpillsMax: 64,
+  /** A refused body is read on up to this size, so that the client sees the answer; workerd sends no more. */
+  frontDrainBytesMax: 128 * 1024 * 1024,
+  /** Heads hold a key of 512 escaped bytes and the metadata, which is refused with a sentence when too large. */
+  frontHeadBytesMax: 64 * 1024,
+  /** A request must have arrived within this time: a slow sender is a stuck cell. */
+  frontRequestMs: 60_000,
+  /** Large values kept on a node's disk. */
+  valueCacheBytesMax: 1024 * 1024 * 1024,
+  /** Time to fetch or store one large value: 25 MiB over a link of 10 Mbit/s. */
+  valueTransferMs: 30_000,
+  /** Large values being fetched by a node at once. */
+  valueTransfersMax: 16,
+  /** Stale read transactions of the replica are looked for this often: each one lets the file grow. */
+  readerCheckMs: 60_000,
+  /** Entries removed in one transaction when a replica drops a namespace. */
+  replicaDropRowsMax: 2_000,
 } as const;

@@ -13,10 +13,7 @@ export interface Snapshot {
   readonly pages: AsyncIterable<ReadonlyArray<KvEntry>>;
 }
 
-export type CommitListener = (
-  namespace: NamespaceId,
-  records: ReadonlyArray<KvRecord>,
-) => void;
+export type CommitListener = (namespace: NamespaceId, records: ReadonlyArray<KvRecord>) => void;
 
 /**
  * Where writes are ordered and made durable. One revision sequence per namespace, without gaps.

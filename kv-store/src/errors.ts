@@ -1,0 +1,124 @@
+/** How an error is answered: `retryable` says that the same call, unchanged, may succeed later. */
+interface ErrorKind {
+  /** Status of an HTTP answer that carries the error. Never 404: the KV binding reads that as `null`. */
+  readonly status: number;
+  readonly retryable: boolean;
+  readonly meaning: string;
+}
+
+/** Every way in which a call of this package fails. Decisions read the code, never the message. */
+export const KV_ERRORS = {
+  key_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: "The key is empty, `.`, `..` or not valid UTF-8.",
+  },
+  key_too_long: {
+    status: 414,
+    retryable: false,
+    meaning: "The key, or a prefix, has over 512 bytes.",
+  },
+  value_too_large: { status: 413, retryable: false, meaning: "The value has over 25 MiB." },
+  metadata_invalid: { status: 400, retryable: false, meaning: "The metadata is not JSON." },
+  metadata_too_large: {
+    status: 413,
+    retryable: false,
+    meaning: "The metadata has over 1,024 bytes.",
+  },
+  expiration_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: "The expiration is no number or too soon.",
+  },
+  cache_ttl_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: "The cache TTL is no number or too short.",
+  },
+  cursor_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: "The cursor was not made by this listing.",
+  },
+  limit_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: "A listing's limit is not from 1 to 1,000.",
+  },
+  bulk_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: "A bulk read's body, type or value is wrong.",
+  },
+  bulk_too_large: {
+    status: 413,
+    retryable: false,
+    meaning: "The values of a bulk read have over 25 MiB.",
+  },
+  request_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: "The request is not one of the binding's.",
+  },
+  capability_unknown: {
+    status: 403,
+    retryable: false,
+    meaning: "The caller may use no namespace.",
+  },
+  namespace_not_found: { status: 410, retryable: false, meaning: "The namespace does not exist." },
+  origin_unreachable: {
+    status: 503,
+    retryable: true,
+    meaning: "The write did not reach the origin, or its answer was lost.",
+  },
+  replica_behind: {
+    status: 503,
+    retryable: true,
+    meaning: "The replica has not applied the revision in question.",
+  },
+  history_diverged: {
+    status: 500,
+    retryable: false,
+    meaning: "The replica holds revisions that the origin never had.",
+  },
+  value_unavailable: {
+    status: 503,
+    retryable: true,
+    meaning: "A large value could not be fetched or stored.",
+  },
+  storage_failed: { status: 500, retryable: true, meaning: "The disk or its database refused." },
+  busy: { status: 503, retryable: true, meaning: "A bounded queue is full." },
+  protocol_violation: {
+    status: 400,
+    retryable: false,
+    meaning: "A peer sent what the protocol does not allow.",
+  },
+  closed: { status: 503, retryable: true, meaning: "The store was closed meanwhile." },
+  internal: { status: 500, retryable: false, meaning: "A defect; the log holds its cause." },
+} as const satisfies Record<string, ErrorKind>;
+
+export type KvErrorCode = keyof typeof KV_ERRORS;
+
+/** The one error class of this package. Its message may be shown to whoever made the call. */
+export class KvError extends Error {
+  override readonly name = "KvError";
+  readonly code: KvErrorCode;
+
+  constructor(code: KvErrorCode, message: string, options?: { readonly cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+
+  get status(): number {
+    return KV_ERRORS[this.code].status;
+  }
+
+  get retryable(): boolean {
+    return KV_ERRORS[this.code].retryable;
+  }
+}
+
+/** Whether a string from outside names an error of the table. */
+export function isKvErrorCode(code: string): code is KvErrorCode {
+  return Object.hasOwn(KV_ERRORS, code);
+}
