@@ -16,9 +16,10 @@ const BOOKS: Readonly<Record<string, ReadonlyArray<Book>>> = {
 /** Mounted under `/shelves/:shelf/books`: `mergeParams` lets it see `shelf`. */
 export const shelves = Router({ mergeParams: true });
 
-shelves.param("shelf", (request, response, next, shelf: string) => {
-  if (Object.hasOwn(BOOKS, shelf)) return next();
-  response.status(404).json({ error: `no shelf ${shelf}` });
+shelves.use((request, response, next) => {
+  const { shelf } = request.params as { shelf: string };
+  if (Object.hasOwn(BOOKS, shelf)) next();
+  else response.status(404).json({ error: `no shelf ${shelf}` });
 });
 
 shelves.get("/", (request, response) => {
