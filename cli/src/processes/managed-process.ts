@@ -10,6 +10,8 @@ export interface ManagedProcessOptions {
   readonly arguments: ReadonlyArray<string>;
   /** Gets each line that the process writes. */
   readonly onLine: (line: string) => void;
+  /** Called after each start, when the process id is known. */
+  readonly onStart: () => void;
   /** Told of an end that was not asked for; the process is then started again. */
   readonly onCrash: (ending: string) => void;
 }
@@ -75,6 +77,7 @@ export class ManagedProcess {
       stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
     this.#child = child;
+    this.#options.onStart();
     const startedAt = performance.now();
     this.#forwardLines(child.stdout);
     this.#forwardLines(child.stderr);

@@ -10,8 +10,7 @@ export interface Running {
 export function serveUntilStopped(running: Running): void {
   let stopping = false;
   const stop = (): void => {
-    // A second Ctrl-C means "do not wait".
-    if (stopping) process.exit(130);
+    if (stopping) return;
     stopping = true;
     running.close().then(
       () => process.exit(0),
@@ -21,7 +20,11 @@ export function serveUntilStopped(running: Running): void {
       },
     );
   };
-  process.on("SIGINT", stop);
+  process.on("SIGINT", () => {
+    // A second Ctrl-C means "do not wait". A SIGTERM after it is only `atoll up` stopping its parts.
+    if (stopping) process.exit(130);
+    stop();
+  });
   process.on("SIGTERM", stop);
   if (process.send !== undefined) {
     process.on("disconnect", stop);

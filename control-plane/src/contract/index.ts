@@ -35,6 +35,7 @@ export {
   WorkerFailure,
   WorkerKey,
 } from "./fleet-messages.ts";
+export { LinkChannel } from "./link-channel.ts";
 export { decodeMessage, encodeMessage, WIRE_MESSAGE_BYTES_MAX } from "./wire.ts";
 /** What protects the messages: signatures of the desired state, boxes for secrets. */
 export { generateFleetKey, isSignedState, publicFleetKey, signState } from "./state-signature.ts";

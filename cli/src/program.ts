@@ -1,0 +1,126 @@
+import { Command, InvalidArgumentError, Option } from "commander";
+import { readSettings } from "./settings.ts";
+
+const UP_HELP = `
+Environment:
+  ATOLL_DATA   folder of everything that is kept (default: .atoll)
+  ATOLL_PORT   first of four ports: the control plane's, then one for each node (default: 4400)`;
+
+/**
+ * The `atoll` command. Each action loads its own parts, because most commands need few of them and
+ * `atoll --help` none.
+ */
+export function createProgram(): Command {
+  const program = new Command("atoll")
+    .description("A self-hosted edge serverless platform for Workers projects.")
+    .version("0.1.0")
+    .showHelpAfterError("(run the command with --help for its options)");
+  addLocalCommands(program);
+  addFleetCommands(program);
+  return program;
+}
+
+/** What people run on their own machine, in a project. */
+function addLocalCommands(program: Command): void {
+  program
+    .command("up")
+    .description("run a control plane and three nodes on this machine, until Ctrl-C")
+    .addHelpText("after", UP_HELP)
+    .action(async () => {
+      const { up } = await import("./up/up.ts");
+      const { serveUntilStopped } = await import("./processes/serve-until-stopped.ts");
+      serveUntilStopped(await up(readSettings(process.env)));
+    });
+
+  program
+    .command("deploy")
+    .description("deploy the project in this folder with wrangler, and print its URLs")
+    .argument("[arguments...]", "passed on to 'wrangler deploy'")
+    .allowUnknownOption()
+    .action(async (passedOn: string[]) => {
+      const { deploy } = await import("./deploy/deploy.ts");
+      const variables = await findVariables();
+      const directory = process.cwd();
+      process.exitCode = await deploy({ directory, arguments: passedOn, variables });
+    });
+
+  program
+    .command("dev")
+    .description("run the project in this folder in Miniflare, and reload it when a file is saved")
+    .option("--port <port>", "port on 127.0.0.1", parsePort, 8787)
+    .option("--remote-kv", "read and write the KV namespaces of the running Atoll", false)
+    .action(async (options: { port: number; remoteKv: boolean }) => {
+      const { runDev } = await import("./dev/dev.ts");
+      await runDev({
+        directory: process.cwd(),
+        port: options.port,
+        ...(options.remoteKv ? { remoteKv: await findVariables() } : {}),
+      });
+    });
+
+  program
+    .command("status")
+    .description("show the nodes, what they run, and how fresh their data is")
+    .option("--json", "print JSON", false)
+    .action(async (options: { json: boolean }) => {
+      const { fetchStatus, formatStatus } = await import("./status/status.ts");
+      const status = await fetchStatus(await findVariables());
+      console.log(options.json ? JSON.stringify(status, null, 2) : formatStatus(status));
+    });
+}
+
+/** What operators run: the parts of a fleet, each on a machine of its own. */
+function addFleetCommands(program: Command): void {
+  program
+    .command("control-plane")
+    .description("run the control plane: the API for wrangler and for the nodes")
+    .requiredOption("--data <folder>", "where its database, blobs and keys are kept")
+    .option("--port <port>", "port on 127.0.0.1", parsePort, 4400)
+    .option("--base-domain <domain>", "workers answer at <worker>.<domain>", "localhost")
+    .option("--ingress-port <port>", "port of the nodes that URLs name", parsePort, 4401)
+    .option("--wrangler-env <file>", "write the variables for wrangler to this file")
+    .action(async (options) => {
+      const { runControlPlane } = await import("./control-plane/control-plane.ts");
+      const { serveUntilStopped } = await import("./processes/serve-until-stopped.ts");
+      serveUntilStopped(await runControlPlane(options));
+    });
+
+  program
+    .command("join-token")
+    .description("make a one-time token with which a node joins the fleet")
+    .requiredOption("--data <folder>", "the control plane's data folder")
+    .action(async (options: { data: string }) => {
+      const { issueJoinToken } = await import("./join-token/join-token.ts");
+      console.log(await issueJoinToken({ dataDirectory: options.data }));
+    });
+
+  program
+    .command("node")
+    .description("run a node: it serves requests in its region")
+    .requiredOption("--control-plane <url>", "such as https://control.example.com")
+    .requiredOption("--region <code>", "where the node is, such as fra")
+    .requiredOption("--data <folder>", "where its identity, state, blobs and data are kept")
+    .option("--join <token>", "one-time token, needed only for the first start")
+    .option("--name <name>", "unique in the fleet (default: the region)")
+    .option("--port <port>", "port of the ingress on 127.0.0.1", parsePort, 4401)
+    .addOption(
+      new Option("--egress-allow <host...>", "hosts that workers may reach at private addresses"),
+    )
+    .action(async (options) => {
+      const { runNode } = await import("./node/node.ts");
+      const { serveUntilStopped } = await import("./processes/serve-until-stopped.ts");
+      serveUntilStopped(await runNode(options));
+    });
+}
+
+async function findVariables(): Promise<import("./wrangler-environment.ts").WranglerEnvironment> {
+  const { requireWranglerEnvironment } = await import("./wrangler-environment.ts");
+  const { dataDirectory } = readSettings(process.env);
+  return requireWranglerEnvironment({ environment: process.env, dataDirectory });
+}
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (Number.isInteger(port) && port >= 1 && port <= 65_535) return port;
+  throw new InvalidArgumentError("A port is a number from 1 to 65535.");
+}

@@ -1,0 +1,58 @@
+import { FleetStatus } from "@atoll/control-plane";
+import Table from "cli-table3";
+import { UsageError } from "../settings.ts";
+import type { WranglerEnvironment } from "../wrangler-environment.ts";
+
+// Status is for people in a hurry: an Atoll that does not answer in this time is reported as down.
+const ANSWER_MS = 5_000;
+
+/** Asks the control plane for the fleet's state. Throws a `UsageError` when it can't be had. */
+export async function fetchStatus(variables: WranglerEnvironment): Promise<FleetStatus> {
+  const origin = new URL(variables.CLOUDFLARE_API_BASE_URL).origin;
+  const response = await fetch(`${origin}/console/status`, {
+    headers: { authorization: `Bearer ${variables.CLOUDFLARE_API_TOKEN}` },
+    signal: AbortSignal.timeout(ANSWER_MS),
+  }).catch((cause: unknown) => {
+    throw new UsageError(`The control plane at ${origin} does not answer: is Atoll running?`, {
+      cause,
+    });
+  });
+  if (!response.ok) {
+    const answer = (await response.text()).slice(0, 300);
+    throw new UsageError(`The control plane at ${origin} refused: ${response.status} ${answer}`);
+  }
+  return FleetStatus.parse(await response.json());
+}
+
+/** The status as people read it. */
+export function formatStatus(status: FleetStatus): string {
+  const nodes = new Table({
+    head: ["node", "region", "state", "revision", "url", "cells", "kv lag"],
+    style: { head: [], border: [] },
+  });
+  for (const node of status.nodes) {
+    nodes.push([
+      node.name,
+      node.region,
+      node.connected ? "connected" : "not connected",
+      node.revision === status.revision ? node.revision : `${node.revision} of ${status.revision}`,
+      node.url ?? "",
+      node.cells.length,
+      formatLag(node.kv.map((namespace) => namespace.lagMs)),
+    ]);
+  }
+  const failures = status.nodes.flatMap((node) =>
+    node.failures.map(
+      (failure) =>
+        `${node.name}: ${failure.worker} ${failure.version} does not run: ${failure.reason}`,
+    ),
+  );
+  return [`revision ${status.revision}`, nodes.toString(), ...failures].join("\n");
+}
+
+/** The worst lag of a node's namespaces. */
+function formatLag(lagsMs: ReadonlyArray<number | null>): string {
+  if (lagsMs.length === 0) return "";
+  if (lagsMs.includes(null)) return "unknown";
+  return `${Math.round(Math.max(...lagsMs.map((lag) => lag ?? 0)))} ms`;
+}

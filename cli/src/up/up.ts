@@ -1,0 +1,167 @@
+import { existsSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import type { FleetStatus } from "@atoll/control-plane";
+import { issueJoinToken } from "../join-token/join-token.ts";
+import { ManagedProcess } from "../processes/managed-process.ts";
+import type { Running } from "../processes/serve-until-stopped.ts";
+import { LOCAL_REGIONS, UsageError, type Settings } from "../settings.ts";
+import { fetchStatus } from "../status/status.ts";
+import {
+  formatWranglerEnvironment,
+  readWranglerEnvironment,
+  wranglerEnvironmentFile,
+  type WranglerEnvironment,
+} from "../wrangler-environment.ts";
+import { LogFiles } from "./log-files.ts";
+import { requireFreePorts } from "./ports.ts";
+import { deployStarter, STARTER_NAME } from "./starter.ts";
+
+// Starting takes seconds; what has not come together by then says why in its log.
+const TOGETHER_MS = 60_000;
+const POLL_MS = 50;
+
+/**
+ * `atoll up`: a control plane and three nodes on this machine, each its own process, started again when
+ * it dies. Resolves when all of it serves; `close` stops every process.
+ */
+export async function up(settings: Settings): Promise<Running> {
+  const { dataDirectory, port } = settings;
+  await requireFreePorts([port, ...LOCAL_REGIONS.map((_, index) => port + 1 + index)]);
+  await mkdir(dataDirectory, { recursive: true });
+  const logs = await LogFiles.open(join(dataDirectory, "logs"), (text) => console.error(text));
+  const processes: ManagedProcess[] = [];
+  const running: Running = {
+    close: async () => {
+      console.log("\nStopping …");
+      // Nodes first, so that none of them reports a control plane that is only going away.
+      await Promise.all(processes.slice(1).map((node) => node.stop()));
+      await processes[0]?.stop();
+      logs.close();
+    },
+  };
+  try {
+    await startAll({ settings, logs, processes });
+    const variables = await readWranglerEnvironment(wranglerEnvironmentFile(dataDirectory));
+    if (variables === undefined) throw new Error("the control plane wrote no wrangler.env");
+    await waitUntilTogether(variables);
+    await deployStarterOnce({ dataDirectory, variables });
+    printWelcome(settings, variables);
+    return running;
+  } catch (error) {
+    await running.close();
+    throw error;
+  }
+}
+
+async function startAll(context: {
+  readonly settings: Settings;
+  readonly logs: LogFiles;
+  readonly processes: ManagedProcess[];
+}): Promise<void> {
+  const { settings, logs, processes } = context;
+  const { dataDirectory, port } = settings;
+  const manage = (name: string, commandArguments: ReadonlyArray<string>): ManagedProcess => {
+    const managed = new ManagedProcess({
+      name,
+      arguments: commandArguments,
+      onLine: (line) => logs.write(name, line),
+      onCrash: (ending) => {
+        console.error(`${name.padEnd(13)} ended with ${ending}, starting it again`);
+      },
+      onStart: () => writeProcessIds(dataDirectory, processes),
+    });
+    processes.push(managed);
+    return managed;
+  };
+  console.log("Starting the control plane …");
+  const controlPlaneData = join(dataDirectory, "control-plane");
+  await manage("control-plane", [
+    "control-plane",
+    ...["--data", controlPlaneData],
+    ...["--port", String(port)],
+    ...["--ingress-port", String(port + 1)],
+    ...["--wrangler-env", wranglerEnvironmentFile(dataDirectory)],
+  ]).start();
+  console.log(`Starting the nodes ${LOCAL_REGIONS.join(", ")} …`);
+  await Promise.all(
+    LOCAL_REGIONS.map(async (region, index) => {
+      const nodeData = join(dataDirectory, "nodes", region);
+      const joining = existsSync(join(nodeData, "identity.json"))
+        ? []
+        : ["--join", await issueJoinToken({ dataDirectory: controlPlaneData })];
+      await manage(region, [
+        "node",
+        ...["--data", nodeData],
+        ...["--name", region],
+        ...["--region", region],
+        ...["--port", String(port + 1 + index)],
+        ...["--control-plane", `http://127.0.0.1:${port}`],
+        ...joining,
+      ]).start();
+    }),
+  );
+}
+
+/** What tells operators, and tests, which process is which. */
+async function writeProcessIds(
+  dataDirectory: string,
+  processes: ReadonlyArray<ManagedProcess>,
+): Promise<void> {
+  const ids = Object.fromEntries(processes.map(({ name, pid }) => [name, pid]));
+  await writeFile(join(dataDirectory, "processes.json"), JSON.stringify(ids));
+}
+
+/** Resolves when every node is connected and runs the newest revision. */
+async function waitUntilTogether(variables: WranglerEnvironment): Promise<void> {
+  const endsAt = performance.now() + TOGETHER_MS;
+  while (performance.now() < endsAt) {
+    if (isTogether(await fetchStatus(variables))) return;
+    await wait(POLL_MS);
+  }
+  throw new UsageError(
+    `The nodes did not all connect within ${TOGETHER_MS / 1_000} s: their logs say why.`,
+  );
+}
+
+function isTogether(status: FleetStatus): boolean {
+  const current = status.nodes.filter(
+    (node) => node.connected && node.revision === status.revision,
+  );
+  return LOCAL_REGIONS.every((region) => current.some((node) => node.name === region));
+}
+
+/** The example site comes with the first start; whoever deletes it later does not get it back. */
+async function deployStarterOnce(options: {
+  readonly dataDirectory: string;
+  readonly variables: WranglerEnvironment;
+}): Promise<void> {
+  const marker = join(options.dataDirectory, "starter-deployed");
+  if (existsSync(marker)) return;
+  console.log("Deploying the example site with wrangler …");
+  await deployStarter(options);
+  await writeFile(marker, "");
+}
+
+function printWelcome({ dataDirectory, port }: Settings, variables: WranglerEnvironment): void {
+  const file = relative(process.cwd(), wranglerEnvironmentFile(dataDirectory));
+  const links = LOCAL_REGIONS.map(
+    (region, index) => `    ${region}  http://${STARTER_NAME}.localhost:${port + 1 + index}/`,
+  );
+  console.log(`
+Atoll is up.
+
+  Console   http://127.0.0.1:${port}/
+  Example site, from each region:
+${links.join("\n")}
+
+  Point wrangler here, then deploy any Workers project:
+
+${formatWranglerEnvironment(variables).replace(/^/gm, "    ").trimEnd()}
+
+    source ${file}; npx wrangler deploy
+
+  Logs are in ${relative(process.cwd(), join(dataDirectory, "logs"))}. Ctrl-C stops everything.
+`);
+}

@@ -1,0 +1,142 @@
+import { html, raw } from "hono/html";
+import type { HtmlEscapedString } from "hono/utils/html";
+import type { FleetStatus } from "../fleet/status.ts";
+import { STYLE } from "./style.ts";
+
+type Html = HtmlEscapedString | Promise<HtmlEscapedString>;
+
+/** A worker as the front page lists it. */
+export interface WorkerSummary {
+  readonly name: string;
+  readonly version: string;
+  readonly createdAt: string;
+  readonly routes: ReadonlyArray<string>;
+}
+
+export interface FrontPage {
+  readonly status: FleetStatus;
+  readonly workers: ReadonlyArray<WorkerSummary>;
+  /** Where an operator of this installation finds the variables for wrangler. */
+  readonly environmentFile: string;
+}
+
+/** The page at `/`: the nodes and their state, every worker with its links in each region, how to deploy. */
+export function renderFrontPage(page: FrontPage): Html {
+  const { status, workers } = page;
+  return html`<!doctype html>
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <meta http-equiv="refresh" content="10" />
+        <title>Atoll</title>
+        <style>
+          ${raw(STYLE)}
+        </style>
+      </head>
+      <body>
+        <header>
+          <h1>Atoll</h1>
+          <p>
+            ${status.nodes.filter((node) => node.connected).length} of ${status.nodes.length} nodes
+            connected, ${workers.length} ${workers.length === 1 ? "worker" : "workers"}, revision
+            ${status.revision}
+          </p>
+        </header>
+        <main>
+          <h2>Nodes</h2>
+          ${renderNodes(status)}
+          <h2>Workers</h2>
+          ${
+            workers.length === 0
+              ? html`<p>None yet: deploy one as below.</p>`
+              : renderWorkers(workers, status)
+          }
+          <h2>Deploy</h2>
+          <p>In the folder of any Workers project:</p>
+          <pre><code>source ${page.environmentFile}
+npx wrangler deploy</code></pre>
+        </main>
+      </body>
+    </html>`;
+}
+
+function renderNodes(status: FleetStatus): Html {
+  return html`<table>
+    <thead>
+      <tr>
+        <th>Node</th>
+        <th>Region</th>
+        <th>State</th>
+        <th>Revision</th>
+        <th>Warm cells</th>
+        <th>KV lag</th>
+      </tr>
+    </thead>
+    <tbody>
+      ${status.nodes.map((node) => renderNode(node, status.revision))}
+    </tbody>
+  </table>`;
+}
+
+function renderNode(node: FleetStatus["nodes"][number], revision: number): Html {
+  const isCurrent = node.revision === revision;
+  return html`<tr>
+    <td>${node.name}</td>
+    <td>${node.region}</td>
+    <td>
+      <span class="${node.connected ? "good" : "bad"}">
+        ${node.connected ? "connected" : "not connected"}
+      </span>
+      ${node.failures.map(
+        (failure) => html`<div class="bad">${failure.worker}: ${failure.reason}</div>`,
+      )}
+    </td>
+    <td class="${isCurrent ? "" : "bad"}">${node.revision}</td>
+    <td>${node.cells.length}</td>
+    <td>${describeLag(node)}</td>
+  </tr>`;
+}
+
+function describeLag(node: FleetStatus["nodes"][number]): string {
+  const lags = node.kv.flatMap((namespace) => namespace.lagMs ?? []);
+  return lags.length === 0 ? "" : `${Math.round(Math.max(...lags))} ms`;
+}
+
+function renderWorkers(workers: ReadonlyArray<WorkerSummary>, status: FleetStatus): Html {
+  return html`<table>
+    <thead>
+      <tr>
+        <th>Worker</th>
+        <th>Version</th>
+        <th>Open it in</th>
+      </tr>
+    </thead>
+    <tbody>
+      ${workers.map(
+        (worker) =>
+          html`<tr>
+            <td>${worker.name}</td>
+            <td><code>${worker.version.slice(0, 8)}</code> of ${worker.createdAt}</td>
+            <td>${renderLinks(worker, status)}</td>
+          </tr>`,
+      )}
+    </tbody>
+  </table>`;
+}
+
+/** A link per route that a browser can follow and per node; other routes as text. */
+function renderLinks(worker: WorkerSummary, status: FleetStatus): ReadonlyArray<Html> {
+  return worker.routes.map((route) => {
+    const host = /^([^*/]+)\/\*$/.exec(route)?.[1];
+    if (host === undefined) return html`<div><code>${route}</code></div>`;
+    return html`<div>
+      <code>${host}</code>
+      ${status.nodes.flatMap((node) => {
+        if (node.url === undefined) return [];
+        const { protocol, port } = new URL(node.url);
+        return html` <a href="${protocol}//${host}:${port}/">${node.region}</a>`;
+      })}
+    </div>`;
+  });
+}

@@ -1,0 +1,44 @@
+import { Hono, type MiddlewareHandler } from "hono";
+import type { DesiredState } from "../desired-state/desired-state.ts";
+import type { FleetRegistry } from "../fleet/fleet-registry.ts";
+import { readFleetStatus } from "../fleet/status.ts";
+import type { NodesService } from "../nodes/service.ts";
+import { renderFrontPage } from "./front-page.ts";
+
+export interface ConsoleRoutesOptions {
+  readonly desiredState: DesiredState;
+  readonly nodes: NodesService;
+  readonly registry: FleetRegistry;
+  /** Lets only holders of an API token pass. */
+  readonly requireToken: MiddlewareHandler;
+  /** Shown on the front page: the file that `atoll up` wrote for wrangler. */
+  readonly environmentFile: string;
+}
+
+/** The front page at `/` and the status that `atoll status` reads. */
+export function createConsoleRoutes(options: ConsoleRoutesOptions): Hono {
+  const routes = new Hono();
+
+  routes.get("/", async (context) => {
+    const [status, state] = await Promise.all([
+      readFleetStatus(options),
+      options.desiredState.snapshot(),
+    ]);
+    const workers = state.workers.flatMap(({ name, routes, versions }) => {
+      const version = versions[0]?.version;
+      if (version === undefined) return [];
+      return { name, routes, version: version.id, createdAt: version.createdAt };
+    });
+    const { environmentFile } = options;
+    context.header("cache-control", "no-store");
+    // The page is all text and style of ours: whatever else got into it must not run or load.
+    context.header("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'");
+    return context.html(renderFrontPage({ status, workers, environmentFile }));
+  });
+
+  routes.get("/console/status", options.requireToken, async (context) =>
+    context.json(await readFleetStatus(options)),
+  );
+
+  return routes;
+}

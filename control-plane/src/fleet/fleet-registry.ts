@@ -1,0 +1,36 @@
+import type {
+  NodeName,
+  NodeReport,
+  Region,
+  StateRevision,
+  WorkerFailure,
+} from "../contract/index.ts";
+
+/** What is known of a node from its current or last connection to this control plane. */
+export interface NodeStatus {
+  readonly name: NodeName;
+  readonly region: Region;
+  readonly connected: boolean;
+  /** Where it serves; absent before its first connection. */
+  readonly ingressUrl?: string;
+  /** The last revision that it acknowledged. */
+  readonly revision: StateRevision;
+  /** Workers whose desired version does not run there. */
+  readonly failures: ReadonlyArray<WorkerFailure>;
+  readonly report: NodeReport;
+}
+
+export const EMPTY_REPORT: NodeReport = { cells: [], kv: [] };
+
+/** The fleet as this control plane sees it now: in memory, because every node tells all of it anew. */
+export class FleetRegistry {
+  readonly #nodes = new Map<NodeName, NodeStatus>();
+
+  update(status: NodeStatus): void {
+    this.#nodes.set(status.name, status);
+  }
+
+  get(name: NodeName): NodeStatus | undefined {
+    return this.#nodes.get(name);
+  }
+}

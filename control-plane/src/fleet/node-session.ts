@@ -1,0 +1,157 @@
+import type { KeyObject } from "node:crypto";
+import type { Logger } from "pino";
+import {
+  decodeMessage,
+  encodeMessage,
+  MessageFromNode,
+  sealBox,
+  signState,
+  StateRevision,
+  type DesiredWorker,
+  type MessageToNode,
+  type StateChange,
+} from "../contract/index.ts";
+import type { DesiredState, WorkerState } from "../desired-state/desired-state.ts";
+import { EMPTY_REPORT, type FleetRegistry, type NodeStatus } from "./fleet-registry.ts";
+
+/** The node at the other end of a session. */
+export interface SessionNode {
+  readonly name: NodeStatus["name"];
+  readonly region: NodeStatus["region"];
+  /** X25519 public key that its secrets are sealed to. */
+  readonly sealingKey: KeyObject;
+}
+
+export interface NodeSessionOptions {
+  readonly node: SessionNode;
+  readonly desiredState: DesiredState;
+  readonly registry: FleetRegistry;
+  /** Ed25519 private key, PEM. */
+  readonly fleetKey: string;
+  readonly send: (bytes: Uint8Array) => void;
+  /** Messages of the key-value replication. */
+  readonly onKvMessage: (message: unknown) => void;
+  readonly log: Logger;
+}
+
+/**
+ * One node's connection: brings it from the revision it has to the current one, change by change, and
+ * keeps what it reports. At most one change is under way: the next one starts from what was
+ * acknowledged, so that changes made meanwhile travel together.
+ */
+export class NodeSession {
+  readonly #options: NodeSessionOptions;
+  #status: NodeStatus;
+  /** Where the next change starts from: what the node has. */
+  #revision = StateRevision.parse(0);
+  /** The revision that was sent and not yet answered. */
+  #awaited: StateRevision | undefined;
+  #greeted = false;
+  #closed = false;
+
+  constructor(options: NodeSessionOptions) {
+    this.#options = options;
+    const { name, region } = options.node;
+    const known = options.registry.get(name);
+    this.#status = {
+      name,
+      region,
+      connected: true,
+      revision: known?.revision ?? this.#revision,
+      failures: known?.failures ?? [],
+      report: EMPTY_REPORT,
+      ...(known?.ingressUrl === undefined ? {} : { ingressUrl: known.ingressUrl }),
+    };
+  }
+
+  /** Handles one received message. Throws when it is not of the contract. */
+  async receive(bytes: Uint8Array): Promise<void> {
+    const message = decodeMessage(MessageFromNode, bytes);
+    switch (message.kind) {
+      case "hello":
+        this.#greeted = true;
+        this.#awaited = undefined;
+        this.#revision = message.revision;
+        this.#update({ revision: message.revision, ingressUrl: message.ingressUrl });
+        return this.advance();
+      case "applied":
+        this.#update({ revision: message.revision, failures: message.failures });
+        this.#revision = message.revision;
+        this.#awaited = undefined;
+        return this.advance();
+      case "refused":
+        // Nothing is sent again until the next change or connection: repeating what was refused would
+        // only be refused again, at the full speed of the link.
+        this.#options.log.error(
+          { node: this.#status.name, revision: message.revision, reason: message.reason },
+          "a node refused a desired state",
+        );
+        this.#awaited = undefined;
+        return undefined;
+      case "report":
+        return this.#update({ report: message.report });
+      case "kv":
+        return this.#options.onKvMessage(message.message);
+    }
+  }
+
+  /** Sends the node what it lacks, unless it is working on a change already. */
+  async advance(): Promise<void> {
+    if (!this.#greeted || this.#closed || this.#awaited !== undefined) return;
+    const current = await this.#options.desiredState.revision();
+    if (current === this.#revision || this.#awaited !== undefined) return;
+    // Claimed before the next wait, so that two calls never send two changes.
+    this.#awaited = current;
+    const change = await this.#nextChange(current);
+    if (this.#closed) return;
+    this.#awaited = change.revision;
+    const body = encodeMessage(change);
+    this.#send({ kind: "state", body, signature: signState(this.#options.fleetKey, body) });
+  }
+
+  sendKv(message: unknown): void {
+    this.#send({ kind: "kv", message });
+  }
+
+  /** The connection is gone; the registry keeps what the node last told. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#update({ connected: false, report: { ...this.#status.report, cells: [] } });
+  }
+
+  async #nextChange(current: StateRevision): Promise<StateChange> {
+    // A node that is ahead followed a database that was since restored from a backup: only a snapshot
+    // can lead it, and it will refuse one that is older. The log says so.
+    if (this.#revision > 0 && this.#revision < current) {
+      const from = this.#revision;
+      const changes = await this.#options.desiredState.changesSince(from);
+      if (changes !== undefined) {
+        const upserts = changes.upserts.map((worker) => this.#seal(worker));
+        return { kind: "delta", from, ...changes, upserts, removals: [...changes.removals] };
+      }
+    }
+    const snapshot = await this.#options.desiredState.snapshot();
+    const workers = snapshot.workers.map((worker) => this.#seal(worker));
+    return { kind: "snapshot", revision: snapshot.revision, workers };
+  }
+
+  /** The form that travels: each version's secrets in a box that only this node can open. */
+  #seal(worker: WorkerState): DesiredWorker {
+    const versions = worker.versions.map(({ secrets, ...version }) => {
+      if (Object.keys(secrets).length === 0) return version;
+      const content = Buffer.from(JSON.stringify(secrets));
+      return { ...version, secrets: sealBox(this.#options.node.sealingKey, content) };
+    });
+    return { ...worker, versions, routes: [...worker.routes] };
+  }
+
+  #update(changes: Partial<NodeStatus>): void {
+    this.#status = { ...this.#status, ...changes };
+    this.#options.registry.update(this.#status);
+  }
+
+  #send(message: MessageToNode): void {
+    if (!this.#closed) this.#options.send(encodeMessage(message));
+  }
+}

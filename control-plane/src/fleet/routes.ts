@@ -1,0 +1,66 @@
+import { createHash } from "node:crypto";
+import { Hono } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import type { BlobStore } from "../blobs/blob-store.ts";
+import { BlobHash, EnrolRequest, publicFleetKey, type EnrolResponse } from "../contract/index.ts";
+import { ControlPlaneError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { NodesService } from "../nodes/service.ts";
+
+export interface FleetRoutesOptions {
+  readonly nodes: NodesService;
+  readonly blobs: BlobStore;
+  /** Ed25519 private key, PEM. */
+  readonly fleetKey: string;
+}
+
+/** `/fleet`: how a node enrols, and the content that is too large for its connection. */
+export function createFleetRoutes({ nodes, blobs, fleetKey }: FleetRoutesOptions): Hono {
+  const routes = new Hono();
+
+  routes.post("/enrol", bodyLimit({ maxSize: LIMITS.enrolBodyBytesMax }), async (context) => {
+    const request = EnrolRequest.safeParse(await context.req.json().catch(() => undefined));
+    if (!request.success) {
+      throw new ControlPlaneError("invalid_body", `enrolment: ${request.error.message}`);
+    }
+    const { credential } = await nodes.enrol(request.data);
+    return context.json({ credential, fleetKey: publicFleetKey(fleetKey) } satisfies EnrolResponse);
+  });
+
+  routes.use("/blobs/*", async (context, next) => {
+    const credential = /^Bearer (\S{1,200})$/.exec(context.req.header("authorization") ?? "")?.[1];
+    const node = credential === undefined ? undefined : await nodes.authenticate(credential);
+    if (node === undefined) {
+      throw new ControlPlaneError("unauthenticated", "blobs are for enrolled nodes");
+    }
+    await next();
+  });
+
+  routes.get("/blobs/:hash", async (context) => {
+    const content = await blobs.get(parseHash(context.req.param("hash")));
+    if (content === undefined) return context.body(null, 404);
+    return context.body(Uint8Array.from(content), 200, {
+      "content-type": "application/octet-stream",
+    });
+  });
+
+  routes.put("/blobs/:hash", bodyLimit({ maxSize: LIMITS.blobBytesMax }), async (context) => {
+    const hash = parseHash(context.req.param("hash"));
+    const content = new Uint8Array(await context.req.arrayBuffer());
+    // The store verifies as well; this answers a sender whose content was damaged on its way.
+    const actual = createHash("sha256").update(content).digest("hex");
+    if (actual !== hash) {
+      throw new ControlPlaneError("blob_mismatch", `content sent as ${hash} hashes to ${actual}`);
+    }
+    await blobs.put(hash, content);
+    return context.body(null, 204);
+  });
+
+  return routes;
+}
+
+function parseHash(text: string): BlobHash {
+  const hash = BlobHash.safeParse(text);
+  if (!hash.success) throw new ControlPlaneError("invalid_body", `'${text}' is not a blob hash`);
+  return hash.data;
+}

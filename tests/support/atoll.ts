@@ -1,0 +1,229 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { createRequire } from "node:module";
+import { request } from "undici";
+import { eventually } from "./eventually.ts";
+import { findFreePorts } from "./free-ports.ts";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+const MAIN = join(ROOT, "cli", "src", "main.ts");
+
+export const REGIONS = ["iad", "fra", "nrt"] as const;
+export type RegionName = (typeof REGIONS)[number];
+
+/** The wranglers that Atoll promises to serve, by the package that holds each. */
+export const WRANGLERS = { "4.164": "wrangler", "4.86": "wrangler-4-86" } as const;
+export type WranglerRelease = keyof typeof WRANGLERS;
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: string;
+}
+
+export interface CommandResult {
+  readonly exitCode: number;
+  /** Standard output and standard error, in the order of arrival. */
+  readonly output: string;
+}
+
+/** Region of an Atoll under test. */
+export interface TestRegion {
+  readonly url: string;
+  readonly port: number;
+}
+
+/** A whole Atoll of real processes, in a directory of its own, as `npm start` makes it. */
+export interface TestAtoll {
+  readonly dataDirectory: string;
+  readonly url: string;
+  readonly regions: Readonly<Record<RegionName, TestRegion>>;
+  /** The variables that point wrangler here. */
+  readonly variables: Readonly<Record<string, string>>;
+  /** Process ids by name: `control-plane`, `iad`, `fra`, `nrt`. */
+  pids(): Promise<Readonly<Record<string, number>>>;
+  /** Runs wrangler in a project's folder. */
+  wrangler(
+    directory: string,
+    commandArguments: ReadonlyArray<string>,
+    options?: {
+      readonly release?: WranglerRelease;
+      readonly input?: string;
+      readonly environment?: Readonly<Record<string, string>>;
+    },
+  ): Promise<CommandResult>;
+  /** Runs the `atoll` command. */
+  atoll(commandArguments: ReadonlyArray<string>, directory?: string): Promise<CommandResult>;
+  /** Requests `path` of `host` (without a port) in a region. */
+  get(region: RegionName, host: string, path: string, options?: RequestOptions): Promise<Answer>;
+  /** Calls the API as wrangler does; a path such as `/accounts/<id>/workers/scripts`. */
+  api(path: string, options?: RequestOptions): Promise<Answer>;
+  /** Stops everything as Ctrl-C does, and starts again on the same directory. */
+  restart(): Promise<void>;
+  /** Stops everything and removes the directory. Fails when a process is left. */
+  stop(): Promise<void>;
+}
+
+export interface RequestOptions {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string | Uint8Array;
+}
+
+export async function startAtoll(): Promise<TestAtoll> {
+  const parent = await mkdtemp(join(tmpdir(), "atoll-"));
+  const dataDirectory = join(parent, "data");
+  const port = await findFreePorts(1 + REGIONS.length);
+  const environment = { ...process.env, ATOLL_DATA: dataDirectory, ATOLL_PORT: String(port) };
+  let up = await startUp(environment, parent);
+  const variables = await readVariables(join(dataDirectory, "wrangler.env"));
+  const url = `http://127.0.0.1:${port}`;
+  const regions = Object.fromEntries(
+    REGIONS.map((region, index) => {
+      const regionPort = port + 1 + index;
+      return [region, { port: regionPort, url: `http://127.0.0.1:${regionPort}` }];
+    }),
+  ) as Record<RegionName, TestRegion>;
+  const base = { ...environment, ...variables, ...QUIET_WRANGLER };
+
+  return {
+    dataDirectory,
+    url,
+    regions,
+    variables,
+    pids: async () => JSON.parse(await readFile(join(dataDirectory, "processes.json"), "utf8")),
+    wrangler: (directory, commandArguments, options = {}) =>
+      run([wranglerScript(options.release ?? "4.164"), ...commandArguments], {
+        directory,
+        environment: { ...base, ...options.environment },
+        ...(options.input === undefined ? {} : { input: options.input }),
+      }),
+    atoll: (commandArguments, directory = parent) =>
+      run([MAIN, ...commandArguments], { directory, environment: base }),
+    get: (region, host, path, options = {}) =>
+      send(`${regions[region].url}${path}`, {
+        ...options,
+        headers: { host: `${host}:${regions[region].port}`, ...options.headers },
+      }),
+    api: (path, options = {}) =>
+      send(`${url}/client/v4${path}`, {
+        ...options,
+        headers: {
+          authorization: `Bearer ${variables["CLOUDFLARE_API_TOKEN"]}`,
+          ...options.headers,
+        },
+      }),
+    restart: async () => {
+      await stopUp(up);
+      up = await startUp(environment, parent);
+    },
+    stop: async () => {
+      const pids = Object.values(
+        JSON.parse(await readFile(join(dataDirectory, "processes.json"), "utf8")) as object,
+      ) as number[];
+      await stopUp(up);
+      for (const pid of pids) {
+        await eventually(() => !isAlive(pid), { what: `process ${pid} is gone` });
+      }
+      await rm(parent, { recursive: true, force: true });
+    },
+  };
+}
+
+// What keeps a wrangler of a test to itself: no questions, no reports, no look-ups elsewhere.
+const QUIET_WRANGLER = {
+  CI: "true",
+  WRANGLER_SEND_METRICS: "false",
+  WRANGLER_HIDE_BANNER: "true",
+  CLOUDFLARE_CF_FETCH_ENABLED: "false",
+  NO_COLOR: "1",
+};
+
+async function startUp(environment: NodeJS.ProcessEnv, directory: string): Promise<ChildProcess> {
+  const up = spawn(process.execPath, [MAIN, "up"], {
+    cwd: directory,
+    env: { ...environment, NO_COLOR: "1" },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const output: string[] = [];
+  up.stdout.on("data", (piece: Buffer) => output.push(piece.toString()));
+  up.stderr.on("data", (piece: Buffer) => output.push(piece.toString()));
+  await eventually(
+    () => {
+      if (up.exitCode !== null) throw new Error(`atoll up ended: ${output.join("")}`);
+      return output.join("").includes("Ctrl-C stops everything");
+    },
+    { what: "atoll up is ready", deadlineMs: 60_000 },
+  ).catch((error: unknown) => {
+    up.kill("SIGTERM");
+    throw new Error(`atoll up did not start:\n${output.join("")}`, { cause: error });
+  });
+  return up;
+}
+
+async function stopUp(up: ChildProcess): Promise<void> {
+  if (up.exitCode !== null || up.signalCode !== null) return;
+  const exited = once(up, "exit");
+  up.kill("SIGINT");
+  await exited;
+}
+
+/** Whether a process exists. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    // ESRCH: no such process. EPERM can't be: the tests' processes are our own.
+    return false;
+  }
+}
+
+async function readVariables(file: string): Promise<Record<string, string>> {
+  const lines = (await readFile(file, "utf8")).matchAll(/^export ([A-Z_]+)=(.*)$/gm);
+  return Object.fromEntries([...lines].map(([, name, value]) => [name ?? "", value ?? ""]));
+}
+
+function wranglerScript(release: WranglerRelease): string {
+  const manifest = createRequire(import.meta.url).resolve(`${WRANGLERS[release]}/package.json`);
+  return join(dirname(manifest), "bin", "wrangler.js");
+}
+
+function run(
+  commandArguments: ReadonlyArray<string>,
+  options: {
+    readonly directory: string;
+    readonly environment: NodeJS.ProcessEnv;
+    readonly input?: string;
+  },
+): Promise<CommandResult> {
+  const child = spawn(process.execPath, commandArguments, {
+    cwd: options.directory,
+    env: options.environment,
+    stdio: ["pipe", "pipe", "pipe"],
+  });
+  const output: string[] = [];
+  child.stdout.on("data", (piece: Buffer) => output.push(piece.toString()));
+  child.stderr.on("data", (piece: Buffer) => output.push(piece.toString()));
+  child.stdin.end(options.input ?? "");
+  return new Promise((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code) => resolve({ exitCode: code ?? 1, output: output.join("") }));
+  });
+}
+
+async function send(url: string, options: RequestOptions): Promise<Answer> {
+  const response = await request(url, {
+    method: options.method ?? "GET",
+    headers: { ...options.headers },
+    ...(options.body === undefined ? {} : { body: options.body }),
+  } as Parameters<typeof request>[1]);
+  return {
+    status: response.statusCode,
+    headers: response.headers,
+    body: await response.body.text(),
+  };
+}
