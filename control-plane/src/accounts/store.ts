@@ -1,0 +1,61 @@
+import { AccountId } from "../contract/index.ts";
+import type { Database, Transaction } from "../database/database.ts";
+import type { StoredCredential } from "../secrets/credential.ts";
+import type { Account } from "./schemas.ts";
+
+export interface TokenRow {
+  readonly credential: StoredCredential;
+  readonly account: AccountId;
+}
+
+/** Accounts and their API tokens. */
+export class AccountStore {
+  async isEmpty(transaction: Transaction): Promise<boolean> {
+    const row = await transaction.selectFrom("accounts").select("id").limit(1).executeTakeFirst();
+    return row === undefined;
+  }
+
+  async find(database: Database | Transaction, id: AccountId): Promise<Account | undefined> {
+    const row = await database
+      .selectFrom("accounts")
+      .select(["id", "name"])
+      .where("id", "=", id)
+      .executeTakeFirst();
+    return row && { id: AccountId.parse(row.id), name: row.name };
+  }
+
+  async insert(
+    transaction: Transaction,
+    account: Account & { readonly createdAt: string },
+  ): Promise<void> {
+    const { id, name, createdAt } = account;
+    await transaction.insertInto("accounts").values({ id, name, created_at: createdAt }).execute();
+  }
+
+  async findToken(database: Database | Transaction, id: string): Promise<TokenRow | undefined> {
+    const row = await database
+      .selectFrom("api_tokens")
+      .select(["id", "account_id", "token_hash"])
+      .where("id", "=", id)
+      .executeTakeFirst();
+    if (row === undefined) return undefined;
+    return {
+      credential: { id: row.id, hash: row.token_hash },
+      account: AccountId.parse(row.account_id),
+    };
+  }
+
+  async insertToken(
+    transaction: Transaction,
+    token: TokenRow & { readonly name: string; readonly createdAt: string },
+  ): Promise<void> {
+    const row = {
+      id: token.credential.id,
+      account_id: token.account,
+      name: token.name,
+      token_hash: token.credential.hash,
+      created_at: token.createdAt,
+    };
+    await transaction.insertInto("api_tokens").values(row).execute();
+  }
+}

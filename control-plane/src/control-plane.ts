@@ -1,0 +1,95 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Clock, KvOrigin } from "@atoll/kv-store";
+import type { Hono, MiddlewareHandler } from "hono";
+import type { Logger } from "pino";
+import { createAccountRoutes } from "./accounts/routes.ts";
+import { AccountsService } from "./accounts/service.ts";
+import type { BlobStore } from "./blobs/blob-store.ts";
+import { DirectoryBlobStore } from "./blobs/directory-blob-store.ts";
+import { openSqliteDatabase, type Database } from "./database/database.ts";
+import { createApi } from "./http/api.ts";
+import { requireToken } from "./http/authentication.ts";
+import type { ApiEnvironment } from "./http/request-context.ts";
+import { HttpServer } from "./http/server.ts";
+import { NodesService } from "./nodes/service.ts";
+import type { Preflight } from "./preflight/preflight.ts";
+import { loadMasterKey } from "./secrets/master-key.ts";
+
+export interface ControlPlaneOptions {
+  /** Everything that is kept: database, blobs, master key. Made when it is missing. */
+  readonly dataDirectory: string;
+  readonly host: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  /** Workers are served as `<worker>.<base domain>`. */
+  readonly baseDomain: string;
+  /** The port of the ingress that URLs shown to people name. */
+  readonly publicIngressPort: number;
+  readonly preflight: Preflight;
+  readonly kvOrigin: KvOrigin;
+  /** 64 hexadecimal digits in place of the key file in the data directory. */
+  readonly masterKey: string | undefined;
+  readonly log: Logger;
+  readonly clock: Clock;
+}
+
+/** A running control plane. */
+export interface ControlPlane {
+  /** Where it listens, such as `http://127.0.0.1:4400`; wrangler's base URL is this with `/client/v4`. */
+  readonly url: string;
+  readonly http: HttpServer;
+  readonly database: Database;
+  readonly blobs: BlobStore;
+  readonly accounts: AccountsService;
+  readonly nodes: NodesService;
+  /** Lets only holders of an API token pass: for routers that are mounted from outside. */
+  readonly requireToken: MiddlewareHandler<ApiEnvironment>;
+  /** Adds a router below a path. */
+  mount(path: string, router: Hono): void;
+  /** Stops listening, waits for requests in flight, closes the database. May be called twice. */
+  close(): Promise<void>;
+}
+
+/** Opens or creates everything and listens. What was opened is closed again when a later step fails. */
+export async function createControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
+  const { dataDirectory, log, clock } = options;
+  await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
+  const masterKey = await loadMasterKey({
+    file: join(dataDirectory, "master.key"),
+    fromEnvironment: options.masterKey,
+  });
+  void masterKey;
+  const blobs = new DirectoryBlobStore(join(dataDirectory, "blobs"));
+  const database = await openSqliteDatabase(join(dataDirectory, "control-plane.sqlite"));
+  try {
+    const accounts = new AccountsService({ database, clock });
+    const nodes = new NodesService({ database, clock });
+    const verifyToken = (token: string) => accounts.verifyToken(token);
+    const http = await HttpServer.listen({ host: options.host, port: options.port, log });
+    const api = createApi({
+      verifyToken,
+      selfAuthenticated: [],
+      resources: [createAccountRoutes(accounts)],
+    });
+    http.mount("/client/v4", api);
+    return {
+      url: http.url,
+      http,
+      database,
+      blobs,
+      accounts,
+      nodes,
+      requireToken: requireToken(verifyToken),
+      // Routers from outside bring handlers of their own and read nothing of our context.
+      mount: (path, router) => http.mount(path, router as unknown as Hono<ApiEnvironment>),
+      close: async () => {
+        await http.close();
+        await database.destroy();
+      },
+    };
+  } catch (error) {
+    await database.destroy();
+    throw error;
+  }
+}

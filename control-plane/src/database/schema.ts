@@ -1,0 +1,103 @@
+/**
+ * The tables. Types are what both SQLite and PostgreSQL give back: text, numbers, and 0 or 1 for a
+ * condition. Times are ISO 8601 in UTC, which sort as text; documents are JSON text that the store of
+ * their resource parses.
+ */
+export interface Schema {
+  accounts: { id: string; name: string; created_at: string };
+  /** `token_hash` is SHA-256: the token itself is shown once and never stored. */
+  api_tokens: {
+    id: string;
+    account_id: string;
+    name: string;
+    token_hash: string;
+    created_at: string;
+  };
+  /** Numbers that only grow; a row is the lock under which the next number is taken. */
+  counters: { name: string; value: number };
+  /** The outbox: which worker changed at which revision of the desired state. */
+  state_changes: { revision: number; account_id: string; worker: string; at: string };
+  /** Who did what. Never holds the value of a secret. */
+  audit: {
+    id: string;
+    at: string;
+    account_id: string;
+    token_id: string;
+    action: string;
+    subject: string;
+    details: string;
+  };
+  kv_namespaces: { id: string; account_id: string; title: string; created_at: string };
+  workers: {
+    id: string;
+    account_id: string;
+    name: string;
+    created_at: string;
+    modified_at: string;
+    /** Whether `<name>.<base domain>` leads to it. */
+    is_on_subdomain: number;
+    has_previews: number;
+    /** `ScriptSettings`: what belongs to the worker and not to a version. */
+    settings: string;
+    /** Number of the newest version. */
+    version_number: number;
+  };
+  versions: {
+    id: string;
+    worker_id: string;
+    number: number;
+    created_at: string;
+    /** The contract's `Version`. */
+    document: string;
+    /** `VersionNotes`: what wrangler shows of it and nodes need not know. */
+    notes: string;
+  };
+  /** Values of a version's `secret_text` bindings, sealed under the master key. */
+  version_secrets: { version_id: string; name: string; sealed: string };
+  deployments: {
+    id: string;
+    worker_id: string;
+    /** Order within the worker: the highest is the active one. */
+    number: number;
+    created_at: string;
+    /** `DeployedVersions`: which versions, with what percentages. */
+    versions: string;
+    annotations: string;
+  };
+  routes: {
+    id: string;
+    account_id: string;
+    worker_id: string;
+    kind: "route" | "custom_domain";
+    /** `host/path`, without scheme. */
+    pattern: string;
+    created_at: string;
+  };
+  asset_sessions: {
+    id: string;
+    account_id: string;
+    worker: string;
+    /** `AnnouncedManifest`: the paths that wrangler announced, with hash and size. */
+    manifest: string;
+    created_at: string;
+  };
+  /** What an account uploaded, by wrangler's hash. Per account, so that knowing a hash gives no content. */
+  asset_contents: {
+    account_id: string;
+    hash: string;
+    blob: string;
+    size: number;
+    content_type: string | null;
+  };
+  join_tokens: { id: string; token_hash: string; expires_at: string; used_at: string | null };
+  nodes: {
+    name: string;
+    region: string;
+    credential_id: string;
+    credential_hash: string;
+    /** Raw X25519 key in base64. */
+    sealing_key: string;
+    enrolled_at: string;
+    last_seen_at: string;
+  };
+}

@@ -1,0 +1,131 @@
+/** How an error is answered. `cloudflareCode` is what wrangler decides by; see its API reference. */
+interface ErrorKind {
+  readonly status: number;
+  readonly cloudflareCode: number;
+  /** The same call, unchanged, may succeed later. */
+  readonly retryable: boolean;
+  readonly meaning: string;
+}
+
+/** A mistake of the caller: the same call fails again. */
+function refusal(status: number, cloudflareCode: number, meaning: string): ErrorKind {
+  return { status, cloudflareCode, retryable: false, meaning };
+}
+
+/** Every way in which a call of this package fails. Decisions read the code, never the message. */
+export const CONTROL_PLANE_ERRORS = {
+  unauthenticated: refusal(401, 10_000, "No token, or one that nobody was given."),
+  account_forbidden: refusal(403, 10_000, "The token is of another account than the path."),
+  not_found: refusal(404, 7_000, "No such address."),
+  method_not_allowed: refusal(405, 7_001, "The address exists, but not with this method."),
+  invalid_body: refusal(400, 10_001, "A body, query or name is not of the documented form."),
+  body_too_large: refusal(413, 10_027, "A body is larger than the limit of its kind."),
+  invalid_multipart: refusal(400, 10_001, "The body is not well-formed multipart/form-data."),
+  invalid_metadata: refusal(400, 10_002, "The upload's metadata is not JSON of the known form."),
+  invalid_module: refusal(
+    400,
+    10_021,
+    "A module is unnamed, doubled, missing or of no known type.",
+  ),
+  invalid_compatibility: refusal(400, 10_021, "A compatibility date or flag is not known."),
+  invalid_worker_name: refusal(400, 10_016, "The worker's name is too long or has bad characters."),
+  worker_name_taken: refusal(409, 10_040, "Another account has a worker of this name."),
+  worker_not_found: refusal(404, 10_007, "The account has no worker of this name."),
+  service_not_found: refusal(404, 10_090, "The account has no service of this name."),
+  version_not_found: refusal(
+    404,
+    10_222,
+    "The worker has no version with this id, or none at all.",
+  ),
+  deployment_invalid: refusal(400, 10_001, "The versions of a deployment do not add up."),
+  unsupported: refusal(400, 10_023, "Atoll does not have this feature yet."),
+  unsupported_binding: refusal(400, 10_023, "Atoll does not have this type of binding yet."),
+  invalid_binding: refusal(400, 10_021, "A binding lacks a field, or two have the same name."),
+  inherit_invalid: refusal(400, 10_057, "Nothing to inherit under a binding's name."),
+  namespace_not_found: refusal(404, 10_041, "The account has no key-value namespace with this id."),
+  namespace_not_listed: refusal(404, 10_013, "The key-value namespace of a call does not exist."),
+  namespace_title_taken: refusal(400, 10_014, "A namespace with this title exists already."),
+  bound_service_not_found: refusal(400, 10_143, "A binding names a worker that does not exist."),
+  startup_failed: refusal(400, 10_021, "The worker did not start."),
+  secret_not_found: refusal(404, 10_056, "The worker has no secret of this name."),
+  invalid_secret: refusal(400, 10_055, "A secret's name or value is not allowed."),
+  asset_invalid: refusal(
+    400,
+    10_304,
+    "An asset's path, size or content is not what was announced.",
+  ),
+  asset_session_invalid: refusal(
+    401,
+    10_305,
+    "The upload's token is wrong, of another worker, or old.",
+  ),
+  route_invalid: refusal(400, 10_022, "A route pattern is not of the form host/path."),
+  route_conflict: refusal(409, 10_020, "Another worker has this route."),
+  join_token_invalid: refusal(401, 10_000, "The join token is unknown, used or expired."),
+  blob_mismatch: refusal(400, 10_001, "Content does not have the hash it was sent under."),
+  blob_corrupt: {
+    status: 500,
+    cloudflareCode: 10_002,
+    retryable: false,
+    meaning: "Stored content no longer has its hash: the disk damaged it.",
+  },
+  secret_unreadable: {
+    status: 500,
+    cloudflareCode: 10_002,
+    retryable: false,
+    meaning: "A sealed secret does not open: the master key is another one.",
+  },
+  busy: {
+    status: 503,
+    cloudflareCode: 10_002,
+    retryable: true,
+    meaning: "As many calls of this kind as allowed are in progress.",
+  },
+  conflict: {
+    status: 409,
+    cloudflareCode: 10_002,
+    retryable: true,
+    meaning: "Another call changed the same worker meanwhile.",
+  },
+  preflight_unavailable: {
+    status: 503,
+    cloudflareCode: 10_002,
+    retryable: true,
+    meaning: "The check that a worker starts could not be made.",
+  },
+  internal: {
+    status: 500,
+    cloudflareCode: 10_002,
+    retryable: true,
+    meaning: "A defect; the log holds its cause.",
+  },
+} as const satisfies Record<string, ErrorKind>;
+
+export type ControlPlaneErrorCode = keyof typeof CONTROL_PLANE_ERRORS;
+
+/** The one error class of this package. Its message may be shown to whoever made the call. */
+export class ControlPlaneError extends Error {
+  override readonly name = "ControlPlaneError";
+  readonly code: ControlPlaneErrorCode;
+
+  constructor(
+    code: ControlPlaneErrorCode,
+    message: string,
+    options?: { readonly cause?: unknown },
+  ) {
+    super(message, options);
+    this.code = code;
+  }
+
+  get status(): number {
+    return CONTROL_PLANE_ERRORS[this.code].status;
+  }
+
+  get cloudflareCode(): number {
+    return CONTROL_PLANE_ERRORS[this.code].cloudflareCode;
+  }
+
+  get retryable(): boolean {
+    return CONTROL_PLANE_ERRORS[this.code].retryable;
+  }
+}

@@ -1,0 +1,45 @@
+import type { MiddlewareHandler } from "hono";
+import { ControlPlaneError } from "../errors.ts";
+import type { ApiEnvironment, Principal } from "./request-context.ts";
+
+/** Finds out whose token this is. `undefined` for one that nobody was given. */
+export type TokenVerifier = (token: string) => Promise<Principal | undefined>;
+
+/** Lets only holders of an API token pass, and says who it is. */
+export function requireToken(verify: TokenVerifier): MiddlewareHandler<ApiEnvironment> {
+  return async (context, next) => {
+    if (context.req.header("x-auth-key") !== undefined) {
+      throw new ControlPlaneError(
+        "unauthenticated",
+        "Authentication error: Atoll has no global API keys; set CLOUDFLARE_API_TOKEN and unset CLOUDFLARE_API_KEY and CLOUDFLARE_EMAIL",
+      );
+    }
+    const token = bearerToken(context.req.header("authorization"));
+    const principal = token === undefined ? undefined : await verify(token);
+    if (principal === undefined) {
+      throw new ControlPlaneError(
+        "unauthenticated",
+        "Authentication error: the API token is missing or wrong",
+      );
+    }
+    context.set("principal", principal);
+    await next();
+  };
+}
+
+/** Refuses paths of any account but the token's own. Runs after `requireToken`. */
+export const requireOwnAccount: MiddlewareHandler<ApiEnvironment> = async (context, next) => {
+  const { account } = context.var.principal;
+  if (context.req.param("account") !== account) {
+    throw new ControlPlaneError(
+      "account_forbidden",
+      `Authentication error: the API token is not of account '${context.req.param("account")}'`,
+    );
+  }
+  await next();
+};
+
+/** The credential of an `Authorization: Bearer` header. */
+export function bearerToken(header: string | undefined): string | undefined {
+  return /^Bearer (\S{1,4096})$/i.exec(header ?? "")?.[1];
+}

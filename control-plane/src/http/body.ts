@@ -1,0 +1,51 @@
+import type { Context } from "hono";
+import type { MiddlewareHandler } from "hono";
+import { bodyLimit } from "hono/body-limit";
+import type { z } from "zod";
+import { ControlPlaneError } from "../errors.ts";
+
+/** Refuses larger bodies before they are held in memory, whether or not they tell their length. */
+export function limitBody(bytesMax: number): MiddlewareHandler {
+  return bodyLimit({
+    maxSize: bytesMax,
+    onError: () => {
+      throw new ControlPlaneError(
+        "body_too_large",
+        `The request's body is larger than the limit of ${bytesMax} bytes (${Math.floor(bytesMax / 1024 / 1024)} MiB)`,
+      );
+    },
+  });
+}
+
+/** The JSON body, parsed; wrangler often sends it as `text/plain`, so its content type says nothing. */
+export async function readJson<Schema extends z.ZodType>(
+  context: Context,
+  schema: Schema,
+): Promise<z.output<Schema>> {
+  const text = await context.req.text();
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new ControlPlaneError("invalid_body", "The request's body is not JSON", { cause });
+  }
+  return parseInput(schema, json, "body");
+}
+
+/** Parses input from outside; `what` names it in the error, beside the path of what is wrong. */
+export function parseInput<Schema extends z.ZodType>(
+  schema: Schema,
+  input: unknown,
+  what: string,
+): z.output<Schema> {
+  const parsed = schema.safeParse(input);
+  if (parsed.success) return parsed.data;
+  throw new ControlPlaneError("invalid_body", describeIssue(parsed.error, what));
+}
+
+/** The first thing that is wrong, such as `body: routes[0].pattern: expected string`. */
+export function describeIssue(error: z.ZodError, what: string): string {
+  const issue = error.issues[0];
+  const path = (issue?.path ?? []).map(String).join(".");
+  return `${what}: ${path === "" ? "" : `${path}: `}${issue?.message ?? "not of the documented form"}`;
+}

@@ -1,0 +1,34 @@
+import type { Context } from "hono";
+import { HTTPException } from "hono/http-exception";
+import type { Logger } from "pino";
+import { ControlPlaneError } from "../errors.ts";
+import { failure } from "./envelope.ts";
+import type { ApiEnvironment } from "./request-context.ts";
+
+/** Turns whatever a handler threw into the answer: errors of the table in full, anything else as `internal`. */
+export function errorResponse(log: Logger) {
+  return (thrown: Error, context: Context<ApiEnvironment>): Response => {
+    const { requestId } = context.var;
+    const error = toControlPlaneError(thrown);
+    if (error.status >= 500) {
+      const { method, path } = context.req;
+      log.error({ err: thrown, cause: thrown.cause, requestId, method, path }, "request failed");
+    }
+    return Response.json(failure(error, requestId), { status: error.status });
+  };
+}
+
+function toControlPlaneError(thrown: Error): ControlPlaneError {
+  if (thrown instanceof ControlPlaneError) return thrown;
+  // Hono's own middleware refuses with these: of its refusals we use only that of large bodies.
+  if (thrown instanceof HTTPException && thrown.status === 413) {
+    return new ControlPlaneError("body_too_large", "The body is larger than this call allows");
+  }
+  return new ControlPlaneError(
+    "internal",
+    "Internal error: the log of the control plane says more",
+    {
+      cause: thrown,
+    },
+  );
+}

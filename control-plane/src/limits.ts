@@ -1,0 +1,76 @@
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** Every bound of the control plane, with its reason. Sizes are bytes unless the name says otherwise. */
+export const LIMITS = {
+  /** A head holds a token and a path of at most a few hundred bytes; Node's own default is as large. */
+  headBytesMax: 16 * KIB,
+  /** A head must have arrived within this time: a slow sender must not hold a connection for nothing. */
+  headMs: 20_000,
+  /** A whole request must have arrived within this time: 64 MiB over a link of 2 Mbit/s. */
+  requestMs: 300_000,
+  /** A connection between two requests; longer than wrangler keeps one. */
+  idleConnectionMs: 65_000,
+  /** Connections at once: a fleet's developers and nodes, with room for a thousand returning nodes. */
+  connectionsMax: 5_000,
+  /** A JSON body, of calls without a larger one: the longest are route lists and settings. */
+  jsonBodyBytesMax: 4 * MIB,
+  /** A worker's upload as multipart, all modules and source maps together. */
+  uploadBytesMax: 64 * MIB,
+  /** Uploads held in memory at once; more are refused as `busy`, which wrangler repeats. */
+  uploadsMax: 4,
+  /** Modules of one worker: what a large framework's server build has, several times over. */
+  modulesMax: 2_000,
+  /** Characters of a module's name: a path, as long as file systems allow. */
+  moduleNameCharactersMax: 1_024,
+  /** The metadata part of an upload: bindings with text, `_headers` and `_redirects` are in it. */
+  metadataBytesMax: 4 * MIB,
+  /** Bindings of one version, as Cloudflare bounds them loosely: each becomes config on every node. */
+  bindingsMax: 1_000,
+  /** Cloudflare's own limit of one variable or secret. */
+  bindingTextBytesMax: 5 * KIB,
+  /** A JSON variable, which Cloudflare counts with the rest of the metadata. */
+  bindingJsonBytesMax: 1 * MIB,
+  /** Secrets in one bulk call. */
+  secretsBulkMax: 1_000,
+  /** Cloudflare's own limit of one asset, and wrangler's. */
+  assetBytesMax: 25 * MIB,
+  /** Assets of one version: Cloudflare's limit of its paid plan. */
+  assetsMax: 100_000,
+  /** Characters of an asset's path. */
+  assetPathCharactersMax: 1_024,
+  /** A manifest as JSON: 100,000 paths of some hundred characters. */
+  assetManifestBytesMax: 32 * MIB,
+  /** Content of one bucket: wrangler holds three of them in memory, each a third larger in base64. */
+  assetBucketBytesMax: 16 * MIB,
+  /** Files of one bucket, so that thousands of tiny ones still travel in pieces. */
+  assetBucketFilesMax: 1_000,
+  /** A bucket's body: one asset of 25 MiB in base64 and the multipart around it. */
+  assetUploadBytesMax: 40 * MIB,
+  /** Life of an upload session's tokens, as Cloudflare's: an hour over a slow link. */
+  assetSessionMs: 60 * 60 * 1_000,
+  /** Cloudflare's own limits of `_headers` and `_redirects` leave them far below this. */
+  assetRulesBytesMax: 1 * MIB,
+  /** Routes of one worker, custom domains included: Cloudflare's limit of routes per zone. */
+  routesMax: 1_000,
+  /** A DNS name is at most 253 characters; a path pattern is bounded like a URL. */
+  routePatternCharactersMax: 1_024,
+  /** Versions and deployments that a listing shows, as Cloudflare caps them. */
+  listedVersionsMax: 10,
+  /** Annotations are a message and a tag, for people. */
+  annotationCharactersMax: 1_000,
+  /** Outbox rows kept: a node that was away longer gets a snapshot, which is then cheaper. */
+  stateChangesMax: 10_000,
+  /** A join token is typed or pasted soon after it was made. */
+  joinTokenMs: 60 * 60 * 1_000,
+  /** `last seen` is for people: written at most this often, so that calls of nodes stay reads. */
+  lastSeenMs: 60_000,
+  /** Enrolment is a token, two names and a key. */
+  enrolBodyBytesMax: 4 * KIB,
+  /** A blob that a node sends: a value of the key-value store, at most 25 MiB. */
+  blobBytesMax: 25 * MIB,
+  /** A node's link without an answer to a ping for this long is dead. */
+  linkPingMs: 5_000,
+  /** Bytes waiting for one node; past it the node is cut and starts over. */
+  linkBufferedBytesMax: 64 * MIB,
+} as const;
