@@ -38,6 +38,66 @@ export const EDGE_ERRORS = {
     retryable: false,
     meaning: "this node does not run the worker",
   },
+  route_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: "a route pattern is malformed",
+  },
+  host_unknown: {
+    status: 404,
+    retryable: false,
+    meaning: "no route leads from the request's host and path to a worker",
+  },
+  worker_threw: {
+    status: 500,
+    retryable: false,
+    meaning: "the worker threw while it handled the request",
+  },
+  cell_lost: {
+    status: 502,
+    retryable: true,
+    meaning: "a cell's process ended with the request in flight",
+  },
+  request_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: "a request is malformed, or its framing or host is ambiguous",
+  },
+  request_url_too_long: {
+    status: 414,
+    retryable: false,
+    meaning: "a request's URL is longer than LIMITS.requestUrlBytesMax",
+  },
+  request_head_too_large: {
+    status: 431,
+    retryable: false,
+    meaning: "a request's head is larger than LIMITS.requestHeadBytesMax",
+  },
+  request_timeout: {
+    status: 408,
+    retryable: true,
+    meaning: "a request's head or body stopped arriving",
+  },
+  egress_denied: {
+    status: 403,
+    retryable: false,
+    meaning: "a worker called an address or port that the egress rules do not allow",
+  },
+  egress_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: "a cell's outgoing request is malformed",
+  },
+  egress_unreachable: {
+    status: 502,
+    retryable: true,
+    meaning: "a host that a worker called could not be resolved or reached",
+  },
+  egress_timeout: {
+    status: 504,
+    retryable: true,
+    meaning: "a host that a worker called did not answer in time",
+  },
   superseded: {
     status: 503,
     retryable: false,

@@ -49,4 +49,28 @@ export const LIMITS = {
   blobFetchesMax: 8,
   /** How long a deploy waits for a namespace that is new on this node to arrive before it goes on. */
   namespaceArrivalMs: 10_000,
+  /** Longer than any host (253) with a path that fits a browser's address bar. */
+  routePatternLengthMax: 1_024,
+  /** Cloudflare's own limit of a URL. */
+  requestUrlBytesMax: 16 * 1024,
+  /** A request's header lines; cookies and tokens of real applications need less than half. */
+  requestHeadBytesMax: 16 * 1024,
+  /** From a connection's first byte to the end of the head: what is slower only holds a connection. */
+  requestHeadMs: 10_000,
+  /** Between two pieces of a request's body that the cell waits for. */
+  requestBodyIdleMs: 60_000,
+  /** Idle client connections; longer than the pauses of a page's reader, so that links open at once. */
+  clientIdleMs: 65_000,
+  /** Requests of one connection that are answered at the same time; no real client pipelines more. */
+  pipelinedRequestsMax: 32,
+  /** How long a client that ended its sending side still gets the answer: then it counts as gone. */
+  halfCloseGraceMs: 1_000,
+  /** What a client may take to send the rest of a body that the worker answered without reading. */
+  bodyDiscardMs: 2_000,
+  /** How long requests and WebSockets of a replaced cell may go on: most requests take far less. */
+  drainMs: 30_000,
+  /** Idle connections to a cell. workerd closes its idle connections later, so it never races with us. */
+  cellIdleConnectionMs: 4_000,
+  /** Client connections of one node's ingress: each costs about 10 KiB and a descriptor. */
+  clientConnectionsMax: 50_000,
 } as const;

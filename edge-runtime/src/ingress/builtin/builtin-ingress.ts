@@ -1,0 +1,286 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo, Socket } from "node:net";
+import type { Region, WorkerKey } from "@atoll/control-plane/contract";
+import type { Logger } from "pino";
+import { EDGE_ERRORS, type EdgeErrorCode } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
+import type { Activator, Ingress, IngressCounters, Route } from "../ingress.ts";
+import { RouteTable } from "../route-table.ts";
+import { CellLinks } from "./cell-links.ts";
+import {
+  appendCallerHeaders,
+  type Caller,
+  callerOf,
+  claimedCaller,
+  newRay,
+} from "./client-headers.ts";
+import { ClientConnection, codeOfClientError } from "./client-connection.ts";
+import { Exchange, type ExchangeContext } from "./exchange.ts";
+import { discardWithin, sendPage, writePage } from "./page-answers.ts";
+import { readRequestHead, type RequestHead } from "./request-head.ts";
+import { isWebSocketUpgrade, WebSocketPassage } from "./websocket.ts";
+
+export interface BuiltinIngressOptions {
+  /** 0 picks a free one. */
+  readonly port: number;
+  /** Address to listen on; the machine itself by default. */
+  readonly address?: string;
+  /**
+   * A unix socket on which a trusted proxy forwards what it has no warm cell for. Requests on it keep
+   * the caller that the proxy names in `cf-connecting-ip`, `x-forwarded-proto`, `cf-ray` and `cf-ipcountry`.
+   */
+  readonly fallbackSocketPath?: string;
+  readonly region: Region;
+  readonly activator: Activator;
+  readonly log: Logger;
+  /** Two-letter country of an address, where it is known. */
+  readonly countryOf?: (address: string) => string | undefined;
+  /** Called once per routed request, before it is forwarded. Must be cheap and must not throw. */
+  readonly onRequest?: (worker: WorkerKey) => void;
+  /** Shorter waits than those of `LIMITS`. */
+  readonly drainMs?: number;
+  readonly requestHeadMs?: number;
+}
+
+/** The ingress that needs nothing installed: `node:http` towards clients, undici towards cells. */
+export class BuiltinIngress implements Ingress {
+  readonly #options: BuiltinIngressOptions;
+  readonly #links: CellLinks;
+  readonly #context: ExchangeContext;
+  readonly #world: Server;
+  readonly #proxy: Server;
+  readonly #connections = new Map<object, ClientConnection>();
+  #table = new RouteTable([]);
+  #requests = 0;
+  #errors = 0;
+  #closing: Promise<void> | undefined;
+
+  /** Resolves when it listens. Rejected with the system's error when it cannot. */
+  static async open(options: BuiltinIngressOptions): Promise<BuiltinIngress> {
+    const ingress = new BuiltinIngress(options);
+    await listen(ingress.#world, { port: options.port, host: options.address ?? "127.0.0.1" });
+    if (options.fallbackSocketPath !== undefined) {
+      await listen(ingress.#proxy, { path: options.fallbackSocketPath });
+    }
+    return ingress;
+  }
+
+  private constructor(options: BuiltinIngressOptions) {
+    this.#options = options;
+    this.#links = new CellLinks(options.drainMs ?? LIMITS.drainMs);
+    this.#context = {
+      links: this.#links,
+      activator: options.activator,
+      onFailure: ({ code, worker, ray, cause }) => {
+        this.#errors += 1;
+        options.log.warn({ code, worker, ray, err: cause }, "request failed");
+      },
+    };
+    this.#world = this.#createServer("world");
+    this.#proxy = this.#createServer("proxy");
+  }
+
+  get url(): string {
+    const { address, port } = this.#world.address() as AddressInfo;
+    return `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
+  }
+
+  setRoutes(routes: ReadonlyArray<Route>): void {
+    this.#table = new RouteTable(routes);
+  }
+
+  publish(worker: WorkerKey, socketPath: string | undefined): void {
+    this.#links.publish(worker, socketPath);
+  }
+
+  drain(socketPath: string): Promise<void> {
+    return this.#links.drain(socketPath);
+  }
+
+  counters(): IngressCounters {
+    return {
+      requests: this.#requests,
+      errors: this.#errors,
+      openConnections: this.#connections.size,
+    };
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const listening = [this.#world, this.#proxy].filter((server) => server.listening);
+    const closed = listening.map((server) => once(server, "close"));
+    for (const server of listening) server.close();
+    await this.#links.close();
+    for (const server of listening) server.closeAllConnections();
+    for (const connection of this.#connections.values()) connection.destroy();
+    await Promise.all(closed);
+  }
+
+  #createServer(origin: Origin): Server {
+    const server = createServer({
+      // The judgement of sizes is `readRequestHead`'s, which knows URL and headers apart; the parser only
+      // needs to stop before a head grows without bound.
+      maxHeaderSize: LIMITS.requestUrlBytesMax + LIMITS.requestHeadBytesMax + 1024,
+      requireHostHeader: false,
+      insecureHTTPParser: false,
+      headersTimeout: this.#options.requestHeadMs ?? LIMITS.requestHeadMs,
+      // Uploads may take as long as they like while they move; `RequestBody` sees the ones that stall.
+      requestTimeout: 0,
+      connectionsCheckingInterval: Math.min(1_000, this.#options.requestHeadMs ?? 1_000),
+      keepAliveTimeout: LIMITS.clientIdleMs,
+      noDelay: true,
+      shouldUpgradeCallback: isWebSocketUpgrade,
+    });
+    server.maxConnections = LIMITS.clientConnectionsMax;
+    // Without this Node cuts an answer off as soon as the client ends its sending side. It is missing in
+    // the types; `ClientConnection` limits how long such a client is waited on.
+    (server as Server & { httpAllowHalfOpen: boolean }).httpAllowHalfOpen = true;
+    server.on("connection", (socket: Socket) => this.#onConnection(socket));
+    server.on("request", (request, response) => this.#onRequest(origin, { request, response }));
+    server.on("checkContinue", (request, response) =>
+      this.#onRequest(origin, { request, response, expectsContinue: true }),
+    );
+    server.on("upgrade", (request, socket: Socket, early) =>
+      this.#onUpgrade(origin, { request, socket, early }),
+    );
+    // A proxy towards anywhere is what CONNECT asks for, and what this is not.
+    server.on("connect", (request: IncomingMessage, socket: Socket) =>
+      this.#refuseSocket(socket, "request_invalid", request.headers.host),
+    );
+    server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) =>
+      this.#onClientError(error, socket),
+    );
+    return server;
+  }
+
+  #onConnection(socket: Socket): void {
+    const connection = new ClientConnection(socket);
+    this.#connections.set(socket, connection);
+    socket.on("close", () => this.#connections.delete(socket));
+  }
+
+  #onRequest(origin: Origin, arrival: Arrival): void {
+    this.#requests += 1;
+    const { request, response, expectsContinue = false } = arrival;
+    const connection = this.#connections.get(request.socket);
+    if (connection === undefined || connection.isFlooding) {
+      request.socket.destroy();
+      return;
+    }
+    const reading = readRequestHead(request);
+    const route = reading.kind === "sound" ? this.#route(origin, reading.head, request) : undefined;
+    if (route?.worker === undefined || reading.kind === "refused") {
+      const code = reading.kind === "refused" ? reading.code : "host_unknown";
+      const { accept } = request.headers;
+      sendPage(response, code, {
+        ray: route?.caller.ray ?? newRay(this.#options.region),
+        host: reading.kind === "refused" ? reading.host : reading.head.host,
+        accept,
+        // After a head that is not sound, nothing says where the next one begins.
+        isLast: reading.kind === "refused" || expectsContinue,
+      });
+      if (!request.complete) discardWithin(request);
+      return;
+    }
+    const exchange = new Exchange(this.#context, {
+      request,
+      response,
+      worker: route.worker,
+      ray: route.caller.ray,
+      head: reading.head,
+      expectsContinue,
+    });
+    connection.begin(exchange, response);
+    exchange.start();
+  }
+
+  #onUpgrade(
+    origin: Origin,
+    arrival: {
+      readonly request: IncomingMessage;
+      readonly socket: Socket;
+      readonly early: Buffer;
+    },
+  ): void {
+    this.#requests += 1;
+    const { request, socket, early } = arrival;
+    const reading = readRequestHead(request);
+    if (reading.kind === "refused" || reading.head.hasBody) {
+      const code = reading.kind === "refused" ? reading.code : "request_invalid";
+      this.#refuseSocket(socket, code, request.headers.host);
+      return;
+    }
+    const { head } = reading;
+    const { worker, caller } = this.#route(origin, head, request);
+    if (worker === undefined) {
+      writePage(socket, "host_unknown", { ray: caller.ray, host: head.host, accept: head.accept });
+      return;
+    }
+    new WebSocketPassage(this.#context, { socket, early, worker, ray: caller.ray, head }).start();
+  }
+
+  /** Finds the worker, and completes the head with what only an ingress may say. */
+  #route(
+    origin: Origin,
+    head: RequestHead,
+    request: IncomingMessage,
+  ): { readonly worker: WorkerKey | undefined; readonly caller: Caller } {
+    const source = {
+      region: this.#options.region,
+      countryOf: this.#options.countryOf ?? noCountry,
+    };
+    const caller =
+      origin === "proxy" ? claimedCaller(head, source) : callerOf(request.socket, source);
+    const { host, target, acceptEncoding } = head;
+    const worker = this.#table.find({ scheme: caller.scheme, host, target });
+    if (worker !== undefined) {
+      appendCallerHeaders(head.headers, caller, {
+        httpVersion: request.httpVersion,
+        acceptEncoding,
+        region: this.#options.region,
+      });
+      this.#options.onRequest?.(worker);
+    }
+    return { worker, caller };
+  }
+
+  #onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
+    const connection = this.#connections.get(socket);
+    const code = codeOfClientError(error);
+    if (code === undefined || connection === undefined) socket.destroy();
+    else if (connection.refuseCurrent(code) === "nothing-in-flight") {
+      this.#refuseSocket(socket, code, undefined);
+    }
+  }
+
+  #refuseSocket(socket: Socket, code: EdgeErrorCode, host: string | undefined): void {
+    if (EDGE_ERRORS[code].status >= 500) this.#errors += 1;
+    writePage(socket, code, { ray: newRay(this.#options.region), host });
+  }
+}
+
+/** Who may speak on a listening socket: anybody, or a proxy of ours that has checked the request. */
+type Origin = "world" | "proxy";
+
+interface Arrival {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly expectsContinue?: boolean;
+}
+
+function noCountry(): undefined {
+  return undefined;
+}
+
+async function listen(
+  server: Server,
+  where: { readonly port: number; readonly host: string } | { readonly path: string },
+): Promise<void> {
+  server.listen(where);
+  await once(server, "listening");
+}

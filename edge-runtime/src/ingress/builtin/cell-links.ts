@@ -1,0 +1,142 @@
+import type { WorkerKey } from "@atoll/control-plane/contract";
+import { type Dispatcher, Pool } from "undici";
+import { LIMITS } from "../../limits.ts";
+
+/** Something in flight to a cell that can be cut off. */
+export interface Traffic {
+  /** Ends it at once, towards the cell and towards the client. */
+  cut(): void;
+}
+
+/**
+ * The connections to one cell's socket and the traffic on them.
+ *
+ * undici's client rather than `node:http`'s: 25 % less CPU per proxied request (48-55 against 66-71 µs,
+ * 16 connections, interleaved runs), because it makes no streams and no header objects per answer.
+ */
+export class CellLink {
+  readonly socketPath: string;
+  /** Workers whose requests go here. With none, the link is closed when its last traffic ends. */
+  readonly workers = new Set<WorkerKey>();
+  readonly #pool: Pool;
+  readonly #traffic = new Set<Traffic>();
+  readonly #onIdle: () => void;
+
+  constructor(socketPath: string, onIdle: () => void) {
+    this.socketPath = socketPath;
+    this.#onIdle = onIdle;
+    this.#pool = new Pool("http://cell", {
+      socketPath,
+      pipelining: 1,
+      keepAliveTimeout: LIMITS.cellIdleConnectionMs,
+      // A worker may think, and stream, for as long as its client stays.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+    });
+  }
+
+  get isIdle(): boolean {
+    return this.#traffic.size === 0;
+  }
+
+  /** Pairs with `end`. */
+  begin(traffic: Traffic): void {
+    this.#traffic.add(traffic);
+  }
+
+  end(traffic: Traffic): void {
+    if (this.#traffic.delete(traffic) && this.isIdle) this.#onIdle();
+  }
+
+  dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
+    this.#pool.dispatch(options, handler);
+  }
+
+  cutTraffic(): void {
+    for (const traffic of this.#traffic) traffic.cut();
+  }
+
+  /** Closes every connection. For a link without traffic. */
+  close(): void {
+    // What it could reject with would concern requests, and none is left.
+    void this.#pool.destroy();
+  }
+}
+
+/** Which cell serves each worker, and the links to all cells that still have traffic. */
+export class CellLinks {
+  readonly #drainMs: number;
+  readonly #links = new Map<string, CellLink>();
+  /** Where new requests of a worker go. Every path in it has a link that lists the worker. */
+  readonly #published = new Map<WorkerKey, string>();
+  /** Waiting drains by socket path, told when its link has become idle. */
+  readonly #drains = new Map<string, Set<() => void>>();
+
+  constructor(drainMs: number) {
+    this.#drainMs = drainMs;
+  }
+
+  publish(worker: WorkerKey, socketPath: string | undefined): void {
+    const before = this.#published.get(worker);
+    if (before === socketPath) return;
+    if (socketPath === undefined) this.#published.delete(worker);
+    else {
+      this.#published.set(worker, socketPath);
+      this.link(socketPath).workers.add(worker);
+    }
+    const old = before === undefined ? undefined : this.#links.get(before);
+    old?.workers.delete(worker);
+    if (old?.isIdle === true) this.#settle(old);
+  }
+
+  publishedPath(worker: WorkerKey): string | undefined {
+    return this.#published.get(worker);
+  }
+
+  link(socketPath: string): CellLink {
+    const known = this.#links.get(socketPath);
+    if (known !== undefined) return known;
+    const link: CellLink = new CellLink(socketPath, () => this.#settle(link));
+    this.#links.set(socketPath, link);
+    return link;
+  }
+
+  /** As `Ingress.drain` promises. */
+  async drain(socketPath: string): Promise<void> {
+    const link = this.#links.get(socketPath);
+    if (link === undefined || link.isIdle) return;
+    const waiting = this.#drains.get(socketPath) ?? new Set();
+    this.#drains.set(socketPath, waiting);
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        waiting.delete(done);
+        resolve();
+      };
+      const timer = setTimeout(() => {
+        link.cutTraffic();
+        done();
+      }, this.#drainMs);
+      waiting.add(done);
+    });
+  }
+
+  /** Drains every link. Resolves when none is left. */
+  async close(): Promise<void> {
+    this.#published.clear();
+    for (const link of this.#links.values()) link.workers.clear();
+    await Promise.all([...this.#links.keys()].map((socketPath) => this.drain(socketPath)));
+    for (const link of this.#links.values()) this.#drop(link);
+  }
+
+  #settle(link: CellLink): void {
+    for (const done of this.#drains.get(link.socketPath) ?? []) done();
+    this.#drains.delete(link.socketPath);
+    if (link.workers.size === 0) this.#drop(link);
+  }
+
+  #drop(link: CellLink): void {
+    if (this.#links.get(link.socketPath) === link) this.#links.delete(link.socketPath);
+    link.close();
+  }
+}

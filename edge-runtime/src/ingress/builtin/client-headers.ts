@@ -1,0 +1,107 @@
+import { randomFillSync } from "node:crypto";
+import type { Socket } from "node:net";
+import type { Region } from "@atoll/control-plane/contract";
+import type { RequestHead } from "./request-head.ts";
+
+/** Who called, as the worker is told. */
+export interface Caller {
+  readonly address: string;
+  readonly scheme: "http" | "https";
+  /** ISO 3166 code of two letters, where it is known. */
+  readonly country: string | undefined;
+  /** `<16 hexadecimal digits>-<region>`, unique per request. */
+  readonly ray: string;
+}
+
+export interface CallerSource {
+  readonly region: Region;
+  readonly countryOf: (address: string) => string | undefined;
+}
+
+/** The caller behind a connection that came from the world. */
+export function callerOf(socket: Socket, source: CallerSource): Caller {
+  const address = plainAddress(socket.remoteAddress ?? "");
+  return {
+    address,
+    scheme: "http",
+    country: source.countryOf(address),
+    ray: newRay(source.region),
+  };
+}
+
+/** The caller as a trusted proxy in front of us named it. */
+export function claimedCaller(head: RequestHead, source: CallerSource): Caller {
+  const claim = (name: string): string | undefined => head.claims?.get(name);
+  const address = claim("cf-connecting-ip") ?? claim("x-real-ip") ?? "";
+  return {
+    address,
+    scheme: claim("x-forwarded-proto") === "https" ? "https" : "http",
+    country: claim("cf-ipcountry") ?? source.countryOf(address),
+    ray: claim("cf-ray") ?? newRay(source.region),
+  };
+}
+
+/** The header in which workerd expects `request.cf`; cells are configured with this name. */
+export const CF_BLOB_HEADER = "x-atoll-cf";
+
+/** Appends to `headers` what a worker on Cloudflare is told about its caller. */
+export function appendCallerHeaders(
+  headers: string[],
+  caller: Caller,
+  request: {
+    readonly httpVersion: string;
+    readonly acceptEncoding: string;
+    readonly region: Region;
+  },
+): void {
+  const { address, scheme, country, ray } = caller;
+  headers.push(
+    "cf-connecting-ip",
+    address,
+    "x-real-ip",
+    address,
+    "x-forwarded-for",
+    address,
+    "x-forwarded-proto",
+    scheme,
+    "cf-ray",
+    ray,
+    "cf-visitor",
+    scheme === "https" ? '{"scheme":"https"}' : '{"scheme":"http"}',
+  );
+  if (country !== undefined) headers.push("cf-ipcountry", country);
+  headers.push(
+    CF_BLOB_HEADER,
+    JSON.stringify({
+      colo: request.region.toUpperCase(),
+      ...(country === undefined ? {} : { country }),
+      httpProtocol: `HTTP/${request.httpVersion}`,
+      // Production leaves these empty for requests without TLS, and without priority.
+      tlsVersion: "",
+      tlsCipher: "",
+      requestPriority: "",
+      clientAcceptEncoding: request.acceptEncoding,
+      edgeRequestKeepAliveStatus: 1,
+    }),
+  );
+}
+
+const RAY_BYTES = 8;
+// Random bytes are fetched for many rays at once: a call per request would cost more than the rest.
+const rayPool = Buffer.alloc(RAY_BYTES * 512);
+let rayPosition = rayPool.length;
+
+export function newRay(region: Region): string {
+  if (rayPosition === rayPool.length) {
+    randomFillSync(rayPool);
+    rayPosition = 0;
+  }
+  const id = rayPool.toString("hex", rayPosition, rayPosition + RAY_BYTES);
+  rayPosition += RAY_BYTES;
+  return `${id}-${region}`;
+}
+
+/** IPv4 callers of a socket that listens on both families arrive as `::ffff:192.0.2.1`. */
+function plainAddress(address: string): string {
+  return address.startsWith("::ffff:") ? address.slice(7) : address;
+}

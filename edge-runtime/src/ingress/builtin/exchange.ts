@@ -1,0 +1,229 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Readable } from "node:stream";
+import type { WorkerKey } from "@atoll/control-plane/contract";
+import type { Dispatcher } from "undici";
+import { EdgeError, type EdgeErrorCode } from "../../errors.ts";
+import type { Activator } from "../ingress.ts";
+import type { CellLink, CellLinks, Traffic } from "./cell-links.ts";
+import { discardWithin, sendPage } from "./page-answers.ts";
+import { RequestBody } from "./request-body.ts";
+import type { RequestHead } from "./request-head.ts";
+import { clientHeaders, isUncaughtException } from "./response-head.ts";
+
+/** Where requests go and who is told about them; one for all exchanges of an ingress. */
+export interface ExchangeContext {
+  readonly links: CellLinks;
+  readonly activator: Activator;
+  /** Told of every failure that is not the client's. */
+  readonly onFailure: (failure: ExchangeFailure) => void;
+}
+
+export interface ExchangeFailure {
+  readonly code: EdgeErrorCode;
+  readonly worker: WorkerKey;
+  readonly ray: string;
+  readonly cause?: unknown;
+}
+
+/** One sound request on its way to one worker. */
+export interface RoutedRequest {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly worker: WorkerKey;
+  readonly ray: string;
+  readonly head: RequestHead;
+  readonly expectsContinue: boolean;
+}
+
+/**
+ * Carries one request to its worker's cell and the answer back, both as streams, each at the pace of
+ * its reader. Ends when the client has the answer, or with the first of the two sides that goes away.
+ */
+export class Exchange implements Dispatcher.DispatchHandler, Traffic {
+  readonly #context: ExchangeContext;
+  readonly #routed: RoutedRequest;
+  readonly #body: RequestBody | undefined;
+  /** The cell that has the request now. */
+  #link: CellLink | undefined;
+  /** Absent while the request waits for a cell or a connection. */
+  #controller: Dispatcher.DispatchController | undefined;
+  #isRetried = false;
+  /** The client is gone or has been answered by us: whatever the cell does is of no interest. */
+  #isOver = false;
+  #coldMs: number | undefined;
+
+  constructor(context: ExchangeContext, routed: RoutedRequest) {
+    this.#context = context;
+    this.#routed = routed;
+    if (routed.head.hasBody) {
+      this.#body = new RequestBody(routed, {
+        expectsContinue: routed.expectsContinue,
+        onStalled: () => this.refuse("request_timeout"),
+      });
+    }
+  }
+
+  start(): void {
+    this.#routed.response.on("close", () => {
+      if (!this.#routed.response.writableFinished) this.#stop();
+      else if (!this.#routed.request.complete) this.#discardBody();
+    });
+    const socketPath = this.#context.links.publishedPath(this.#routed.worker);
+    if (socketPath === undefined) void this.#activate();
+    else this.#send(socketPath);
+  }
+
+  /** Answers with an error page, or cuts the answer off when it has begun. */
+  refuse(code: EdgeErrorCode): void {
+    if (this.#isOver) return;
+    this.#stop();
+    const { response, head, ray } = this.#routed;
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
+    sendPage(response, code, {
+      ray,
+      host: head.host,
+      accept: head.accept,
+      coldMs: this.#coldMs,
+      isLast: this.#body?.isHeldBack === true,
+    });
+  }
+
+  cut(): void {
+    this.#stop();
+    this.#routed.response.destroy();
+  }
+
+  async #activate(): Promise<void> {
+    try {
+      const { worker } = this.#routed;
+      const activation = await this.#context.activator.activate(worker);
+      if (this.#isOver) return;
+      this.#coldMs = activation.coldMs ?? this.#coldMs;
+      this.#send(activation.socketPath);
+    } catch (error) {
+      this.#fail(error instanceof EdgeError ? error.code : "cell_failed", error);
+    }
+  }
+
+  #send(socketPath: string): void {
+    const { request, head } = this.#routed;
+    this.#link = this.#context.links.link(socketPath);
+    this.#link.begin(this);
+    this.#link.dispatch(
+      {
+        path: head.target,
+        method: request.method ?? "GET",
+        headers: head.headers,
+        // undici takes async iterables, and its documentation says so; its types forget them.
+        body: (this.#body ?? null) as unknown as Readable | null,
+      },
+      this,
+    );
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (this.#isOver) controller.abort(new Error("the client is gone"));
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    _headers: unknown,
+    statusMessage?: string,
+  ): void {
+    // Interim answers speak to the connection between the cell and us.
+    if (this.#isOver || status < 200) return;
+    const raw = (controller.rawHeaders ?? []) as ReadonlyArray<Buffer>;
+    if (isUncaughtException(status, raw)) {
+      this.#fail("worker_threw");
+      return;
+    }
+    const { response, ray } = this.#routed;
+    const headers = clientHeaders(raw, { ray, coldMs: this.#coldMs });
+    // A client that still holds its body back cannot tell whether it has to send it after this.
+    if (this.#body?.isHeldBack === true) headers.push("connection", "close");
+    response.writeHead(status, statusMessage ?? "", headers);
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, piece: Buffer): void {
+    if (this.#isOver || this.#routed.response.write(piece)) return;
+    controller.pause();
+    this.#routed.response.once("drain", () => controller.resume());
+  }
+
+  onResponseEnd(controller: Dispatcher.DispatchController): void {
+    this.#leave();
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const { response } = this.#routed;
+    const trailers = (controller.rawTrailers ?? []) as ReadonlyArray<Buffer>;
+    if (trailers.length > 0) response.addTrailers(pairsOf(trailers));
+    response.end();
+  }
+
+  onResponseError(_controller: unknown, error: Error): void {
+    this.#leave();
+    if (this.#isOver) return;
+    if (!this.#isRetried && this.#mayRetry(error)) {
+      this.#isRetried = true;
+      this.#controller = undefined;
+      void this.#activate();
+      return;
+    }
+    this.#fail(isRefusedByClientLibrary(error) ? "request_invalid" : "cell_lost", error);
+  }
+
+  /**
+   * Whether no cell has acted on the request. That holds when no connection could be made. It also holds
+   * when Linux reports `ECONNRESET` or `EPIPE` on a unix socket: the peer was gone before it had read all
+   * that was written to it. A peer that read the request and then died shows as a plain end instead, and
+   * such a request is not repeated: it may have had its effect, or have been the cause.
+   */
+  #mayRetry(error: Error): boolean {
+    const code = (error as NodeJS.ErrnoException).code ?? "";
+    if (this.#controller === undefined) return code === "ENOENT" || code === "ECONNREFUSED";
+    const wasUnread = code === "ECONNRESET" || code === "EPIPE";
+    return wasUnread && this.#body === undefined && !this.#routed.response.headersSent;
+  }
+
+  #fail(code: EdgeErrorCode, cause?: unknown): void {
+    if (this.#isOver) return;
+    const { worker, ray } = this.#routed;
+    this.#context.onFailure({ code, worker, ray, cause });
+    this.refuse(code);
+  }
+
+  #stop(): void {
+    this.#isOver = true;
+    this.#controller?.abort(new Error("the client is gone"));
+    this.#leave();
+  }
+
+  #discardBody(): void {
+    this.#body?.discard();
+    discardWithin(this.#routed.request);
+  }
+
+  #leave(): void {
+    this.#link?.end(this);
+    this.#link = undefined;
+  }
+}
+
+/** undici checks methods, targets and headers once more before it sends them. */
+function isRefusedByClientLibrary(error: Error): boolean {
+  const code = (error as NodeJS.ErrnoException).code;
+  return code === "UND_ERR_INVALID_ARG" || code === "UND_ERR_NOT_SUPPORTED";
+}
+
+function pairsOf(raw: ReadonlyArray<Buffer>): Array<[string, string]> {
+  const pairs: Array<[string, string]> = [];
+  for (let index = 0; index < raw.length; index += 2) {
+    pairs.push([raw[index]?.toString("latin1") ?? "", raw[index + 1]?.toString("latin1") ?? ""]);
+  }
+  return pairs;
+}

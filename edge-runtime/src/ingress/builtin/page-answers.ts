@@ -1,0 +1,67 @@
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
+import type { Duplex } from "node:stream";
+import type { EdgeErrorCode } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
+import { type ErrorContext, errorPage } from "../error-pages.ts";
+import { appendMarks } from "./response-head.ts";
+
+interface PageContext extends ErrorContext {
+  readonly coldMs?: number | undefined;
+  /** Closes the connection afterwards, because what follows on it cannot be told apart. */
+  readonly isLast?: boolean;
+}
+
+/** Answers a request with an error page. */
+export function sendPage(
+  response: ServerResponse,
+  code: EdgeErrorCode,
+  context: PageContext,
+): void {
+  const { status, headers, body } = pageParts(code, context);
+  response.writeHead(status, headers);
+  response.end(body);
+}
+
+/**
+ * Answers on a socket that no HTTP parser owns any more, and closes it. What the client still sends is
+ * read and forgotten for a while: closing over unread bytes would reset the connection, and the client
+ * would never see the answer.
+ */
+export function writePage(socket: Duplex, code: EdgeErrorCode, context: ErrorContext): void {
+  if (!socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const { status, headers, body } = pageParts(code, { ...context, isLast: true });
+  socket.end(`${headText(status, STATUS_CODES[status] ?? "", headers)}${body}`);
+  socket.resume();
+  const timer = setTimeout(() => socket.destroy(), LIMITS.bodyDiscardMs);
+  socket.once("close", () => clearTimeout(timer));
+}
+
+/** A response head as it goes over the wire. */
+export function headText(status: number, phrase: string, headers: ReadonlyArray<string>): string {
+  let text = `HTTP/1.1 ${status} ${phrase}\r\n`;
+  for (let index = 0; index < headers.length; index += 2) {
+    text += `${headers[index] ?? ""}: ${headers[index + 1] ?? ""}\r\n`;
+  }
+  return `${text}\r\n`;
+}
+
+/** Closes the connection of an answered request unless the rest of its body arrives soon. */
+export function discardWithin(request: IncomingMessage): void {
+  const timer = setTimeout(() => request.socket.destroy(), LIMITS.bodyDiscardMs);
+  request.once("close", () => clearTimeout(timer));
+}
+
+function pageParts(
+  code: EdgeErrorCode,
+  context: PageContext,
+): { readonly status: number; readonly headers: string[]; readonly body: string } {
+  const page = errorPage(code, context);
+  const headers = page.headers.flat();
+  appendMarks(headers, { ray: context.ray, coldMs: context.coldMs });
+  headers.push("content-length", String(Buffer.byteLength(page.body)));
+  if (context.isLast === true) headers.push("connection", "close");
+  return { status: page.status, headers, body: page.body };
+}

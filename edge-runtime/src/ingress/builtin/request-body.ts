@@ -1,0 +1,61 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { LIMITS } from "../../limits.ts";
+
+/**
+ * A request's body as undici reads it: pulled piece by piece, at the cell's pace. It is not touched
+ * before the connection to the cell stands, so until then the request can go to another cell.
+ */
+export class RequestBody implements AsyncIterable<Buffer> {
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #onStalled: () => void;
+  readonly #expectsContinue: boolean;
+  #isStarted = false;
+  #isDiscarding = false;
+
+  constructor(
+    exchange: { readonly request: IncomingMessage; readonly response: ServerResponse },
+    options: { readonly expectsContinue: boolean; readonly onStalled: () => void },
+  ) {
+    this.#request = exchange.request;
+    this.#response = exchange.response;
+    this.#expectsContinue = options.expectsContinue;
+    this.#onStalled = options.onStalled;
+  }
+
+  /** The client holds its body back until it hears `100 Continue`, and has not heard it yet. */
+  get isHeldBack(): boolean {
+    return this.#expectsContinue && !this.#isStarted;
+  }
+
+  /** Reads the rest and forgets it, so that the connection can carry the next request. */
+  discard(): void {
+    this.#isDiscarding = true;
+    // Once started, the generator below owns the stream: it is asked for one more piece after the cell's
+    // connection closed, and then runs to the end.
+    if (!this.#isStarted) this.#request.resume();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer> {
+    if (this.isHeldBack && !this.#response.headersSent) this.#response.writeContinue();
+    this.#isStarted = true;
+    let isWaiting = true;
+    const timer = setTimeout(() => {
+      // Time that the cell takes to accept a piece is not the client's.
+      if (isWaiting) this.#onStalled();
+      else timer.refresh();
+    }, LIMITS.requestBodyIdleMs);
+    try {
+      // The request outlives its body when the cell answers early, so it is not destroyed with it.
+      for await (const piece of this.#request.iterator({ destroyOnReturn: false })) {
+        if (this.#isDiscarding) continue;
+        isWaiting = false;
+        yield piece as Buffer;
+        isWaiting = true;
+        timer.refresh();
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

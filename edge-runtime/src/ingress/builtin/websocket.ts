@@ -1,0 +1,152 @@
+import { type IncomingMessage, request as httpRequest } from "node:http";
+import { createConnection } from "node:net";
+import type { Duplex } from "node:stream";
+import type { WorkerKey } from "@atoll/control-plane/contract";
+import { EdgeError, type EdgeErrorCode } from "../../errors.ts";
+import type { CellLink, Traffic } from "./cell-links.ts";
+import type { ExchangeContext } from "./exchange.ts";
+import { writePage } from "./page-answers.ts";
+import type { RequestHead } from "./request-head.ts";
+import { clientHeaders } from "./response-head.ts";
+
+/** Whether a request asks for the one protocol that we switch to. */
+export function isWebSocketUpgrade(request: IncomingMessage): boolean {
+  return request.method === "GET" && /^websocket$/i.test(request.headers.upgrade ?? "");
+}
+
+/** A handshake on its way to a worker. `early` is what the client sent behind its head already. */
+export interface RoutedHandshake {
+  readonly socket: Duplex;
+  readonly early: Buffer;
+  readonly worker: WorkerKey;
+  readonly ray: string;
+  readonly head: RequestHead;
+}
+
+/**
+ * Carries one WebSocket handshake to the worker's cell. After the cell agreed, bytes are passed as they
+ * are; when it answers with anything else, that answer is passed and the connection closed, so that
+ * nothing a client sends is ever taken for a request that nobody checked.
+ */
+export class WebSocketPassage implements Traffic {
+  readonly #context: ExchangeContext;
+  readonly #handshake: RoutedHandshake;
+  #link: CellLink | undefined;
+  #upstream: Duplex | undefined;
+  #isRetried = false;
+  #isOver = false;
+  #coldMs: number | undefined;
+
+  constructor(context: ExchangeContext, handshake: RoutedHandshake) {
+    this.#context = context;
+    this.#handshake = handshake;
+  }
+
+  start(): void {
+    const { socket, worker } = this.#handshake;
+    socket.on("close", () => this.cut());
+    // The error is followed by `close`, which ends the passage.
+    socket.on("error", () => undefined);
+    const socketPath = this.#context.links.publishedPath(worker);
+    if (socketPath === undefined) void this.#activate();
+    else this.#send(socketPath);
+  }
+
+  cut(): void {
+    this.#isOver = true;
+    this.#upstream?.destroy();
+    this.#handshake.socket.destroy();
+    this.#leave();
+  }
+
+  async #activate(): Promise<void> {
+    try {
+      const activation = await this.#context.activator.activate(this.#handshake.worker);
+      if (this.#isOver) return;
+      this.#coldMs = activation.coldMs ?? this.#coldMs;
+      this.#send(activation.socketPath);
+    } catch (error) {
+      this.#fail(error instanceof EdgeError ? error.code : "cell_failed", error);
+    }
+  }
+
+  #send(socketPath: string): void {
+    const { head } = this.#handshake;
+    this.#link = this.#context.links.link(socketPath);
+    this.#link.begin(this);
+    const connection = createConnection(socketPath);
+    this.#upstream = connection;
+    const request = httpRequest({
+      createConnection: () => connection,
+      method: "GET",
+      path: head.target,
+      headers: [...head.headers, "connection", "Upgrade", "upgrade", "websocket"],
+      setHost: false,
+    });
+    request.on("upgrade", (response, upstream, early) => {
+      this.#switch(response, upstream, early);
+    });
+    request.on("response", (response) => this.#decline(response));
+    request.on("error", (error: NodeJS.ErrnoException) => this.#onError(error));
+    request.end();
+  }
+
+  #switch(response: IncomingMessage, upstream: Duplex, early: Buffer): void {
+    const { socket } = this.#handshake;
+    if (this.#isOver) return;
+    upstream.on("close", () => this.cut());
+    upstream.on("error", () => this.cut());
+    socket.write(this.#headText(response, ["connection", "Upgrade", "upgrade", "websocket"]));
+    if (early.length > 0) socket.write(early);
+    if (this.#handshake.early.length > 0) upstream.write(this.#handshake.early);
+    socket.pipe(upstream);
+    upstream.pipe(socket);
+  }
+
+  #decline(response: IncomingMessage): void {
+    const { socket } = this.#handshake;
+    if (this.#isOver) return;
+    socket.write(this.#headText(response, ["connection", "close"]));
+    response.on("error", () => this.cut());
+    response.on("end", () => this.#leave());
+    response.pipe(socket);
+  }
+
+  #headText(response: IncomingMessage, ending: ReadonlyArray<string>): string {
+    const { ray } = this.#handshake;
+    const headers = clientHeaders(response.rawHeaders, { ray, coldMs: this.#coldMs });
+    headers.push(...ending);
+    let text = `HTTP/1.1 ${response.statusCode ?? 502} ${response.statusMessage ?? ""}\r\n`;
+    for (let index = 0; index < headers.length; index += 2) {
+      text += `${headers[index] ?? ""}: ${headers[index + 1] ?? ""}\r\n`;
+    }
+    return `${text}\r\n`;
+  }
+
+  #onError(error: NodeJS.ErrnoException): void {
+    this.#leave();
+    if (this.#isOver) return;
+    // A handshake has no body and changes nothing before it is agreed to: it may always be repeated.
+    if (!this.#isRetried) {
+      this.#isRetried = true;
+      void this.#activate();
+      return;
+    }
+    this.#fail("cell_lost", error);
+  }
+
+  #fail(code: EdgeErrorCode, cause: unknown): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const { socket, worker, ray, head } = this.#handshake;
+    this.#context.onFailure({ code, worker, ray, cause });
+    this.#upstream?.destroy();
+    this.#leave();
+    writePage(socket, code, { ray, host: head.host, accept: head.accept });
+  }
+
+  #leave(): void {
+    this.#link?.end(this);
+    this.#link = undefined;
+  }
+}
