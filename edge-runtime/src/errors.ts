@@ -13,6 +13,11 @@ export const EDGE_ERRORS = {
     retryable: false,
     meaning: "workerd refused the configuration made for a group of workers",
   },
+  run_directory_too_long: {
+    status: 500,
+    retryable: false,
+    meaning: "the directory for cells is so deep that paths of unix sockets in it do not fit",
+  },
   cell_failed: {
     status: 502,
     retryable: false,
@@ -112,6 +117,11 @@ export const EDGE_ERRORS = {
     status: 503,
     retryable: true,
     meaning: "content that a worker needs is not on this node and could not be fetched intact",
+  },
+  secrets_unreadable: {
+    status: 500,
+    retryable: false,
+    meaning: "a worker's secrets are not sealed to this node's key, or were changed",
   },
   state_refused: {
     status: 500,

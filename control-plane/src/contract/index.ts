@@ -38,7 +38,7 @@ export {
 export { LinkChannel } from "./link-channel.ts";
 export { decodeMessage, encodeMessage, WIRE_MESSAGE_BYTES_MAX } from "./wire.ts";
 /** What protects the messages: signatures of the desired state, boxes for secrets. */
-export { generateFleetKey, isSignedState, publicFleetKey, signState } from "./state-signature.ts";
+export { fleetKeyFromSeed, isSignedState, publicFleetKey, signState } from "./state-signature.ts";
 export { importPublicKey, openBox, rawPublicKey, sealBox } from "./sealed-box.ts";
 /** The check that a version starts, which a node's machinery implements. */
 export type { Preflight, PreflightCandidate, PreflightResult } from "../preflight/preflight.ts";

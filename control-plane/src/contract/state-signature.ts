@@ -1,9 +1,16 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync, sign, verify } from "node:crypto";
+import { createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
 
-/** A new Ed25519 key of a fleet, as PKCS#8 PEM: the control planes keep it, nodes know its public half. */
-export function generateFleetKey(): string {
-  const pair = generateKeyPairSync("ed25519");
-  return pair.privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+// What precedes the 32 bytes of an Ed25519 seed in PKCS#8, RFC 8410.
+const PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
+
+/**
+ * The fleet's Ed25519 private key, as PKCS#8 PEM, from 32 secret bytes. The control planes derive these
+ * from their master key, so all of them sign as one; nodes know only the public half.
+ */
+export function fleetKeyFromSeed(seed: Uint8Array): string {
+  const key = Buffer.concat([PKCS8_PREFIX, seed]);
+  const privateKey = createPrivateKey({ key, format: "der", type: "pkcs8" });
+  return privateKey.export({ type: "pkcs8", format: "pem" }).toString();
 }
 
 /** The public half, as SPKI PEM, that a node is told when it enrols. */

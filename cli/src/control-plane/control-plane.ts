@@ -1,0 +1,73 @@
+import { mkdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { createControlPlane, type ControlPlane } from "@atoll/control-plane";
+import { WorkerdPreflight } from "@atoll/edge-runtime";
+import { SqliteOrigin, systemClock } from "@atoll/kv-store";
+import { createLog } from "../log.ts";
+import type { Running } from "../processes/serve-until-stopped.ts";
+import { readWranglerEnvironment, writeWranglerEnvironment } from "../wrangler-environment.ts";
+
+export interface ControlPlaneCommandOptions {
+  readonly data: string;
+  readonly port: number;
+  readonly baseDomain: string;
+  readonly ingressPort: number;
+  readonly wranglerEnv?: string;
+}
+
+/** `atoll control-plane`. Resolves when it serves. */
+export async function runControlPlane(options: ControlPlaneCommandOptions): Promise<Running> {
+  const log = createLog("control-plane");
+  const dataDirectory = resolve(options.data);
+  await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
+  const kvOrigin = SqliteOrigin.open({
+    path: join(dataDirectory, "kv.sqlite"),
+    clock: systemClock,
+    log,
+  });
+  const preflight = await WorkerdPreflight.open({
+    directory: join(dataDirectory, "preflight"),
+    log,
+  });
+  const controlPlane = await createControlPlane({
+    dataDirectory,
+    host: "127.0.0.1",
+    port: options.port,
+    baseDomain: options.baseDomain,
+    publicIngressPort: options.ingressPort,
+    environmentFile: options.wranglerEnv,
+    masterKey: process.env["ATOLL_MASTER_KEY"],
+    preflight,
+    kvOrigin,
+    log,
+    clock: systemClock,
+  });
+  if (options.wranglerEnv !== undefined) {
+    await provideWranglerEnvironment(controlPlane, resolve(options.wranglerEnv));
+  }
+  log.info({ url: controlPlane.url }, "control plane serves");
+  return {
+    close: async () => {
+      await controlPlane.close();
+      await preflight.dispose();
+      await kvOrigin.close();
+    },
+  };
+}
+
+/** Leaves a file whose token holds as it is; otherwise writes one with a new token. */
+async function provideWranglerEnvironment(controlPlane: ControlPlane, file: string): Promise<void> {
+  const baseUrl = `${controlPlane.url}/client/v4`;
+  const existing = await readWranglerEnvironment(file);
+  const holder =
+    existing === undefined
+      ? undefined
+      : await controlPlane.accounts.verifyToken(existing.CLOUDFLARE_API_TOKEN);
+  if (holder !== undefined && existing?.CLOUDFLARE_API_BASE_URL === baseUrl) return;
+  const { account, token } = await controlPlane.accounts.bootstrap();
+  await writeWranglerEnvironment(file, {
+    CLOUDFLARE_API_BASE_URL: baseUrl,
+    CLOUDFLARE_API_TOKEN: token,
+    CLOUDFLARE_ACCOUNT_ID: account.id,
+  });
+}

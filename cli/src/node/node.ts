@@ -1,0 +1,53 @@
+import { resolve } from "node:path";
+import { NodeName, Region } from "@atoll/control-plane/contract";
+import { startAgent } from "@atoll/edge-runtime";
+import { SiteDirectories } from "@atoll/sites";
+import type { z } from "zod";
+import { createLog } from "../log.ts";
+import type { Running } from "../processes/serve-until-stopped.ts";
+import { UsageError } from "../settings.ts";
+
+export interface NodeCommandOptions {
+  readonly controlPlane: string;
+  readonly region: string;
+  readonly data: string;
+  readonly join?: string;
+  readonly name?: string;
+  readonly port: number;
+  readonly egressAllow?: ReadonlyArray<string>;
+}
+
+/** `atoll node`. Resolves when it serves, which does not need the control plane after the first time. */
+export async function runNode(options: NodeCommandOptions): Promise<Running> {
+  const region = parseOption(Region, { option: "--region", text: options.region });
+  const name = parseOption(NodeName, { option: "--name", text: options.name ?? options.region });
+  const controlPlaneUrl = parseUrl(options.controlPlane);
+  return startAgent({
+    name,
+    region,
+    controlPlaneUrl,
+    joinToken: options.join,
+    dataDirectory: resolve(options.data),
+    host: "127.0.0.1",
+    port: options.port,
+    egressAllow: options.egressAllow ?? [],
+    createSites: (site) => new SiteDirectories(site),
+    log: createLog(name),
+  });
+}
+
+function parseOption<Schema extends z.ZodType>(
+  schema: Schema,
+  given: { readonly option: string; readonly text: string },
+): z.output<Schema> {
+  const parsed = schema.safeParse(given.text);
+  if (parsed.success) return parsed.data;
+  throw new UsageError(
+    `${given.option} '${given.text}' is no good: ${parsed.error.issues[0]?.message}`,
+  );
+}
+
+function parseUrl(text: string): string {
+  if (URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)) return new URL(text).origin;
+  throw new UsageError(`--control-plane '${text}' is no http:// or https:// URL`);
+}

@@ -1,0 +1,134 @@
+import type { KeyObject } from "node:crypto";
+import {
+  AssetManifest,
+  openBox,
+  SecretValues,
+  type BlobHash,
+  type DeployedVersion,
+  type DesiredWorker,
+  type Version,
+} from "@atoll/control-plane/contract";
+import type { PreparedWorker } from "../cells/prepared-worker.ts";
+import { EdgeError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { BlobCache } from "./blob-cache.ts";
+import { workerKey } from "./state-follower.ts";
+
+/** Makes directories of static files; `@atoll/sites` has it. */
+export interface SiteMaterialiser {
+  /** Resolves with the directory that holds the manifest's files. */
+  materialise(
+    manifestHash: BlobHash,
+    manifest: AssetManifest,
+    blobPath: (hash: BlobHash) => string,
+  ): Promise<string>;
+  /** Removes the directories of all other manifests. */
+  prune(keep: ReadonlySet<string>): Promise<void>;
+}
+
+export interface WorkerPreparerOptions {
+  readonly blobs: BlobCache;
+  readonly sites: SiteMaterialiser;
+  /** X25519 private key that secrets for this node are sealed to. */
+  readonly sealingKey: KeyObject;
+}
+
+/** Brings what a worker needs onto this node: blobs, static files, the values of its secrets. */
+export class WorkerPreparer {
+  readonly #options: WorkerPreparerOptions;
+
+  constructor(options: WorkerPreparerOptions) {
+    this.#options = options;
+  }
+
+  /** Rejected with `blob_unavailable`, or the materialiser's error, when something can't be had. */
+  async prepare(worker: DesiredWorker): Promise<PreparedWorker> {
+    const deployed = servingVersion(worker);
+    const { version } = deployed;
+    await this.#ensureBlobs(codeBlobs(version));
+    const siteDirectory = await this.#materialise(version);
+    return {
+      key: workerKey(worker),
+      account: worker.account,
+      name: worker.name,
+      version,
+      secrets: this.#openSecrets(deployed),
+      readBlob: (hash) => this.#options.blobs.read(hash),
+      ...(siteDirectory === undefined ? {} : { siteDirectory }),
+    };
+  }
+
+  /** Removes from this node what none of the workers needs. */
+  async prune(workers: ReadonlyArray<DesiredWorker>): Promise<void> {
+    const versions = workers.flatMap(({ versions }) => versions.map(({ version }) => version));
+    const blobs = new Set<string>(versions.flatMap(codeBlobs));
+    const manifests = new Set<string>();
+    for (const { assets } of versions) {
+      if (assets === undefined) continue;
+      manifests.add(assets.manifest);
+      blobs.add(assets.manifest);
+      for (const hash of assetBlobs(await this.#readManifest(assets.manifest))) blobs.add(hash);
+    }
+    await this.#options.sites.prune(manifests);
+    await this.#options.blobs.prune(blobs);
+  }
+
+  async #materialise(version: Version): Promise<string | undefined> {
+    if (version.assets === undefined) return undefined;
+    const { manifest } = version.assets;
+    const files = await this.#readManifest(manifest);
+    await this.#ensureBlobs(assetBlobs(files));
+    return this.#options.sites.materialise(manifest, files, (hash) =>
+      this.#options.blobs.path(hash),
+    );
+  }
+
+  async #readManifest(hash: BlobHash): Promise<AssetManifest> {
+    const content = await this.#options.blobs.read(hash);
+    return AssetManifest.parse(JSON.parse(Buffer.from(content).toString("utf8")));
+  }
+
+  /** Fetches what is missing, a few at a time. */
+  async #ensureBlobs(hashes: Iterable<BlobHash>): Promise<void> {
+    const queue = new Set(hashes).values();
+    const fetchNext = async (): Promise<void> => {
+      // Every fetcher takes from the same iterator, so each blob is taken once.
+      for (const hash of queue) await this.#options.blobs.ensure(hash);
+    };
+    await Promise.all(Array.from({ length: LIMITS.blobFetchesMax }, fetchNext));
+  }
+
+  #openSecrets({ secrets, version }: DeployedVersion): SecretValues {
+    if (secrets === undefined) return {};
+    try {
+      const content = openBox(this.#options.sealingKey, secrets);
+      return SecretValues.parse(JSON.parse(Buffer.from(content).toString("utf8")));
+    } catch (cause) {
+      throw new EdgeError("secrets_unreadable", `secrets of version ${version.id} do not open`, {
+        cause,
+      });
+    }
+  }
+}
+
+function servingVersion(worker: DesiredWorker): DeployedVersion {
+  const [version] = worker.versions;
+  // The contract's schema has at least one; splits between two come with gradual deployments.
+  if (version === undefined) throw new EdgeError("state_refused", `${worker.name} has no version`);
+  return version;
+}
+
+function codeBlobs({ code }: Version): ReadonlyArray<BlobHash> {
+  switch (code.kind) {
+    case "modules":
+      return code.modules.map(({ blob }) => blob);
+    case "service-worker":
+      return [code.script, ...code.parts].map(({ blob }) => blob);
+    case "none":
+      return [];
+  }
+}
+
+function assetBlobs(manifest: AssetManifest): ReadonlyArray<BlobHash> {
+  return Object.values(manifest).map(({ blob }) => blob);
+}
