@@ -12,9 +12,14 @@ import { createApi } from "./http/api.ts";
 import { requireToken } from "./http/authentication.ts";
 import type { ApiEnvironment } from "./http/request-context.ts";
 import { HttpServer } from "./http/server.ts";
+import { DesiredState } from "./desired-state/desired-state.ts";
+import { Mutations } from "./desired-state/mutations.ts";
 import { NodesService } from "./nodes/service.ts";
 import type { Preflight } from "./preflight/preflight.ts";
+import { HostNames } from "./routes/host-names.ts";
 import { loadMasterKey } from "./secrets/master-key.ts";
+import { SecretSealer } from "./secrets/sealing.ts";
+import { VersionStore } from "./versions/store.ts";
 
 export interface ControlPlaneOptions {
   /** Everything that is kept: database, blobs, master key. Made when it is missing. */
@@ -43,6 +48,9 @@ export interface ControlPlane {
   readonly blobs: BlobStore;
   readonly accounts: AccountsService;
   readonly nodes: NodesService;
+  readonly desiredState: DesiredState;
+  /** How everything that belongs to an account is written. */
+  readonly mutations: Mutations;
   /** Lets only holders of an API token pass: for routers that are mounted from outside. */
   readonly requireToken: MiddlewareHandler<ApiEnvironment>;
   /** Adds a router below a path. */
@@ -59,12 +67,18 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     file: join(dataDirectory, "master.key"),
     fromEnvironment: options.masterKey,
   });
-  void masterKey;
   const blobs = new DirectoryBlobStore(join(dataDirectory, "blobs"));
   const database = await openSqliteDatabase(join(dataDirectory, "control-plane.sqlite"));
   try {
     const accounts = new AccountsService({ database, clock });
     const nodes = new NodesService({ database, clock });
+    const mutations = new Mutations({ database, clock });
+    const versions = new VersionStore(new SecretSealer(masterKey));
+    const hostNames = new HostNames({
+      baseDomain: options.baseDomain,
+      publicPort: options.publicIngressPort,
+    });
+    const desiredState = new DesiredState({ database, mutations, versions, hostNames });
     const verifyToken = (token: string) => accounts.verifyToken(token);
     const http = await HttpServer.listen({ host: options.host, port: options.port, log });
     const api = createApi({
@@ -80,6 +94,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       blobs,
       accounts,
       nodes,
+      desiredState,
+      mutations,
       requireToken: requireToken(verifyToken),
       // Routers from outside bring handlers of their own and read nothing of our context.
       mount: (path, router) => http.mount(path, router as unknown as Hono<ApiEnvironment>),

@@ -1,0 +1,70 @@
+import { randomUUID } from "node:crypto";
+import type { Database, Transaction } from "../database/database.ts";
+import type { Schema } from "../database/schema.ts";
+import { Annotations } from "../versions/schemas.ts";
+import { DeployedVersions, type Deployment } from "./schemas.ts";
+
+/** Which versions served when. The newest deployment of a worker is the active one. */
+export class DeploymentStore {
+  async append(
+    transaction: Transaction,
+    added: {
+      readonly workerId: string;
+      readonly createdAt: string;
+      readonly versions: DeployedVersions;
+      readonly annotations: Annotations;
+    },
+  ): Promise<Deployment> {
+    const previous = await this.active(transaction, added.workerId);
+    const deployment = {
+      id: randomUUID(),
+      number: (previous?.number ?? 0) + 1,
+      createdAt: added.createdAt,
+      versions: added.versions,
+      annotations: added.annotations,
+    };
+    const row = {
+      id: deployment.id,
+      worker_id: added.workerId,
+      number: deployment.number,
+      created_at: deployment.createdAt,
+      versions: JSON.stringify(deployment.versions),
+      annotations: JSON.stringify(deployment.annotations),
+    };
+    await transaction.insertInto("deployments").values(row).execute();
+    return deployment;
+  }
+
+  /** The newest deployments first. */
+  async list(
+    database: Database | Transaction,
+    query: { readonly workerId: string; readonly limit: number },
+  ): Promise<ReadonlyArray<Deployment>> {
+    const rows = await database
+      .selectFrom("deployments")
+      .selectAll()
+      .where("worker_id", "=", query.workerId)
+      .orderBy("number", "desc")
+      .limit(query.limit)
+      .execute();
+    return rows.map(toDeployment);
+  }
+
+  async active(
+    database: Database | Transaction,
+    workerId: string,
+  ): Promise<Deployment | undefined> {
+    const [active] = await this.list(database, { workerId, limit: 1 });
+    return active;
+  }
+}
+
+function toDeployment(row: Schema["deployments"]): Deployment {
+  return {
+    id: row.id,
+    number: row.number,
+    createdAt: row.created_at,
+    versions: DeployedVersions.parse(JSON.parse(row.versions)),
+    annotations: Annotations.parse(JSON.parse(row.annotations)),
+  };
+}

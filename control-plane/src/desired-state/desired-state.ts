@@ -1,0 +1,142 @@
+import {
+  AccountId,
+  StateRevision,
+  WorkerName,
+  type SecretValues,
+  type Version,
+  type WorkerKey,
+} from "../contract/index.ts";
+import type { Database, Transaction } from "../database/database.ts";
+import { DeploymentStore } from "../deployments/store.ts";
+import type { HostNames } from "../routes/host-names.ts";
+import { RouteStore } from "../routes/store.ts";
+import type { VersionStore } from "../versions/store.ts";
+import type { StoredWorker } from "../workers/schemas.ts";
+import { WorkerStore } from "../workers/store.ts";
+import { readRevision, type Mutations } from "./mutations.ts";
+
+/** A version that serves, with its secrets in the clear: in memory only, to be sealed per node. */
+export interface VersionState {
+  readonly version: Version;
+  readonly percentage: number;
+  readonly secrets: SecretValues;
+}
+
+/** What the fleet runs for one worker. */
+export interface WorkerState {
+  readonly account: AccountId;
+  readonly name: WorkerName;
+  readonly versions: ReadonlyArray<VersionState>;
+  readonly routes: ReadonlyArray<string>;
+}
+
+export interface StateSnapshot {
+  readonly revision: StateRevision;
+  readonly workers: ReadonlyArray<WorkerState>;
+}
+
+export interface StateDelta {
+  readonly revision: StateRevision;
+  readonly upserts: ReadonlyArray<WorkerState>;
+  readonly removals: ReadonlyArray<WorkerKey>;
+}
+
+/**
+ * What the fleet should run, as a monotone sequence of revisions. It is computed from the current rows:
+ * a delta holds each worker that changed since, once, as it is now.
+ */
+export class DesiredState {
+  readonly #database: Database;
+  readonly #mutations: Mutations;
+  readonly #versions: VersionStore;
+  readonly #hostNames: HostNames;
+  readonly #workers = new WorkerStore();
+  readonly #deployments = new DeploymentStore();
+  readonly #routes = new RouteStore();
+
+  constructor(parts: {
+    readonly database: Database;
+    readonly mutations: Mutations;
+    readonly versions: VersionStore;
+    readonly hostNames: HostNames;
+  }) {
+    this.#database = parts.database;
+    this.#mutations = parts.mutations;
+    this.#versions = parts.versions;
+    this.#hostNames = parts.hostNames;
+  }
+
+  /** The newest revision; 0 before the first change. */
+  async revision(): Promise<StateRevision> {
+    return StateRevision.parse(await readRevision(this.#database));
+  }
+
+  /** All of it, as of one revision. */
+  async snapshot(): Promise<StateSnapshot> {
+    return this.#database.transaction().execute(async (transaction) => {
+      const revision = StateRevision.parse(await readRevision(transaction));
+      const workers: WorkerState[] = [];
+      for (const worker of await this.#workers.listAll(transaction)) {
+        const state = await this.#describe(transaction, worker);
+        if (state !== undefined) workers.push(state);
+      }
+      return { revision, workers };
+    });
+  }
+
+  /**
+   * What changed after `from`; `undefined` when the outbox no longer reaches back so far, or `from` lies
+   * ahead: then only a snapshot leads on.
+   */
+  async changesSince(from: StateRevision): Promise<StateDelta | undefined> {
+    return this.#database.transaction().execute(async (transaction) => {
+      const revision = StateRevision.parse(await readRevision(transaction));
+      if (from > revision) return undefined;
+      const rows = await transaction
+        .selectFrom("state_changes")
+        .select(["revision", "account_id", "worker"])
+        .where("revision", ">", from)
+        .orderBy("revision")
+        .execute();
+      // Revisions have no gaps, so a complete tail begins right after `from`.
+      if (rows.length !== revision - from) return undefined;
+      const upserts: WorkerState[] = [];
+      const removals: WorkerKey[] = [];
+      const changed = new Map(rows.map((row) => [`${row.account_id}/${row.worker}`, row]));
+      for (const [key, row] of changed) {
+        const account = AccountId.parse(row.account_id);
+        const name = WorkerName.parse(row.worker);
+        const worker = await this.#workers.find(transaction, { account, name });
+        const state = worker && (await this.#describe(transaction, worker));
+        if (state === undefined) removals.push(key);
+        else upserts.push(state);
+      }
+      return { revision, upserts, removals };
+    });
+  }
+
+  /** Calls back after each commit with a new revision. Returns its end. */
+  onChange(listener: () => void): () => void {
+    return this.#mutations.onStateChange(listener);
+  }
+
+  /** `undefined` for a worker of which nothing is deployed. */
+  async #describe(
+    transaction: Transaction,
+    worker: StoredWorker,
+  ): Promise<WorkerState | undefined> {
+    const deployment = await this.#deployments.active(transaction, worker.id);
+    if (deployment === undefined) return undefined;
+    const versions: VersionState[] = [];
+    for (const { version_id, percentage } of deployment.versions) {
+      const { version } = await this.#versions.get(transaction, version_id);
+      const secrets = await this.#versions.openSecrets(transaction, worker.id, version_id);
+      versions.push({ version, percentage, secrets });
+    }
+    const own = worker.isOnSubdomain ? [`${this.#hostNames.hostOf(worker.name)}/*`] : [];
+    const routes = await this.#routes.patternsOf(transaction, worker.id);
+    // A custom domain and a route may say the same.
+    const distinct = [...new Set([...own, ...routes])];
+    return { account: worker.account, name: worker.name, versions, routes: distinct };
+  }
+}

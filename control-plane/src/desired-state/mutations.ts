@@ -1,0 +1,124 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "@atoll/kv-store";
+import type { WorkerName } from "../contract/index.ts";
+import type { Database, Transaction } from "../database/database.ts";
+import type { Principal } from "../http/request-context.ts";
+import { LIMITS } from "../limits.ts";
+
+/** What the audit trail keeps of a mutation. `details` are for people and hold no secret. */
+export interface AuditEntry {
+  /** Resource and verb, such as `worker.delete`. */
+  readonly action: string;
+  /** What it was done to, such as a worker's name. */
+  readonly subject: string;
+  readonly details?: Readonly<Record<string, unknown>>;
+}
+
+/** One transaction that changes something for an account. */
+export interface Mutation {
+  readonly transaction: Transaction;
+  /** The time that every row of this mutation carries. */
+  readonly now: string;
+  /** Appends to the outbox: nodes are told to look at this worker anew. */
+  changed(worker: WorkerName): Promise<void>;
+  audit(entry: AuditEntry): Promise<void>;
+}
+
+const COUNTER = "state_revision";
+
+/**
+ * The only way in which the account's data is written: rows, outbox and audit trail commit together or
+ * not at all, so that no revision is ever lost, and listeners hear of it after it is on disk.
+ */
+export class Mutations {
+  readonly #database: Database;
+  readonly #clock: Clock;
+  readonly #listeners = new Set<() => void>();
+
+  constructor(parts: { readonly database: Database; readonly clock: Clock }) {
+    this.#database = parts.database;
+    this.#clock = parts.clock;
+  }
+
+  /** Runs `work` in one transaction. It must not wait for anything but that transaction. */
+  async run<Result>(
+    principal: Principal,
+    work: (mutation: Mutation) => Promise<Result>,
+  ): Promise<Result> {
+    const now = new Date(this.#clock.nowMs()).toISOString();
+    let isStateChanged = false;
+    const result = await this.#database.transaction().execute((transaction) =>
+      work({
+        transaction,
+        now,
+        changed: async (worker) => {
+          isStateChanged = true;
+          await appendChange(transaction, { account: principal.account, worker, now });
+        },
+        audit: (entry) => appendAudit(transaction, { entry, principal, now }),
+      }),
+    );
+    if (isStateChanged) for (const listener of this.#listeners) listener();
+    return result;
+  }
+
+  /** Calls back after each commit that appended to the outbox. Returns its end. */
+  onStateChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+}
+
+/** The newest revision of the desired state; 0 before the first change. */
+export async function readRevision(database: Database | Transaction): Promise<number> {
+  const row = await database
+    .selectFrom("counters")
+    .select("value")
+    .where("name", "=", COUNTER)
+    .executeTakeFirst();
+  return row?.value ?? 0;
+}
+
+async function appendChange(
+  transaction: Transaction,
+  change: { readonly account: string; readonly worker: string; readonly now: string },
+): Promise<void> {
+  // Incrementing the row first makes concurrent writers wait for each other, so that revisions become
+  // visible in their own order. A plain sequence shows 7 before 6 when 6 commits later.
+  const { value } = await transaction
+    .insertInto("counters")
+    .values({ name: COUNTER, value: 1 })
+    .onConflict((conflict) =>
+      conflict.column("name").doUpdateSet((row) => ({ value: row("counters.value", "+", 1) })),
+    )
+    .returning("value")
+    .executeTakeFirstOrThrow();
+  const row = {
+    revision: value,
+    account_id: change.account,
+    worker: change.worker,
+    at: change.now,
+  };
+  await transaction.insertInto("state_changes").values(row).execute();
+  await transaction
+    .deleteFrom("state_changes")
+    .where("revision", "<=", value - LIMITS.stateChangesMax)
+    .execute();
+}
+
+async function appendAudit(
+  transaction: Transaction,
+  record: { readonly entry: AuditEntry; readonly principal: Principal; readonly now: string },
+): Promise<void> {
+  const { entry, principal, now } = record;
+  const row = {
+    id: randomUUID(),
+    at: now,
+    account_id: principal.account,
+    token_id: principal.tokenId,
+    action: entry.action,
+    subject: entry.subject,
+    details: JSON.stringify(entry.details ?? {}),
+  };
+  await transaction.insertInto("audit").values(row).execute();
+}

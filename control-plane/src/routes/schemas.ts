@@ -1,0 +1,25 @@
+import { z } from "zod";
+import { LIMITS } from "../limits.ts";
+
+/** One row of `PUT routes`. Zones are names here, so a zone's id or name adds nothing and is ignored. */
+export const RouteRequest = z.object({
+  pattern: z.string().min(1).max(LIMITS.routePatternCharactersMax),
+});
+export const RouteRequests = z.array(RouteRequest).max(LIMITS.routesMax);
+export type RouteRequests = z.infer<typeof RouteRequests>;
+
+export type RouteKind = "route" | "custom_domain";
+
+export interface StoredRoute {
+  readonly id: string;
+  readonly account: string;
+  readonly workerId: string;
+  readonly kind: RouteKind;
+  /** `host/path`, as `route-pattern.ts` normalises it. */
+  readonly pattern: string;
+}
+
+/** A route beside the name of its worker. */
+export interface NamedRoute extends StoredRoute {
+  readonly worker: string;
+}

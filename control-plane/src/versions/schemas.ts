@@ -1,0 +1,38 @@
+import { z } from "zod";
+import { BlobHash, type Version } from "../contract/index.ts";
+
+/** What made a version. */
+export const TRIGGERS = ["upload", "secret", "settings"] as const;
+export type Trigger = (typeof TRIGGERS)[number];
+
+/** What people wrote about a version or a deployment. */
+export const Annotations = z.object({
+  "workers/message": z.string().optional(),
+  "workers/tag": z.string().optional(),
+  "workers/alias": z.string().optional(),
+  "workers/triggered_by": z.string().optional(),
+});
+export type Annotations = z.infer<typeof Annotations>;
+
+/** A source map that came with an upload: kept for `content/v2` and for stack traces, never run. */
+export const SourceMap = z.object({
+  name: z.string(),
+  blob: BlobHash,
+  size: z.number().int().nonnegative(),
+});
+export type SourceMap = z.infer<typeof SourceMap>;
+
+/** What is known of a version beyond what nodes need. */
+export const VersionNotes = z.object({
+  annotations: Annotations,
+  startupMs: z.number().nonnegative(),
+  sourceMaps: z.array(SourceMap),
+  /** The token that uploaded it. */
+  tokenId: z.string(),
+});
+export type VersionNotes = z.infer<typeof VersionNotes>;
+
+export interface StoredVersion {
+  readonly version: Version;
+  readonly notes: VersionNotes;
+}

@@ -1,0 +1,112 @@
+import { Version, VersionId, type SecretValues } from "../contract/index.ts";
+import type { Database, Transaction } from "../database/database.ts";
+import type { SecretSealer } from "../secrets/sealing.ts";
+import { VersionNotes, type StoredVersion } from "./schemas.ts";
+
+/** Immutable versions, and the values of their secrets under seal. */
+export class VersionStore {
+  readonly #sealer: SecretSealer;
+
+  constructor(sealer: SecretSealer) {
+    this.#sealer = sealer;
+  }
+
+  /** Adds a version with its secrets. */
+  async insert(
+    transaction: Transaction,
+    added: StoredVersion & { readonly workerId: string; readonly secrets: SecretValues },
+  ): Promise<void> {
+    const { version, notes, workerId, secrets } = added;
+    const row = {
+      id: version.id,
+      worker_id: workerId,
+      number: version.number,
+      created_at: version.createdAt,
+      document: JSON.stringify(version),
+      notes: JSON.stringify(notes),
+    };
+    await transaction.insertInto("versions").values(row).execute();
+    for (const [name, value] of Object.entries(secrets)) {
+      const sealed = this.#sealer.seal(value, sealContext(workerId, name));
+      const secret = { version_id: version.id, name, sealed };
+      await transaction.insertInto("version_secrets").values(secret).execute();
+    }
+  }
+
+  async find(
+    database: Database | Transaction,
+    address: { readonly workerId: string; readonly id: string },
+  ): Promise<StoredVersion | undefined> {
+    const row = await database
+      .selectFrom("versions")
+      .select(["document", "notes"])
+      .where("worker_id", "=", address.workerId)
+      .where("id", "=", address.id)
+      .executeTakeFirst();
+    return row && toVersion(row);
+  }
+
+  /** A version that is known to exist, such as one that a deployment names. */
+  async get(database: Database | Transaction, id: VersionId): Promise<StoredVersion> {
+    const row = await database
+      .selectFrom("versions")
+      .select(["document", "notes"])
+      .where("id", "=", id)
+      .executeTakeFirstOrThrow();
+    return toVersion(row);
+  }
+
+  /** The newest versions first. */
+  async list(
+    database: Database | Transaction,
+    query: { readonly workerId: string; readonly limit: number },
+  ): Promise<ReadonlyArray<StoredVersion>> {
+    const rows = await database
+      .selectFrom("versions")
+      .select(["document", "notes"])
+      .where("worker_id", "=", query.workerId)
+      .orderBy("number", "desc")
+      .limit(query.limit)
+      .execute();
+    return rows.map(toVersion);
+  }
+
+  async latest(
+    database: Database | Transaction,
+    workerId: string,
+  ): Promise<StoredVersion | undefined> {
+    const [latest] = await this.list(database, { workerId, limit: 1 });
+    return latest;
+  }
+
+  /** The secrets of a version in the clear. Rejected with `secret_unreadable` under another master key. */
+  async openSecrets(
+    database: Database | Transaction,
+    workerId: string,
+    versionId: VersionId,
+  ): Promise<SecretValues> {
+    const rows = await database
+      .selectFrom("version_secrets")
+      .select(["name", "sealed"])
+      .where("version_id", "=", versionId)
+      .execute();
+    return Object.fromEntries(
+      rows.map(({ name, sealed }) => [
+        name,
+        this.#sealer.open(sealed, sealContext(workerId, name)),
+      ]),
+    );
+  }
+}
+
+/** Binds a sealed value to its place: it opens for no other worker and under no other name. */
+function sealContext(workerId: string, name: string): string {
+  return `worker ${workerId}, secret ${name}`;
+}
+
+function toVersion(row: { readonly document: string; readonly notes: string }): StoredVersion {
+  return {
+    version: Version.parse(JSON.parse(row.document)),
+    notes: VersionNotes.parse(JSON.parse(row.notes)),
+  };
+}
