@@ -13,10 +13,16 @@ export const LIMITS = {
   cellOutputLineBytes: 16 * 1024,
   /** One line on a cell's control descriptor: workerd writes less than 200 bytes. */
   cellControlLineBytes: 4 * 1024,
+  /** 107 bytes of a unix socket's path, less `/<8 digits>/health.sock` and some room for `w<n>.sock`. */
+  runDirectoryBytesMax: 84,
+  /** Between a zygote that died and the next try: what ended it, such as a full disk, lasts. */
+  zygoteRetryMs: 500,
   /** A compiled config. An upload has at most 64 MiB, and several workers may share a cell. */
   configBytesMax: 512 * 1024 * 1024,
   /** Compiling takes 40 ms; what takes this long is stuck. */
   configCompileMs: 30_000,
+  /** Compilers at work at once: a node that starts with hundreds of workers keeps serving meanwhile. */
+  configCompilesMax: 2,
   /** Answers of a fresh cell's health socket take 1 ms; a cell that misses this is not switched to. */
   cellProbeMs: 5_000,
   /** Requests that wait for one cold cell. Starts take 20 ms: more than this is a flood. */

@@ -1,0 +1,53 @@
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { readStartTicks } from "./process-table.ts";
+
+const PID_SUFFIX = ".pid";
+// SIGKILL ends a process as soon as the kernel schedules it; a disk that hangs is what takes longer.
+const KILL_WAIT_MS = 5_000;
+const POLL_MS = 10;
+
+/**
+ * Writes down which process a cell is, beside its directory and not in it: what a cell can change must
+ * never decide which process gets killed.
+ */
+export async function recordProcess(runDirectory: string, id: string, pid: number): Promise<void> {
+  const startTicks = await readStartTicks(pid);
+  // Gone already: then there is nothing that could be left behind.
+  if (startTicks === undefined) return;
+  await writeFile(join(runDirectory, id + PID_SUFFIX), `${pid} ${startTicks}`, { mode: 0o600 });
+}
+
+/** Removes a cell's directory and record. */
+export async function removeCell(runDirectory: string, id: string): Promise<void> {
+  await rm(join(runDirectory, id + PID_SUFFIX), { force: true });
+  await rm(join(runDirectory, id), { recursive: true, force: true });
+}
+
+/**
+ * Empties a run directory, ending every process that an earlier agent recorded there and left. A pid
+ * that another program has by now is told apart by its start time. Resolves with how many it ended.
+ */
+export async function reapStaleCells(runDirectory: string): Promise<number> {
+  await mkdir(runDirectory, { recursive: true, mode: 0o700 });
+  const names = await readdir(runDirectory);
+  const records = names.filter((name) => name.endsWith(PID_SUFFIX));
+  const ended = await Promise.all(records.map((name) => endProcess(join(runDirectory, name))));
+  await Promise.all(
+    names.map((name) => rm(join(runDirectory, name), { recursive: true, force: true })),
+  );
+  return ended.filter(Boolean).length;
+}
+
+async function endProcess(record: string): Promise<boolean> {
+  const [pid, startTicks] = (await readFile(record, "utf8")).split(" ");
+  const isSame = async (): Promise<boolean> =>
+    startTicks !== undefined && (await readStartTicks(Number(pid))) === startTicks;
+  if (!/^[1-9]\d*$/.test(pid ?? "") || !(await isSame())) return false;
+  process.kill(Number(pid), "SIGKILL");
+  const deadline = performance.now() + KILL_WAIT_MS;
+  while ((await isSame()) && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+  return true;
+}

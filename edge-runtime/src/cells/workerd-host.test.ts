@@ -1,0 +1,164 @@
+import { spawn } from "node:child_process";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pino from "pino";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { ConfigCompiler } from "../config/compile-config.ts";
+import { configureGroup } from "../config/group-config.ts";
+import { sampleModule } from "../config/sample-version.ts";
+import { askCell } from "./cell-client.ts";
+import type { CellSpec } from "./cell-host.ts";
+import { readStartTicks } from "./process-table.ts";
+import type { CellLine } from "./workerd-process.ts";
+import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+
+const log = pino({ level: "silent" });
+let directory: string;
+let runDirectory: string;
+let lines: CellLine[];
+let host: WorkerdHost;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "atoll-host-"));
+  runDirectory = join(directory, "run");
+  lines = [];
+  host = await openHost();
+});
+
+afterEach(async () => {
+  await host.dispose();
+  await rm(directory, { recursive: true, force: true });
+});
+
+function openHost(): Promise<WorkerdHost> {
+  const onLine = (line: CellLine): unknown => lines.push(line);
+  return WorkerdHost.open({ runDirectory, zygoteCount: 1, log, onLine });
+}
+
+async function specOf(source: string): Promise<CellSpec> {
+  const worker = sampleModule(source);
+  const config = configureGroup([worker], () => "capability");
+  const compiler = await ConfigCompiler.open({
+    workerdPath: installedWorkerdPath(),
+    scratchDirectory: join(directory, "scratch"),
+  });
+  const binary = await compiler.compile(config, worker.readBlob);
+  return { config: binary, sockets: ["w0", "health"], sites: [], services: {} };
+}
+
+const HELLO = `export default { fetch() { console.log("a\\nb"); return new Response("hello"); } };`;
+
+test("workerd host: a cell serves on its sockets and writes lines", async () => {
+  const cell = await host.start(await specOf(HELLO));
+  const answer = await askCell({ socketPath: cell.socketPath("w0"), timeoutMs: 5_000 });
+  expect(answer.body).toBe("hello");
+  const health = await askCell({ socketPath: cell.socketPath("health"), timeoutMs: 5_000 });
+  expect(health.status).toBe(200);
+  await vi.waitFor(() => expect(lines.length).toBeGreaterThan(0));
+  expect(JSON.parse(lines[0]?.text ?? "")).toMatchObject({ level: "log", message: "a\nb" });
+  expect(lines[0]?.cell).toBe(cell.id);
+  expect(cell.startMs).toBeGreaterThan(0);
+});
+
+test("workerd host: a stopped cell leaves neither process nor directory", async () => {
+  const cell = await host.start(await specOf(HELLO));
+  const [exit, again] = await Promise.all([cell.stop(), cell.stop()]);
+  expect(again).toEqual(exit);
+  expect(await cell.exited).toEqual(exit);
+  expect(await readStartTicks(cell.pid)).toBeUndefined();
+  expect(await readdir(runDirectory)).not.toContain(cell.id);
+});
+
+test("workerd host: code that throws at start is rejected with what it wrote", async () => {
+  const starting = host.start(await specOf(`throw new Error("boom at top");`));
+  await expect(starting).rejects.toMatchObject({
+    code: "cell_failed",
+    exit: { code: 1, stderrTail: expect.stringContaining("boom at top") as string },
+  });
+});
+
+test("workerd host: a killed cell tells its signal", async () => {
+  const cell = await host.start(await specOf(HELLO));
+  process.kill(cell.pid, "SIGKILL");
+  expect(await cell.exited).toMatchObject({ code: null, signal: "SIGKILL" });
+});
+
+test("workerd host: a zygote that dies is replaced", async () => {
+  await vi.waitFor(() => expect(host.processCount).toBe(1));
+  const [record] = (await readdir(runDirectory)).filter((name) => name.endsWith(".pid"));
+  const before = record?.slice(0, -".pid".length);
+  process.kill(await pidOf(record ?? ""), "SIGKILL");
+  await vi.waitFor(async () => {
+    const records = (await readdir(runDirectory)).filter((name) => name.endsWith(".pid"));
+    expect(records).toHaveLength(1);
+    expect(records[0]).not.toContain(before);
+  }, 5_000);
+});
+
+test("workerd host: nothing is left after it was disposed, twice", async () => {
+  const spec = await specOf(HELLO);
+  const cells = await Promise.all([host.start(spec), host.start(spec), host.start(spec)]);
+  await Promise.all([host.dispose(), host.dispose()]);
+  expect(host.processCount).toBe(0);
+  expect(await readdir(runDirectory)).toEqual([]);
+  for (const cell of cells) expect(await readStartTicks(cell.pid)).toBeUndefined();
+  await expect(host.start(spec)).rejects.toMatchObject({ code: "closed" });
+});
+
+test("workerd host: descriptors do not grow with the cells that came and went", async () => {
+  const spec = await specOf(HELLO);
+  await (await host.start(spec)).stop();
+  const descriptors = async (): Promise<number> => (await readdir("/proc/self/fd")).length;
+  const before = await descriptors();
+  for (let round = 0; round < 5; round += 1) await (await host.start(spec)).stop();
+  // The pool is being refilled all the time: at most its one zygote's four pipes may differ.
+  await vi.waitFor(async () => expect(await descriptors()).toBeLessThanOrEqual(before + 4));
+});
+
+test("workerd host: what an earlier agent left is ended and removed at start", async () => {
+  await host.dispose();
+  const stale = spawn("sleep", ["60"]);
+  const stranger = spawn("sleep", ["60"]);
+  try {
+    await mkdir(join(runDirectory, "0badcafe"));
+    const ticks = await readStartTicks(stale.pid ?? 0);
+    await writeFile(join(runDirectory, "0badcafe.pid"), `${stale.pid} ${ticks}`);
+    // The same pid with another start time is another program's process by now.
+    await writeFile(join(runDirectory, "0badbeef.pid"), `${stranger.pid} 1`);
+    await writeFile(join(runDirectory, "0badf00d.pid"), "garbage");
+    host = await openHost();
+    await vi.waitFor(() => expect(stale.signalCode).toBe("SIGKILL"));
+    expect(stranger.exitCode ?? stranger.signalCode).toBeNull();
+    expect((await readdir(runDirectory)).filter((name) => name.startsWith("0bad"))).toEqual([]);
+  } finally {
+    stale.kill("SIGKILL");
+    stranger.kill("SIGKILL");
+  }
+});
+
+test("workerd host: a run directory too deep for socket paths is refused", async () => {
+  const deep = join(directory, "d".repeat(90));
+  await expect(WorkerdHost.open({ runDirectory: deep, zygoteCount: 0, log })).rejects.toMatchObject(
+    { code: "run_directory_too_long" },
+  );
+});
+
+test("workerd host: a program that can't be started fails the start, and leaves nothing", async () => {
+  const broken = await WorkerdHost.open({
+    runDirectory: join(directory, "broken"),
+    zygoteCount: 0,
+    log,
+    workerdPath: join(directory, "missing"),
+    sandbox: { name: "none", wrap: (command) => command },
+  });
+  const spec = { config: new Uint8Array(), sockets: [], sites: [], services: {} };
+  await expect(broken.start(spec)).rejects.toMatchObject({ code: "cell_failed" });
+  expect(await readdir(join(directory, "broken"))).toEqual([]);
+  await broken.dispose();
+});
+
+async function pidOf(record: string): Promise<number> {
+  const { readFile } = await import("node:fs/promises");
+  return Number((await readFile(join(runDirectory, record), "utf8")).split(" ")[0]);
+}

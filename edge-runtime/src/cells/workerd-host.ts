@@ -1,0 +1,149 @@
+import { randomBytes } from "node:crypto";
+import { createRequire } from "node:module";
+import type { Logger } from "pino";
+import { EdgeError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { Cell, CellHost, CellSpec } from "./cell-host.ts";
+import { findSandbox, type Sandbox } from "./sandbox.ts";
+import { reapStaleCells } from "./stale-cells.ts";
+import { WorkerdProcess, type CellLine } from "./workerd-process.ts";
+
+export interface WorkerdHostOptions {
+  /**
+   * Where cells have their directories; only this host writes there. A unix socket's path has at most
+   * 107 bytes, so this one has at most `LIMITS.runDirectoryBytesMax`.
+   */
+  readonly runDirectory: string;
+  /** How many processes wait, started, for a config. 0 starts each one when it is needed. */
+  readonly zygoteCount: number;
+  readonly log: Logger;
+  /** What cells write, line by line. */
+  readonly onLine?: (line: CellLine) => void;
+  /** By default the installed workerd, and the strictest sandbox that the host has. */
+  readonly workerdPath?: string;
+  readonly sandbox?: Sandbox;
+}
+
+/** Path of the workerd binary itself: the package's `bin` is a script that costs a Node start. */
+export function installedWorkerdPath(): string {
+  const binary: unknown = (createRequire(import.meta.url)("workerd") as { default: unknown })
+    .default;
+  if (typeof binary !== "string") throw new TypeError("the workerd package names no binary");
+  return binary;
+}
+
+/** Cells as processes of this machine, made from a pool of zygotes. */
+export class WorkerdHost implements CellHost {
+  readonly #options: Required<Omit<WorkerdHostOptions, "onLine">>;
+  readonly #onLine: (line: CellLine) => void;
+  /** Every process that was started and is not gone. */
+  readonly #processes = new Set<WorkerdProcess>();
+  /** Those of them that wait for a config, oldest first. Also in `#processes`. */
+  readonly #zygotes: WorkerdProcess[] = [];
+  /** Additions to the pool that are under way. */
+  readonly #additions = new Set<Promise<void>>();
+  #retry: NodeJS.Timeout | undefined;
+  #isDisposed = false;
+
+  private constructor(
+    options: Required<Omit<WorkerdHostOptions, "onLine">>,
+    onLine: (line: CellLine) => void,
+  ) {
+    this.#options = options;
+    this.#onLine = onLine;
+  }
+
+  /** Ends what an earlier run left in the run directory, then fills the pool. */
+  static async open(options: WorkerdHostOptions): Promise<WorkerdHost> {
+    const bytes = Buffer.byteLength(options.runDirectory);
+    if (bytes > LIMITS.runDirectoryBytesMax) {
+      throw new EdgeError(
+        "run_directory_too_long",
+        `${options.runDirectory} has ${bytes} bytes, more than ${LIMITS.runDirectoryBytesMax}: ` +
+          "paths of unix sockets in it would not fit; choose a shorter one",
+      );
+    }
+    const sandbox = options.sandbox ?? (await findSandbox());
+    const reaped = await reapStaleCells(options.runDirectory);
+    if (reaped > 0) options.log.warn({ cells: reaped }, "ended cells that an earlier agent left");
+    options.log.info({ sandbox: sandbox.name }, "cells are confined by this sandbox");
+    const { onLine = () => undefined, workerdPath = installedWorkerdPath() } = options;
+    const host = new WorkerdHost({ ...options, sandbox, workerdPath }, onLine);
+    host.#fillPool();
+    return host;
+  }
+
+  /** Processes that are alive, waiting ones included. */
+  get processCount(): number {
+    return this.#processes.size;
+  }
+
+  async start(spec: CellSpec): Promise<Cell> {
+    const begunMs = performance.now();
+    if (this.#isDisposed) throw new EdgeError("closed", "the cell host was shut down");
+    const cell = this.#zygotes.shift() ?? (await this.#spawn());
+    this.#fillPool();
+    if (this.#isDisposed) {
+      await cell.kill();
+      throw new EdgeError("closed", "the cell host was shut down");
+    }
+    await cell.serve(spec, begunMs);
+    return cell;
+  }
+
+  async dispose(): Promise<void> {
+    this.#isDisposed = true;
+    clearTimeout(this.#retry);
+    await Promise.all(this.#additions);
+    for (const zygote of this.#zygotes.splice(0)) void zygote.kill();
+    await Promise.all([...this.#processes].map((process) => process.stop()));
+  }
+
+  #fillPool(): void {
+    if (this.#isDisposed) return;
+    const missing = this.#options.zygoteCount - this.#zygotes.length - this.#additions.size;
+    for (let count = 0; count < missing; count += 1) {
+      const addition = this.#addZygote().finally(() => this.#additions.delete(addition));
+      this.#additions.add(addition);
+    }
+  }
+
+  async #addZygote(): Promise<void> {
+    try {
+      const zygote = await this.#spawn();
+      this.#zygotes.push(zygote);
+      void zygote.exited.then(() => this.#replace(zygote));
+    } catch (error) {
+      this.#options.log.error({ err: error }, "can't start a zygote");
+      this.#fillPoolLater();
+    }
+  }
+
+  /** A zygote that ended while it waited is replaced, later: what killed it may kill the next one. */
+  #replace(zygote: WorkerdProcess): void {
+    const index = this.#zygotes.indexOf(zygote);
+    // Not in the pool any more: it became a cell, and its end is its user's concern.
+    if (index === -1) return;
+    this.#zygotes.splice(index, 1);
+    this.#options.log.warn({ pid: zygote.pid }, "a zygote ended while it waited");
+    this.#fillPoolLater();
+  }
+
+  #fillPoolLater(): void {
+    if (this.#isDisposed || this.#retry !== undefined) return;
+    this.#retry = setTimeout(() => {
+      this.#retry = undefined;
+      this.#fillPool();
+    }, LIMITS.zygoteRetryMs).unref();
+  }
+
+  async #spawn(): Promise<WorkerdProcess> {
+    const { workerdPath, runDirectory, sandbox } = this.#options;
+    const id = randomBytes(4).toString("hex");
+    const onLine = this.#onLine;
+    const process = await WorkerdProcess.spawn({ workerdPath, runDirectory, sandbox, id, onLine });
+    this.#processes.add(process);
+    void process.exited.then(() => this.#processes.delete(process));
+    return process;
+  }
+}

@@ -1,0 +1,115 @@
+import type { Binding, Module } from "@atoll/control-plane/contract";
+import { EdgeError } from "../errors.ts";
+import { embed, quote, struct, type Expression } from "./capnp-text.ts";
+import type { GroupMember } from "./group-config.ts";
+
+/** The services of a worker in the same cell: where its requests arrive, and its code itself. */
+export interface WorkerServices {
+  readonly front: string;
+  readonly code: string;
+}
+
+/** What the bindings of one worker may refer to. */
+export interface BindingScope {
+  readonly member: GroupMember;
+  readonly workerIndex: number;
+  readonly fileOf: (blob: string) => string;
+  /** A worker of the same account in the same cell. */
+  readonly findWorker: (name: string) => WorkerServices | undefined;
+}
+
+/** Name of the external service behind the KV binding at `position` of a worker's bindings. */
+export function kvServiceName(workerIndex: number, position: number): string {
+  return `w${workerIndex}-kv${position}`;
+}
+
+/** One entry of a worker's `env`. Throws `config_invalid` when it names what is not there. */
+export function bindingExpression(
+  binding: Binding,
+  position: number,
+  scope: BindingScope,
+): Expression {
+  return struct({ name: quote(binding.name), ...value(binding, position, scope) });
+}
+
+function value(
+  binding: Binding,
+  position: number,
+  scope: BindingScope,
+): Readonly<Record<string, Expression>> {
+  switch (binding.type) {
+    case "plain_text":
+      return { text: quote(binding.text) };
+    case "json":
+      return { json: quote(JSON.stringify(binding.json)) };
+    case "secret_text":
+      return { text: quote(secret(binding.name, scope)) };
+    case "kv_namespace":
+      return { kvNamespace: quote(kvServiceName(scope.workerIndex, position)) };
+    case "service":
+      return { service: service(binding, scope) };
+    case "assets":
+      return { service: assets(binding.name, scope) };
+    case "version_metadata":
+      return { json: quote(JSON.stringify(versionMetadata(scope))) };
+    case "wasm_module":
+      return { wasmModule: embed(scope.fileOf(part(binding, scope).blob)) };
+    case "text_blob":
+      return { text: embed(scope.fileOf(part(binding, scope).blob)) };
+    case "data_blob":
+      return { data: embed(scope.fileOf(part(binding, scope).blob)) };
+  }
+}
+
+function secret(name: string, scope: BindingScope): string {
+  const { secrets } = scope.member;
+  // `hasOwn`, because a secret may be called like a property of every object, such as `toString`.
+  const text = Object.hasOwn(secrets, name) ? secrets[name] : undefined;
+  if (text === undefined) throw invalid(scope, `its secret ${name} has no value`);
+  return text;
+}
+
+function service(binding: Extract<Binding, { type: "service" }>, scope: BindingScope): Expression {
+  const target = scope.findWorker(binding.service);
+  if (target === undefined) {
+    throw invalid(scope, `${binding.name} binds ${binding.service}, which is not in its group`);
+  }
+  // The default entrypoint includes the static files in front of the code; a named one is the code's.
+  const isDefault = binding.entrypoint === undefined || binding.entrypoint === "default";
+  return struct({
+    name: quote(isDefault ? target.front : target.code),
+    entrypoint: isDefault ? undefined : quote(binding.entrypoint ?? ""),
+    props:
+      binding.props === undefined
+        ? undefined
+        : struct({ json: quote(JSON.stringify(binding.props)) }),
+  });
+}
+
+function assets(name: string, scope: BindingScope): Expression {
+  if (scope.member.version.assets === undefined) {
+    throw invalid(scope, `${name} binds static files, and there are none`);
+  }
+  return struct({ name: quote(`w${scope.workerIndex}`), entrypoint: quote("AssetWorker") });
+}
+
+function versionMetadata(scope: BindingScope): object {
+  const { id, tag, createdAt } = scope.member.version;
+  return { id, tag: tag ?? "", timestamp: createdAt };
+}
+
+function part(
+  binding: { readonly name: string; readonly part: string },
+  scope: BindingScope,
+): Module {
+  const { code } = scope.member.version;
+  const parts = code.kind === "service-worker" ? code.parts : [];
+  const found = parts.find((module) => module.name === binding.part);
+  if (found === undefined) throw invalid(scope, `${binding.name} binds no part ${binding.part}`);
+  return found;
+}
+
+function invalid(scope: BindingScope, why: string): EdgeError {
+  const { key, version } = scope.member;
+  return new EdgeError("config_invalid", `${key}, version ${version.id}: ${why}`);
+}

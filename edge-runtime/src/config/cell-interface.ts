@@ -1,0 +1,19 @@
+/** Headers between the node and its cells. The ingress strips them from what clients send. */
+export const HEADERS = {
+  /** JSON of `request.cf`. workerd takes it off the request. */
+  cf: "x-atoll-cf",
+  /** The capability that opens a KV namespace, on every call of a worker's binding. */
+  kv: "x-atoll-kv",
+  /** `http` or `https`, as the client spoke to the ingress: the scheme of `request.url`. */
+  protocol: "x-forwarded-proto",
+} as const;
+
+/**
+ * The socket of every cell that answers without touching an isolate: it answers in a millisecond, and
+ * not at all while JavaScript holds the thread.
+ */
+export const HEALTH_SOCKET = "health";
+
+/** Sockets of the node that every config expects in the cell's directory. */
+export const SERVICE_SOCKETS = ["kv.sock", "egress.sock", "cache.sock"] as const;
+export type ServiceSocket = (typeof SERVICE_SOCKETS)[number];

@@ -1,0 +1,109 @@
+import { createHash } from "node:crypto";
+import type { SecretValues, Version, WorkerKey, WorkerName } from "@atoll/control-plane/contract";
+import type { NamespaceId } from "@atoll/kv-store";
+import { configFile, lines, quote, struct, word, type Expression } from "./capnp-text.ts";
+import { HEADERS, HEALTH_SOCKET } from "./cell-interface.ts";
+import { FileTable, type EmbeddedFile } from "./file-table.ts";
+import { WorkerSection } from "./worker-section.ts";
+
+/** One worker of a group, with what its configuration is made of. */
+export interface GroupMember {
+  readonly key: WorkerKey;
+  readonly name: WorkerName;
+  readonly version: Version;
+  readonly secrets: SecretValues;
+  /** Where the version's static files are; needed when it has `assets`. */
+  readonly siteDirectory?: string;
+}
+
+/**
+ * Answers what opens a namespace for a worker: a text that the node's KV server accepts and that no one
+ * can guess. The same arguments must give the same text, or configs are compiled anew.
+ */
+export type KvCapability = (worker: WorkerKey, namespace: NamespaceId) => string;
+
+/** The source of a cell's config, and what a cell needs to run it. */
+export interface GroupConfig {
+  /** SHA-256 over all that the compiled config is made of, secrets included. */
+  readonly hash: string;
+  /** The capnp text. It holds secrets in the clear. */
+  readonly text: string;
+  readonly files: ReadonlyArray<EmbeddedFile>;
+  /** The socket of each worker. */
+  readonly workerSockets: ReadonlyMap<WorkerKey, string>;
+  /** Directories of static files, as `CellSpec.sites` takes them. */
+  readonly sites: ReadonlyArray<string>;
+}
+
+/**
+ * Makes the config of one cell. Members may come in any order: the same group gives the same text.
+ * Throws `config_invalid` when a version names what it or the group does not have.
+ */
+export function configureGroup(
+  members: ReadonlyArray<GroupMember>,
+  kvCapability: KvCapability,
+): GroupConfig {
+  const group = members.toSorted((a, b) => (a.key < b.key ? -1 : 1));
+  const files = new FileTable();
+  const sites: string[] = [];
+  const sections = group.map(
+    (member, index) => new WorkerSection({ member, index, group, files, sites, kvCapability }),
+  );
+  const services = sections.flatMap((section) => section.services());
+  const text = configFile(
+    struct({
+      services: lines([...services, ...SHARED_SERVICES]),
+      sockets: lines([...sections.map((section) => workerSocket(section.name)), HEALTH]),
+      // One JSON line per message, so that a message with line breaks stays one message.
+      logging: struct({ structuredLogging: word("true") }),
+    }),
+  );
+  return {
+    hash: hashOf(text, files.all),
+    text,
+    files: files.all,
+    workerSockets: new Map(sections.map((section) => [section.key, section.name])),
+    sites,
+  };
+}
+
+const SHARED_SERVICES: ReadonlyArray<Expression> = [
+  // The default `internet` would read every CA file at start, and lead past the node's rules.
+  struct({
+    name: quote("internet"),
+    external: struct({
+      address: quote("unix:egress.sock"),
+      http: struct({ style: word("proxy") }),
+    }),
+  }),
+  struct({
+    name: quote("cache"),
+    external: struct({ address: quote("unix:cache.sock"), http: struct({}) }),
+  }),
+  struct({ name: quote(HEALTH_SOCKET), disk: struct({ path: quote("health") }) }),
+];
+
+const HEALTH = struct({
+  name: quote(HEALTH_SOCKET),
+  address: quote(`unix:${HEALTH_SOCKET}.sock`),
+  http: struct({}),
+  service: quote(HEALTH_SOCKET),
+});
+
+function workerSocket(name: string): Expression {
+  return struct({
+    name: quote(name),
+    address: quote(`unix:${name}.sock`),
+    http: struct({
+      cfBlobHeader: quote(HEADERS.cf),
+      forwardedProtoHeader: quote(HEADERS.protocol),
+    }),
+    service: quote(name),
+  });
+}
+
+function hashOf(text: string, files: ReadonlyArray<EmbeddedFile>): string {
+  const hash = createHash("sha256").update(text);
+  for (const { file, blob } of files) hash.update(`\0${file}\0${blob}`);
+  return hash.digest("hex");
+}

@@ -1,0 +1,156 @@
+import type { Assets, Code, Module, Version, WorkerKey } from "@atoll/control-plane/contract";
+import { EdgeError } from "../errors.ts";
+import { assetsConfig } from "./assets-config.ts";
+import { bindingExpression, kvServiceName, type BindingScope } from "./binding.ts";
+import { embed, list, quote, struct, type Expression } from "./capnp-text.ts";
+import { HEADERS } from "./cell-interface.ts";
+import type { FileTable } from "./file-table.ts";
+import type { GroupMember, KvCapability } from "./group-config.ts";
+
+interface SectionOptions {
+  readonly member: GroupMember;
+  readonly index: number;
+  readonly group: ReadonlyArray<GroupMember>;
+  readonly files: FileTable;
+  /** The group's sites; a section appends its own. */
+  readonly sites: string[];
+  readonly kvCapability: KvCapability;
+}
+
+/**
+ * The services of one worker in a cell's config. `w<n>` is where its requests arrive: its code, or
+ * the router in front of its static files, which calls its code `w<n>-code`. Names are made from
+ * positions, so no name that a tenant chose can collide with one of ours.
+ */
+export class WorkerSection {
+  readonly key: WorkerKey;
+  /** Name of the service where requests arrive, and of the socket in front of it. */
+  readonly name: string;
+  readonly #options: SectionOptions;
+
+  constructor(options: SectionOptions) {
+    this.#options = options;
+    this.key = options.member.key;
+    this.name = serviceName(options.index);
+  }
+
+  services(): ReadonlyArray<Expression> {
+    const { version } = this.#options.member;
+    const code = version.code.kind === "none" ? [] : [this.#code(version.code)];
+    const site = version.assets === undefined ? [] : [this.#site(version.assets)];
+    if (code.length + site.length === 0) {
+      throw this.#invalid("it has neither code nor static files");
+    }
+    return [...site, ...code, ...this.#namespaces()];
+  }
+
+  #code(code: Exclude<Code, { kind: "none" }>): Expression {
+    const { member, files } = this.#options;
+    const scope = this.#bindingScope();
+    return struct({
+      name: quote(codeServiceName(member.version, this.#options.index)),
+      worker: struct({
+        ...(code.kind === "modules"
+          ? { modules: list(code.modules.map((module) => moduleExpression(module, files))) }
+          : { serviceWorkerScript: embed(files.fileOf(code.script.blob)) }),
+        ...compatibility(member.version),
+        bindings: list(
+          member.version.bindings.map((binding, index) => bindingExpression(binding, index, scope)),
+        ),
+        cacheApiOutbound: quote("cache"),
+      }),
+    });
+  }
+
+  #site(assets: Assets): Expression {
+    const { member, index, sites } = this.#options;
+    if (member.siteDirectory === undefined)
+      throw this.#invalid("its static files have no directory");
+    const directory = `sites/${sites.push(member.siteDirectory) - 1}`;
+    const behind =
+      member.version.code.kind === "none"
+        ? compatibility(member.version)
+        : { userWorker: quote(codeServiceName(member.version, index)) };
+    return struct({
+      name: quote(this.name),
+      assets: struct({
+        path: quote(directory),
+        config: quote(JSON.stringify(assetsConfig(assets))),
+        ...behind,
+      }),
+    });
+  }
+
+  /** One external service per namespace that is bound: the capability rides on each of its requests. */
+  #namespaces(): ReadonlyArray<Expression> {
+    const { member, index, kvCapability } = this.#options;
+    return member.version.bindings.flatMap((binding, position) => {
+      if (binding.type !== "kv_namespace") return [];
+      const capability = kvCapability(member.key, binding.namespace_id);
+      const header = struct({ name: quote(HEADERS.kv), value: quote(capability) });
+      const http = struct({ injectRequestHeaders: list([header]) });
+      return [
+        struct({
+          name: quote(kvServiceName(index, position)),
+          external: struct({ address: quote("unix:kv.sock"), http }),
+        }),
+      ];
+    });
+  }
+
+  #bindingScope(): BindingScope {
+    const { member, index, group, files } = this.#options;
+    const account = accountOf(member.key);
+    return {
+      member,
+      workerIndex: index,
+      fileOf: (blob) => files.fileOf(blob),
+      findWorker: (name) => {
+        const found = group.findIndex((other) => other.key === `${account}/${name}`);
+        const target = group[found];
+        if (target === undefined) return undefined;
+        return { front: serviceName(found), code: codeServiceName(target.version, found) };
+      },
+    };
+  }
+
+  #invalid(why: string): EdgeError {
+    const { key, version } = this.#options.member;
+    return new EdgeError("config_invalid", `${key}, version ${version.id}: ${why}`);
+  }
+}
+
+function serviceName(index: number): string {
+  return `w${index}`;
+}
+
+function codeServiceName(version: Version, index: number): string {
+  return version.assets === undefined ? serviceName(index) : `w${index}-code`;
+}
+
+function accountOf(key: WorkerKey): string {
+  return key.slice(0, key.indexOf("/"));
+}
+
+function compatibility(version: Version): Readonly<Record<string, Expression>> {
+  return {
+    compatibilityDate: quote(version.compatibilityDate),
+    compatibilityFlags: list(version.compatibilityFlags.map(quote)),
+  };
+}
+
+const MODULE_FIELDS = {
+  esm: "esModule",
+  commonjs: "commonJsModule",
+  text: "text",
+  data: "data",
+  json: "json",
+  wasm: "wasm",
+} as const satisfies Record<Module["kind"], string>;
+
+function moduleExpression(module: Module, files: FileTable): Expression {
+  return struct({
+    name: quote(module.name),
+    [MODULE_FIELDS[module.kind]]: embed(files.fileOf(module.blob)),
+  });
+}
