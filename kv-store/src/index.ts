@@ -19,7 +19,28 @@ export { systemClock, type Clock } from "./clock.ts";
 export type { Log } from "./log.ts";
 /** Where writes are ordered. */
 export type { CommitListener, KvOrigin, LogPage, Snapshot } from "./origin/origin.ts";
+export { SqliteOrigin, type SqliteOriginOptions } from "./origin/sqlite-origin.ts";
+/** The copy on a node. */
+export type { Replica, StoreAction } from "./replica/replica.ts";
+export { LmdbReplica, type LmdbReplicaOptions } from "./replica/lmdb-replica.ts";
 /** What travels between origin and nodes. */
 export type { Channel } from "./replication/channel.ts";
+export { OriginServer, type OriginServerOptions } from "./replication/origin-server.ts";
+export {
+  ReplicaClient,
+  type ReplicaClientOptions,
+  type ReplicaStatus,
+} from "./replication/replica-client.ts";
 /** Large values. */
 export type { ValueBlobs, ValueFile } from "./values/value-blobs.ts";
+/** The rules of Workers KV for what callers send, in its words. */
+export {
+  checkCacheTtl,
+  checkValueSize,
+  parseExpiration,
+  parseKey,
+  parseListLimit,
+  parseMetadata,
+  parsePrefix,
+  type ExpirationRequest,
+} from "./validation.ts";
