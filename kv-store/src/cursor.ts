@@ -1,3 +1,4 @@
+import type { ListOptions } from "./entry.ts";
 import { KvError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
 
@@ -9,11 +10,7 @@ export function encodeCursor(key: Uint8Array): string {
   return FORM + Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString("base64url");
 }
 
-/**
- * The key behind which a listing continues, as UTF-8 bytes. Fails with `cursor_invalid` when it is not a
- * cursor, or one of a listing with another prefix.
- */
-export function decodeCursor(cursor: string, prefix: Uint8Array): Buffer {
+function decodeCursor(cursor: string, prefix: Uint8Array): Buffer {
   const key = cursor.length <= LIMITS.cursorCharactersMax ? decode(cursor) : undefined;
   if (key === undefined || !startsWith(key, prefix)) {
     const shown = cursor.length > 40 ? `${cursor.slice(0, 40)}…` : cursor;
@@ -31,10 +28,27 @@ function decode(cursor: string): Buffer | undefined {
   return isExact && key.length <= LIMITS.keyBytesMax ? key : undefined;
 }
 
-/** The smallest bytes above all that start with `prefix`; `undefined` when there are none. */
-export function prefixEnd(prefix: Uint8Array): Buffer | undefined {
-  // UTF-8 has no byte 0xff, so the last one of a prefix can always be counted up.
-  if (prefix.length === 0) return undefined;
+/** Bytes of keys from `start` up to but without `end`. */
+export interface KeyRange {
+  readonly start: Buffer;
+  readonly end: Buffer;
+}
+
+/** What is left of a listing: the keys with its prefix, behind its cursor. Fails with `cursor_invalid`. */
+export function listRange(options: Pick<ListOptions, "prefix" | "cursor">): KeyRange {
+  const prefix = Buffer.from(options.prefix, "utf8");
+  // No key lies between one and itself followed by a zero byte.
+  const start =
+    options.cursor === undefined
+      ? prefix
+      : Buffer.concat([decodeCursor(options.cursor, prefix), Buffer.of(0)]);
+  return { start, end: prefixEnd(prefix) };
+}
+
+/** The smallest bytes above every key that starts with `prefix`. */
+function prefixEnd(prefix: Uint8Array): Buffer {
+  // UTF-8 has no byte 0xff: it is above all keys, and the last byte of a prefix can be counted up.
+  if (prefix.length === 0) return Buffer.of(0xff);
   const end = Buffer.from(prefix);
   end[end.length - 1] = (end.at(-1) ?? 0) + 1;
   return end;

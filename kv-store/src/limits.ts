@@ -32,7 +32,7 @@ export const LIMITS = {
   /** Records of one read of the log: a batch is applied in one transaction, which should stay short. */
   logPageRecordsMax: 1_000,
   /** A page of the log ends after the record that crosses this: a thousand large ones are too much to hold. */
-  logPageBytesMax: 1024 * 1024,
+  logPageBytesMax: 256 * 1024,
   /** Records kept per namespace: a node that was away longer gets a snapshot, which is then cheaper. */
   logRecordsMax: 10_000,
   /** The log is cut when it is this much over its bound, so that cutting is rare and each cut is short. */
@@ -46,10 +46,14 @@ export const LIMITS = {
 
   /** A snapshot's page ends after the entry that crosses this. */
   snapshotPageBytesMax: 256 * 1024,
+  /** Entries that expired are deleted this often; until then reads hide them. */
+  sweepMs: 5_000,
   /** Snapshots being read at the origin at once: each holds a read transaction, which keeps its WAL from shrinking. */
   snapshotsMax: 8,
-  /** Bytes sent to a node and not yet applied there. Two pages of the log and room to overlap. */
-  windowBytesMax: 4 * 1024 * 1024,
+  /** Snapshots one node has open at once: a second one lets a small namespace pass a large one. */
+  sessionSnapshotsMax: 2,
+  /** Bytes sent to a node and not yet applied there: some pages, and 1 GB for a thousand returning nodes. */
+  windowBytesMax: 1024 * 1024,
   /** Namespaces of one node: what hundreds of workers bind. */
   subscriptionsMax: 4_096,
   /** Writes of one node that the origin has not answered; the node refuses more as `busy`. */
@@ -68,6 +72,10 @@ export const LIMITS = {
   linkSilenceMs: 10_000,
   /** A node that does not apply what it was sent for this long is cut: it starts over instead of filling memory. */
   windowStallMs: 30_000,
+  /** A stream that is damaged this soon after it was asked for is asked for again only after a pause. */
+  replicaAskMs: 250,
+  /** A replica that is behind while nothing arrives for this long asks again. */
+  replicaStallMs: 5_000,
   /** After a failed transaction the replica waits this long before it asks again: a full disk stays full a while. */
   replicaRetryMs: 2_000,
   /** A read of a namespace that has not arrived yet waits this long: a snapshot of a small one is faster. */

@@ -6,7 +6,7 @@
 export interface Channel {
   /** Queues a message; does nothing once closed. The content must not be changed afterwards. */
   send(message: unknown): void;
-  /** The one listener for what arrives; it must not throw. */
+  /** The one listener for what arrives; it does not throw. Never called from within `send`. */
   onMessage(listener: (message: unknown) => void): void;
   /** Called once when the channel is closed by either end, also when it already is. */
   onClose(listener: () => void): void;

@@ -1,0 +1,229 @@
+import type { Database, Statement } from "better-sqlite3";
+import type { KeyRange } from "../cursor.ts";
+import type { KvEntry, KvListing, KvOperation, KvRecord } from "../entry.ts";
+import { LIMITS } from "../limits.ts";
+import { NamespaceId, Revision } from "../names.ts";
+import { decodeKey, decodeOperations, encodeOperation } from "../record-codec.ts";
+
+/** A namespace's own row: a copy, changed here and stored by `saveNamespace`. */
+export interface NamespaceRow {
+  readonly id: number;
+  readonly namespace: string;
+  revision: number;
+  log_start: number;
+  log_bytes: number;
+}
+
+/** An entry's row. Large columns are absent from listings. */
+export interface EntryRow {
+  readonly key: Buffer;
+  readonly expires_at: number | null;
+  readonly metadata: string | null;
+  readonly blob_hash: string | null;
+  readonly blob_size: number | null;
+  readonly value: Buffer | null;
+}
+type ListingRow = Pick<EntryRow, "key" | "expires_at" | "metadata">;
+
+interface DueRow {
+  readonly namespace: string;
+  readonly key: Buffer;
+}
+
+const ENTRY_COLUMNS = "key, expires_at, metadata, blob_hash, blob_size, value";
+
+/** The statements of the origin's tables, prepared once. Each call is part of the caller's transaction. */
+export class SqliteTables {
+  readonly #namespace: Statement<[string], NamespaceRow>;
+  readonly #saveNamespace: Statement<[NamespaceRow]>;
+  readonly #addNamespace: Statement<[string]>;
+  readonly #markRemoved: Statement<[string]>;
+  readonly #removeNamespace: Statement<[string]>;
+  readonly #removed: Statement<[], { id: number }>;
+  readonly #forgetRemoved: Statement<[number]>;
+  readonly #entry: Statement<[number, Buffer], EntryRow>;
+  readonly #listing: Statement<[number, Buffer, Buffer, number, number], ListingRow>;
+  readonly #putEntry: Statement<[EntryRow & { namespace_id: number }]>;
+  readonly #deleteEntry: Statement<[number, Buffer]>;
+  readonly #due: Statement<[number, number], DueRow>;
+  readonly #addRecord: Statement<[number, number, Buffer]>;
+  readonly #records: Statement<[number, number], { revision: number; operation: Buffer }>;
+  readonly #trim: Statement<[number, number], { bytes: number }>;
+  readonly #sweep: ReadonlyArray<Statement<[number, number]>>;
+
+  constructor(database: Database) {
+    this.#namespace = database.prepare("SELECT * FROM namespaces WHERE namespace = ?");
+    this.#saveNamespace = database.prepare(
+      "UPDATE namespaces SET revision = @revision, log_start = @log_start, log_bytes = @log_bytes WHERE id = @id",
+    );
+    this.#addNamespace = database.prepare(
+      "INSERT INTO namespaces (namespace) VALUES (?) ON CONFLICT (namespace) DO NOTHING",
+    );
+    this.#markRemoved = database.prepare(
+      "INSERT INTO removed_namespaces (id) SELECT id FROM namespaces WHERE namespace = ?",
+    );
+    this.#removed = database.prepare("SELECT id FROM removed_namespaces LIMIT 1");
+    this.#forgetRemoved = database.prepare("DELETE FROM removed_namespaces WHERE id = ?");
+    this.#removeNamespace = database.prepare("DELETE FROM namespaces WHERE namespace = ?");
+    this.#entry = database.prepare(
+      `SELECT ${ENTRY_COLUMNS} FROM entries WHERE namespace_id = ? AND key = ?`,
+    );
+    this.#listing = database.prepare(
+      `SELECT key, expires_at, metadata FROM entries
+       WHERE namespace_id = ? AND key >= ? AND key < ? AND (expires_at IS NULL OR expires_at > ?)
+       ORDER BY key LIMIT ?`,
+    );
+    this.#putEntry = database.prepare(
+      `INSERT INTO entries (namespace_id, ${ENTRY_COLUMNS})
+       VALUES (@namespace_id, @key, @expires_at, @metadata, @blob_hash, @blob_size, @value)
+       ON CONFLICT (namespace_id, key) DO UPDATE SET expires_at = excluded.expires_at,
+         metadata = excluded.metadata, blob_hash = excluded.blob_hash,
+         blob_size = excluded.blob_size, value = excluded.value`,
+    );
+    this.#deleteEntry = database.prepare("DELETE FROM entries WHERE namespace_id = ? AND key = ?");
+    this.#due = database.prepare(
+      `SELECT namespace, key FROM entries JOIN namespaces ON namespaces.id = namespace_id
+       WHERE expires_at <= ? ORDER BY expires_at LIMIT ?`,
+    );
+    this.#addRecord = database.prepare(
+      "INSERT INTO log (namespace_id, revision, operation) VALUES (?, ?, ?)",
+    );
+    this.#records = database.prepare(
+      "SELECT revision, operation FROM log WHERE namespace_id = ? AND revision > ? ORDER BY revision",
+    );
+    this.#trim = database.prepare(
+      `DELETE FROM log WHERE namespace_id = ? AND revision <= ?
+       RETURNING length(operation) AS bytes`,
+    );
+    this.#sweep = ["entries", "log"].map((table) =>
+      database.prepare<[number, number]>(
+        `DELETE FROM ${table} WHERE id IN
+         (SELECT id FROM ${table} WHERE namespace_id = ? LIMIT ?)`,
+      ),
+    );
+  }
+
+  namespace(namespace: NamespaceId): NamespaceRow | undefined {
+    return this.#namespace.get(namespace);
+  }
+
+  addNamespace(namespace: NamespaceId): void {
+    this.#addNamespace.run(namespace);
+  }
+
+  /** Removes the row by which the namespace is found, and leaves the others to `sweepRemoved`. */
+  removeNamespace(namespace: NamespaceId): void {
+    this.#markRemoved.run(namespace);
+    this.#removeNamespace.run(namespace);
+  }
+
+  saveNamespace(row: NamespaceRow): void {
+    this.#saveNamespace.run(row);
+  }
+
+  /** Removes some rows of a namespace that is gone; false when there is nothing left to remove. */
+  sweepRemoved(rowsMax: number): boolean {
+    const removed = this.#removed.get();
+    if (removed === undefined) return false;
+    const isSwept = this.#sweep.every((sweep) => sweep.run(removed.id, rowsMax).changes < rowsMax);
+    if (isSwept) this.#forgetRemoved.run(removed.id);
+    return true;
+  }
+
+  entry(namespaceId: number, key: string): KvEntry | undefined {
+    const row = this.#entry.get(namespaceId, Buffer.from(key, "utf8"));
+    return row === undefined ? undefined : entryOf(row);
+  }
+
+  /** Live entries of the range, ascending. */
+  listing(
+    namespaceId: number,
+    range: KeyRange,
+    bounds: { readonly nowSeconds: number; readonly rowsMax: number },
+  ): KvListing[] {
+    const { nowSeconds, rowsMax } = bounds;
+    return this.#listing
+      .all(namespaceId, range.start, range.end, nowSeconds, rowsMax)
+      .map(listingOf);
+  }
+
+  /** Keys that have expired by `nowSeconds`, the longest expired first. */
+  due(nowSeconds: number, rowsMax: number): Map<NamespaceId, KvOperation[]> {
+    const operations = new Map<NamespaceId, KvOperation[]>();
+    for (const row of this.#due.all(nowSeconds, rowsMax)) {
+      const namespace = NamespaceId.parse(row.namespace);
+      const list = operations.get(namespace) ?? [];
+      list.push({ kind: "delete", key: decodeKey(row.key) });
+      operations.set(namespace, list);
+    }
+    return operations;
+  }
+
+  /** Appends the operation to the history of `row`, whose revision and size it moves on. */
+  append(row: NamespaceRow, operation: KvOperation): KvRecord {
+    const bytes = encodeOperation(operation);
+    row.revision += 1;
+    row.log_bytes += bytes.length;
+    this.#addRecord.run(row.id, row.revision, bytes);
+    if (operation.kind === "delete") {
+      this.#deleteEntry.run(row.id, Buffer.from(operation.key, "utf8"));
+    } else {
+      this.#putEntry.run({ namespace_id: row.id, ...rowOf(operation) });
+    }
+    return { revision: Revision.parse(row.revision), operation };
+  }
+
+  /** Records after `after`, ascending, up to the limits of a page. */
+  records(namespaceId: number, after: Revision): KvRecord[] {
+    const records: KvRecord[] = [];
+    let bytes = 0;
+    for (const row of this.#records.iterate(namespaceId, after)) {
+      const [operation] = decodeOperations(row.operation, 1);
+      if (operation === undefined) throw new Error(`log record ${row.revision} is empty`);
+      records.push({ revision: Revision.parse(row.revision), operation });
+      bytes += row.operation.length;
+      if (records.length >= LIMITS.logPageRecordsMax || bytes >= LIMITS.logPageBytesMax) break;
+    }
+    return records;
+  }
+
+  /** Drops the oldest records of a log that is past a bound. Moves `row` on. */
+  trimLog(row: NamespaceRow): void {
+    const held = row.revision - row.log_start;
+    // Over its bytes, half of the records go: quicker than finding the exact place, and as good.
+    const isTooLarge = row.log_bytes > LIMITS.logBytesMax;
+    const kept = isTooLarge ? Math.floor(held / 2) : LIMITS.logRecordsMax;
+    if (held - kept < LIMITS.logTrimRecordsMin && !isTooLarge) return;
+    row.log_start = row.revision - kept;
+    for (const { bytes } of this.#trim.iterate(row.id, row.log_start)) row.log_bytes -= bytes;
+  }
+}
+
+/** The entry of a complete row. */
+export function entryOf(row: EntryRow): KvEntry {
+  const value: KvEntry["value"] =
+    row.blob_hash === null
+      ? { kind: "inline", bytes: row.value ?? Buffer.alloc(0) }
+      : { kind: "blob", hash: row.blob_hash, size: row.blob_size ?? 0 };
+  return { ...listingOf(row), value };
+}
+
+function listingOf(row: ListingRow): KvListing {
+  return {
+    key: decodeKey(row.key),
+    ...(row.metadata === null ? {} : { metadata: row.metadata }),
+    ...(row.expires_at === null ? {} : { expiresAt: row.expires_at }),
+  };
+}
+
+function rowOf(operation: KvOperation & { kind: "put" }): EntryRow {
+  const { value } = operation;
+  return {
+    key: Buffer.from(operation.key, "utf8"),
+    expires_at: operation.expiresAt ?? null,
+    metadata: operation.metadata ?? null,
+    blob_hash: value.kind === "blob" ? value.hash : null,
+    blob_size: value.kind === "blob" ? value.size : null,
+    value: value.kind === "inline" ? Buffer.from(value.bytes) : null,
+  };
+}

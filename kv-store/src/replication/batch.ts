@@ -1,0 +1,114 @@
+import { crc32 } from "node:zlib";
+import type { KvEntry, KvOperation, KvRecord } from "../entry.ts";
+import { KvError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import { Revision } from "../names.ts";
+import { decodeOperations, encodeOperation } from "../record-codec.ts";
+
+/** Consecutive records in the form in which they travel: made once, shared by all nodes that want it. */
+export interface Batch {
+  readonly after: Revision;
+  readonly revision: Revision;
+  readonly body: Uint8Array;
+  readonly checksum: number;
+}
+
+/** Encodes consecutive records, cut where a batch would grow past the size of a log's page. */
+export function encodeBatches(records: ReadonlyArray<KvRecord>): Batch[] {
+  const batches: Batch[] = [];
+  let pending: Buffer[] = [];
+  let bytes = 0;
+  for (const [index, record] of records.entries()) {
+    const operation = encodeOperation(record.operation);
+    pending.push(operation);
+    bytes += operation.length;
+    const isFull = bytes >= LIMITS.logPageBytesMax || pending.length >= LIMITS.logPageRecordsMax;
+    if (!isFull && index < records.length - 1) continue;
+    batches.push(batchOf(record.revision, pending));
+    pending = [];
+    bytes = 0;
+  }
+  return batches;
+}
+
+function batchOf(revision: Revision, operations: ReadonlyArray<Buffer>): Batch {
+  const after = Revision.parse(revision - operations.length);
+  const body = Buffer.concat(operations);
+  return { after, revision, body, checksum: checksumOf(body, after, revision) };
+}
+
+/** The operations of a batch. Fails with `protocol_violation` when it was damaged or is not one. */
+export function decodeBatch(batch: Batch): KvOperation[] {
+  const { after, revision, body } = batch;
+  const count = revision - after;
+  if (count <= 0 || count > LIMITS.logPageRecordsMax) {
+    throw new KvError("protocol_violation", `a batch from ${after} to ${revision}`);
+  }
+  return decodeChecked(body, { checksum: batch.checksum, place: [after, revision], count });
+}
+
+/** One page of a snapshot, and its number among them. */
+export interface SnapshotPage {
+  readonly page: number;
+  readonly body: Uint8Array;
+  readonly checksum: number;
+}
+
+export function encodePage(page: number, entries: ReadonlyArray<KvEntry>): SnapshotPage {
+  const body = Buffer.concat(entries.map((entry) => encodeOperation({ kind: "put", ...entry })));
+  return { page, body, checksum: checksumOf(body, page, 0) };
+}
+
+/** The puts of a page. Fails with `protocol_violation` when it was damaged or is not one. */
+export function decodePage(page: SnapshotPage): KvOperation[] {
+  return decodeChecked(page.body, { checksum: page.checksum, place: [page.page, 0] });
+}
+
+/** Operations on their way to the origin. */
+export interface WriteBody {
+  readonly count: number;
+  readonly body: Uint8Array;
+  readonly checksum: number;
+}
+
+export function encodeWrite(operations: ReadonlyArray<KvOperation>): WriteBody {
+  const body = Buffer.concat(operations.map(encodeOperation));
+  return { count: operations.length, body, checksum: checksumOf(body, operations.length, 0) };
+}
+
+/** The operations of a write. Fails with `protocol_violation` when it was damaged or is not one. */
+export function decodeWrite(write: WriteBody): KvOperation[] {
+  const { body, checksum, count } = write;
+  return decodeChecked(body, { checksum, place: [count, 0], count });
+}
+
+interface Expectation {
+  readonly checksum: number;
+  readonly place: readonly [number, number];
+  /** How many operations there must be; any number within the limits when absent. */
+  readonly count?: number;
+}
+
+function decodeChecked(body: Uint8Array, expected: Expectation): KvOperation[] {
+  const actual = checksumOf(body, ...expected.place);
+  if (actual !== expected.checksum) {
+    throw new KvError(
+      "protocol_violation",
+      `the checksum of ${body.length} bytes is ${actual}, and ${expected.checksum} was promised`,
+    );
+  }
+  const operations = decodeOperations(body, expected.count ?? LIMITS.logPageRecordsMax);
+  if (expected.count === undefined || operations.length === expected.count) return operations;
+  throw new KvError(
+    "protocol_violation",
+    `${operations.length} operations where ${expected.count} were announced`,
+  );
+}
+
+/** CRC-32 of the bytes and of where they belong, so that a whole body in the wrong place is noticed too. */
+function checksumOf(body: Uint8Array, ...place: readonly [number, number]): number {
+  const head = Buffer.alloc(16);
+  head.writeDoubleBE(place[0], 0);
+  head.writeDoubleBE(place[1], 8);
+  return crc32(body, crc32(head));
+}

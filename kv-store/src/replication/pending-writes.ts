@@ -1,0 +1,113 @@
+import type { KvErrorCode } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { NamespaceId, Revision } from "../names.ts";
+
+/** How a write ended for the one who made it. */
+export type WriteResult =
+  | { readonly kind: "visible"; readonly revision: Revision }
+  | { readonly kind: "failed"; readonly code: KvErrorCode; readonly message: string };
+
+export interface SettledWrite {
+  readonly id: number;
+  readonly result: WriteResult;
+}
+
+interface PendingWrite {
+  readonly id: number;
+  readonly namespace: NamespaceId;
+  readonly bytes: number;
+  readonly sentMs: number;
+  /** Known once the origin has it on disk; then only the replica is waited for. */
+  revision: Revision | undefined;
+}
+
+/** Writes between being sent and being visible in the replica. Bounded in number and bytes. */
+export class PendingWrites {
+  readonly #writes = new Map<number, PendingWrite>();
+  #bytes = 0;
+
+  /** Why there is no room for another write; `undefined` when there is. */
+  get fullReason(): string | undefined {
+    if (this.#writes.size >= LIMITS.pendingWritesMax) {
+      return `${this.#writes.size} writes wait for the origin already`;
+    }
+    if (this.#bytes < LIMITS.pendingWriteBytesMax) return undefined;
+    return `${this.#bytes} bytes of writes wait for the origin already`;
+  }
+
+  add(write: Omit<PendingWrite, "revision">): void {
+    this.#writes.set(write.id, { ...write, revision: undefined });
+    this.#bytes += write.bytes;
+  }
+
+  /** The origin has the write on disk. Returns its namespace; `undefined` when nobody waits any more. */
+  written(id: number, revision: Revision): NamespaceId | undefined {
+    const write = this.#writes.get(id);
+    if (write === undefined) return undefined;
+    write.revision = revision;
+    return write.namespace;
+  }
+
+  refused(id: number, failure: WriteResult & { kind: "failed" }): SettledWrite[] {
+    return this.#settle([id], () => failure);
+  }
+
+  /** The replica of the namespace has come to this revision. */
+  reached(namespace: NamespaceId, applied: number): SettledWrite[] {
+    const reached = [...this.#writes.values()].filter(
+      (write) =>
+        write.namespace === namespace && write.revision !== undefined && write.revision <= applied,
+    );
+    return this.#settle(
+      reached.map(({ id }) => id),
+      ({ revision }) => ({ kind: "visible", revision: revision as Revision }), // filtered above
+    );
+  }
+
+  /** The link is down: what the origin did not answer has an unknown end. */
+  linkLost(): SettledWrite[] {
+    const unanswered = [...this.#writes.values()].filter((write) => write.revision === undefined);
+    return this.#settle(
+      unanswered.map(({ id }) => id),
+      failureOf,
+    );
+  }
+
+  /** Gives up on writes that have waited for too long, given when the link last worked both ways. */
+  expire(nowMs: number, echoMs: number): SettledWrite[] {
+    const late = [...this.#writes.values()].filter(
+      ({ sentMs }) =>
+        nowMs - Math.max(sentMs, echoMs) > LIMITS.originSilenceMs ||
+        nowMs - sentMs > LIMITS.writeAnswerMs,
+    );
+    return this.#settle(
+      late.map(({ id }) => id),
+      failureOf,
+    );
+  }
+
+  #settle(
+    ids: ReadonlyArray<number>,
+    resultOf: (write: PendingWrite) => WriteResult,
+  ): SettledWrite[] {
+    const settled: SettledWrite[] = [];
+    for (const id of ids) {
+      const write = this.#writes.get(id);
+      if (write === undefined) continue;
+      this.#writes.delete(id);
+      this.#bytes -= write.bytes;
+      settled.push({ id, result: resultOf(write) });
+    }
+    return settled;
+  }
+}
+
+function failureOf({ revision }: PendingWrite): WriteResult {
+  if (revision === undefined) {
+    const message =
+      "the origin did not answer in time: the write may or may not have happened, repeat it";
+    return { kind: "failed", code: "origin_unreachable", message };
+  }
+  const message = `the write is durable as revision ${revision}, but this node has not applied it yet`;
+  return { kind: "failed", code: "replica_behind", message };
+}

@@ -1,0 +1,246 @@
+import type { Clock } from "../clock.ts";
+import type { KvOperation } from "../entry.ts";
+import { KvError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { Log } from "../log.ts";
+import type { NamespaceId, Revision } from "../names.ts";
+import type { Replica } from "../replica/replica.ts";
+import type { Channel } from "./channel.ts";
+import { MessageFromOrigin } from "./messages.ts";
+import type { SettledWrite } from "./pending-writes.ts";
+import { ReplicaSession, type ReplicaEffect, type ReplicaInput } from "./replica-session.ts";
+
+export interface ReplicaClientOptions {
+  /** Stays the caller's, who closes it after the client. */
+  readonly replica: Replica;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** How far a node's copy of a namespace is. */
+export interface ReplicaStatus {
+  readonly namespace: NamespaceId;
+  /** 0 also while nothing has arrived. */
+  readonly revision: number;
+  /** At most this much older than the origin; null before the origin was first heard. */
+  readonly lagMs: number | null;
+}
+
+interface Write {
+  resolve(revision: Revision): void;
+  reject(error: KvError): void;
+}
+
+interface Waiter {
+  readonly namespace: NamespaceId;
+  readonly deadlineMs: number;
+  resolve(): void;
+  reject(error: KvError): void;
+}
+
+/**
+ * A node's end of the replication: keeps the replica following the origin, and takes its writes there. It
+ * lives as long as the node and is given each new connection.
+ */
+export class ReplicaClient {
+  readonly #replica: Replica;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #session: ReplicaSession;
+  readonly #stopTicks: () => void;
+  readonly #writes = new Map<number, Write>();
+  /** Changes of the replica under way. */
+  readonly #storing = new Set<Promise<void>>();
+  #waiters: Waiter[] = [];
+  #channel: Channel | undefined;
+  #lastWrite = 0;
+  #isClosed = false;
+
+  constructor(options: ReplicaClientOptions) {
+    this.#replica = options.replica;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#session = new ReplicaSession(options.clock.nowMs());
+    this.#stopTicks = options.clock.every(LIMITS.tickMs, () => this.#onTick());
+  }
+
+  /**
+   * Says which namespaces this node holds from now on. All others are removed from its disk: call it with
+   * what the last desired state wants, never before that is known.
+   */
+  setInterest(namespaces: Iterable<NamespaceId>): void {
+    const wanted = new Map<NamespaceId, Revision | null>();
+    for (const each of namespaces) wanted.set(each, this.#replica.revision(each) ?? null);
+    this.#take({ kind: "interest", wanted, nowMs: this.#clock.nowMs() });
+    // What an earlier run of the node left, and this one never wanted.
+    for (const namespace of this.#replica.held()) {
+      if (!wanted.has(namespace)) void this.#store(namespace, { kind: "drop" });
+    }
+  }
+
+  /** Uses a new connection from now on; the one before is closed. */
+  attach(channel: Channel): void {
+    if (this.#isClosed) return channel.close("the node is stopping");
+    this.#detach(this.#channel, "replaced by a new connection");
+    this.#channel = channel;
+    channel.onMessage((message) => {
+      if (this.#channel === channel) this.#onMessage(message);
+    });
+    channel.onClose(() => this.#detach(channel, "closed"));
+    if (this.#channel === channel) this.#take({ kind: "connected", nowMs: this.#clock.nowMs() });
+  }
+
+  /**
+   * Resolves with the revision when the write is durable at the origin and visible in this node's replica.
+   * Large values must be stored before. Rejected with `origin_unreachable`, at once without a connection
+   * and within `LIMITS.originSilenceMs` when it goes silent, with `replica_behind` when the write is durable
+   * but does not arrive here, or with the origin's own refusal. After a retryable rejection the write may
+   * still have happened; repeating it is safe.
+   */
+  write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision> {
+    return new Promise((resolve, reject) => {
+      if (this.#isClosed) return reject(closedError());
+      this.#lastWrite += 1;
+      const id = this.#lastWrite;
+      this.#writes.set(id, { resolve, reject });
+      this.#take({ kind: "write", id, namespace, operations, nowMs: this.#clock.nowMs() });
+    });
+  }
+
+  /**
+   * Resolves when the replica holds the namespace. Rejected with `namespace_not_found` when the origin has
+   * no such namespace, and with `replica_behind` after `LIMITS.replicaReadyMs`.
+   */
+  ready(namespace: NamespaceId): Promise<void> {
+    const deadlineMs = this.#clock.nowMs() + LIMITS.replicaReadyMs;
+    return new Promise((resolve, reject) => {
+      if (this.#isClosed) return reject(closedError());
+      this.#waiters.push({ namespace, deadlineMs, resolve, reject });
+      this.#wakeWaiters();
+    });
+  }
+
+  /** Every wanted namespace that is held or on its way. */
+  status(): ReadonlyArray<ReplicaStatus> {
+    const nowMs = this.#clock.nowMs();
+    return this.#session.positions().map(({ namespace, applied, freshMs }) => ({
+      namespace,
+      revision: applied ?? 0,
+      lagMs: freshMs === null ? null : Math.max(0, nowMs - freshMs),
+    }));
+  }
+
+  /** Rejects what is pending, and resolves when no change of the replica is under way. May be called twice. */
+  async close(): Promise<void> {
+    if (!this.#isClosed) {
+      this.#detach(this.#channel, "the node is stopping");
+      this.#isClosed = true;
+      this.#stopTicks();
+      for (const pending of [...this.#writes.values(), ...this.#waiters]) {
+        pending.reject(closedError());
+      }
+      this.#writes.clear();
+      this.#waiters = [];
+    }
+    await Promise.all(this.#storing);
+  }
+
+  #onTick(): void {
+    this.#take({ kind: "tick", nowMs: this.#clock.nowMs() });
+    this.#wakeWaiters();
+  }
+
+  #onMessage(message: unknown): void {
+    const parsed = MessageFromOrigin.safeParse(message);
+    if (!parsed.success) {
+      this.#log.warn({ err: parsed.error }, "the origin sent what is no message");
+      return this.#detach(this.#channel, "a message could not be parsed");
+    }
+    this.#take({ kind: "message", message: parsed.data, nowMs: this.#clock.nowMs() });
+  }
+
+  #detach(channel: Channel | undefined, reason: string): void {
+    if (channel === undefined || this.#channel !== channel) return;
+    this.#channel = undefined;
+    channel.close(reason);
+    this.#take({ kind: "disconnected" });
+  }
+
+  #take(input: ReplicaInput): void {
+    if (this.#isClosed) return;
+    for (const effect of this.#session.handle(input)) this.#perform(effect);
+  }
+
+  #perform(effect: ReplicaEffect): void {
+    switch (effect.kind) {
+      case "send":
+        return this.#channel?.send(effect.message);
+      case "store":
+        return this.#storeFor(effect);
+      case "settle":
+        return this.#settle(effect);
+      case "report":
+        return this.#log.warn({ namespace: effect.namespace }, effect.text);
+      case "cut":
+        this.#log.warn({ reason: effect.reason }, "cutting the stream from the origin");
+        return this.#detach(this.#channel, effect.reason);
+    }
+  }
+
+  #storeFor(effect: ReplicaEffect & { kind: "store" }): void {
+    const { token, namespace, action } = effect;
+    const storing = this.#store(namespace, action).then((isStored) => {
+      const revision = this.#replica.revision(namespace) ?? null;
+      this.#take({ kind: "stored", token, isStored, revision });
+      this.#wakeWaiters();
+    });
+    this.#storing.add(storing);
+    void storing.finally(() => this.#storing.delete(storing));
+  }
+
+  /** Whether it was stored. Never rejected. */
+  async #store(
+    namespace: NamespaceId,
+    action: (ReplicaEffect & { kind: "store" })["action"],
+  ): Promise<boolean> {
+    try {
+      await this.#replica.store(namespace, action);
+      return true;
+    } catch (err) {
+      // The session asks for it again, from what the replica then holds.
+      this.#log.error({ err, namespace, action: action.kind }, "the replica refused a change");
+      return false;
+    }
+  }
+
+  #settle({ id, result }: SettledWrite): void {
+    const write = this.#writes.get(id);
+    this.#writes.delete(id);
+    if (result.kind === "visible") write?.resolve(result.revision);
+    else write?.reject(new KvError(result.code, result.message));
+  }
+
+  #wakeWaiters(): void {
+    const nowMs = this.#clock.nowMs();
+    this.#waiters = this.#waiters.filter((waiter) => !this.#answer(waiter, nowMs));
+  }
+
+  #answer(waiter: Waiter, nowMs: number): boolean {
+    const { namespace } = waiter;
+    if (this.#replica.revision(namespace) !== undefined) {
+      waiter.resolve();
+    } else if (this.#session.position(namespace)?.standing === "gone") {
+      waiter.reject(new KvError("namespace_not_found", `namespace ${namespace} does not exist`));
+    } else if (nowMs >= waiter.deadlineMs) {
+      const text = `namespace ${namespace} has not arrived at this node yet`;
+      waiter.reject(new KvError("replica_behind", text));
+    } else {
+      return false;
+    }
+    return true;
+  }
+}
+
+function closedError(): KvError {
+  return new KvError("closed", "the replica's client is closed");
+}
