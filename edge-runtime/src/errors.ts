@@ -93,6 +93,11 @@ export const EDGE_ERRORS = {
     retryable: false,
     meaning: "a cell's outgoing request is malformed",
   },
+  egress_busy: {
+    status: 503,
+    retryable: true,
+    meaning: "one cell has more outgoing requests in flight than LIMITS.egressRequestsMax",
+  },
   egress_unreachable: {
     status: 502,
     retryable: true,

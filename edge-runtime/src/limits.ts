@@ -79,4 +79,20 @@ export const LIMITS = {
   cellIdleConnectionMs: 4_000,
   /** Client connections of one node's ingress: each costs about 10 KiB and a descriptor. */
   clientConnectionsMax: 50_000,
+  /** Heads that cells send and servers answer with: workerd itself writes no larger ones. */
+  egressHeadBytesMax: 64 * 1024,
+  /** Outgoing requests and sockets of one cell in flight: far above what one thread can make use of. */
+  egressRequestsMax: 1_000,
+  /** Hosts that one cell has connections to at a time. */
+  egressOriginsMax: 1_000,
+  /** A resolver that takes longer has lost the question. */
+  egressResolveMs: 5_000,
+  /** TCP and TLS handshakes around the world take half a second; this allows for lost packets. */
+  egressConnectMs: 10_000,
+  /** From the request to the head of the answer: what Cloudflare gives an origin. */
+  egressAnswerMs: 100_000,
+  /** Between two pieces of an answer's body: event streams send something more often than this. */
+  egressIdleMs: 5 * 60 * 1_000,
+  /** Idle connections to servers; shorter than what common servers keep. */
+  egressIdleConnectionMs: 4_000,
 } as const;

@@ -3,10 +3,11 @@ import type { Readable } from "node:stream";
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Dispatcher } from "undici";
 import { EdgeError, type EdgeErrorCode } from "../../errors.ts";
+import { RequestBody } from "../../http/request-body.ts";
+import { headerText } from "../../http/wire.ts";
 import type { Activator } from "../ingress.ts";
 import type { CellLink, CellLinks, Traffic } from "./cell-links.ts";
 import { discardWithin, sendPage } from "./page-answers.ts";
-import { RequestBody } from "./request-body.ts";
 import type { RequestHead } from "./request-head.ts";
 import { clientHeaders, isUncaughtException } from "./response-head.ts";
 
@@ -223,7 +224,7 @@ function isRefusedByClientLibrary(error: Error): boolean {
 function pairsOf(raw: ReadonlyArray<Buffer>): Array<[string, string]> {
   const pairs: Array<[string, string]> = [];
   for (let index = 0; index < raw.length; index += 2) {
-    pairs.push([raw[index]?.toString("latin1") ?? "", raw[index + 1]?.toString("latin1") ?? ""]);
+    pairs.push([headerText(raw[index]), headerText(raw[index + 1])]);
   }
   return pairs;
 }

@@ -1,6 +1,7 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import type { EdgeErrorCode } from "../../errors.ts";
+import { responseHeadText } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
 import { type ErrorContext, errorPage } from "../error-pages.ts";
 import { appendMarks } from "./response-head.ts";
@@ -33,19 +34,10 @@ export function writePage(socket: Duplex, code: EdgeErrorCode, context: ErrorCon
     return;
   }
   const { status, headers, body } = pageParts(code, { ...context, isLast: true });
-  socket.end(`${headText(status, STATUS_CODES[status] ?? "", headers)}${body}`);
+  socket.end(`${responseHeadText(status, STATUS_CODES[status] ?? "", headers)}${body}`);
   socket.resume();
   const timer = setTimeout(() => socket.destroy(), LIMITS.bodyDiscardMs);
   socket.once("close", () => clearTimeout(timer));
-}
-
-/** A response head as it goes over the wire. */
-export function headText(status: number, phrase: string, headers: ReadonlyArray<string>): string {
-  let text = `HTTP/1.1 ${status} ${phrase}\r\n`;
-  for (let index = 0; index < headers.length; index += 2) {
-    text += `${headers[index] ?? ""}: ${headers[index + 1] ?? ""}\r\n`;
-  }
-  return `${text}\r\n`;
 }
 
 /** Closes the connection of an answered request unless the rest of its body arrives soon. */

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from "node:http";
 import type { EdgeErrorCode } from "../../errors.ts";
+import { isHopByHop, withoutListed } from "../../http/hop-by-hop.ts";
 import { LIMITS } from "../../limits.ts";
 
 /** A request's head that was found sound, with what of it the cell may see. */
@@ -113,26 +114,6 @@ function noteHeader(scan: HeaderScan, lower: string, value: string): void {
   }
 }
 
-/**
- * Headers that speak of one connection. `expect` is among them because the ingress answers it, and
- * `trailer` because request trailers end here: workerd reads none.
- */
-export function isHopByHop(lower: string): boolean {
-  switch (lower) {
-    case "connection":
-    case "keep-alive":
-    case "proxy-connection":
-    case "transfer-encoding":
-    case "upgrade":
-    case "te":
-    case "trailer":
-    case "expect":
-      return true;
-    default:
-      return false;
-  }
-}
-
 /** Headers by which an ingress tells a worker who called: never taken from a client. */
 function isReserved(lower: string): boolean {
   return (
@@ -141,26 +122,6 @@ function isReserved(lower: string): boolean {
     lower.startsWith("x-forwarded-") ||
     lower === "x-real-ip"
   );
-}
-
-/** Drops the headers that a `connection` header lists as its own, but never those of framing and routing. */
-export function withoutListed(headers: string[], connection: string): string[] {
-  const listed = new Set(
-    connection
-      .toLowerCase()
-      .split(",")
-      .map((token) => token.trim()),
-  );
-  for (const kept of ["", "close", "keep-alive", "upgrade", "host", "content-length"]) {
-    listed.delete(kept);
-  }
-  if (listed.size === 0) return headers;
-  const rest: string[] = [];
-  for (let index = 0; index < headers.length; index += 2) {
-    const name = headers[index] ?? "";
-    if (!listed.has(name.toLowerCase())) rest.push(name, headers[index + 1] ?? "");
-  }
-  return rest;
 }
 
 function parseAuthority(value: string): string | undefined {

@@ -1,4 +1,5 @@
-import { isHopByHop, withoutListed } from "./request-head.ts";
+import { endToEnd } from "../../http/hop-by-hop.ts";
+import { headerText } from "../../http/wire.ts";
 
 /** What the ingress adds to every answer. */
 export interface ResponseMarks {
@@ -12,17 +13,12 @@ export interface ResponseMarks {
  * without those of its connection and without those that only the ingress may set.
  */
 export function clientHeaders(raw: ReadonlyArray<Buffer | string>, marks: ResponseMarks): string[] {
-  let headers: string[] = [];
-  let connection = "";
-  for (let index = 0; index < raw.length; index += 2) {
-    const name = text(raw[index]);
-    const value = text(raw[index + 1]);
-    const lower = name.toLowerCase();
-    if (lower === "connection") connection += `,${value}`;
-    if (isHopByHop(lower) || isIngressOwn(lower)) continue;
-    headers.push(name, value);
+  const headers: string[] = [];
+  const passed = endToEnd(raw);
+  for (let index = 0; index < passed.length; index += 2) {
+    const name = passed[index] ?? "";
+    if (!isIngressOwn(name.toLowerCase())) headers.push(name, passed[index + 1] ?? "");
   }
-  if (connection !== "") headers = withoutListed(headers, connection);
   appendMarks(headers, marks);
   return headers;
 }
@@ -39,7 +35,9 @@ export function appendMarks(headers: string[], marks: ResponseMarks): void {
  */
 export function isUncaughtException(status: number, raw: ReadonlyArray<Buffer | string>): boolean {
   if (status !== 500 || raw.length !== 4) return false;
-  const pairs = [0, 2].map((index) => `${text(raw[index])}: ${text(raw[index + 1])}`.toLowerCase());
+  const pairs = [0, 2].map((index) =>
+    `${headerText(raw[index])}: ${headerText(raw[index + 1])}`.toLowerCase(),
+  );
   return pairs.includes("connection: close") && pairs.includes("content-length: 21");
 }
 
@@ -50,9 +48,4 @@ function isIngressOwn(lower: string): boolean {
     lower === "x-atoll-cold" ||
     lower === "x-atoll-error"
   );
-}
-
-function text(part: Buffer | string | undefined): string {
-  // Header bytes above 127 are Latin-1 on the wire and in Node's strings alike.
-  return typeof part === "string" ? part : (part?.toString("latin1") ?? "");
 }

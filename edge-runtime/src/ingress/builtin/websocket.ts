@@ -3,6 +3,7 @@ import { createConnection } from "node:net";
 import type { Duplex } from "node:stream";
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import { EdgeError, type EdgeErrorCode } from "../../errors.ts";
+import { responseHeadText } from "../../http/wire.ts";
 import type { CellLink, Traffic } from "./cell-links.ts";
 import type { ExchangeContext } from "./exchange.ts";
 import { writePage } from "./page-answers.ts";
@@ -116,11 +117,7 @@ export class WebSocketPassage implements Traffic {
     const { ray } = this.#handshake;
     const headers = clientHeaders(response.rawHeaders, { ray, coldMs: this.#coldMs });
     headers.push(...ending);
-    let text = `HTTP/1.1 ${response.statusCode ?? 502} ${response.statusMessage ?? ""}\r\n`;
-    for (let index = 0; index < headers.length; index += 2) {
-      text += `${headers[index] ?? ""}: ${headers[index + 1] ?? ""}\r\n`;
-    }
-    return `${text}\r\n`;
+    return responseHeadText(response.statusCode ?? 502, response.statusMessage ?? "", headers);
   }
 
   #onError(error: NodeJS.ErrnoException): void {

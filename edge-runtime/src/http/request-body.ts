@@ -1,21 +1,25 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { LIMITS } from "../../limits.ts";
+import { LIMITS } from "../limits.ts";
 
 /**
- * A request's body as undici reads it: pulled piece by piece, at the cell's pace. It is not touched
- * before the connection to the cell stands, so until then the request can go to another cell.
+ * A request's body as undici reads it: pulled piece by piece, at the receiver's pace. It is not touched
+ * before the connection to the receiver stands, so until then the request can go to another one.
  */
 export class RequestBody implements AsyncIterable<Buffer> {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
-  readonly #onStalled: () => void;
+  readonly #onStalled: (() => void) | undefined;
   readonly #expectsContinue: boolean;
   #isStarted = false;
   #isDiscarding = false;
 
   constructor(
     exchange: { readonly request: IncomingMessage; readonly response: ServerResponse },
-    options: { readonly expectsContinue: boolean; readonly onStalled: () => void },
+    options: {
+      readonly expectsContinue: boolean;
+      /** Called when the sender lets the reader wait for `LIMITS.requestBodyIdleMs`. */
+      readonly onStalled?: () => void;
+    },
   ) {
     this.#request = exchange.request;
     this.#response = exchange.response;
@@ -31,8 +35,8 @@ export class RequestBody implements AsyncIterable<Buffer> {
   /** Reads the rest and forgets it, so that the connection can carry the next request. */
   discard(): void {
     this.#isDiscarding = true;
-    // Once started, the generator below owns the stream: it is asked for one more piece after the cell's
-    // connection closed, and then runs to the end.
+    // Once started, the generator below owns the stream: it is asked for one more piece after the
+    // receiver's connection closed, and then runs to the end.
     if (!this.#isStarted) this.#request.resume();
   }
 
@@ -41,12 +45,12 @@ export class RequestBody implements AsyncIterable<Buffer> {
     this.#isStarted = true;
     let isWaiting = true;
     const timer = setTimeout(() => {
-      // Time that the cell takes to accept a piece is not the client's.
-      if (isWaiting) this.#onStalled();
+      // Time that the receiver takes to accept a piece is not the client's.
+      if (isWaiting) this.#onStalled?.();
       else timer.refresh();
     }, LIMITS.requestBodyIdleMs);
     try {
-      // The request outlives its body when the cell answers early, so it is not destroyed with it.
+      // The request outlives its body when the receiver answers early, so it is not destroyed with it.
       for await (const piece of this.#request.iterator({ destroyOnReturn: false })) {
         if (this.#isDiscarding) continue;
         isWaiting = false;

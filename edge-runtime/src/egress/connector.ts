@@ -1,0 +1,124 @@
+import { connect as connectTcp, type LookupFunction, type Socket } from "node:net";
+import { connect as connectTls, rootCertificates } from "node:tls";
+import type { LookupAddress } from "node:dns";
+import { Agent, type Dispatcher } from "undici";
+import { EdgeError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { Destination } from "./destination.ts";
+import type { EgressPolicy } from "./egress-policy.ts";
+
+/**
+ * Makes connections to the world for one cell. Names are resolved by the very call that connects, and
+ * judged in between, so no second look-up can answer differently from the one that was judged.
+ */
+export class Connector {
+  readonly #policy: EgressPolicy;
+  readonly #authorities: string[] | undefined;
+  /** For hosts whose addresses are judged, and for those that are allowed by name. */
+  readonly #guarded: Agent;
+  readonly #trusted: Agent;
+
+  constructor(policy: EgressPolicy, authorities: ReadonlyArray<string>) {
+    this.#policy = policy;
+    this.#authorities = authorities.length > 0 ? [...rootCertificates, ...authorities] : undefined;
+    this.#guarded = this.#createAgent(lookupFor((host) => policy.resolvePublic(host)));
+    this.#trusted = this.#createAgent(lookupFor((host) => policy.resolve(host)));
+  }
+
+  /** What sends requests to the destination. Throws `egress_denied`. */
+  dispatcherFor(destination: Destination): Dispatcher {
+    this.#policy.admit(destination);
+    return this.#policy.isAllowedByName(destination) ? this.#trusted : this.#guarded;
+  }
+
+  /**
+   * A connection of one's own, with TLS for `https`. Rejected with `egress_denied`,
+   * `egress_unreachable` or `egress_timeout`.
+   */
+  connect(destination: Destination): Promise<Socket> {
+    this.#policy.admit(destination);
+    const { host, port } = destination;
+    const lookup = lookupFor((name) =>
+      this.#policy.isAllowedByName(destination)
+        ? this.#policy.resolve(name)
+        : this.#policy.resolvePublic(name),
+    );
+    const isTls = destination.scheme === "https";
+    const socket = isTls
+      ? connectTls({
+          host,
+          port,
+          lookup,
+          ...(destination.isAddress ? {} : { servername: host }),
+          ...(this.#authorities === undefined ? {} : { ca: this.#authorities }),
+        })
+      : connectTcp({ host, port, lookup });
+    return established(socket, isTls ? "secureConnect" : "connect", host);
+  }
+
+  /** Closes every connection. */
+  async close(): Promise<void> {
+    await Promise.all([this.#guarded.destroy(), this.#trusted.destroy()]);
+  }
+
+  #createAgent(lookup: LookupFunction): Agent {
+    return new Agent({
+      connect: {
+        lookup,
+        timeout: LIMITS.egressConnectMs,
+        ...(this.#authorities === undefined ? {} : { ca: this.#authorities }),
+      },
+      // One HTTP version towards all: what is passed on then never depends on what a server offers.
+      allowH2: false,
+      pipelining: 1,
+      headersTimeout: LIMITS.egressAnswerMs,
+      bodyTimeout: LIMITS.egressIdleMs,
+      maxHeaderSize: LIMITS.egressHeadBytesMax,
+      keepAliveTimeout: LIMITS.egressIdleConnectionMs,
+      maxOrigins: LIMITS.egressOriginsMax,
+    });
+  }
+}
+
+/** A `lookup` for `net.connect` that answers with all addresses that `resolve` found fit. */
+function lookupFor(
+  resolve: (host: string) => Promise<ReadonlyArray<LookupAddress>>,
+): LookupFunction {
+  return (host, options, callback) => {
+    resolve(host).then(
+      (addresses) => {
+        const [first] = addresses;
+        if (options.all === true) callback(null, [...addresses]);
+        else callback(null, first?.address ?? "", first?.family ?? 0);
+      },
+      (error: NodeJS.ErrnoException) => callback(error, []),
+    );
+  };
+}
+
+function established(
+  socket: Socket,
+  event: "connect" | "secureConnect",
+  host: string,
+): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      socket.destroy(
+        new EdgeError(
+          "egress_timeout",
+          `no connection to '${host}' within ${LIMITS.egressConnectMs} ms`,
+        ),
+      );
+    }, LIMITS.egressConnectMs);
+    socket.once(event, () => {
+      clearTimeout(timer);
+      socket.off("error", fail);
+      resolve(socket);
+    });
+    const fail = (error: Error): void => {
+      clearTimeout(timer);
+      reject(error);
+    };
+    socket.once("error", fail);
+  });
+}

@@ -1,0 +1,237 @@
+import { once } from "node:events";
+import { rm } from "node:fs/promises";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { WorkerKey } from "@atoll/control-plane/contract";
+import type { Logger } from "pino";
+import { EdgeError } from "../errors.ts";
+import { endToEnd } from "../http/hop-by-hop.ts";
+import { LIMITS } from "../limits.ts";
+import { Connector } from "./connector.ts";
+import { parseConnectTarget, parseRequestTarget } from "./destination.ts";
+import { sendDenial, toEgressError, writeDenial } from "./denial.ts";
+import type { EgressPolicy } from "./egress-policy.ts";
+import { FetchPassage } from "./fetch-passage.ts";
+import { tunnel, upgrade } from "./tunnel.ts";
+
+export interface EgressProxyOptions {
+  readonly policy: EgressPolicy;
+  readonly log: Logger;
+  /** Certificates (PEM) of authorities that are trusted beside the public ones. */
+  readonly authorities?: ReadonlyArray<string>;
+}
+
+/** Whose traffic passes a listener: for logs and for metering. */
+export interface EgressIdentity {
+  readonly cell: string;
+  readonly workers: ReadonlyArray<WorkerKey>;
+}
+
+/** What passed a listener since it opened. Bytes include heads, as seen on the cell's side. */
+export interface EgressUsage {
+  readonly requests: number;
+  readonly denials: number;
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+}
+
+/** The way out of one cell. */
+export interface EgressListener {
+  readonly socketPath: string;
+  usage(): EgressUsage;
+  /** Cuts off what is in flight. May be called twice. */
+  close(): Promise<void>;
+}
+
+/**
+ * The only way out of a cell: workerd's `internet` service, an `external` one with `style = proxy`, on a
+ * unix socket of the cell's own. It speaks proxied HTTP (absolute-form requests, `https://` included) and
+ * CONNECT, resolves names itself, and connects only to addresses that the policy has judged.
+ */
+export class EgressProxy {
+  readonly #options: EgressProxyOptions;
+  readonly #listeners = new Set<Listener>();
+
+  constructor(options: EgressProxyOptions) {
+    this.#options = options;
+  }
+
+  /** Listens on `socketPath`, in place of whatever an earlier process left there. */
+  async open(socketPath: string, identity: EgressIdentity): Promise<EgressListener> {
+    const listener = new Listener(this.#options, {
+      socketPath,
+      identity,
+      onClosed: () => this.#listeners.delete(listener),
+    });
+    this.#listeners.add(listener);
+    await listener.listen();
+    return listener;
+  }
+
+  /** Closes every listener. May be called twice. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#listeners].map((listener) => listener.close()));
+  }
+}
+
+class Listener implements EgressListener {
+  readonly socketPath: string;
+  readonly #options: EgressProxyOptions;
+  readonly #identity: EgressIdentity;
+  readonly #onClosed: () => void;
+  readonly #server: Server;
+  /** One per cell, so that no tenant's request travels on a connection that another's opened. */
+  readonly #connector: Connector;
+  readonly #sockets = new Set<Socket>();
+  #inFlight = 0;
+  #requests = 0;
+  #denials = 0;
+  /** Bytes of sockets that are closed already. */
+  #bytesSent = 0;
+  #bytesReceived = 0;
+  #closing: Promise<void> | undefined;
+
+  constructor(
+    options: EgressProxyOptions,
+    listener: {
+      readonly socketPath: string;
+      readonly identity: EgressIdentity;
+      readonly onClosed: () => void;
+    },
+  ) {
+    this.#options = options;
+    this.socketPath = listener.socketPath;
+    this.#identity = listener.identity;
+    this.#onClosed = listener.onClosed;
+    this.#connector = new Connector(options.policy, options.authorities ?? []);
+    this.#server = this.#createServer();
+  }
+
+  async listen(): Promise<void> {
+    await rm(this.socketPath, { force: true });
+    this.#server.listen(this.socketPath);
+    await once(this.#server, "listening");
+  }
+
+  usage(): EgressUsage {
+    let bytesSent = this.#bytesSent;
+    let bytesReceived = this.#bytesReceived;
+    for (const socket of this.#sockets) {
+      bytesSent += socket.bytesRead;
+      bytesReceived += socket.bytesWritten;
+    }
+    return { requests: this.#requests, denials: this.#denials, bytesSent, bytesReceived };
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const closed = this.#server.listening ? once(this.#server, "close") : undefined;
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+    await Promise.all([closed, this.#connector.close()]);
+    this.#onClosed();
+  }
+
+  #createServer(): Server {
+    // workerd writes proxied requests without a host header: the target holds it.
+    const server = createServer({
+      requireHostHeader: false,
+      insecureHTTPParser: false,
+      maxHeaderSize: LIMITS.egressHeadBytesMax,
+      // The cell is on this machine and may stream an upload for as long as it likes.
+      headersTimeout: 0,
+      requestTimeout: 0,
+      // workerd keeps its connections open; closing them under it would race with its next request.
+      keepAliveTimeout: 0,
+    });
+    server.on("connection", (socket: Socket) => this.#onConnection(socket));
+    server.on("request", (request, response) => this.#onRequest(request, response));
+    server.on("connect", (request: IncomingMessage, socket: Socket) => {
+      this.#onSocket(socket, () =>
+        tunnel(socket, this.#connector, parseConnectTarget(request.url ?? "")),
+      );
+    });
+    server.on("upgrade", (request: IncomingMessage, socket: Socket) => {
+      this.#onSocket(socket, () =>
+        upgrade(socket, this.#connector, {
+          target: parseRequestTarget(request.url ?? ""),
+          headers: withoutHost(endToEnd(request.rawHeaders)),
+        }),
+      );
+    });
+    return server;
+  }
+
+  #onConnection(socket: Socket): void {
+    this.#sockets.add(socket);
+    // An error is always followed by `close`, and whoever uses the socket listens to that.
+    socket.on("error", () => undefined);
+    socket.on("close", () => {
+      this.#sockets.delete(socket);
+      this.#bytesSent += socket.bytesRead;
+      this.#bytesReceived += socket.bytesWritten;
+    });
+  }
+
+  #onRequest(request: IncomingMessage, response: ServerResponse): void {
+    this.#requests += 1;
+    response.once("close", () => this.#leave());
+    try {
+      this.#enter();
+      const target = parseRequestTarget(request.url ?? "");
+      const dispatcher = this.#connector.dispatcherFor(target);
+      new FetchPassage(
+        { request, response, onFailure: (error) => this.#note(error) },
+        { dispatcher, target, headers: withoutHost(endToEnd(request.rawHeaders)) },
+      ).start();
+    } catch (error) {
+      this.#note(toEgressError(error));
+      sendDenial(response, toEgressError(error));
+    }
+  }
+
+  /** Runs what takes a whole connection: a tunnel or a WebSocket. */
+  #onSocket(socket: Socket, run: () => Promise<void>): void {
+    this.#requests += 1;
+    socket.once("close", () => this.#leave());
+    const attempt = async (): Promise<void> => {
+      try {
+        this.#enter();
+        await run();
+      } catch (error) {
+        this.#note(toEgressError(error));
+        writeDenial(socket, toEgressError(error));
+      }
+    };
+    void attempt();
+  }
+
+  #enter(): void {
+    this.#inFlight += 1;
+    if (this.#inFlight > LIMITS.egressRequestsMax) {
+      throw new EdgeError(
+        "egress_busy",
+        `more than ${LIMITS.egressRequestsMax} outgoing requests of one cell are in flight`,
+      );
+    }
+  }
+
+  #leave(): void {
+    this.#inFlight -= 1;
+  }
+
+  #note(error: EdgeError): void {
+    if (error.code !== "egress_denied") return;
+    this.#denials += 1;
+    this.#options.log.info({ ...this.#identity, reason: error.message }, "egress denied");
+  }
+}
+
+/** The target of a proxied request names its host; a second opinion is dropped. */
+function withoutHost(headers: ReadonlyArray<string>): string[] {
+  return headers.filter((_, index) => headers[index & ~1]?.toLowerCase() !== "host");
+}
