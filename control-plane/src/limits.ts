@@ -17,8 +17,10 @@ export const LIMITS = {
   jsonBodyBytesMax: 4 * MIB,
   /** A worker's upload as multipart, all modules and source maps together. */
   uploadBytesMax: 64 * MIB,
-  /** Uploads held in memory at once; more are refused as `busy`, which wrangler repeats. */
+  /** Uploads held in memory at once: 64 MiB each, several times over while they are parsed. */
   uploadsMax: 4,
+  /** Uploads that wait for their turn with unread bodies; more are refused as `busy`, which wrangler repeats. */
+  uploadsWaitingMax: 64,
   /** Modules of one worker: what a large framework's server build has, several times over. */
   modulesMax: 2_000,
   /** Characters of a module's name: a path, as long as file systems allow. */
@@ -73,4 +75,24 @@ export const LIMITS = {
   linkPingMs: 5_000,
   /** Bytes waiting for one node; past it the node is cut and starts over. */
   linkBufferedBytesMax: 64 * MIB,
+  /** Cloudflare's own limit of namespaces per account. */
+  namespacesMax: 1_000,
+  /** Cloudflare's own limit of a namespace's title. */
+  namespaceTitleCharactersMax: 512,
+  /** Cloudflare's own limit of one page of namespaces, and wrangler asks for as many. */
+  namespacePageRowsMax: 1_000,
+  /** What a page of namespaces holds when nobody says. */
+  namespacePageRows: 20,
+  /** Cloudflare's own least page of keys. */
+  kvListKeysMin: 10,
+  /** A value of 25 MiB, its metadata, and the multipart around them. */
+  kvValueFormBytesMax: 25 * MIB + 16 * KIB,
+  /** Cloudflare's own limit of one bulk write: 100 megabytes. */
+  kvBulkBodyBytesMax: 100 * 1_000 * 1_000,
+  /** 10,000 keys of 512 bytes, each byte escaped as six. */
+  kvKeysBodyBytesMax: 32 * MIB,
+  /** Bodies of keys and values held in memory at once; more are refused as `busy`. */
+  kvBodyBytesInFlightMax: 256 * MIB,
+  /** A body that is too large is read on up to this size, so that its sender sees the answer. */
+  kvDrainBytesMax: 256 * MIB,
 } as const;

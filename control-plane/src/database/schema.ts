@@ -28,6 +28,8 @@ export interface Schema {
     details: string;
   };
   kv_namespaces: { id: string; account_id: string; title: string; created_at: string };
+  /** Namespaces that the origin may still, or already, hold without a row above: to be removed there. */
+  kv_leftovers: { namespace_id: string; since: string };
   workers: {
     id: string;
     account_id: string;
