@@ -25,6 +25,14 @@ export const LIMITS = {
   configCompilesMax: 2,
   /** Answers of a fresh cell's health socket take 1 ms; a cell that misses this is not switched to. */
   cellProbeMs: 5_000,
+  /** Cells that an apply starts at once, beside those that serve: more would slow the requests down. */
+  cellStartsMax: 4,
+  /** How often an apply looks for workers that came into use meanwhile; a miss costs a cold request. */
+  warmUpRoundsMax: 3,
+  /** How often an activation starts anew because an apply replaced its group meanwhile. */
+  activationRoundsMax: 4,
+  /** What the contract allows as the reason of a failure. */
+  failureReasonLengthMax: 2_000,
   /** Requests that wait for one cold cell. Starts take 20 ms: more than this is a flood. */
   activationQueueMax: 1_000,
   /** A cell without traffic for this long is stopped; starting it again costs one cold request. */
@@ -37,8 +45,12 @@ export const LIMITS = {
   cellBackoffMs: 250,
   /** The longest wait between two starts of a cell that keeps dying: recovery within a minute. */
   cellBackoffMsMax: 60_000,
+  /** A request waits this long for a cell that rests; when the rest is longer, it fails at once. */
+  backoffHoldMs: 1_000,
   /** A cell that lived this long was healthy: its earlier deaths no longer count. */
   cellHealthyMs: 60_000,
+  /** Started ahead of need: cold starts that come at the same time, at 5 MB each. */
+  zygoteCount: 3,
   /** A small call to the control plane; it answers in milliseconds or not at all. */
   controlPlaneCallMs: 10_000,
   /** One blob of at most 64 MiB over a slow link. */
@@ -53,8 +65,6 @@ export const LIMITS = {
   reportMs: 2_000,
   /** How many blobs are fetched at once: enough to fill a link, few enough to bound memory. */
   blobFetchesMax: 8,
-  /** How long a deploy waits for a namespace that is new on this node to arrive before it goes on. */
-  namespaceArrivalMs: 10_000,
   /** Longer than any host (253) with a path that fits a browser's address bar. */
   routePatternLengthMax: 1_024,
   /** Cloudflare's own limit of a URL. */

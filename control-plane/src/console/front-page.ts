@@ -3,26 +3,16 @@ import type { HtmlEscapedString } from "hono/utils/html";
 import type { FleetStatus } from "../fleet/status.ts";
 import { STYLE } from "./style.ts";
 
+type WorkerRow = FleetStatus["workers"][number];
+type NodeRow = FleetStatus["nodes"][number];
 type Html = HtmlEscapedString | Promise<HtmlEscapedString>;
 
-/** A worker as the front page lists it. */
-export interface WorkerSummary {
-  readonly name: string;
-  readonly version: string;
-  readonly createdAt: string;
-  readonly routes: ReadonlyArray<string>;
-}
-
-export interface FrontPage {
-  readonly status: FleetStatus;
-  readonly workers: ReadonlyArray<WorkerSummary>;
-  /** Where an operator of this installation finds the variables for wrangler. */
-  readonly environmentFile: string;
-}
-
-/** The page at `/`: the nodes and their state, every worker with its links in each region, how to deploy. */
-export function renderFrontPage(page: FrontPage): Html {
-  const { status, workers } = page;
+/**
+ * The page at `/`: the nodes and their state, every worker with its links in each region, and how to
+ * deploy. `environmentFile` is the file to `source`.
+ */
+export function renderFrontPage(status: FleetStatus, environmentFile: string): Html {
+  const { workers } = status;
   return html`<!doctype html>
     <html lang="en">
       <head>
@@ -50,11 +40,11 @@ export function renderFrontPage(page: FrontPage): Html {
           ${
             workers.length === 0
               ? html`<p>None yet: deploy one as below.</p>`
-              : renderWorkers(workers, status)
+              : renderWorkers(status)
           }
           <h2>Deploy</h2>
           <p>In the folder of any Workers project:</p>
-          <pre><code>source ${page.environmentFile}
+          <pre><code>source ${environmentFile}
 npx wrangler deploy</code></pre>
         </main>
       </body>
@@ -79,7 +69,7 @@ function renderNodes(status: FleetStatus): Html {
   </table>`;
 }
 
-function renderNode(node: FleetStatus["nodes"][number], revision: number): Html {
+function renderNode(node: NodeRow, revision: number): Html {
   const isCurrent = node.revision === revision;
   return html`<tr>
     <td>${node.name}</td>
@@ -98,12 +88,12 @@ function renderNode(node: FleetStatus["nodes"][number], revision: number): Html 
   </tr>`;
 }
 
-function describeLag(node: FleetStatus["nodes"][number]): string {
+function describeLag(node: NodeRow): string {
   const lags = node.kv.flatMap((namespace) => namespace.lagMs ?? []);
   return lags.length === 0 ? "" : `${Math.round(Math.max(...lags))} ms`;
 }
 
-function renderWorkers(workers: ReadonlyArray<WorkerSummary>, status: FleetStatus): Html {
+function renderWorkers(status: FleetStatus): Html {
   return html`<table>
     <thead>
       <tr>
@@ -113,7 +103,7 @@ function renderWorkers(workers: ReadonlyArray<WorkerSummary>, status: FleetStatu
       </tr>
     </thead>
     <tbody>
-      ${workers.map(
+      ${status.workers.map(
         (worker) =>
           html`<tr>
             <td>${worker.name}</td>
@@ -126,7 +116,7 @@ function renderWorkers(workers: ReadonlyArray<WorkerSummary>, status: FleetStatu
 }
 
 /** A link per route that a browser can follow and per node; other routes as text. */
-function renderLinks(worker: WorkerSummary, status: FleetStatus): ReadonlyArray<Html> {
+function renderLinks(worker: WorkerRow, status: FleetStatus): ReadonlyArray<Html> {
   return worker.routes.map((route) => {
     const host = /^([^*/]+)\/\*$/.exec(route)?.[1];
     if (host === undefined) return html`<div><code>${route}</code></div>`;

@@ -20,20 +20,11 @@ export function createConsoleRoutes(options: ConsoleRoutesOptions): Hono {
   const routes = new Hono();
 
   routes.get("/", async (context) => {
-    const [status, state] = await Promise.all([
-      readFleetStatus(options),
-      options.desiredState.snapshot(),
-    ]);
-    const workers = state.workers.flatMap(({ name, routes, versions }) => {
-      const version = versions[0]?.version;
-      if (version === undefined) return [];
-      return { name, routes, version: version.id, createdAt: version.createdAt };
-    });
-    const { environmentFile } = options;
+    const status = await readFleetStatus(options);
     context.header("cache-control", "no-store");
     // The page is all text and style of ours: whatever else got into it must not run or load.
     context.header("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'");
-    return context.html(renderFrontPage({ status, workers, environmentFile }));
+    return context.html(renderFrontPage(status, options.environmentFile));
   });
 
   routes.get("/console/status", options.requireToken, async (context) =>

@@ -19,7 +19,7 @@ const PURPOSE = "atoll sealed box v1";
 const NONCE = Buffer.alloc(NONCE_BYTES);
 
 /** Encrypts `content` so that only the holder of `recipient`'s private half (X25519) can read it. */
-export function sealBox(recipient: KeyObject, content: Uint8Array): Uint8Array {
+export function sealBox(recipient: KeyObject, content: Uint8Array): Uint8Array<ArrayBuffer> {
   const ephemeral = generateKeyPairSync("x25519");
   const key = deriveKey({
     secret: diffieHellman({ privateKey: ephemeral.privateKey, publicKey: recipient }),

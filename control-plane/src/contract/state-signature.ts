@@ -18,7 +18,7 @@ export function publicFleetKey(privateKeyPem: string): string {
   return createPublicKey(privateKeyPem).export({ type: "spki", format: "pem" }).toString();
 }
 
-export function signState(privateKeyPem: string, body: Uint8Array): Uint8Array {
+export function signState(privateKeyPem: string, body: Uint8Array): Uint8Array<ArrayBuffer> {
   return sign(null, body, createPrivateKey(privateKeyPem));
 }
 

@@ -8,8 +8,8 @@ const packr = new Packr({ useRecords: false });
 export const WIRE_MESSAGE_BYTES_MAX = 64 * 1024 * 1024;
 
 /** Encodes a message of the fleet's link as MessagePack; byte arrays stay bytes. */
-export function encodeMessage(message: unknown): Uint8Array {
-  return packr.pack(message);
+export function encodeMessage(message: unknown): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(packr.pack(message));
 }
 
 /** Decodes and parses a received message. Throws when it is not MessagePack or not of the schema. */

@@ -30,6 +30,15 @@ export interface WorkerState {
   readonly routes: ReadonlyArray<string>;
 }
 
+/** A worker as people look at it: what serves, since when, and where. */
+export interface WorkerSummary {
+  readonly name: WorkerName;
+  /** Id of the version that serves most requests. */
+  readonly version: string;
+  readonly createdAt: string;
+  readonly routes: ReadonlyArray<string>;
+}
+
 export interface StateSnapshot {
   readonly revision: StateRevision;
   readonly workers: ReadonlyArray<WorkerState>;
@@ -115,6 +124,25 @@ export class DesiredState {
     });
   }
 
+  /** Every deployed worker, by name, without anything secret. */
+  async summaries(): Promise<ReadonlyArray<WorkerSummary>> {
+    return this.#database.transaction().execute(async (transaction) => {
+      const summaries: WorkerSummary[] = [];
+      for (const worker of await this.#workers.listAll(transaction)) {
+        const deployment = await this.#deployments.active(transaction, worker.id);
+        const [serving] = [...(deployment?.versions ?? [])].sort(
+          (left, right) => right.percentage - left.percentage,
+        );
+        if (serving === undefined) continue;
+        const { version } = await this.#versions.get(transaction, serving.version_id);
+        const { id, createdAt } = version;
+        const routes = await this.#routesOf(transaction, worker);
+        summaries.push({ name: worker.name, version: id, createdAt, routes });
+      }
+      return summaries.sort((left, right) => left.name.localeCompare(right.name));
+    });
+  }
+
   /** Calls back after each commit with a new revision. Returns its end. */
   onChange(listener: () => void): () => void {
     return this.#mutations.onStateChange(listener);
@@ -133,10 +161,14 @@ export class DesiredState {
       const secrets = await this.#versions.openSecrets(transaction, worker.id, version_id);
       versions.push({ version, percentage, secrets });
     }
+    const routes = await this.#routesOf(transaction, worker);
+    return { account: worker.account, name: worker.name, versions, routes };
+  }
+
+  async #routesOf(transaction: Transaction, worker: StoredWorker): Promise<ReadonlyArray<string>> {
     const own = worker.isOnSubdomain ? [`${this.#hostNames.hostOf(worker.name)}/*`] : [];
     const routes = await this.#routes.patternsOf(transaction, worker.id);
     // A custom domain and a route may say the same.
-    const distinct = [...new Set([...own, ...routes])];
-    return { account: worker.account, name: worker.name, versions, routes: distinct };
+    return [...new Set([...own, ...routes])];
   }
 }

@@ -7,6 +7,7 @@ import {
   sealBox,
   signState,
   StateRevision,
+  type DeployedVersion,
   type DesiredWorker,
   type MessageToNode,
   type StateChange,
@@ -138,7 +139,7 @@ export class NodeSession {
 
   /** The form that travels: each version's secrets in a box that only this node can open. */
   #seal(worker: WorkerState): DesiredWorker {
-    const versions = worker.versions.map(({ secrets, ...version }) => {
+    const versions = worker.versions.map(({ secrets, ...version }): DeployedVersion => {
       if (Object.keys(secrets).length === 0) return version;
       const content = Buffer.from(JSON.stringify(secrets));
       return { ...version, secrets: sealBox(this.#options.node.sealingKey, content) };

@@ -53,5 +53,7 @@ export async function readFleetStatus(parts: {
     };
   });
   nodes.sort((left, right) => left.name.localeCompare(right.name));
-  return { revision: await parts.desiredState.revision(), nodes };
+  const summaries = await parts.desiredState.summaries();
+  const workers = summaries.map((worker) => ({ ...worker, routes: [...worker.routes] }));
+  return { revision: await parts.desiredState.revision(), workers, nodes };
 }

@@ -1,8 +1,11 @@
+import { createReadStream } from "node:fs";
+import { Readable } from "node:stream";
 import type { BlobHash } from "@atoll/control-plane/contract";
+import type { ValueBlobs, ValueFile } from "@atoll/kv-store";
 import { LIMITS } from "../limits.ts";
 
 /** The node's plain HTTP calls to the control plane: content that is too large for the link. */
-export class ControlPlaneClient {
+export class ControlPlaneClient implements ValueBlobs {
   readonly #url: string;
   readonly #headers: Readonly<Record<string, string>>;
 
@@ -11,30 +14,47 @@ export class ControlPlaneClient {
     this.#headers = { authorization: `Bearer ${options.credential}` };
   }
 
-  /** Content of a blob. Rejected when it can't be had; the caller verifies the hash. */
-  async fetchBlob(hash: BlobHash | string): Promise<Uint8Array> {
-    const response = await fetch(`${this.#url}/fleet/blobs/${hash}`, {
-      headers: this.#headers,
-      signal: AbortSignal.timeout(LIMITS.blobTransferMs),
-    });
-    if (!response.ok) {
-      await response.body?.cancel();
-      throw new Error(`the control plane answered ${response.status} for blob ${hash}`);
-    }
+  /** All of a blob's content. Rejected when it can't be had; the caller verifies the hash. */
+  async fetchBlob(hash: BlobHash): Promise<Uint8Array> {
+    const response = await this.#get(hash, AbortSignal.timeout(LIMITS.blobTransferMs));
+    if (response === undefined) throw new Error(`the control plane has no blob ${hash}`);
     return new Uint8Array(await response.arrayBuffer());
   }
 
-  /** Stores content under its hash, durably when this resolves. */
-  async storeBlob(hash: string, content: Uint8Array): Promise<void> {
-    const response = await fetch(`${this.#url}/fleet/blobs/${hash}`, {
+  async fetch(hash: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined> {
+    const response = await this.#get(hash, signal);
+    // A null body is only of answers without content, and these are refused as failures.
+    return response?.body ?? undefined;
+  }
+
+  async store(hash: string, file: ValueFile, signal: AbortSignal): Promise<void> {
+    const response = await fetch(this.#blobUrl(hash), {
       method: "PUT",
-      headers: { ...this.#headers, "content-type": "application/octet-stream" },
-      body: Buffer.from(content.buffer, content.byteOffset, content.byteLength),
-      signal: AbortSignal.timeout(LIMITS.blobTransferMs),
+      headers: {
+        ...this.#headers,
+        "content-type": "application/octet-stream",
+        "content-length": String(file.sizeBytes),
+      },
+      body: Readable.toWeb(createReadStream(file.path)) as ReadableStream<Uint8Array>,
+      duplex: "half",
+      signal,
     });
     await response.body?.cancel();
     if (!response.ok) {
       throw new Error(`the control plane answered ${response.status} to storing blob ${hash}`);
     }
+  }
+
+  /** `undefined` when the control plane has no such blob. */
+  async #get(hash: string, signal: AbortSignal): Promise<Response | undefined> {
+    const response = await fetch(this.#blobUrl(hash), { headers: this.#headers, signal });
+    if (response.ok) return response;
+    await response.body?.cancel();
+    if (response.status === 404) return undefined;
+    throw new Error(`the control plane answered ${response.status} for blob ${hash}`);
+  }
+
+  #blobUrl(hash: string): string {
+    return `${this.#url}/fleet/blobs/${hash}`;
   }
 }

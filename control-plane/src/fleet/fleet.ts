@@ -1,0 +1,52 @@
+import { OriginServer, type Clock, type KvOrigin } from "@atoll/kv-store";
+import type { Logger } from "pino";
+import type { BlobStore } from "../blobs/blob-store.ts";
+import { fleetKeyFromSeed } from "../contract/index.ts";
+import type { DesiredState } from "../desired-state/desired-state.ts";
+import type { HttpServer } from "../http/server.ts";
+import type { NodesService } from "../nodes/service.ts";
+import { deriveKey } from "../secrets/sealing.ts";
+import { FleetRegistry } from "./fleet-registry.ts";
+import { FleetServer } from "./fleet-server.ts";
+import { createFleetRoutes } from "./routes.ts";
+
+export interface FleetOptions {
+  readonly http: HttpServer;
+  readonly nodes: NodesService;
+  readonly blobs: BlobStore;
+  readonly desiredState: DesiredState;
+  readonly kvOrigin: KvOrigin;
+  readonly masterKey: Uint8Array;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** The control plane's side of the nodes. */
+export interface Fleet {
+  readonly registry: FleetRegistry;
+  /** Ends every node's connection. May be called twice. */
+  close(): void;
+}
+
+/** Mounts `/fleet` and takes over the nodes' connections. */
+export function startFleet(options: FleetOptions): Fleet {
+  const { http, nodes, blobs, desiredState, kvOrigin, clock, log } = options;
+  const fleetKey = fleetKeyFromSeed(deriveKey(options.masterKey, "atoll fleet signatures v1"));
+  const registry = new FleetRegistry();
+  const kv = new OriginServer({ origin: kvOrigin, blobs: blobIndex(blobs), clock, log });
+  const server = new FleetServer({ nodes, desiredState, registry, kv, fleetKey, log });
+  http.mount("/fleet", createFleetRoutes({ nodes, blobs, fleetKey }));
+  http.server.on("upgrade", (request, socket, head) => {
+    server.upgrade(request, socket, head).catch((error: unknown) => {
+      log.error({ err: error }, "could not take over a connection");
+      socket.destroy();
+    });
+  });
+  return {
+    registry,
+    close: () => {
+      server.close();
+      kv.close();
+    },
+  };
+}

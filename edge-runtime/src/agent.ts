@@ -1,0 +1,218 @@
+import { createHash, hkdfSync } from "node:crypto";
+import { mkdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { NodeName, Region } from "@atoll/control-plane/contract";
+import { systemClock } from "@atoll/kv-store";
+import type { Logger } from "pino";
+import { CacheFront } from "./cells/cache-front.ts";
+import { CellSupervisor } from "./cells/cell-supervisor.ts";
+import { installedWorkerdPath, WorkerdHost } from "./cells/workerd-host.ts";
+import { ConfigCompiler } from "./config/compile-config.ts";
+import { ConfigCache } from "./config/config-cache.ts";
+import { EgressPolicy } from "./egress/egress-policy.ts";
+import { EgressProxy } from "./egress/egress-proxy.ts";
+import { BuiltinIngress } from "./ingress/builtin/builtin-ingress.ts";
+import type { Activator } from "./ingress/ingress.ts";
+import { LIMITS } from "./limits.ts";
+import { BlobCache } from "./sync/blob-cache.ts";
+import { ControlPlaneClient } from "./sync/control-plane-client.ts";
+import { loadOrEnrol, type NodeIdentity } from "./sync/identity.ts";
+import { KvCapabilities } from "./sync/kv-capabilities.ts";
+import { NodeCellServices } from "./sync/node-cell-services.ts";
+import { NodeKv } from "./sync/node-kv.ts";
+import { NodeLink } from "./sync/node-link.ts";
+import { StateFollower } from "./sync/state-follower.ts";
+import { StateStore } from "./sync/state-store.ts";
+import { WorkerPreparer, type SiteMaterialiser } from "./sync/worker-preparer.ts";
+import { WorkerRunner } from "./sync/worker-runner.ts";
+
+export interface AgentOptions {
+  readonly name: NodeName;
+  readonly region: Region;
+  /** Such as `http://127.0.0.1:4400`. */
+  readonly controlPlaneUrl: string;
+  /** One-time token; needed only while `dataDirectory` holds no identity. */
+  readonly joinToken: string | undefined;
+  /** Identity, state, blobs, sites and data. For one agent. */
+  readonly dataDirectory: string;
+  /** Where the ingress listens. */
+  readonly host: string;
+  readonly port: number;
+  /** Hosts that workers may reach at private addresses, as `host` or `host:port`. */
+  readonly egressAllow: ReadonlyArray<string>;
+  readonly createSites: (options: {
+    readonly root: string;
+    readonly log: Logger;
+  }) => SiteMaterialiser;
+  readonly log: Logger;
+}
+
+/** A running node. */
+export interface Agent {
+  /** Where it serves. */
+  readonly url: string;
+  /** Stops accepting, drains, stops every cell. May be called twice. */
+  close(): Promise<void>;
+}
+
+/** What was opened, to be closed in the opposite order. */
+type Closer = () => Promise<void> | void;
+
+/**
+ * The node's composition root. Resolves when the node serves what it ran last; the control plane is
+ * needed only to enrol. Rejected, with everything closed again, when a part can't be opened.
+ */
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const closers: Closer[] = [];
+  const close = async (): Promise<void> => {
+    for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
+  };
+  try {
+    const identity = await loadOrEnrol(options);
+    return { url: await openParts(options, identity, closers), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** Opens every part in the order of their needs; resolves with where the node serves. */
+async function openParts(
+  options: AgentOptions,
+  identity: NodeIdentity,
+  closers: Closer[],
+): Promise<string> {
+  const { dataDirectory, log } = options;
+  const client = new ControlPlaneClient({ ...options, credential: identity.credential });
+  const capabilities = new KvCapabilities(identity.nodeKey);
+  const run = await openRunDirectory(dataDirectory);
+
+  const kv = await NodeKv.open({
+    directory: join(dataDirectory, "kv"),
+    socketPath: join(run.sockets, "kv.sock"),
+    blobs: client,
+    resolveCapability: (capability) => capabilities.resolve(capability),
+    clock: systemClock,
+    log,
+  });
+  closers.push(() => kv.close());
+  const cache = await CacheFront.listen(join(run.sockets, "cache.sock"));
+  closers.push(() => cache.close());
+  const egress = new EgressProxy({ policy: new EgressPolicy({ allow: options.egressAllow }), log });
+  closers.push(() => egress.close());
+
+  const { host, compiler } = await openCells(options, { identity, runDirectory: run.cells });
+  closers.push(() => host.dispose());
+  // The ingress and the supervisor need each other: requests that come before there is one find no route.
+  let activator: Activator | undefined;
+  const ingress = await BuiltinIngress.open({
+    port: options.port,
+    address: options.host,
+    region: identity.region,
+    activator: { activate: (worker) => requireActivator(activator).activate(worker) },
+    log,
+  });
+  const supervisor = new CellSupervisor({
+    host,
+    compiler,
+    services: new NodeCellServices({
+      directory: run.sockets,
+      kvSocketPath: join(run.sockets, "kv.sock"),
+      cacheSocketPath: cache.socketPath,
+      egress,
+    }),
+    ingress,
+    kvCapability: (worker, namespace) => capabilities.of(worker, namespace),
+    clock: systemClock,
+    log,
+  });
+  activator = supervisor;
+  closers.push(() => supervisor.dispose());
+  closers.push(() => ingress.close());
+
+  const blobs = new BlobCache({
+    directory: join(dataDirectory, "blobs"),
+    fetchBlob: (hash) => client.fetchBlob(hash),
+  });
+  const sites = options.createSites({ root: join(dataDirectory, "sites"), log });
+  const runner = new WorkerRunner({
+    preparer: new WorkerPreparer({ blobs, sites, sealingKey: identity.sealingKey }),
+    supervisor,
+    ingress,
+    capabilities,
+    hold: (namespaces) => kv.hold(namespaces),
+    log,
+  });
+  const follower = new StateFollower({
+    store: new StateStore({ directory: join(dataDirectory, "state"), log }),
+    fleetKey: identity.fleetKey,
+    run: (workers) => runner.run(workers),
+    log,
+  });
+  await follower.restore();
+
+  const link = new NodeLink({
+    controlPlaneUrl: options.controlPlaneUrl,
+    credential: identity.credential,
+    random: Math.random,
+    follower,
+    kv,
+    cells: () => supervisor.status(),
+    ingressUrl: ingress.url,
+    clock: systemClock,
+    log,
+  });
+  link.open();
+  closers.push(() => link.close());
+  log.info({ url: ingress.url, region: identity.region }, "node serves");
+  return ingress.url;
+}
+
+/** What cells are made of, and made by. */
+async function openCells(
+  { dataDirectory, log }: AgentOptions,
+  parts: { readonly identity: NodeIdentity; readonly runDirectory: string },
+): Promise<{ readonly host: WorkerdHost; readonly compiler: ConfigCompiler }> {
+  const cache = await ConfigCache.open({
+    directory: join(dataDirectory, "configs"),
+    key: new Uint8Array(
+      hkdfSync("sha256", parts.identity.nodeKey, new Uint8Array(), "atoll config cache v1", 32),
+    ),
+  });
+  const compiler = await ConfigCompiler.open({
+    workerdPath: installedWorkerdPath(),
+    scratchDirectory: join(parts.runDirectory, "..", "compile"),
+    cache,
+  });
+  const host = await WorkerdHost.open({
+    runDirectory: parts.runDirectory,
+    zygoteCount: LIMITS.zygoteCount,
+    log,
+    onLine: ({ cell, stream, text }) => log.info({ cell, stream, text }, "cell output"),
+  });
+  return { host, compiler };
+}
+
+/**
+ * Directories of unix sockets, whose paths have at most 107 bytes: beside the data where that is short
+ * enough, else in the system's temporary directory under a name that only this data directory gives.
+ */
+async function openRunDirectory(
+  dataDirectory: string,
+): Promise<{ readonly sockets: string; readonly cells: string }> {
+  const beside = join(dataDirectory, "run");
+  const name = createHash("sha256").update(dataDirectory).digest("hex").slice(0, 12);
+  const isShort = Buffer.byteLength(join(beside, "sockets")) <= LIMITS.runDirectoryBytesMax;
+  const root = isShort ? beside : join(tmpdir(), `atoll-${name}`);
+  const sockets = join(root, "sockets");
+  // Sockets of an earlier run would refuse the address; cells of an earlier run are the host's to end.
+  await rm(sockets, { recursive: true, force: true });
+  await mkdir(sockets, { recursive: true, mode: 0o700 });
+  return { sockets, cells: join(root, "cells") };
+}
+
+function requireActivator(activator: Activator | undefined): Activator {
+  if (activator === undefined) throw new Error("a request was routed before there were routes");
+  return activator;
+}

@@ -1,0 +1,36 @@
+import { join } from "node:path";
+import { randomBytes } from "node:crypto";
+import type { WorkerKey } from "@atoll/control-plane/contract";
+import type { CellServices, OpenCellServices } from "../cells/cell-services.ts";
+import type { EgressProxy } from "../egress/egress-proxy.ts";
+
+export interface NodeCellServicesOptions {
+  /** Where the ways out have their sockets. */
+  readonly directory: string;
+  readonly kvSocketPath: string;
+  readonly cacheSocketPath: string;
+  readonly egress: EgressProxy;
+}
+
+/** What each cell may call: the node's key-value store and cache, and a way out of its own. */
+export class NodeCellServices implements CellServices {
+  readonly #options: NodeCellServicesOptions;
+
+  constructor(options: NodeCellServicesOptions) {
+    this.#options = options;
+  }
+
+  async open(workers: ReadonlyArray<WorkerKey>): Promise<OpenCellServices> {
+    const cell = randomBytes(4).toString("hex");
+    const socketPath = join(this.#options.directory, `${cell}.sock`);
+    const wayOut = await this.#options.egress.open(socketPath, { cell, workers });
+    return {
+      sockets: {
+        "kv.sock": this.#options.kvSocketPath,
+        "cache.sock": this.#options.cacheSocketPath,
+        "egress.sock": wayOut.socketPath,
+      },
+      close: () => wayOut.close(),
+    };
+  }
+}

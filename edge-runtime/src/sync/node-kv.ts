@@ -1,0 +1,92 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { KvStatus } from "@atoll/control-plane/contract";
+import {
+  KvFront,
+  LmdbReplica,
+  ReplicaClient,
+  ValueCache,
+  type Channel,
+  type Clock,
+  type NamespaceId,
+  type ValueBlobs,
+} from "@atoll/kv-store";
+import type { Logger } from "pino";
+
+export interface NodeKvOptions {
+  readonly directory: string;
+  /** Where cells find the store. */
+  readonly socketPath: string;
+  readonly blobs: ValueBlobs;
+  readonly resolveCapability: (capability: string) => NamespaceId | undefined;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** A node's key-value store: the replica on its disk, what keeps it current, and the server for cells. */
+export class NodeKv {
+  readonly #replica: LmdbReplica;
+  readonly #client: ReplicaClient;
+  readonly #front: KvFront;
+  readonly #log: Logger;
+
+  private constructor(parts: {
+    readonly replica: LmdbReplica;
+    readonly client: ReplicaClient;
+    readonly front: KvFront;
+    readonly log: Logger;
+  }) {
+    this.#replica = parts.replica;
+    this.#client = parts.client;
+    this.#front = parts.front;
+    this.#log = parts.log;
+  }
+
+  /** Serves reads from what is on disk as soon as this resolves. */
+  static async open(options: NodeKvOptions): Promise<NodeKv> {
+    const { directory, clock, log } = options;
+    await mkdir(directory, { recursive: true });
+    const replica = await LmdbReplica.open({ directory: join(directory, "replica"), clock, log });
+    const values = await ValueCache.open({
+      directory: join(directory, "values"),
+      blobs: options.blobs,
+      log,
+    });
+    const client = new ReplicaClient({ replica, clock, log });
+    const front = new KvFront({ ...options, replica, writer: client, values });
+    await front.listen();
+    return new NodeKv({ replica, client, front, log });
+  }
+
+  /** Uses a new connection to the origin from now on. */
+  attach(channel: Channel): void {
+    this.#client.attach(channel);
+  }
+
+  /**
+   * Holds exactly these namespaces, and resolves when each of them is here or can't be: a worker whose
+   * data has not arrived must not serve yet, but one namespace must not hold back a deploy for ever.
+   */
+  async hold(namespaces: ReadonlyArray<NamespaceId>): Promise<void> {
+    const wanted = new Set(namespaces);
+    this.#client.setInterest(wanted);
+    const missing = [...wanted].filter((each) => this.#replica.revision(each) === undefined);
+    const arrivals = await Promise.allSettled(missing.map((each) => this.#client.ready(each)));
+    for (const [index, arrival] of arrivals.entries()) {
+      if (arrival.status === "fulfilled") continue;
+      const namespace = missing[index];
+      this.#log.warn({ namespace, err: arrival.reason }, "a namespace has not arrived yet");
+    }
+  }
+
+  status(): ReadonlyArray<KvStatus> {
+    return this.#client.status().map((status) => ({ ...status }));
+  }
+
+  /** May be called twice. */
+  async close(): Promise<void> {
+    await this.#front.close();
+    await this.#client.close();
+    await this.#replica.close();
+  }
+}

@@ -1,0 +1,108 @@
+import {
+  LinkChannel,
+  type CellStatus,
+  type KvStatus,
+  type MessageToNode,
+} from "@atoll/control-plane/contract";
+import type { Channel, Clock } from "@atoll/kv-store";
+import type { Logger } from "pino";
+import { LIMITS } from "../limits.ts";
+import { FleetLink, type FleetLinkOptions } from "./fleet-link.ts";
+import type { StateFollower } from "./state-follower.ts";
+
+export interface NodeLinkOptions extends FleetLinkOptions {
+  readonly follower: StateFollower;
+  /** The node's key-value store. */
+  readonly kv: { attach(channel: Channel): void; status(): ReadonlyArray<KvStatus> };
+  readonly cells: () => Promise<ReadonlyArray<CellStatus>>;
+  /** Where this node serves. */
+  readonly ingressUrl: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** What travels on a node's link: desired state in, acknowledgements and reports out, KV both ways. */
+export class NodeLink {
+  readonly #options: NodeLinkOptions;
+  readonly #link: FleetLink;
+  readonly #stopReports: () => void;
+  #channel: LinkChannel | undefined;
+
+  constructor(options: NodeLinkOptions) {
+    this.#options = options;
+    this.#link = new FleetLink(options, {
+      connected: () => this.#onConnected(),
+      received: (message) => this.#onMessage(message),
+      disconnected: () => this.#onDisconnected(),
+    });
+    this.#stopReports = options.clock.every(LIMITS.reportMs, () => this.#report());
+  }
+
+  /** Begins to connect, and reconnects until closed. */
+  open(): void {
+    this.#link.open();
+  }
+
+  /** May be called twice. */
+  close(): void {
+    this.#stopReports();
+    this.#link.close();
+  }
+
+  #onConnected(): void {
+    const channel = new LinkChannel({
+      sendKv: (message) => this.#link.send({ kind: "kv", message }),
+      end: (reason) => this.#link.reset(reason),
+    });
+    this.#channel = channel;
+    this.#sayHello();
+    this.#options.kv.attach(channel);
+    this.#report();
+  }
+
+  #onDisconnected(): void {
+    this.#channel?.linkEnded();
+    this.#channel = undefined;
+  }
+
+  #onMessage(message: MessageToNode): void {
+    switch (message.kind) {
+      case "kv":
+        return this.#channel?.receive(message.message);
+      case "state":
+        return this.#follow(message);
+    }
+  }
+
+  #follow(signed: { readonly body: Uint8Array; readonly signature: Uint8Array }): void {
+    this.#options.follower.receive(signed).then(
+      (outcome) => {
+        // What has to be asked for starts over: the control plane answers a hello with what follows.
+        if (outcome.kind === "gap") return this.#sayHello();
+        this.#link.send(
+          outcome.kind === "applied" ? { ...outcome, failures: [...outcome.failures] } : outcome,
+        );
+        return this.#report();
+      },
+      (error: unknown) => {
+        this.#options.log.error({ err: error }, "could not apply a desired state");
+        this.#link.reset("a desired state could not be applied");
+      },
+    );
+  }
+
+  #sayHello(): void {
+    const { follower, ingressUrl } = this.#options;
+    this.#link.send({ kind: "hello", revision: follower.revision, ingressUrl });
+  }
+
+  #report(): void {
+    if (!this.#link.isConnected) return;
+    const send = async (): Promise<void> => {
+      const cells = [...(await this.#options.cells())];
+      const kv = [...this.#options.kv.status()];
+      this.#link.send({ kind: "report", report: { cells, kv } });
+    };
+    send().catch((error: unknown) => this.#options.log.warn({ err: error }, "could not report"));
+  }
+}
