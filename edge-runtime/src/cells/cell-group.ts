@@ -1,0 +1,234 @@
+import { createHash } from "node:crypto";
+import type { Clock } from "@atoll/kv-store";
+import type { Logger } from "pino";
+import type { GroupConfig } from "../config/group-config.ts";
+import { EdgeError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { CellExit } from "./cell-host.ts";
+import type { PreparedWorker } from "./prepared-worker.ts";
+import { readMainThreadNs } from "./process-table.ts";
+import { RestartBackoff } from "./restart-backoff.ts";
+import { readBlobOf, WarmCell, type CellSources } from "./warm-cell.ts";
+
+/** What a group tells its supervisor, which alone knows whether the group is the one that serves. */
+export interface GroupEvents {
+  /** The group's cell changed: started, ended by itself, or fell asleep. */
+  cellChanged(group: CellGroup): void;
+  /** A cell is out of use: whoever hears this drains it, then stops it. */
+  retired(group: CellGroup, cell: WarmCell): void;
+}
+
+export interface CellGroupOptions extends CellSources {
+  readonly workers: ReadonlyArray<PreparedWorker>;
+  readonly config: GroupConfig;
+  readonly events: GroupEvents;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+type GroupState =
+  | { readonly kind: "cold" }
+  | { readonly kind: "starting"; readonly started: Promise<WarmCell> }
+  | { readonly kind: "warm"; readonly cell: WarmCell }
+  | { readonly kind: "retired" };
+
+/**
+ * The workers that share a cell, and that cell's life: cold, starting, warm, cold again. A group never
+ * changes what it runs: a new version is a new group, started beside this one, which then retires.
+ */
+export class CellGroup {
+  /** Equal for groups that would run exactly the same. */
+  readonly identity: string;
+  readonly workers: ReadonlyArray<PreparedWorker>;
+  readonly config: GroupConfig;
+  readonly #options: CellGroupOptions;
+  readonly #backoff = new RestartBackoff();
+  #state: GroupState = { kind: "cold" };
+  /** The latest start, which may outlast the group's retirement. */
+  #started: Promise<unknown> = Promise.resolve();
+  /** Calls of `activate` that have no answer yet. */
+  #waiting = 0;
+  /** A restart that waits for its time. */
+  #restart: NodeJS.Timeout | undefined;
+  /** When the cell was last seen to have worked, by its CPU clock as it was then. */
+  #active = { atMs: 0, mainThreadNs: "" };
+
+  constructor(options: CellGroupOptions) {
+    this.#options = options;
+    this.workers = options.workers;
+    this.config = options.config;
+    this.identity = identityOf(options.workers, options.config);
+  }
+
+  /** The cell that listens now. */
+  get cell(): WarmCell | undefined {
+    return this.#state.kind === "warm" ? this.#state.cell : undefined;
+  }
+
+  /** Whether somebody used it lately, so that what replaces it must be warm from the beginning. */
+  get isInUse(): boolean {
+    return (
+      this.#state.kind === "warm" || this.#state.kind === "starting" || this.#restart !== undefined
+    );
+  }
+
+  /** Compiles the config ahead of need, so that a cold start is nothing but a zygote. */
+  async compile(): Promise<void> {
+    await this.#options.compiler.compile(this.config, readBlobOf(this.workers));
+  }
+
+  /**
+   * Makes the group warm; calls at the same time share one start. Rejected with `queue_full`,
+   * `cell_backoff`, `cell_failed`, `cell_start_timeout`, or `closed` once it retired.
+   */
+  async activate(): Promise<WarmCell> {
+    if (this.#waiting >= LIMITS.activationQueueMax) {
+      throw new EdgeError(
+        "queue_full",
+        `${this.#waiting} requests wait for ${this.#names}, the limit is ${LIMITS.activationQueueMax}`,
+      );
+    }
+    this.#waiting += 1;
+    try {
+      return await this.#warm();
+    } finally {
+      this.#waiting -= 1;
+    }
+  }
+
+  /** Puts the cell to sleep when nothing called it for `LIMITS.idleMs`. */
+  async checkIdle(): Promise<void> {
+    const cell = this.cell;
+    if (cell === undefined) return;
+    const mainThreadNs = await readMainThreadNs(cell.pid);
+    if (this.cell !== cell || mainThreadNs === undefined) return;
+    const nowMs = this.#options.clock.nowMs();
+    if (mainThreadNs !== this.#active.mainThreadNs) {
+      this.#active = { atMs: nowMs, mainThreadNs };
+      return;
+    }
+    if (nowMs - this.#active.atMs < LIMITS.idleMs) return;
+    this.#state = { kind: "cold" };
+    this.#options.log.info({ workers: this.#names }, "a cell was idle and is stopped");
+    this.#options.events.cellChanged(this);
+    this.#options.events.retired(this, cell);
+  }
+
+  /** Ends the group for ever. Its cell, also one that is still starting, is handed to `retired`. */
+  retire(): void {
+    const state = this.#state;
+    clearTimeout(this.#restart);
+    this.#restart = undefined;
+    this.#state = { kind: "retired" };
+    if (state.kind === "warm") this.#options.events.retired(this, state.cell);
+  }
+
+  /** Resolves when no start is under way. */
+  async settled(): Promise<void> {
+    // A start that failed was reported to whoever asked for it.
+    await this.#started.catch(() => undefined);
+  }
+
+  #warm(): Promise<WarmCell> {
+    switch (this.#state.kind) {
+      case "warm":
+        return Promise.resolve(this.#state.cell);
+      case "starting":
+        return this.#state.started;
+      case "retired":
+        return Promise.reject(new EdgeError("closed", `${this.#names} was replaced or removed`));
+      case "cold": {
+        const started = this.#start();
+        this.#started = started;
+        this.#state = { kind: "starting", started };
+        return started;
+      }
+    }
+  }
+
+  async #start(): Promise<WarmCell> {
+    clearTimeout(this.#restart);
+    this.#restart = undefined;
+    try {
+      await this.#waitForBackoff();
+      const cell = await WarmCell.start(this, this.#options);
+      this.#settleStarted(cell);
+      return cell;
+    } catch (error) {
+      if (this.#state.kind === "starting") this.#state = { kind: "cold" };
+      if (error instanceof EdgeError && error.code !== "cell_backoff") {
+        this.#backoff.noteDeath(this.#options.clock.nowMs(), 0);
+      }
+      throw error;
+    }
+  }
+
+  /** Waits when the wait is short; a client would rather have a 503 at once than hang for a minute. */
+  async #waitForBackoff(): Promise<void> {
+    const waitMs = this.#backoff.waitMs(this.#options.clock.nowMs());
+    if (waitMs > LIMITS.backoffHoldMs) {
+      throw new EdgeError(
+        "cell_backoff",
+        `${this.#names} ended ${this.#backoff.deaths} times and rests for ${waitMs} ms more`,
+      );
+    }
+    if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+  }
+
+  #settleStarted(cell: WarmCell): void {
+    if (this.#state.kind === "retired") {
+      this.#options.events.retired(this, cell);
+      throw new EdgeError("closed", `${this.#names} was replaced or removed`);
+    }
+    this.#state = { kind: "warm", cell };
+    this.#active = { atMs: this.#options.clock.nowMs(), mainThreadNs: "" };
+    const startedMs = this.#options.clock.nowMs();
+    void cell.ended.then((exit) => this.#takeExit({ cell, exit, startedMs }));
+    this.#options.log.info(
+      { workers: this.#names, pid: cell.pid, ms: cell.startMs },
+      "a cell started",
+    );
+    this.#options.events.cellChanged(this);
+  }
+
+  #takeExit(end: { cell: WarmCell; exit: CellExit; startedMs: number }): void {
+    // A cell that was stopped on purpose left the state before: this end is nobody's surprise.
+    if (this.cell !== end.cell) return;
+    const nowMs = this.#options.clock.nowMs();
+    this.#state = { kind: "cold" };
+    this.#backoff.noteDeath(nowMs, nowMs - end.startedMs);
+    const { deaths } = this.#backoff;
+    this.#options.log.error(
+      { workers: this.#names, deaths, ...end.exit },
+      "a cell ended by itself",
+    );
+    this.#options.events.cellChanged(this);
+    this.#restartLater();
+  }
+
+  /** Starts again in the background while the last use is recent; else the next request does it. */
+  #restartLater(): void {
+    const nowMs = this.#options.clock.nowMs();
+    if (nowMs - this.#active.atMs > LIMITS.warmRestartMs) return;
+    const attempt = (): void => {
+      this.#restart = undefined;
+      this.#warm().catch((error: unknown) => {
+        this.#options.log.error({ workers: this.#names, err: error }, "a cell did not restart");
+        if (this.#state.kind === "cold" && this.#restart === undefined) this.#restartLater();
+      });
+    };
+    this.#restart = setTimeout(attempt, this.#backoff.waitMs(nowMs)).unref();
+  }
+
+  get #names(): string {
+    return this.workers.map((worker) => worker.key).join(", ");
+  }
+}
+
+function identityOf(workers: ReadonlyArray<PreparedWorker>, config: GroupConfig): string {
+  // Sites are not in the config's text, and a redeploy of the same code is a restart that was asked for.
+  const versions = workers.map((worker) => `${worker.key}@${worker.version.id}`).toSorted();
+  return createHash("sha256")
+    .update(JSON.stringify([config.hash, config.sites, versions]))
+    .digest("hex");
+}

@@ -1,0 +1,19 @@
+import type { WorkerKey } from "@atoll/control-plane/contract";
+import type { ServiceSocket } from "../config/cell-interface.ts";
+
+/** The node's sockets that one cell may call. */
+export interface OpenCellServices {
+  /** Absolute path of each. */
+  readonly sockets: Readonly<Record<ServiceSocket, string>>;
+  /** Gives back what is the cell's alone, such as its way out. Called once, after the cell ended. */
+  close(): Promise<void>;
+}
+
+/**
+ * Where cells find the node. A socket tells which cell calls it: CONNECT carries no header of ours, so
+ * the way out is a socket of its own for each cell.
+ */
+export interface CellServices {
+  /** Opens the sockets for a new cell of these workers, which share an account. */
+  open(workers: ReadonlyArray<WorkerKey>): Promise<OpenCellServices>;
+}

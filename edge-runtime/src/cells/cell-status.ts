@@ -1,0 +1,22 @@
+import type { CellStatus } from "@atoll/control-plane/contract";
+import type { CellGroup } from "./cell-group.ts";
+import { readUsage } from "./process-table.ts";
+import type { WarmCell } from "./warm-cell.ts";
+
+/** What status pages show of a cell; `undefined` when there is no process, or none any more. */
+export async function cellStatus(
+  group: CellGroup,
+  cell: WarmCell | undefined,
+  state: CellStatus["state"],
+): Promise<CellStatus | undefined> {
+  if (cell === undefined) return undefined;
+  const usage = await readUsage(cell.pid);
+  if (usage === undefined) return undefined;
+  return {
+    workers: group.workers.map((worker) => worker.name),
+    version: group.workers.map((worker) => worker.version.id).join(","),
+    state,
+    pid: cell.pid,
+    ...usage,
+  };
+}

@@ -1,0 +1,292 @@
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Clock } from "@atoll/kv-store";
+import pino from "pino";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { ConfigCache } from "../config/config-cache.ts";
+import { ConfigCompiler } from "../config/compile-config.ts";
+import { sampleModule, type Sample, type SampleWorker } from "../config/sample-version.ts";
+import { LIMITS } from "../limits.ts";
+import { CellSupervisor } from "./cell-supervisor.ts";
+import { RoutedCells } from "./routed-cells.ts";
+import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+
+const log = pino({ level: "silent" });
+let directory: string;
+let host: WorkerdHost;
+let routes: RoutedCells;
+let clock: ManualClock;
+let openServices: number;
+let supervisor: CellSupervisor;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "atoll-cells-"));
+  const workerdPath = installedWorkerdPath();
+  const cache = await ConfigCache.open({
+    directory: join(directory, "configs"),
+    key: new Uint8Array(32).fill(7),
+  });
+  const compiler = await ConfigCompiler.open({
+    workerdPath,
+    scratchDirectory: join(directory, "scratch"),
+    cache,
+  });
+  host = await WorkerdHost.open({ runDirectory: join(directory, "run"), zygoteCount: 1, log });
+  routes = new RoutedCells();
+  clock = new ManualClock();
+  openServices = 0;
+  supervisor = new CellSupervisor({
+    host,
+    compiler,
+    services: {
+      open: async () => {
+        openServices += 1;
+        const nowhere = join(directory, "nowhere.sock");
+        return {
+          sockets: { "kv.sock": nowhere, "egress.sock": nowhere, "cache.sock": nowhere },
+          close: async () => {
+            openServices -= 1;
+          },
+        };
+      },
+    },
+    ingress: routes,
+    kvCapability: () => "capability",
+    clock,
+    log,
+  });
+});
+
+afterEach(async () => {
+  await supervisor.dispose();
+  await host.dispose();
+  expect(host.processCount).toBe(0);
+  expect(openServices).toBe(0);
+  expect(await readdir(join(directory, "run"))).toEqual([]);
+  expect(await readdir(join(directory, "scratch"))).toEqual([]);
+  await rm(directory, { recursive: true, force: true });
+});
+
+/** A worker that answers with a text. */
+function says(text: string, sample: Sample = {}): SampleWorker {
+  return sampleModule(
+    `export default { fetch() { return new Response(${JSON.stringify(text)}); } };`,
+    sample,
+  );
+}
+
+async function ask(worker: SampleWorker): Promise<string> {
+  return (await routes.ask(worker.key, supervisor)).body;
+}
+
+test("supervisor: 100 concurrent activations start one cell", async () => {
+  const worker = says("hello");
+  expect(await supervisor.apply([worker])).toEqual([]);
+  const activations = await Promise.all(
+    Array.from({ length: 100 }, () => supervisor.activate(worker.key)),
+  );
+  expect(new Set(activations.map((activation) => activation.socketPath)).size).toBe(1);
+  expect(activations.every((activation) => (activation.coldMs ?? 0) > 0)).toBe(true);
+  expect(openServices).toBe(1);
+  expect(routes.published.get(worker.key)).toBe(activations[0]?.socketPath);
+  expect(await supervisor.activate(worker.key)).toEqual({
+    socketPath: activations[0]?.socketPath,
+  });
+});
+
+test("supervisor: requests past the bounded queue of a cold worker are refused", async () => {
+  const worker = says("hello");
+  await supervisor.apply([worker]);
+  const calls = Array.from({ length: LIMITS.activationQueueMax + 1 }, () =>
+    supervisor.activate(worker.key),
+  );
+  const results = await Promise.allSettled(calls);
+  const refused = results.filter((result) => result.status === "rejected");
+  expect(refused).toHaveLength(1);
+  expect(refused[0]?.reason).toMatchObject({ code: "queue_full" });
+});
+
+test("supervisor: a worker that is not run here is unknown", async () => {
+  await supervisor.apply([]);
+  await expect(supervisor.activate(says("x").key)).rejects.toMatchObject({
+    code: "worker_unknown",
+  });
+});
+
+test("supervisor: redeploys under load fail no request, and none is cold", async () => {
+  await supervisor.apply([says("0")]);
+  const { key } = says("0");
+  await ask(says("0"));
+  let isDone = false;
+  const answers: Array<{ readonly body: string; readonly isCold: boolean }> = [];
+  const load = Array.from({ length: 4 }, async () => {
+    while (!isDone) {
+      const answer = await routes.ask(key, supervisor);
+      expect(answer.status).toBe(200);
+      answers.push(answer);
+    }
+  });
+  for (let round = 1; round <= 5; round += 1) {
+    expect(await supervisor.apply([says(`${round}`)])).toEqual([]);
+    // From the moment the apply resolved, nothing of the old version is seen.
+    expect(await ask(says(""))).toBe(`${round}`);
+  }
+  isDone = true;
+  await Promise.all(load);
+  expect(answers.filter((answer) => answer.isCold)).toEqual([]);
+  expect(new Set(answers.map((answer) => answer.body)).has("5")).toBe(true);
+  await vi.waitFor(async () => expect(await supervisor.status()).toHaveLength(1), 5_000);
+});
+
+test("supervisor: what did not change is not touched, and what left is stopped", async () => {
+  const a = says("a", { name: "a" });
+  const b = says("b", { name: "b" });
+  await supervisor.apply([a, b]);
+  await Promise.all([ask(a), ask(b)]);
+  const before = routes.published.get(a.key);
+  await supervisor.apply([a]);
+  expect(routes.published.get(a.key)).toBe(before);
+  expect(routes.published.has(b.key)).toBe(false);
+  await expect(supervisor.activate(b.key)).rejects.toMatchObject({ code: "worker_unknown" });
+  await vi.waitFor(() => expect(openServices).toBe(1), 5_000);
+});
+
+test("supervisor: a version that does not start leaves the old one serving", async () => {
+  const good = says("good");
+  const other = says("other", { name: "other" });
+  await supervisor.apply([good, other]);
+  await ask(good);
+  const bad = sampleModule(`throw new Error("broken on arrival");`);
+  const changed = says("changed", { name: "other" });
+  expect(await supervisor.apply([bad, changed])).toEqual([
+    {
+      worker: bad.key,
+      version: bad.version.id,
+      reason: expect.stringContaining("broken on arrival") as string,
+    },
+  ]);
+  expect(await ask(good)).toBe("good");
+  expect(await ask(other)).toBe("changed");
+});
+
+test("supervisor: a binding to a worker that is not there fails only its own group", async () => {
+  const alone = says("alone", { name: "alone" });
+  const lost = says("lost", {
+    name: "lost",
+    bindings: [{ type: "service", name: "OTHER", service: "nobody" as never }],
+  });
+  const failures = await supervisor.apply([alone, lost]);
+  expect(failures).toMatchObject([{ worker: lost.key }]);
+  expect(failures[0]?.reason).toContain("nobody");
+  expect(await ask(alone)).toBe("alone");
+});
+
+test("supervisor: a killed cell comes back by itself, and its neighbours never notice", async () => {
+  const victim = says("victim", { name: "victim" });
+  const neighbour = says("neighbour", { name: "neighbour" });
+  await supervisor.apply([victim, neighbour]);
+  await Promise.all([ask(victim), ask(neighbour)]);
+  let isDone = false;
+  const load = (async () => {
+    while (!isDone) expect(await ask(neighbour)).toBe("neighbour");
+  })();
+  const cell = (await supervisor.status()).find((status) => status.workers[0] === "victim");
+  process.kill(cell?.pid ?? 0, "SIGKILL");
+  await vi.waitFor(async () => {
+    const now = (await supervisor.status()).find((status) => status.workers[0] === "victim");
+    expect(now?.pid).toBeDefined();
+    expect(now?.pid).not.toBe(cell?.pid);
+  }, 5_000);
+  const answer = await routes.ask(victim.key, supervisor);
+  expect(answer).toMatchObject({ body: "victim", isCold: false });
+  isDone = true;
+  await load;
+});
+
+test("supervisor: an idle cell is stopped, and the next request starts it again", async () => {
+  const worker = says("hello");
+  await supervisor.apply([worker]);
+  await ask(worker);
+  // The first look only notes the CPU clock.
+  clock.advance(LIMITS.idleCheckMs);
+  await vi.waitFor(async () => {
+    clock.advance(LIMITS.idleMs);
+    expect(routes.published.has(worker.key)).toBe(false);
+  }, 5_000);
+  await vi.waitFor(() => expect(openServices).toBe(0), 5_000);
+  expect(await routes.ask(worker.key, supervisor)).toMatchObject({ body: "hello", isCold: true });
+});
+
+test("supervisor: a newer state replaces the one that waits", async () => {
+  const first = supervisor.apply([says("1")]);
+  const second = supervisor.apply([says("2")]);
+  const third = supervisor.apply([says("3")]);
+  await expect(second).rejects.toMatchObject({ code: "superseded" });
+  await Promise.all([first, third]);
+  expect(await ask(says(""))).toBe("3");
+});
+
+test("supervisor: workers bound to each other share a cell and call each other", async () => {
+  const callee = sampleModule(
+    `import { WorkerEntrypoint } from "cloudflare:workers";
+     export class Sum extends WorkerEntrypoint { add(a, b) { return a + b + this.ctx.props.bonus; } }
+     export default { fetch() { return new Response("callee"); } };`,
+    { name: "callee" },
+  );
+  const caller = sampleModule(
+    `export default { async fetch(request, env) {
+       const text = await (await env.CALLEE.fetch(request)).text();
+       return new Response(text + (await env.SUM.add(1, 2)));
+     } };`,
+    {
+      name: "caller",
+      bindings: [
+        { type: "service", name: "CALLEE", service: callee.name },
+        {
+          type: "service",
+          name: "SUM",
+          service: callee.name,
+          entrypoint: "Sum",
+          props: { bonus: 10 },
+        },
+      ],
+    },
+  );
+  expect(await supervisor.apply([caller, callee])).toEqual([]);
+  expect(await ask(caller)).toBe("callee13");
+  expect(await supervisor.status()).toMatchObject([{ workers: ["callee", "caller"] }]);
+  expect(await ask(callee)).toBe("callee");
+});
+
+test("supervisor: a start that is under way when it is disposed leaves nothing", async () => {
+  const worker = says("hello");
+  await supervisor.apply([worker]);
+  const refused = expect(supervisor.activate(worker.key)).rejects.toMatchObject({
+    code: "worker_unknown",
+  });
+  await Promise.all([supervisor.dispose(), supervisor.dispose()]);
+  await refused;
+  expect(await supervisor.status()).toEqual([]);
+  await expect(supervisor.apply([worker])).rejects.toMatchObject({ code: "closed" });
+});
+
+/** A clock that moves only when a test says so. */
+class ManualClock implements Clock {
+  #nowMs = 1_000_000;
+  readonly #callbacks = new Set<() => void>();
+
+  nowMs(): number {
+    return this.#nowMs;
+  }
+
+  every(_intervalMs: number, callback: () => void): () => void {
+    this.#callbacks.add(callback);
+    return () => this.#callbacks.delete(callback);
+  }
+
+  advance(ms: number): void {
+    this.#nowMs += ms;
+    for (const callback of this.#callbacks) callback();
+  }
+}

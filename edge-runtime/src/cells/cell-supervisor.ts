@@ -1,0 +1,296 @@
+import { setImmediate } from "node:timers/promises";
+import type { CellStatus, WorkerFailure, WorkerKey } from "@atoll/control-plane/contract";
+import type { Clock } from "@atoll/kv-store";
+import type { Logger } from "pino";
+import { configureGroup, type KvCapability } from "../config/group-config.ts";
+import { Turnstile } from "../config/turnstile.ts";
+import { EdgeError } from "../errors.ts";
+import type { Activation, Activator, Ingress } from "../ingress/ingress.ts";
+import { LIMITS } from "../limits.ts";
+import { CellGroup, type GroupEvents } from "./cell-group.ts";
+import { cellStatus } from "./cell-status.ts";
+import { planCells } from "./plan-cells.ts";
+import type { PreparedWorker } from "./prepared-worker.ts";
+import type { CellSources, WarmCell } from "./warm-cell.ts";
+
+export interface CellSupervisorOptions extends CellSources {
+  /** Where requests arrive. */
+  readonly ingress: Pick<Ingress, "publish" | "drain">;
+  readonly kvCapability: KvCapability;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+interface QueuedApply {
+  readonly workers: ReadonlyArray<PreparedWorker>;
+  readonly resolve: (failures: ReadonlyArray<WorkerFailure>) => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+/** A group that should run, or why it can't. */
+type Attempt =
+  | { readonly kind: "ready"; readonly group: CellGroup }
+  | {
+      readonly kind: "failed";
+      readonly workers: ReadonlyArray<PreparedWorker>;
+      readonly reason: string;
+    };
+
+/**
+ * Keeps the workers of a node running: decides which share a cell, starts cells on demand and beside
+ * those that they replace, tells the ingress where each worker listens, and ends what is not needed.
+ * See CELLS.md.
+ */
+export class CellSupervisor implements Activator {
+  readonly #options: CellSupervisorOptions;
+  readonly #events: GroupEvents;
+  readonly #starts = new Turnstile(LIMITS.cellStartsMax);
+  /** The group that serves each worker. A group lives as long as it is in here. */
+  #groupOf: ReadonlyMap<WorkerKey, CellGroup> = new Map();
+  /** What the ingress was told last. */
+  readonly #published = new Map<WorkerKey, string>();
+  /** Cells out of use that drain, and the end of each. */
+  readonly #retiring = new Map<
+    WarmCell,
+    { readonly group: CellGroup; readonly end: Promise<void> }
+  >();
+  #queued: QueuedApply | undefined;
+  #applying: Promise<void> | undefined;
+  #isDisposed = false;
+  readonly #stopIdleChecks: () => void;
+
+  constructor(options: CellSupervisorOptions) {
+    this.#options = options;
+    this.#events = {
+      cellChanged: (group) => this.#publish(group.workers.map((worker) => worker.key)),
+      retired: (group, cell) => this.#drainAndStop(group, cell),
+    };
+    this.#stopIdleChecks = options.clock.every(LIMITS.idleCheckMs, () => {
+      for (const group of this.#groups()) void group.checkIdle();
+    });
+  }
+
+  /**
+   * Makes exactly these workers run. Resolves once requests go to them, with the workers that could not
+   * be started: each of those stays on what ran before, if anything did. A worker that was warm stays
+   * warm: its new cell starts beside the old one and takes over when it answers. What did not change is
+   * not touched. One call runs at a time; a call that waited while a newer one came is rejected with
+   * `superseded`.
+   */
+  async apply(workers: ReadonlyArray<PreparedWorker>): Promise<ReadonlyArray<WorkerFailure>> {
+    if (this.#isDisposed) throw closed();
+    this.#queued?.reject(new EdgeError("superseded", "a newer state came before this one's turn"));
+    const { promise, resolve, reject } = Promise.withResolvers<ReadonlyArray<WorkerFailure>>();
+    this.#queued = { workers, resolve, reject };
+    this.#applying ??= this.#applyQueued();
+    return promise;
+  }
+
+  async activate(worker: WorkerKey): Promise<Activation> {
+    const begunMs = performance.now();
+    // More than one round only when an apply replaces the group while its cell starts.
+    for (let round = 0; round < LIMITS.activationRoundsMax; round += 1) {
+      const group = this.#groupOf.get(worker);
+      if (group === undefined) throw new EdgeError("worker_unknown", `${worker} is not run here`);
+      if (group.cell !== undefined && round === 0) {
+        return { socketPath: group.cell.socketPath(worker) };
+      }
+      try {
+        const cell = await group.activate();
+        const coldMs = Math.max(1, Math.round(performance.now() - begunMs));
+        if (this.#groupOf.get(worker) === group) {
+          return { socketPath: cell.socketPath(worker), coldMs };
+        }
+      } catch (error) {
+        if (this.#groupOf.get(worker) === group) throw error;
+      }
+    }
+    throw new EdgeError("cell_failed", `${worker} was replaced each time it had started`);
+  }
+
+  /** Every cell that has a process, those that drain included. */
+  async status(): Promise<ReadonlyArray<CellStatus>> {
+    const warm = [...this.#groups()].map((group) => cellStatus(group, group.cell, "warm"));
+    const draining = [...this.#retiring].map(([cell, { group }]) =>
+      cellStatus(group, cell, "draining"),
+    );
+    const all = await Promise.all([...warm, ...draining]);
+    return all.filter((status) => status !== undefined);
+  }
+
+  /** The workers of a cell, for its log lines. */
+  workersOf(cellId: string): ReadonlyArray<WorkerKey> {
+    const groups = [...this.#groups()].filter((group) => group.cell?.id === cellId);
+    const retiring = [...this.#retiring].filter(([cell]) => cell.id === cellId);
+    const found = groups[0] ?? retiring[0]?.[1].group;
+    return found?.workers.map((worker) => worker.key) ?? [];
+  }
+
+  /** Drains and stops every cell. May be called twice. The host and the ingress stay their owner's. */
+  async dispose(): Promise<void> {
+    this.#isDisposed = true;
+    this.#stopIdleChecks();
+    this.#queued?.reject(closed());
+    this.#queued = undefined;
+    await this.#applying;
+    const groups = this.#groups();
+    this.#switch(new Map());
+    await Promise.all([...groups].map((group) => group.settled()));
+    await Promise.all([...this.#retiring.values()].map(({ end }) => end));
+  }
+
+  async #applyQueued(): Promise<void> {
+    for (let next = this.#queued; next !== undefined; next = this.#queued) {
+      this.#queued = undefined;
+      try {
+        next.resolve(await this.#apply(next.workers));
+      } catch (error) {
+        next.reject(error);
+      }
+    }
+    // In the same turn as the look that found the queue empty, so that no call falls between.
+    this.#applying = undefined;
+  }
+
+  async #apply(workers: ReadonlyArray<PreparedWorker>): Promise<ReadonlyArray<WorkerFailure>> {
+    const running = new Map([...this.#groups()].map((group) => [group.identity, group]));
+    const planned = await Promise.all(
+      planCells(workers).map((group) => this.#prepare(group, running)),
+    );
+    const attempts = await this.#warmUp(planned);
+    if (this.#isDisposed) {
+      for (const attempt of attempts) if (attempt.kind === "ready") attempt.group.retire();
+      throw closed();
+    }
+    this.#switch(this.#assign(attempts));
+    await this.#options.compiler.retain([...this.#groups()].map((group) => group.config.hash));
+    return attempts.flatMap(failuresOf);
+  }
+
+  /** The group as it runs already, or a new one whose config is compiled. */
+  async #prepare(
+    workers: ReadonlyArray<PreparedWorker>,
+    running: ReadonlyMap<string, CellGroup>,
+  ): Promise<Attempt> {
+    try {
+      const config = configureGroup(workers, this.#options.kvCapability);
+      const group = new CellGroup({ ...this.#options, workers, config, events: this.#events });
+      const same = running.get(group.identity);
+      if (same !== undefined) return { kind: "ready", group: same };
+      await group.compile();
+      return { kind: "ready", group };
+    } catch (error) {
+      return { kind: "failed", workers, reason: reasonOf(error) };
+    }
+  }
+
+  /**
+   * Starts every group that replaces one in use. A worker may come into use meanwhile, so it looks again
+   * until there is nothing to start; the rounds are bounded, and the cost of a miss is one cold request.
+   */
+  async #warmUp(planned: ReadonlyArray<Attempt>): Promise<ReadonlyArray<Attempt>> {
+    let attempts = planned;
+    for (let round = 0; round < LIMITS.warmUpRoundsMax; round += 1) {
+      const missing = attempts.filter((attempt) => this.#needsStart(attempt));
+      if (missing.length === 0) break;
+      attempts = await Promise.all(
+        attempts.map((attempt) =>
+          this.#needsStart(attempt) ? this.#startBeside(attempt) : attempt,
+        ),
+      );
+    }
+    return attempts;
+  }
+
+  #needsStart(attempt: Attempt): boolean {
+    if (attempt.kind === "failed" || attempt.group.cell !== undefined) return false;
+    return attempt.group.workers.some(({ key }) => {
+      const current = this.#groupOf.get(key);
+      return current !== attempt.group && current?.isInUse === true;
+    });
+  }
+
+  async #startBeside(attempt: Attempt): Promise<Attempt> {
+    if (attempt.kind === "failed") return attempt;
+    const { group } = attempt;
+    try {
+      await this.#starts.run(async () => (await group.activate()).probe());
+      return attempt;
+    } catch (error) {
+      if (![...this.#groups()].includes(group)) group.retire();
+      this.#options.log.error({ err: error }, "a new version did not start beside the old one");
+      return { kind: "failed", workers: group.workers, reason: reasonOf(error) };
+    }
+  }
+
+  /** Which group serves each worker from now on: a worker that failed keeps the one it has. */
+  #assign(attempts: ReadonlyArray<Attempt>): ReadonlyMap<WorkerKey, CellGroup> {
+    const assigned = new Map<WorkerKey, CellGroup>();
+    for (const attempt of attempts) {
+      const workers = attempt.kind === "ready" ? attempt.group.workers : attempt.workers;
+      for (const { key } of workers) {
+        const group = attempt.kind === "ready" ? attempt.group : this.#groupOf.get(key);
+        if (group !== undefined) assigned.set(key, group);
+      }
+    }
+    return assigned;
+  }
+
+  /** The moment of change, without a pause inside: requests go to the new groups, the old ones retire. */
+  #switch(groupOf: ReadonlyMap<WorkerKey, CellGroup>): void {
+    const before = this.#groupOf;
+    const old = this.#groups();
+    this.#groupOf = groupOf;
+    this.#publish([...new Set([...before.keys(), ...groupOf.keys()])]);
+    const kept = this.#groups();
+    for (const group of old) if (!kept.has(group)) group.retire();
+  }
+
+  /** Tells the ingress where these workers listen, as far as that changed. */
+  #publish(workers: ReadonlyArray<WorkerKey>): void {
+    for (const worker of workers) {
+      const socketPath = this.#groupOf.get(worker)?.cell?.socketPath(worker);
+      if (socketPath === this.#published.get(worker)) continue;
+      if (socketPath === undefined) this.#published.delete(worker);
+      else this.#published.set(worker, socketPath);
+      this.#options.ingress.publish(worker, socketPath);
+    }
+  }
+
+  #drainAndStop(group: CellGroup, cell: WarmCell): void {
+    const drain = async (): Promise<void> => {
+      try {
+        // An activation that was answered just now has its request in flight a turn later.
+        await setImmediate();
+        await Promise.all(cell.socketPaths.map((path) => this.#options.ingress.drain(path)));
+      } catch (error) {
+        this.#options.log.error({ err: error }, "a cell could not be drained and is stopped");
+      }
+      await cell.stop();
+    };
+    const end = drain().finally(() => this.#retiring.delete(cell));
+    this.#retiring.set(cell, { group, end });
+  }
+
+  #groups(): ReadonlySet<CellGroup> {
+    return new Set(this.#groupOf.values());
+  }
+}
+
+function closed(): EdgeError {
+  return new EdgeError("closed", "the cell supervisor was shut down");
+}
+
+function reasonOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
+  return message.slice(0, LIMITS.failureReasonLengthMax);
+}
+
+function failuresOf(attempt: Attempt): ReadonlyArray<WorkerFailure> {
+  if (attempt.kind === "ready") return [];
+  return attempt.workers.map(({ key, version }) => ({
+    worker: key,
+    version: version.id,
+    reason: attempt.reason,
+  }));
+}

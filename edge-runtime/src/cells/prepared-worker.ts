@@ -1,0 +1,13 @@
+import type { AccountId } from "@atoll/control-plane/contract";
+import type { ReadBlob } from "../config/compile-config.ts";
+import type { GroupMember } from "../config/group-config.ts";
+
+/**
+ * A worker with everything that running it takes on this node: its blobs are here, its static files lie
+ * in `siteDirectory`, its secrets are in the clear. It is held in memory and never written down.
+ */
+export interface PreparedWorker extends GroupMember {
+  readonly account: AccountId;
+  /** Content of a blob that the version names. */
+  readonly readBlob: ReadBlob;
+}

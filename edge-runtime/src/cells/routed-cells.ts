@@ -1,0 +1,48 @@
+import type { WorkerKey } from "@atoll/control-plane/contract";
+import type { Activator, Ingress } from "../ingress/ingress.ts";
+import { askCell, type CellResponse } from "./cell-client.ts";
+
+/**
+ * The ingress as the supervisor sees it, for tests: it sends requests to the published sockets, asks the
+ * activator where none is published, and knows what is in flight. Nothing is retried, so a request that
+ * met a cell on its way out fails the test.
+ */
+export class RoutedCells implements Pick<Ingress, "publish" | "drain"> {
+  readonly published = new Map<WorkerKey, string>();
+  readonly #inFlight = new Map<string, number>();
+  readonly #drained: Array<() => void> = [];
+
+  publish(worker: WorkerKey, socketPath: string | undefined): void {
+    if (socketPath === undefined) this.published.delete(worker);
+    else this.published.set(worker, socketPath);
+  }
+
+  async drain(socketPath: string): Promise<void> {
+    while ((this.#inFlight.get(socketPath) ?? 0) > 0) {
+      await new Promise<void>((resolve) => this.#drained.push(resolve));
+    }
+  }
+
+  /** One request to a worker. `isCold` tells whether it waited for a start. */
+  async ask(
+    worker: WorkerKey,
+    activator: Activator,
+  ): Promise<CellResponse & { readonly isCold: boolean }> {
+    const known = this.published.get(worker);
+    const activation =
+      known === undefined ? await activator.activate(worker) : { socketPath: known };
+    const { socketPath } = activation;
+    this.#count(socketPath, 1);
+    try {
+      const answer = await askCell({ socketPath, timeoutMs: 10_000 });
+      return { ...answer, isCold: activation.coldMs !== undefined };
+    } finally {
+      this.#count(socketPath, -1);
+      for (const resume of this.#drained.splice(0)) resume();
+    }
+  }
+
+  #count(socketPath: string, change: number): void {
+    this.#inFlight.set(socketPath, (this.#inFlight.get(socketPath) ?? 0) + change);
+  }
+}

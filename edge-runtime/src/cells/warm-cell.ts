@@ -1,0 +1,112 @@
+import type { WorkerKey } from "@atoll/control-plane/contract";
+import type { ConfigCompiler } from "../config/compile-config.ts";
+import { HEALTH_SOCKET } from "../config/cell-interface.ts";
+import type { GroupConfig } from "../config/group-config.ts";
+import type { Cell, CellExit, CellHost } from "./cell-host.ts";
+import { probeCell } from "./cell-probe.ts";
+import type { CellServices, OpenCellServices } from "./cell-services.ts";
+import type { PreparedWorker } from "./prepared-worker.ts";
+
+/** What starting a cell takes. */
+export interface CellSources {
+  readonly host: CellHost;
+  readonly compiler: ConfigCompiler;
+  readonly services: CellServices;
+}
+
+/** A cell that listens, with the sockets of the node that were opened for it. */
+export class WarmCell {
+  readonly #cell: Cell;
+  readonly #config: GroupConfig;
+  /** Resolves when the process is gone and its sockets were given back. */
+  readonly ended: Promise<CellExit>;
+
+  private constructor(cell: Cell, config: GroupConfig, services: OpenCellServices) {
+    this.#cell = cell;
+    this.#config = config;
+    this.ended = cell.exited.then(async (exit) => {
+      await services.close();
+      return exit;
+    });
+  }
+
+  /**
+   * Starts a cell for a group. Rejected with `config_invalid`, `cell_failed` or `cell_start_timeout`; then
+   * nothing is left of it.
+   */
+  static async start(
+    group: { readonly workers: ReadonlyArray<PreparedWorker>; readonly config: GroupConfig },
+    sources: CellSources,
+  ): Promise<WarmCell> {
+    const { workers, config } = group;
+    const binary = await sources.compiler.compile(config, readBlobOf(workers));
+    const services = await sources.services.open(workers.map((worker) => worker.key));
+    try {
+      const cell = await sources.host.start({
+        config: binary,
+        sockets: [...config.workerSockets.values(), HEALTH_SOCKET],
+        sites: config.sites,
+        services: services.sockets,
+      });
+      return new WarmCell(cell, config, services);
+    } catch (error) {
+      await services.close();
+      throw error;
+    }
+  }
+
+  get id(): string {
+    return this.#cell.id;
+  }
+
+  get pid(): number {
+    return this.#cell.pid;
+  }
+
+  get startMs(): number {
+    return this.#cell.startMs;
+  }
+
+  /** Where a worker of the group listens. */
+  socketPath(worker: WorkerKey): string {
+    const name = this.#config.workerSockets.get(worker);
+    if (name === undefined) throw new TypeError(`${worker} is not in this cell`);
+    return this.#cell.socketPath(name);
+  }
+
+  get socketPaths(): ReadonlyArray<string> {
+    return [...this.#config.workerSockets.values()].map((name) => this.#cell.socketPath(name));
+  }
+
+  probe(): Promise<void> {
+    return probeCell(this.#cell, [...this.#config.workerSockets.values()]);
+  }
+
+  /** Ends the cell; the same as `ended`. */
+  async stop(): Promise<CellExit> {
+    await this.#cell.stop();
+    return this.ended;
+  }
+}
+
+/** Reads a blob of whichever worker has it: the content of a hash is the same everywhere. */
+export function readBlobOf(
+  workers: ReadonlyArray<PreparedWorker>,
+): (hash: string) => Promise<Uint8Array> {
+  const owners = new Map<string, PreparedWorker>();
+  for (const worker of workers) {
+    const { code } = worker.version;
+    const modules =
+      code.kind === "modules"
+        ? code.modules
+        : code.kind === "service-worker"
+          ? [code.script, ...code.parts]
+          : [];
+    for (const module of modules) owners.set(module.blob, worker);
+  }
+  return async (hash) => {
+    const owner = owners.get(hash);
+    if (owner === undefined) throw new TypeError(`no worker of the group names blob ${hash}`);
+    return owner.readBlob(hash);
+  };
+}
