@@ -1,6 +1,7 @@
 import { randomFillSync } from "node:crypto";
 import type { Socket } from "node:net";
 import type { Region } from "@atoll/control-plane/contract";
+import { HEADERS } from "../../config/cell-interface.ts";
 import type { RequestHead } from "./request-head.ts";
 
 /** Who called, as the worker is told. */
@@ -41,9 +42,6 @@ export function claimedCaller(head: RequestHead, source: CallerSource): Caller {
   };
 }
 
-/** The header in which workerd expects `request.cf`; cells are configured with this name. */
-export const CF_BLOB_HEADER = "x-atoll-cf";
-
 /** Appends to `headers` what a worker on Cloudflare is told about its caller. */
 export function appendCallerHeaders(
   headers: string[],
@@ -62,7 +60,7 @@ export function appendCallerHeaders(
     address,
     "x-forwarded-for",
     address,
-    "x-forwarded-proto",
+    HEADERS.protocol,
     scheme,
     "cf-ray",
     ray,
@@ -71,7 +69,7 @@ export function appendCallerHeaders(
   );
   if (country !== undefined) headers.push("cf-ipcountry", country);
   headers.push(
-    CF_BLOB_HEADER,
+    HEADERS.cf,
     JSON.stringify({
       colo: request.region.toUpperCase(),
       ...(country === undefined ? {} : { country }),

@@ -1,0 +1,241 @@
+import { once } from "node:events";
+import { Agent, get, type ServerResponse } from "node:http";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import {
+  DRAIN_MS,
+  type IngressBackend,
+  IngressHarness,
+  type ScriptedCell,
+  until,
+  within,
+  worker,
+} from "./ingress-harness.ts";
+
+export function describeSwitching(backend: IngressBackend): void {
+  describe("switching cells", () => {
+    let harness: IngressHarness;
+    beforeEach(async () => {
+      harness = await IngressHarness.open(backend);
+    });
+    afterEach(() => harness.dispose());
+
+    async function closeCell(cell: ScriptedCell): Promise<void> {
+      cell.server.closeAllConnections();
+      cell.server.close();
+      await once(cell.server, "close");
+    }
+
+    test("sends every request after publish to the new cell, while the old one finishes its own", async () => {
+      const { promise: arrived, resolve } = Promise.withResolvers<ServerResponse>();
+      const old = await harness.serve((_, response) => resolve(response));
+      const slow = harness.call();
+      const response = await arrived;
+      const next = await harness.startCell((_, answer) => answer.end("new"));
+      harness.routeTo(next.socketPath);
+      expect((await harness.call()).text).toBe("new");
+      let isDrained = false;
+      const drained = harness.ingress.drain(old.socketPath).then(() => {
+        isDrained = true;
+      });
+      await harness.call();
+      expect(isDrained).toBe(false);
+      response.end("old");
+      expect((await slow).text).toBe("old");
+      await within(drained, "the drain");
+      // An idle or unknown socket has nothing to wait for.
+      await harness.ingress.drain(old.socketPath);
+    });
+
+    test("loses no request over 20 switches under load", async () => {
+      const agent = new Agent({ keepAlive: true, maxSockets: 16 });
+      const statuses = new Map<string, number>();
+      let isRunning = true;
+      const client = async (): Promise<void> => {
+        while (isRunning) {
+          const outcome = await once(requestThrough(agent, harness.port), "answered").then(
+            ([status]) => String(status),
+            (error: Error) => error.message,
+          );
+          statuses.set(outcome, (statuses.get(outcome) ?? 0) + 1);
+        }
+      };
+      let current = await harness.serve((_, response) => response.end("0"));
+      const clients = Array.from({ length: 16 }, client);
+      for (let turn = 1; turn <= 20; turn += 1) {
+        const next = await harness.startCell((_, response) => {
+          setTimeout(() => response.end(String(turn)), 2);
+        });
+        harness.routeTo(next.socketPath);
+        await harness.ingress.drain(current.socketPath);
+        await closeCell(current);
+        current = next;
+      }
+      isRunning = false;
+      await Promise.all(clients);
+      agent.destroy();
+      expect([...statuses.keys()]).toEqual(["200"]);
+      expect(statuses.get("200")).toBeGreaterThan(100);
+    });
+
+    test("cuts off what is left when the drain's time is over", async () => {
+      const cell = await harness.serve(() => undefined);
+      cell.server.on("upgrade", (_, socket) => {
+        socket.on("error", () => undefined);
+        socket.write(
+          "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        );
+      });
+      const socket = await harness.dial();
+      socket.write(
+        "GET / HTTP/1.1\r\nhost: test.localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n" +
+          "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+      );
+      await within(once(socket, "data"), "the handshake");
+      const hanging = harness.call();
+      hanging.catch(() => undefined);
+      harness.ingress.publish(worker("test"), undefined);
+      const begun = Date.now();
+      const closed = once(socket, "close");
+      socket.resume();
+      await harness.ingress.drain(cell.socketPath);
+      expect(Date.now() - begun).toBeGreaterThanOrEqual(DRAIN_MS - 50);
+      await within(closed, "the WebSocket to be closed");
+      await expect(hanging).rejects.toThrow();
+    });
+
+    test.each(["removed", "refusing"] as const)(
+      "asks the activator when the published socket is dead (%s)",
+      async (kind) => {
+        const dead = await harness.serve((_, response) => response.end("dead"));
+        const socketPath = kind === "removed" ? harness.newSocketPath() : dead.socketPath;
+        await closeCell(dead);
+        harness.routeTo(socketPath);
+        const live = await harness.startCell((request, response) => request.pipe(response));
+        let activations = 0;
+        harness.activate = async () => {
+          activations += 1;
+          return { socketPath: live.socketPath };
+        };
+        const answer = await harness.call({ method: "POST", body: "not lost" });
+        expect([answer.status, answer.text]).toEqual([200, "not lost"]);
+        expect(activations).toBe(1);
+      },
+    );
+
+    test("shows a page when the second cell is dead too", async () => {
+      const dead = harness.newSocketPath();
+      harness.routeTo(dead);
+      harness.activate = async () => ({ socketPath: dead });
+      const answer = await harness.call();
+      expect([answer.status, answer.headers["x-atoll-error"]]).toEqual([502, "cell_lost"]);
+    });
+
+    test("reuses its connections to a cell", async () => {
+      const cell = await harness.serve((_, response) => response.end());
+      for (let count = 0; count < 30; count += 1) await harness.call();
+      expect(cell.connectionCount()).toBeLessThanOrEqual(3);
+    });
+
+    test("never fails a request because the cell closed an idle connection", async () => {
+      const cell = await harness.serve((_, response) => response.end("ok"));
+      harness.activate = async () => ({ socketPath: cell.socketPath });
+      for (let count = 0; count < 200; count += 1) {
+        expect((await harness.call()).text).toBe("ok");
+        // At times before, at times while the next request is on its way.
+        setTimeout(() => cell.server.closeIdleConnections(), count % 3);
+      }
+    });
+  });
+
+  describe("a cell that dies", () => {
+    let harness: IngressHarness;
+    beforeEach(async () => {
+      harness = await IngressHarness.open(backend);
+    });
+    afterEach(() => harness.dispose());
+
+    test("gives its requests in flight a 502 page and repeats none of them", async () => {
+      const { kill } = await harness.serveWorker(
+        `export default { async fetch(request) { await request.text(); await scheduler.wait(60_000); } }`,
+      );
+      let activations = 0;
+      const { promise: restarted, resolve: restart } = Promise.withResolvers<{
+        socketPath: string;
+      }>();
+      harness.activate = () => {
+        activations += 1;
+        return restarted;
+      };
+      const inFlight = [
+        harness.call(),
+        harness.call({ method: "POST", body: "a body", headers: { accept: "text/html" } }),
+      ];
+      await until(() => harness.ingress.counters().requests === 2, "the requests to arrive");
+      // Both are with the worker once a later one on another connection has been read, too.
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await kill();
+      for (const answer of await Promise.all(inFlight)) {
+        expect(answer.status).toBe(502);
+        expect(answer.headers["x-atoll-error"]).toBe("cell_lost");
+        expect(answer.text).toMatch(/502/);
+        expect(answer.text).toContain(answer.headers["cf-ray"]);
+      }
+      expect(activations).toBe(0);
+      const later = harness.call();
+      const live = await harness.startCell((_, response) => response.end("again"));
+      restart({ socketPath: live.socketPath });
+      expect((await later).text).toBe("again");
+    });
+
+    test("leaves requests to other cells alone", async () => {
+      const { kill } = await harness.serveWorker(
+        `export default { fetch: () => scheduler.wait(60_000) }`,
+      );
+      const other = await harness.startCell((_, response) => {
+        setTimeout(() => response.end("untouched"), 100);
+      });
+      harness.ingress.setRoutes([
+        { pattern: "test.localhost/*", worker: worker("test") },
+        { pattern: "other.localhost/*", worker: worker("other") },
+      ]);
+      harness.ingress.publish(worker("other"), other.socketPath);
+      const doomed = harness.call();
+      const untouched = harness.call({ host: "other.localhost" });
+      await until(() => harness.ingress.counters().requests === 2, "the requests to arrive");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      await kill();
+      expect((await doomed).status).toBe(502);
+      expect((await untouched).text).toBe("untouched");
+    });
+  });
+
+  describe("closing", () => {
+    test("lets requests in flight finish, then refuses connections; twice is once", async () => {
+      const harness = await IngressHarness.open(backend);
+      await harness.serve((_, response) => {
+        setTimeout(() => response.end("finished"), 100);
+      });
+      const inFlight = harness.call();
+      await until(() => harness.ingress.counters().requests === 1, "the request to arrive");
+      const { url } = harness.ingress;
+      const closing = harness.ingress.close();
+      expect((await inFlight).text).toBe("finished");
+      await closing;
+      await harness.ingress.close();
+      const client = new WebSocket(url.replace("http", "ws"));
+      const [error] = (await once(client, "error")) as [NodeJS.ErrnoException];
+      expect(error.code).toBe("ECONNREFUSED");
+      await harness.dispose();
+    });
+  });
+}
+
+/** A request through an agent, as an emitter of `answered` with the status, or of `error`. */
+function requestThrough(agent: Agent, port: number): NodeJS.EventEmitter {
+  const request = get({ port, agent, headers: { host: "test.localhost" } }, (response) => {
+    response.resume();
+    response.once("end", () => request.emit("answered", response.statusCode));
+  });
+  return request;
+}

@@ -1,0 +1,154 @@
+import { once } from "node:events";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { WebSocket } from "ws";
+import {
+  type IngressBackend,
+  IngressHarness,
+  readUntil,
+  until,
+  within,
+  worker,
+} from "./ingress-harness.ts";
+
+const ECHO = `export default { fetch(request) {
+  if (request.headers.get("upgrade") !== "websocket") return new Response("plain");
+  if (new URL(request.url).pathname === "/no") return new Response("no", { status: 403 });
+  const [client, server] = Object.values(new WebSocketPair());
+  server.accept();
+  server.addEventListener("message", ({ data }) => server.send(data));
+  return new Response(null, { status: 101, webSocket: client,
+    headers: { "sec-websocket-protocol": request.headers.get("sec-websocket-protocol") ?? "",
+      "x-caller": request.headers.get("cf-connecting-ip") } });
+} }`;
+
+const HANDSHAKE = [
+  "GET /no HTTP/1.1",
+  "host: test.localhost",
+  "connection: Upgrade",
+  "upgrade: websocket",
+  "sec-websocket-version: 13",
+  "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+];
+
+export function describeWebSockets(backend: IngressBackend): void {
+  describe("WebSockets", () => {
+    let harness: IngressHarness;
+    const clients: WebSocket[] = [];
+    beforeEach(async () => {
+      harness = await IngressHarness.open(backend);
+    });
+    afterEach(async () => {
+      for (const client of clients.splice(0)) client.terminate();
+      await harness.dispose();
+    });
+
+    async function open(protocols: string[] = []): Promise<WebSocket> {
+      const client = new WebSocket(`ws://127.0.0.1:${harness.port}/`, protocols, {
+        headers: { host: "test.localhost", "cf-connecting-ip": "forged" },
+      });
+      clients.push(client);
+      await within(once(client, "open"), "the handshake");
+      return client;
+    }
+
+    test("reach the worker and carry text, bytes and large messages both ways", async () => {
+      await harness.serveWorker(ECHO);
+      const client = await open();
+      for (const message of [Buffer.from("text"), Buffer.alloc(900_000, 7)]) {
+        client.send(message);
+        const [echoed] = (await within(once(client, "message"), "the echo")) as [Buffer];
+        expect(echoed.equals(message)).toBe(true);
+      }
+      client.close(4_001, "done");
+      const [code] = (await within(once(client, "close"), "the close")) as [number];
+      expect(code).toBe(4_001);
+    });
+
+    test("keep their subprotocol, and their handshake gets the ingress's headers", async () => {
+      await harness.serveWorker(ECHO);
+      const client = new WebSocket(`ws://127.0.0.1:${harness.port}/`, ["chat"], {
+        headers: { host: "test.localhost", "cf-connecting-ip": "forged" },
+      });
+      clients.push(client);
+      const [response] = (await within(once(client, "upgrade"), "the handshake")) as [
+        { headers: Record<string, string> },
+      ];
+      expect(response.headers["x-caller"]).toBe("127.0.0.1");
+      expect(response.headers["cf-ray"]).toMatch(/^[0-9a-f]{16}-fra$/);
+      expect(response.headers["server"]).toBe("atoll");
+      await within(once(client, "open"), "the handshake");
+      expect(client.protocol).toBe("chat");
+    });
+
+    test("that a worker declines get its answer, and what follows is no request", async () => {
+      await harness.serveWorker(ECHO);
+      const smuggled = "GET /smuggled HTTP/1.1\r\nhost: test.localhost\r\n\r\n";
+      const answer = await harness.exchange(`${HANDSHAKE.join("\r\n")}\r\n\r\n${smuggled}`);
+      expect(answer).toMatch(/^HTTP\/1.1 403 /);
+      expect(answer.match(/HTTP\/1.1/g)).toHaveLength(1);
+      expect(answer).toMatch(/no$/);
+    });
+
+    test("wait for a cold worker, and get a page when it does not start", async () => {
+      await harness.serveWorker(ECHO);
+      const warm = harness.ingress;
+      harness.activate = () => Promise.reject(new Error("does not start"));
+      warm.publish(worker("test"), undefined);
+      const answer = await harness.exchange(`${HANDSHAKE.join("\r\n")}\r\n\r\n`);
+      expect(answer).toMatch(/^HTTP\/1.1 502 /);
+      const before = await harness.exchange(
+        `${HANDSHAKE.join("\r\n")}\r\n\r\n`.replace("test.localhost", "unknown.localhost"),
+      );
+      expect(before).toMatch(/^HTTP\/1.1 404 /);
+    });
+
+    test("are closed when their cell dies", async () => {
+      const { kill } = await harness.serveWorker(ECHO);
+      const client = await open();
+      await kill();
+      await within(once(client, "close"), "the close");
+    });
+
+    test("close their cell's connection when the client is gone", async () => {
+      let isGone = false;
+      const cell = await harness.serve(() => undefined);
+      cell.server.on("upgrade", (_, socket) => {
+        socket.on("error", () => undefined);
+        socket.once("close", () => {
+          isGone = true;
+        });
+        socket.write(
+          "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        );
+      });
+      const socket = await harness.dial();
+      socket.write(`${HANDSHAKE.join("\r\n")}\r\n\r\n`);
+      await readUntil(socket, (text) => text.includes("101"));
+      socket.destroy();
+      await until(() => isGone, "the cell's connection to be closed");
+    });
+
+    test("are the only protocol that is switched to", async () => {
+      await harness.serveWorker(ECHO);
+      const answer = await harness.exchange(
+        "GET / HTTP/1.1\r\nhost: test.localhost\r\nconnection: Upgrade, HTTP2-Settings, close\r\n" +
+          "upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n",
+      );
+      expect(answer).toMatch(/^HTTP\/1.1 200 /);
+      expect(answer).toMatch(/plain/);
+    });
+
+    test("with a body in the handshake are refused", async () => {
+      let wasReached = false;
+      const cell = await harness.serve(() => undefined);
+      cell.server.on("connection", () => {
+        wasReached = true;
+      });
+      const answer = await harness.exchange(
+        `${[...HANDSHAKE, "content-length: 5"].join("\r\n")}\r\n\r\nhello`,
+      );
+      expect(answer).toMatch(/^HTTP\/1.1 400 /);
+      expect(wasReached).toBe(false);
+    });
+  });
+}

@@ -1,0 +1,23 @@
+import { describe } from "vitest";
+import { describeHeaders } from "./conformance/headers.conformance.ts";
+import type { IngressBackend } from "./conformance/ingress-harness.ts";
+import { describeHostile } from "./conformance/hostile.conformance.ts";
+import { describeRouting } from "./conformance/routing.conformance.ts";
+import { describeStreaming } from "./conformance/streaming.conformance.ts";
+import { describeSwitching } from "./conformance/switching.conformance.ts";
+import { describeWebSockets } from "./conformance/websockets.conformance.ts";
+
+/**
+ * What every `Ingress` promises, tried over real sockets, against cells of workerd where the behaviour is
+ * workerd's and scripted servers where the test must see or break the other side.
+ */
+export function describeIngress(name: string, backend: IngressBackend): void {
+  describe(`${name} as an ingress`, () => {
+    describeRouting(backend);
+    describeHeaders(backend);
+    describeStreaming(backend);
+    describeWebSockets(backend);
+    describeSwitching(backend);
+    describeHostile(backend);
+  });
+}
