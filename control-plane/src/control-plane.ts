@@ -1,16 +1,16 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock, KvOrigin } from "@atoll/kv-store";
-import type { Hono, MiddlewareHandler } from "hono";
 import type { Logger } from "pino";
 import { createAccountRoutes } from "./accounts/routes.ts";
 import { AccountsService } from "./accounts/service.ts";
 import type { BlobStore } from "./blobs/blob-store.ts";
 import { DirectoryBlobStore } from "./blobs/directory-blob-store.ts";
-import { openSqliteDatabase, type Database } from "./database/database.ts";
+import { DATABASE_FILE, openSqliteDatabase, type Database } from "./database/database.ts";
+import { createConsoleRoutes } from "./console/routes.ts";
+import { startFleet } from "./fleet/fleet.ts";
 import { createApi } from "./http/api.ts";
 import { requireToken } from "./http/authentication.ts";
-import type { ApiEnvironment } from "./http/request-context.ts";
 import { HttpServer } from "./http/server.ts";
 import { DesiredState } from "./desired-state/desired-state.ts";
 import { Mutations } from "./desired-state/mutations.ts";
@@ -33,6 +33,8 @@ export interface ControlPlaneOptions {
   readonly publicIngressPort: number;
   readonly preflight: Preflight;
   readonly kvOrigin: KvOrigin;
+  /** The file with the variables for wrangler, which the front page tells people to source. */
+  readonly environmentFile: string;
   /** 64 hexadecimal digits in place of the key file in the data directory. */
   readonly masterKey: string | undefined;
   readonly log: Logger;
@@ -51,11 +53,10 @@ export interface ControlPlane {
   readonly desiredState: DesiredState;
   /** How everything that belongs to an account is written. */
   readonly mutations: Mutations;
-  /** Lets only holders of an API token pass: for routers that are mounted from outside. */
-  readonly requireToken: MiddlewareHandler<ApiEnvironment>;
-  /** Adds a router below a path. */
-  mount(path: string, router: Hono): void;
-  /** Stops listening, waits for requests in flight, closes the database. May be called twice. */
+  /**
+   * Ends the nodes' connections, stops listening, waits for requests in flight, closes the database. May
+   * be called twice.
+   */
   close(): Promise<void>;
 }
 
@@ -68,7 +69,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     fromEnvironment: options.masterKey,
   });
   const blobs = new DirectoryBlobStore(join(dataDirectory, "blobs"));
-  const database = await openSqliteDatabase(join(dataDirectory, "control-plane.sqlite"));
+  const database = await openSqliteDatabase(join(dataDirectory, DATABASE_FILE));
   try {
     const accounts = new AccountsService({ database, clock });
     const nodes = new NodesService({ database, clock });
@@ -87,6 +88,16 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       resources: [createAccountRoutes(accounts)],
     });
     http.mount("/client/v4", api);
+    const fleet = startFleet({ ...options, http, nodes, blobs, desiredState, masterKey });
+    const { registry } = fleet;
+    const { environmentFile } = options;
+    http.mount(
+      "/",
+      createConsoleRoutes({
+        ...{ desiredState, nodes, registry, environmentFile },
+        requireToken: requireToken(verifyToken),
+      }),
+    );
     return {
       url: http.url,
       http,
@@ -96,10 +107,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       nodes,
       desiredState,
       mutations,
-      requireToken: requireToken(verifyToken),
-      // Routers from outside bring handlers of their own and read nothing of our context.
-      mount: (path, router) => http.mount(path, router as unknown as Hono<ApiEnvironment>),
       close: async () => {
+        fleet.close();
         await http.close();
         await database.destroy();
       },

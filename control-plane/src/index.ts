@@ -4,6 +4,10 @@ export {
   type ControlPlane,
   type ControlPlaneOptions,
 } from "./control-plane.ts";
+/** What operators do to the database without a running control plane. */
+export { openNodesService } from "./nodes/open-nodes-service.ts";
+/** The fleet's state, as its nodes tell it. */
+export { FleetStatus } from "./fleet/status.ts";
 /** How calls fail. */
 export { CONTROL_PLANE_ERRORS, ControlPlaneError, type ControlPlaneErrorCode } from "./errors.ts";
 export { LIMITS } from "./limits.ts";

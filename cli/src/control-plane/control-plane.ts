@@ -35,7 +35,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
     port: options.port,
     baseDomain: options.baseDomain,
     publicIngressPort: options.ingressPort,
-    environmentFile: options.wranglerEnv,
+    environmentFile: options.wranglerEnv ?? "wrangler.env",
     masterKey: process.env["ATOLL_MASTER_KEY"],
     preflight,
     kvOrigin,

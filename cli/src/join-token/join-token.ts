@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { openNodesService } from "@atoll/control-plane";
+import { systemClock } from "@atoll/kv-store";
 import { UsageError } from "../settings.ts";
 
 /**
@@ -12,7 +13,7 @@ export async function issueJoinToken(options: { readonly dataDirectory: string }
       `${options.dataDirectory} does not exist: run this where the control plane runs, with its --data`,
     );
   }
-  const { nodes, close } = await openNodesService(options.dataDirectory);
+  const { nodes, close } = await openNodesService({ ...options, clock: systemClock });
   try {
     return (await nodes.issueJoinToken()).token;
   } finally {

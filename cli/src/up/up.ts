@@ -84,24 +84,40 @@ async function startAll(context: {
     ...["--ingress-port", String(port + 1)],
     ...["--wrangler-env", wranglerEnvironmentFile(dataDirectory)],
   ]).start();
+  const joining = await joinTokens({ dataDirectory, controlPlaneData });
   console.log(`Starting the nodes ${LOCAL_REGIONS.join(", ")} …`);
   await Promise.all(
     LOCAL_REGIONS.map(async (region, index) => {
-      const nodeData = join(dataDirectory, "nodes", region);
-      const joining = existsSync(join(nodeData, "identity.json"))
-        ? []
-        : ["--join", await issueJoinToken({ dataDirectory: controlPlaneData })];
       await manage(region, [
         "node",
-        ...["--data", nodeData],
+        ...["--data", nodeData(dataDirectory, region)],
         ...["--name", region],
         ...["--region", region],
         ...["--port", String(port + 1 + index)],
         ...["--control-plane", `http://127.0.0.1:${port}`],
-        ...joining,
+        ...(joining.get(region) ?? []),
       ]).start();
     }),
   );
+}
+
+/** The `--join` option of each node that has no identity yet. */
+async function joinTokens(folders: {
+  readonly dataDirectory: string;
+  readonly controlPlaneData: string;
+}): Promise<ReadonlyMap<string, ReadonlyArray<string>>> {
+  const joining = new Map<string, ReadonlyArray<string>>();
+  // One after another: within one process, two writers of the database would wait for each other.
+  for (const region of LOCAL_REGIONS) {
+    if (existsSync(join(nodeData(folders.dataDirectory, region), "identity.json"))) continue;
+    const token = await issueJoinToken({ dataDirectory: folders.controlPlaneData });
+    joining.set(region, ["--join", token]);
+  }
+  return joining;
+}
+
+function nodeData(dataDirectory: string, region: string): string {
+  return join(dataDirectory, "nodes", region);
 }
 
 /** What tells operators, and tests, which process is which. */

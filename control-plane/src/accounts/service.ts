@@ -21,11 +21,15 @@ export class AccountsService {
     this.#clock = parts.clock;
   }
 
-  /** Makes the first account with a token; `undefined` when there is an account already. */
-  async bootstrap(): Promise<Bootstrap | undefined> {
+  /**
+   * A new token for the first account, which is made when there is none: for the operator of the
+   * installation, at its first start and whenever they have lost the token.
+   */
+  async bootstrap(): Promise<Bootstrap> {
     return this.#database.transaction().execute(async (transaction) => {
-      if (!(await this.#store.isEmpty(transaction))) return undefined;
-      return this.#create(transaction, "Atoll");
+      const first = await this.#store.first(transaction);
+      if (first === undefined) return this.#create(transaction, "Atoll");
+      return { account: first, token: await this.#issueToken(transaction, first.id) };
     });
   }
 
@@ -51,15 +55,18 @@ export class AccountsService {
 
   async #create(transaction: Transaction, name: string): Promise<Bootstrap> {
     const account = { id: AccountId.parse(randomBytes(16).toString("hex")), name };
+    await this.#store.insert(transaction, { ...account, createdAt: this.#now() });
+    return { account, token: await this.#issueToken(transaction, account.id) };
+  }
+
+  async #issueToken(transaction: Transaction, account: AccountId): Promise<string> {
     const credential = mintCredential(TOKEN_KIND);
-    const createdAt = new Date(this.#clock.nowMs()).toISOString();
-    await this.#store.insert(transaction, { ...account, createdAt });
-    await this.#store.insertToken(transaction, {
-      credential,
-      account: account.id,
-      name: "first token",
-      createdAt,
-    });
-    return { account, token: credential.text };
+    const token = { credential, account, name: "operator", createdAt: this.#now() };
+    await this.#store.insertToken(transaction, token);
+    return credential.text;
+  }
+
+  #now(): string {
+    return new Date(this.#clock.nowMs()).toISOString();
   }
 }

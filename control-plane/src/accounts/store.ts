@@ -10,9 +10,15 @@ export interface TokenRow {
 
 /** Accounts and their API tokens. */
 export class AccountStore {
-  async isEmpty(transaction: Transaction): Promise<boolean> {
-    const row = await transaction.selectFrom("accounts").select("id").limit(1).executeTakeFirst();
-    return row === undefined;
+  /** The account that was made first; `undefined` when there is none. */
+  async first(transaction: Transaction): Promise<Account | undefined> {
+    const row = await transaction
+      .selectFrom("accounts")
+      .select(["id", "name"])
+      .orderBy("created_at")
+      .limit(1)
+      .executeTakeFirst();
+    return row && { id: AccountId.parse(row.id), name: row.name };
   }
 
   async find(database: Database | Transaction, id: AccountId): Promise<Account | undefined> {

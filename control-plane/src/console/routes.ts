@@ -1,4 +1,5 @@
 import { Hono, type MiddlewareHandler } from "hono";
+import type { ApiEnvironment } from "../http/request-context.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
 import type { FleetRegistry } from "../fleet/fleet-registry.ts";
 import { readFleetStatus } from "../fleet/status.ts";
@@ -10,14 +11,14 @@ export interface ConsoleRoutesOptions {
   readonly nodes: NodesService;
   readonly registry: FleetRegistry;
   /** Lets only holders of an API token pass. */
-  readonly requireToken: MiddlewareHandler;
+  readonly requireToken: MiddlewareHandler<ApiEnvironment>;
   /** Shown on the front page: the file that `atoll up` wrote for wrangler. */
   readonly environmentFile: string;
 }
 
 /** The front page at `/` and the status that `atoll status` reads. */
-export function createConsoleRoutes(options: ConsoleRoutesOptions): Hono {
-  const routes = new Hono();
+export function createConsoleRoutes(options: ConsoleRoutesOptions): Hono<ApiEnvironment> {
+  const routes = new Hono<ApiEnvironment>();
 
   routes.get("/", async (context) => {
     const status = await readFleetStatus(options);

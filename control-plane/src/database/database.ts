@@ -12,6 +12,9 @@ export type Database = Kysely<Schema>;
 /** Stores take this, so that a service can join what several of them do into one transaction. */
 export type Transaction = KyselyTransaction<Schema>;
 
+/** Name of the embedded database in a control plane's data directory. */
+export const DATABASE_FILE = "control-plane.sqlite";
+
 // How long another process's write may hold the file: none is expected, but a backup tool may.
 const BUSY_MS = 5_000;
 

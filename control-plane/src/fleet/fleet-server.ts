@@ -5,6 +5,7 @@ import type { Logger } from "pino";
 import { WebSocketServer, type WebSocket } from "ws";
 import { importPublicKey, LinkChannel, WIRE_MESSAGE_BYTES_MAX } from "../contract/index.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
+import { bearerToken } from "../http/authentication.ts";
 import { LIMITS } from "../limits.ts";
 import type { EnrolledNode, NodesService } from "../nodes/service.ts";
 import { FleetRegistry } from "./fleet-registry.ts";
@@ -53,7 +54,7 @@ export class FleetServer {
   /** Takes over an HTTP upgrade to the link's path. Anything but an enrolled node is turned away. */
   async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     if (request.url !== PATH) return reject(socket, "404 Not Found");
-    const credential = /^Bearer (\S{1,200})$/.exec(request.headers.authorization ?? "")?.[1];
+    const credential = bearerToken(request.headers.authorization);
     const node =
       credential === undefined ? undefined : await this.#options.nodes.authenticate(credential);
     if (node === undefined) {

@@ -1,7 +1,7 @@
 import { OriginServer, type Clock, type KvOrigin } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { BlobStore } from "../blobs/blob-store.ts";
-import { fleetKeyFromSeed } from "../contract/index.ts";
+import { BlobHash, fleetKeyFromSeed } from "../contract/index.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
 import type { HttpServer } from "../http/server.ts";
 import type { NodesService } from "../nodes/service.ts";
@@ -33,7 +33,13 @@ export function startFleet(options: FleetOptions): Fleet {
   const { http, nodes, blobs, desiredState, kvOrigin, clock, log } = options;
   const fleetKey = fleetKeyFromSeed(deriveKey(options.masterKey, "atoll fleet signatures v1"));
   const registry = new FleetRegistry();
-  const kv = new OriginServer({ origin: kvOrigin, blobs: blobIndex(blobs), clock, log });
+  const kv = new OriginServer({
+    origin: kvOrigin,
+    // A content hash of the key-value store is the address of a blob: SHA-256 both.
+    blobs: { has: (hash) => blobs.has(BlobHash.parse(hash)) },
+    clock,
+    log,
+  });
   const server = new FleetServer({ nodes, desiredState, registry, kv, fleetKey, log });
   http.mount("/fleet", createFleetRoutes({ nodes, blobs, fleetKey }));
   http.server.on("upgrade", (request, socket, head) => {

@@ -4,6 +4,8 @@ import { bodyLimit } from "hono/body-limit";
 import type { BlobStore } from "../blobs/blob-store.ts";
 import { BlobHash, EnrolRequest, publicFleetKey, type EnrolResponse } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
+import { bearerToken } from "../http/authentication.ts";
+import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import type { NodesService } from "../nodes/service.ts";
 
@@ -15,8 +17,12 @@ export interface FleetRoutesOptions {
 }
 
 /** `/fleet`: how a node enrols, and the content that is too large for its connection. */
-export function createFleetRoutes({ nodes, blobs, fleetKey }: FleetRoutesOptions): Hono {
-  const routes = new Hono();
+export function createFleetRoutes({
+  nodes,
+  blobs,
+  fleetKey,
+}: FleetRoutesOptions): Hono<ApiEnvironment> {
+  const routes = new Hono<ApiEnvironment>();
 
   routes.post("/enrol", bodyLimit({ maxSize: LIMITS.enrolBodyBytesMax }), async (context) => {
     const request = EnrolRequest.safeParse(await context.req.json().catch(() => undefined));
@@ -28,7 +34,7 @@ export function createFleetRoutes({ nodes, blobs, fleetKey }: FleetRoutesOptions
   });
 
   routes.use("/blobs/*", async (context, next) => {
-    const credential = /^Bearer (\S{1,200})$/.exec(context.req.header("authorization") ?? "")?.[1];
+    const credential = bearerToken(context.req.header("authorization"));
     const node = credential === undefined ? undefined : await nodes.authenticate(credential);
     if (node === undefined) {
       throw new ControlPlaneError("unauthenticated", "blobs are for enrolled nodes");

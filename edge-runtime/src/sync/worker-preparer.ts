@@ -1,9 +1,9 @@
 import type { KeyObject } from "node:crypto";
 import {
   AssetManifest,
+  BlobHash,
   openBox,
   SecretValues,
-  type BlobHash,
   type DeployedVersion,
   type DesiredWorker,
   type Version,
@@ -53,7 +53,7 @@ export class WorkerPreparer {
       name: worker.name,
       version,
       secrets: this.#openSecrets(deployed),
-      readBlob: (hash) => this.#options.blobs.read(hash),
+      readBlob: (hash) => this.#options.blobs.read(BlobHash.parse(hash)),
       ...(siteDirectory === undefined ? {} : { siteDirectory }),
     };
   }
