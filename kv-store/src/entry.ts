@@ -2,9 +2,9 @@ import { z } from "zod";
 import { LIMITS } from "./limits.ts";
 import { Revision } from "./names.ts";
 
-const InlineBytes = z
-  .instanceof(Uint8Array)
-  .refine((bytes) => bytes.length <= LIMITS.inlineValueBytesMax);
+const InlineBytes = z.custom<Uint8Array>(
+  (value) => value instanceof Uint8Array && value.length <= LIMITS.inlineValueBytesMax,
+);
 const Metadata = z
   .string()
   .refine((json) => Buffer.byteLength(json, "utf8") <= LIMITS.metadataBytesMax);

@@ -33,6 +33,16 @@ export {
 } from "./replication/replica-client.ts";
 /** Large values. */
 export type { ValueBlobs, ValueFile } from "./values/value-blobs.ts";
+export { ValueCache, type ValueCacheOptions } from "./values/value-cache.ts";
+/** The server behind workerd's KV binding. */
+export {
+  CAPABILITY_HEADER,
+  KvFront,
+  type KvFrontOptions,
+  type KvWriter,
+} from "./front/kv-front.ts";
+/** Reads of several keys, which the API offers as the binding does. */
+export { bulkResult, checkBulkSize, parseBulkGet, type BulkGet } from "./front/bulk-get.ts";
 /** The rules of Workers KV for what callers send, in its words. */
 export {
   checkCacheTtl,

@@ -13,15 +13,15 @@ export function channelPair(): { readonly node: Channel; readonly origin: Channe
 class ChannelEnd implements Channel {
   peer: ChannelEnd | undefined;
   #onMessage: (message: unknown) => void = () => {};
-  readonly #onClose: Array<() => void> = [];
+  #onClose: (() => void) | undefined;
   #isClosed = false;
 
   send(message: unknown): void {
     const bytes = encodeMessage({ kind: "kv", message });
-    setImmediate(() => this.peer?.#deliver(bytes));
+    setImmediate(() => this.peer?.deliver(bytes));
   }
 
-  #deliver(bytes: Uint8Array): void {
+  deliver(bytes: Uint8Array): void {
     const received = decodeMessage(MessageToNode, bytes);
     if (!this.#isClosed && received.kind === "kv") this.#onMessage(received.message);
   }
@@ -32,13 +32,13 @@ class ChannelEnd implements Channel {
 
   onClose(listener: () => void): void {
     if (this.#isClosed) listener();
-    else this.#onClose.push(listener);
+    else this.#onClose = listener;
   }
 
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    for (const listener of this.#onClose) listener();
+    this.#onClose?.();
     this.peer?.close();
   }
 }

@@ -267,9 +267,9 @@ export class SqliteOrigin implements KvOrigin {
 }
 
 function operationBytes(operation: KvOperation): number {
-  const isInline = operation.kind === "put" && operation.value.kind === "inline";
+  const value = operation.kind === "put" ? operation.value : undefined;
   // The fixed part stands for key, metadata and what the tables add.
-  return 256 + (isInline ? operation.value.bytes.length : 0);
+  return 256 + (value?.kind === "inline" ? value.bytes.length : 0);
 }
 
 function nextTurn(): Promise<void> {

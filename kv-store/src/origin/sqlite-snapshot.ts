@@ -61,7 +61,7 @@ export class SqliteSnapshot implements Snapshot {
       `SELECT key, expires_at, metadata, blob_hash, blob_size, value FROM entries
        WHERE namespace_id = ? AND key > ? ORDER BY key`,
     );
-    let last = Buffer.alloc(0);
+    let last: Buffer = Buffer.alloc(0);
     const next = (): IteratorResult<ReadonlyArray<KvEntry>> => {
       if (this.#isEnded) return { done: true, value: undefined };
       const rows = firstRows(select.iterate(namespaceId, last));

@@ -232,7 +232,7 @@ export class LmdbReplica implements Replica {
     const used = new Set(this.#held.values().map(({ slot }) => slot));
     for (const slot of used) this.#lastSlot = Math.max(this.#lastSlot, slot);
     for (let slot = 0; ;) {
-      const [key] = this.#entries.getKeys({ start: slotKey(slot + 1), limit: 1 }).asArray;
+      const [key] = this.#entries.getKeys({ start: slotKey(slot + 1), limit: 1 });
       if (key === undefined) return;
       slot = key.readUInt32BE(0);
       this.#lastSlot = Math.max(this.#lastSlot, slot);
@@ -252,7 +252,7 @@ export class LmdbReplica implements Replica {
   async #emptySlot(slot: number): Promise<void> {
     while (!this.#isClosed) {
       const range = { start: slotKey(slot), end: slotKey(slot + 1) };
-      const keys = this.#entries.getKeys({ ...range, limit: LIMITS.replicaDropRowsMax }).asArray;
+      const keys = [...this.#entries.getKeys({ ...range, limit: LIMITS.replicaDropRowsMax })];
       if (keys.length === 0) return;
       await this.#root.transaction(() => {
         for (const key of keys) void this.#entries.remove(key);

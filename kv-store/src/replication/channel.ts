@@ -8,7 +8,7 @@ export interface Channel {
   send(message: unknown): void;
   /** The one listener for what arrives; it does not throw. Never called from within `send`. */
   onMessage(listener: (message: unknown) => void): void;
-  /** Called once when the channel is closed by either end, also when it already is. */
+  /** The one listener for the end of the channel: called once, whoever closed it, also when it already is. */
   onClose(listener: () => void): void;
   /** Ends the connection, so that the node makes a new one. May be called twice. */
   close(reason: string): void;

@@ -5,7 +5,7 @@ import { NamespaceId, Revision } from "../names.ts";
 // Messages are plain objects, parsed once where they arrive. Unknown fields are ignored, so that a newer
 // end can talk to an older one; everything else that does not fit ends the connection.
 
-const Bytes = z.instanceof(Uint8Array);
+const Bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
 const Counter = z.number().int().nonnegative();
 /** Milliseconds since the epoch of the sender's clock. */
 const TimeMs = z.number().nonnegative();

@@ -25,6 +25,8 @@ export interface OriginConnectionOptions {
   readonly blobs: BlobIndex;
   readonly clock: Clock;
   readonly log: Log;
+  /** Called once when the channel is closed. */
+  readonly onEnd: (connection: OriginConnection) => void;
 }
 
 /** One node's channel: carries out what its `OriginSession` decides. */
@@ -40,6 +42,10 @@ export class OriginConnection {
     this.#session = new OriginSession(options.clock.nowMs());
     options.channel.onMessage((message) => this.#onMessage(message));
     options.channel.onClose(() => this.#onClose());
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
 
   /** Hands an input to the session, unless the channel is closed. Never throws. */
@@ -71,6 +77,7 @@ export class OriginConnection {
   #onClose(): void {
     this.#isClosed = true;
     for (const subscription of this.#snapshots.keys()) this.#closeSnapshot(subscription);
+    this.#options.onEnd(this);
   }
 
   #perform(effect: OriginEffect): void {

@@ -46,9 +46,12 @@ export class OriginServer {
 
   /** Serves a newly connected node until its channel closes. */
   accept(channel: Channel): void {
-    const connection = new OriginConnection({ ...this.#options, channel });
-    this.#connections.add(connection);
-    channel.onClose(() => this.#connections.delete(connection));
+    const connection = new OriginConnection({
+      ...this.#options,
+      channel,
+      onEnd: (ended) => this.#connections.delete(ended),
+    });
+    if (!connection.isClosed) this.#connections.add(connection);
   }
 
   /** Closes every channel. May be called twice. */

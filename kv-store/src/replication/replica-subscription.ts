@@ -13,8 +13,9 @@ import type { MessageFromOrigin } from "./messages.ts";
  */
 export type Standing = "following" | "broken" | "gone" | "diverged";
 
-export type DataMessage = MessageFromOrigin & { sequence: number };
-type Message<Kind extends DataMessage["kind"]> = DataMessage & { kind: Kind };
+/** A message that is part of a namespace's stream. */
+export type DataMessage = Extract<MessageFromOrigin, { sequence: number }>;
+type Message<Kind extends DataMessage["kind"]> = Extract<DataMessage, { kind: Kind }>;
 
 /** Where a node stands with one namespace. Decides what of a stream is stored. */
 export class ReplicaSubscription {

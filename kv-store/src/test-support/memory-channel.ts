@@ -15,7 +15,7 @@ export function connectedChannels(): {
 export class MemoryChannel implements Channel {
   #peer: MemoryChannel | undefined;
   #onMessage: (message: unknown) => void = () => {};
-  readonly #onClose: Array<() => void> = [];
+  #onClose: (() => void) | undefined;
   #isClosed = false;
   /** While set, what is sent to this end goes nowhere: a network that has gone silent. */
   isSilent = false;
@@ -43,13 +43,13 @@ export class MemoryChannel implements Channel {
 
   onClose(listener: () => void): void {
     if (this.#isClosed) listener();
-    else this.#onClose.push(listener);
+    else this.#onClose = listener;
   }
 
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    for (const listener of this.#onClose) listener();
+    this.#onClose?.();
     this.#peer?.close();
   }
 }

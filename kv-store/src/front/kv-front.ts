@@ -1,0 +1,262 @@
+import { rm } from "node:fs/promises";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { pipeline } from "node:stream/promises";
+import type { Clock } from "../clock.ts";
+import type { KvEntry, KvOperation, KvValue } from "../entry.ts";
+import { KvError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { Log } from "../log.ts";
+import type { NamespaceId, Revision } from "../names.ts";
+import type { Replica } from "../replica/replica.ts";
+import type { ValueCache } from "../values/value-cache.ts";
+import { receiveValue } from "../values/value-intake.ts";
+import { bulkResult, checkBulkSize, parseBulkGet } from "./bulk-get.ts";
+import { METADATA_HEADER, parseCall, type KvCall } from "./kv-call.ts";
+import { bodyOf, drain, readText } from "./request-body.ts";
+
+/** Header by which a cell shows which namespace it may use; workerd injects it, tenants never see it. */
+export const CAPABILITY_HEADER = "x-atoll-kv";
+
+/** Takes writes to the origin. A `ReplicaClient` is one. */
+export interface KvWriter {
+  /** Resolves when this node's reads see the write. */
+  write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision>;
+  /** Resolves when the replica holds the namespace. */
+  ready(namespace: NamespaceId): Promise<void>;
+}
+
+export interface KvFrontOptions {
+  /** Where to listen. A socket that an earlier run left there is replaced. */
+  readonly socketPath: string;
+  /** The namespace behind a capability; `undefined` for one that nobody was given. */
+  readonly resolveCapability: (capability: string) => NamespaceId | undefined;
+  readonly replica: Replica;
+  readonly writer: KvWriter;
+  readonly values: ValueCache;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/**
+ * Answers workerd's native KV binding on a node: reads from the node's replica, writes through its client.
+ * Errors are told in the reason phrase, because that is what the binding shows to the worker.
+ */
+export class KvFront {
+  readonly #options: KvFrontOptions;
+  readonly #server: Server;
+  #requests = 0;
+  /** Bodies in progress that may need a file. */
+  #spills = 0;
+
+  constructor(options: KvFrontOptions) {
+    this.#options = options;
+    this.#server = createServer(
+      {
+        // The binding's Host is a fiction, and older ones send none.
+        requireHostHeader: false,
+        maxHeaderSize: LIMITS.frontHeadBytesMax,
+        requestTimeout: LIMITS.frontRequestMs,
+      },
+      (request, response) => void this.#onRequest(request, response),
+    );
+    // An idle connection lives as long as its cell: closing it could cross the cell's next request.
+    this.#server.keepAliveTimeout = 0;
+  }
+
+  /** Resolves when it listens. */
+  async listen(): Promise<void> {
+    const { socketPath } = this.#options;
+    await rm(socketPath, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(socketPath, () => {
+        this.#server.off("error", reject);
+        resolve();
+      });
+    });
+  }
+
+  /** Stops listening and closes every connection. May be called twice. */
+  async close(): Promise<void> {
+    if (!this.#server.listening) return;
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeAllConnections();
+    await closed;
+  }
+
+  async #onRequest(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    this.#requests += 1;
+    try {
+      await this.#answer(request, response);
+    } catch (error) {
+      await this.#refuse(error, request, response);
+    } finally {
+      this.#requests -= 1;
+    }
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (this.#requests > LIMITS.frontRequestsMax) {
+      throw new KvError("busy", `${this.#requests - 1} requests are being served already`);
+    }
+    const namespace = this.#namespaceOf(request);
+    const call = parseCall(request, this.#options.clock.nowMs());
+    switch (call.kind) {
+      case "get":
+        return this.#get(namespace, call, response);
+      case "bulk-get":
+        return this.#bulkGet(namespace, request, response);
+      case "list":
+        return this.#list(namespace, call, response);
+      case "put":
+        return this.#put(namespace, call, { request, response });
+      case "delete":
+        await this.#options.writer.write(namespace, [call]);
+        response.end();
+    }
+  }
+
+  #namespaceOf(request: IncomingMessage): NamespaceId {
+    const capability = request.headers[CAPABILITY_HEADER];
+    const { resolveCapability } = this.#options;
+    const namespace = typeof capability === "string" ? resolveCapability(capability) : undefined;
+    if (namespace !== undefined) return namespace;
+    throw new KvError("capability_unknown", "This caller was given no namespace");
+  }
+
+  async #get(
+    namespace: NamespaceId,
+    call: KvCall & { kind: "get" },
+    response: ServerResponse,
+  ): Promise<void> {
+    await this.#ready(namespace);
+    const entry = this.#options.replica.get(namespace, call.key);
+    if (entry === undefined) {
+      response.writeHead(404).end();
+      return;
+    }
+    const { value, metadata } = entry;
+    // Node writes header strings as Latin-1; the binding reads UTF-8.
+    if (metadata !== undefined) {
+      response.setHeader(METADATA_HEADER, Buffer.from(metadata, "utf8").toString("latin1"));
+    }
+    if (value.kind === "inline") {
+      response.setHeader("content-length", value.bytes.length);
+      response.end(value.bytes);
+      return;
+    }
+    const file = await this.#options.values.openValue(value);
+    response.setHeader("content-length", value.size);
+    // Closes the file, also when the reader goes away.
+    await pipeline(file.createReadStream(), response);
+  }
+
+  async #bulkGet(
+    namespace: NamespaceId,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    const bulk = parseBulkGet(await readText(request, LIMITS.bulkGetBodyBytesMax));
+    await this.#ready(namespace);
+    // All in one turn, so the answer is of one revision.
+    const entries = new Map<string, KvEntry | undefined>();
+    for (const key of bulk.keys) entries.set(key, this.#options.replica.get(namespace, key));
+    checkBulkSize(entries.values());
+    const results: Array<[string, unknown]> = [];
+    for (const [key, entry] of entries) {
+      const isAbsent = entry === undefined;
+      const value = isAbsent ? undefined : await this.#bytesOf(entry.value);
+      results.push([key, value === undefined ? null : bulkResult(bulk, value, entry?.metadata)]);
+    }
+    sendJson(response, Object.fromEntries(results));
+  }
+
+  async #bytesOf(value: KvValue): Promise<Buffer> {
+    return value.kind === "inline"
+      ? Buffer.from(value.bytes)
+      : this.#options.values.readValue(value);
+  }
+
+  async #list(
+    namespace: NamespaceId,
+    call: KvCall & { kind: "list" },
+    response: ServerResponse,
+  ): Promise<void> {
+    await this.#ready(namespace);
+    const { entries, cursor } = this.#options.replica.list(namespace, call.options);
+    const keys = entries.map(({ key, expiresAt, metadata }) => ({
+      name: key,
+      ...(expiresAt === undefined ? {} : { expiration: expiresAt }),
+      // The binding parses the metadata's text itself.
+      ...(metadata === undefined ? {} : { metadata }),
+    }));
+    sendJson(response, {
+      keys,
+      list_complete: cursor === undefined,
+      ...(cursor === undefined ? {} : { cursor }),
+    });
+  }
+
+  async #put(
+    namespace: NamespaceId,
+    call: KvCall & { kind: "put" },
+    exchange: { readonly request: IncomingMessage; readonly response: ServerResponse },
+  ): Promise<void> {
+    const value = await this.#receive(exchange.request);
+    await this.#options.writer.write(namespace, [{ ...call, value }]);
+    exchange.response.end();
+  }
+
+  /** Reads the body; a large one is stored for the whole fleet before its hash is written. */
+  async #receive(request: IncomingMessage): Promise<KvValue> {
+    const announcedBytes = Number(request.headers["content-length"] ?? Infinity);
+    if (announcedBytes <= LIMITS.inlineValueBytesMax) return this.#receiveValue(request);
+    if (this.#spills >= LIMITS.frontSpillsMax) {
+      throw new KvError("busy", `${this.#spills} large values are being received already`);
+    }
+    this.#spills += 1;
+    try {
+      return await this.#receiveValue(request);
+    } finally {
+      this.#spills -= 1;
+    }
+  }
+
+  async #receiveValue(request: IncomingMessage): Promise<KvValue> {
+    const { values } = this.#options;
+    const received = await receiveValue(bodyOf(request), values.incomingPath());
+    if (received.kind === "inline") return received;
+    const { hash, file } = received;
+    await values.keep(hash, file);
+    return { kind: "blob", hash, size: file.sizeBytes };
+  }
+
+  async #ready(namespace: NamespaceId): Promise<void> {
+    if (this.#options.replica.revision(namespace) !== undefined) return;
+    await this.#options.writer.ready(namespace);
+  }
+
+  async #refuse(error: unknown, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const refusal = error instanceof KvError ? error : new KvError("internal", "internal error");
+    if (request.socket.destroyed) return;
+    if (refusal.code === "internal") this.#options.log.error({ err: error }, "a KV call failed");
+    // Too late to say anything: a cut body shows that it is not complete.
+    if (response.headersSent) return void response.destroy();
+    // A client that is still sending would see a broken connection instead of the answer.
+    if (!(await drain(request, LIMITS.frontDrainBytesMax))) return void response.destroy();
+    response.writeHead(refusal.status, reasonOf(refusal), { "content-type": "text/plain" });
+    response.end(refusal.message);
+  }
+}
+
+/** The message as a reason phrase, which is one line of printable ASCII. */
+function reasonOf({ message }: KvError): string {
+  return message.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, 500);
+}
+
+function sendJson(response: ServerResponse, content: unknown): void {
+  const body = Buffer.from(JSON.stringify(content), "utf8");
+  response.setHeader("content-type", "application/json");
+  response.setHeader("content-length", body.length);
+  response.end(body);
+}
