@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -121,6 +123,31 @@ test("dev session: a save is served without a restart; one that does not build m
 test("dev session: a folder without a configuration is refused in one sentence", async () => {
   await rm(join(directory, "wrangler.json"));
   await expect(startDevSession({ directory, port: 0 })).rejects.toThrow(UsageError);
+});
+
+test.each([
+  ["wrangler.json", '{ "name": "x",, }', /wrangler\.json:1:\d+: PropertyNameExpected/],
+  ["wrangler.json", '{ "name": "x", "kv_namespaces": [{ "id": 3 }] }', /kv_namespaces\[0\]/],
+  ["wrangler.json", '{ "name": "x", "main": "gone.js" }', /"gone\.js" was not found/],
+  ["src/index.js", "export default {", /index\.js:1:\d+: ERROR/],
+])("dev session: %s with %s is refused with what is wrong", async (file, content, message) => {
+  await write(file, content);
+  const starting = startDevSession({ directory, port: 0 });
+  await expect(starting).rejects.toThrow(UsageError);
+  await expect(starting).rejects.toThrow(message);
+});
+
+test("dev session: a port that is taken is refused", async () => {
+  const taken = createServer().listen(0, "127.0.0.1");
+  await once(taken, "listening");
+  const { port } = taken.address() as AddressInfo;
+  try {
+    const starting = startDevSession({ directory, port });
+    await expect(starting).rejects.toThrow(UsageError);
+    await expect(starting).rejects.toThrow(`Address already in use (127.0.0.1:${port})`);
+  } finally {
+    taken.close();
+  }
 });
 
 test("remote KV: the binding reads and writes the namespace of the deployed worker", async () => {

@@ -1,4 +1,6 @@
-import type { unstable_startWorker } from "wrangler";
+import type { unstable_DevEnv } from "wrangler";
+import { z } from "zod";
+import { UsageError } from "../settings.ts";
 import type { WranglerEnvironment } from "../wrangler-environment.ts";
 import { findProjectConfig, parseProject, type Project } from "./project.ts";
 import { RemoteKv } from "./remote-kv.ts";
@@ -18,13 +20,22 @@ export interface DevSession {
   dispose(): Promise<void>;
 }
 
-type DevWorker = Awaited<ReturnType<typeof unstable_startWorker>>;
+/** wrangler's error about a configuration file that can't be parsed. */
+const ParseFailure = z.object({
+  text: z.string(),
+  location: z.object({ file: z.string(), line: z.number(), column: z.number() }),
+});
+/** What wrangler's server tells when a part of it failed while it runs. */
+const Failure = z.object({ reason: z.string(), cause: z.unknown() });
+
+type DevServer = unstable_DevEnv;
+type StartInput = Parameters<DevServer["startWorker"]>[0];
 
 /**
  * Starts the project by wrangler's own development server, as a library: configuration, bundling,
  * assets, state in `.wrangler/state` and reloading are those of `wrangler dev`, on the workerd of the
- * fleet. Resolves when it listens; while the project can't be built, the error is printed and requests
- * wait for the next save. Rejected with a `UsageError` when it can't be started as it is.
+ * fleet. Resolves when it listens. After a save that can't be built or run, the error is printed and
+ * requests wait for the next one. Rejected with a `UsageError` when the project or the port is no good.
  */
 export async function startDevSession(options: DevSessionOptions): Promise<DevSession> {
   const config = findProjectConfig(options.directory);
@@ -35,9 +46,10 @@ export async function startDevSession(options: DevSessionOptions): Promise<DevSe
     parseProject(wrangler.unstable_readConfig({ config }, { hideWarnings: true }));
 
   const remoteKv = options.remoteKv && (await RemoteKv.start(options.remoteKv));
+  const server = new wrangler.unstable_DevEnv();
   try {
     const bindings = await remoteKv?.bindingsFor(readProject());
-    const worker = await wrangler.unstable_startWorker({
+    const url = await startServer(server, {
       config,
       ...(bindings !== undefined && { bindings }),
       dev: {
@@ -47,27 +59,46 @@ export async function startDevSession(options: DevSessionOptions): Promise<DevSe
         inspector: false,
       },
     });
-    if (remoteKv !== undefined) followKvBindings({ worker, remoteKv, readProject });
-    return new RunningSession({ worker, remoteKv, url: await worker.url });
+    if (remoteKv !== undefined) followKvBindings({ server, remoteKv, readProject });
+    return new RunningSession({ server, remoteKv, url });
   } catch (error) {
-    await remoteKv?.dispose();
+    // A part that could not start fails its teardown for the same reason, and cuts the others short.
+    await Promise.allSettled([
+      server.teardown(),
+      ...server.runtimes.map((runtime) => runtime.teardown()),
+      remoteKv?.dispose(),
+    ]);
     throw error;
   }
 }
 
+async function startServer(server: DevServer, input: StartInput): Promise<URL> {
+  const refused = new Promise<never>((_resolve, reject) => {
+    server.on("error", (event: unknown) => {
+      // An error of the user's, such as a port that is taken, comes as it is; others in an envelope.
+      if (event instanceof Error) reject(new UsageError(event.message, { cause: event }));
+      else console.error(`atoll: ${describeFailure(event)}; waiting for the next save`);
+    });
+  });
+  const worker = await server.startWorker(input).catch((error: unknown) => {
+    throw new UsageError(describeRefusal(error), { cause: error });
+  });
+  return Promise.race([worker.url, refused]);
+}
+
 class RunningSession implements DevSession {
   readonly url: URL;
-  readonly #worker: DevWorker;
+  readonly #server: DevServer;
   readonly #remoteKv: RemoteKv | undefined;
   #disposed: Promise<void> | undefined;
 
   constructor(options: {
     readonly url: URL;
-    readonly worker: DevWorker;
+    readonly server: DevServer;
     readonly remoteKv: RemoteKv | undefined;
   }) {
     this.url = options.url;
-    this.#worker = options.worker;
+    this.#server = options.server;
     this.#remoteKv = options.remoteKv;
   }
 
@@ -77,31 +108,49 @@ class RunningSession implements DevSession {
   }
 
   async #dispose(): Promise<void> {
-    await this.#worker.dispose();
+    await this.#server.teardown();
     await this.#remoteKv?.dispose();
   }
 }
 
 /** Replaces the bindings anew when a save changed them: otherwise a new one would silently be local. */
 function followKvBindings(options: {
-  readonly worker: DevWorker;
+  readonly server: DevServer;
   readonly remoteKv: RemoteKv;
   readonly readProject: () => Project;
 }): void {
-  const { worker, remoteKv, readProject } = options;
+  const { server, remoteKv, readProject } = options;
   let known = JSON.stringify(readProject().kvNamespaces);
   const update = async (): Promise<void> => {
     const project = readProject();
     const present = JSON.stringify(project.kvNamespaces);
     if (present === known) return;
     known = present;
-    await worker.patchConfig({ bindings: await remoteKv.bindingsFor(project) });
+    await server.config.patch({ bindings: await remoteKv.bindingsFor(project) });
   };
-  worker.raw.on("reloadComplete", () => {
-    update().catch((error: unknown) => {
-      console.error(`atoll: ${error instanceof Error ? error.message : String(error)}`);
-    });
+  server.on("reloadComplete", () => {
+    update().catch((error: unknown) => console.error(`atoll: ${messageOf(error)}`));
   });
+}
+
+/** One sentence on why wrangler did not start, in which its own error is wrapped. */
+function describeRefusal(error: unknown): string {
+  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  const place = ParseFailure.safeParse(cause);
+  if (!place.success) return messageOf(cause);
+  const { file, line, column } = place.data.location;
+  return `${file}:${line}:${column}: ${place.data.text}`;
+}
+
+function describeFailure(event: unknown): string {
+  const failure = Failure.safeParse(event);
+  return failure.success
+    ? `${failure.data.reason}: ${messageOf(failure.data.cause)}`
+    : String(event);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** wrangler's settings against calls to anybody else, where the user has not set them otherwise. */
