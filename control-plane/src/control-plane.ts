@@ -2,7 +2,6 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock, KvOrigin } from "@atoll/kv-store";
 import type { Logger } from "pino";
-import { createAccountRoutes } from "./accounts/routes.ts";
 import { AccountsService } from "./accounts/service.ts";
 import type { BlobStore } from "./blobs/blob-store.ts";
 import { DirectoryBlobStore } from "./blobs/directory-blob-store.ts";
@@ -14,8 +13,12 @@ import { requireToken } from "./http/authentication.ts";
 import { HttpServer } from "./http/server.ts";
 import { DesiredState } from "./desired-state/desired-state.ts";
 import { Mutations } from "./desired-state/mutations.ts";
+import { EntriesService } from "./kv-namespaces/entries-service.ts";
+import { createKvNamespaceRoutes } from "./kv-namespaces/routes.ts";
+import { NamespacesService } from "./kv-namespaces/service.ts";
 import { NodesService } from "./nodes/service.ts";
 import type { Preflight } from "./preflight/preflight.ts";
+import { createResources } from "./resources.ts";
 import { HostNames } from "./routes/host-names.ts";
 import { loadMasterKey } from "./secrets/master-key.ts";
 import { SecretSealer } from "./secrets/sealing.ts";
@@ -80,14 +83,18 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       publicPort: options.publicIngressPort,
     });
     const desiredState = new DesiredState({ database, mutations, versions, hostNames });
+    const namespaces = new NamespacesService({ database, mutations, origin: options.kvOrigin });
+    await namespaces.removeLeftovers();
+    const entries = new EntriesService({ origin: options.kvOrigin, blobs });
     const verifyToken = (token: string) => accounts.verifyToken(token);
     const http = await HttpServer.listen({ host: options.host, port: options.port, log });
-    const api = createApi({
-      verifyToken,
-      selfAuthenticated: [],
-      resources: [createAccountRoutes(accounts)],
-    });
-    http.mount("/client/v4", api);
+    const shared = { ...options, database, mutations, versions, blobs, accounts, hostNames };
+    const { selfAuthenticated, resources } = createResources({ ...shared, masterKey });
+    const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, clock });
+    http.mount(
+      "/client/v4",
+      createApi({ verifyToken, selfAuthenticated, resources: [...resources, kvRoutes] }),
+    );
     const fleet = startFleet({ ...options, http, nodes, blobs, desiredState, masterKey });
     const { registry } = fleet;
     const { environmentFile } = options;

@@ -31,6 +31,8 @@ export const CONTROL_PLANE_ERRORS = {
   invalid_worker_name: refusal(400, 10_016, "The worker's name is too long or has bad characters."),
   worker_name_taken: refusal(409, 10_040, "Another account has a worker of this name."),
   worker_not_found: refusal(404, 10_007, "The account has no worker of this name."),
+  worker_in_use: refusal(409, 10_064, "Other workers call the one that is to be deleted."),
+  version_not_deployed: refusal(409, 10_215, "The newest version is not the one that serves."),
   service_not_found: refusal(404, 10_090, "The account has no service of this name."),
   version_not_found: refusal(
     404,
@@ -41,6 +43,7 @@ export const CONTROL_PLANE_ERRORS = {
   unsupported: refusal(400, 10_023, "Atoll does not have this feature yet."),
   unsupported_binding: refusal(400, 10_023, "Atoll does not have this type of binding yet."),
   invalid_binding: refusal(400, 10_021, "A binding lacks a field, or two have the same name."),
+  binding_name_taken: refusal(400, 10_053, "A binding of another type has the secret's name."),
   inherit_invalid: refusal(400, 10_057, "Nothing to inherit under a binding's name."),
   namespace_not_found: refusal(404, 10_041, "The account has no key-value namespace with this id."),
   namespace_not_listed: refusal(404, 10_013, "The key-value namespace of a call does not exist."),

@@ -37,12 +37,12 @@ export const LIMITS = {
   secretsBulkMax: 1_000,
   /** Cloudflare's own limit of one asset, and wrangler's. */
   assetBytesMax: 25 * MIB,
-  /** Assets of one version: Cloudflare's limit of its paid plan. */
-  assetsMax: 100_000,
+  /** Assets of one version, Cloudflare's own limit: each bucket looks at all of them once. */
+  assetsMax: 20_000,
   /** Characters of an asset's path. */
   assetPathCharactersMax: 1_024,
-  /** A manifest as JSON: 100,000 paths of some hundred characters. */
-  assetManifestBytesMax: 32 * MIB,
+  /** A manifest as JSON: 20,000 paths of some hundred characters. */
+  assetManifestBytesMax: 16 * MIB,
   /** Content of one bucket: wrangler holds three of them in memory, each a third larger in base64. */
   assetBucketBytesMax: 16 * MIB,
   /** Files of one bucket, so that thousands of tiny ones still travel in pieces. */

@@ -28,8 +28,11 @@ export interface Schema {
     details: string;
   };
   kv_namespaces: { id: string; account_id: string; title: string; created_at: string };
-  /** Namespaces that the origin may still, or already, hold without a row above: to be removed there. */
-  kv_leftovers: { namespace_id: string; since: string };
+  /**
+   * Namespaces that the origin may already, or still, hold without a row above. Once it is `removing`,
+   * it becomes no row any more.
+   */
+  kv_leftovers: { namespace_id: string; state: "creating" | "removing" };
   workers: {
     id: string;
     account_id: string;

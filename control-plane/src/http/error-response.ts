@@ -1,7 +1,9 @@
+import { KvError } from "@atoll/kv-store";
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import type { Logger } from "pino";
 import { ControlPlaneError } from "../errors.ts";
+import { refusalOf } from "../kv-namespaces/refusal.ts";
 import { failure } from "./envelope.ts";
 import type { ApiEnvironment } from "./request-context.ts";
 
@@ -20,6 +22,7 @@ export function errorResponse(log: Logger) {
 
 function toControlPlaneError(thrown: Error): ControlPlaneError {
   if (thrown instanceof ControlPlaneError) return thrown;
+  if (thrown instanceof KvError) return refusalOf(thrown);
   // Hono's own middleware refuses with these: of its refusals we use only that of large bodies.
   if (thrown instanceof HTTPException && thrown.status === 413) {
     return new ControlPlaneError("body_too_large", "The body is larger than this call allows");

@@ -7,7 +7,7 @@ export const kvLeftovers: Migration = {
     await database.schema
       .createTable("kv_leftovers")
       .addColumn("namespace_id", "text", (column) => column.primaryKey())
-      .addColumn("since", "text", (column) => column.notNull())
+      .addColumn("state", "text", (column) => column.notNull())
       .execute();
   },
 };

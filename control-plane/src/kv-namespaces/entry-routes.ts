@@ -1,0 +1,177 @@
+import {
+  checkValueSize,
+  parseBulkGet,
+  type Key,
+  type KvListing,
+  type NamespaceId,
+} from "@atoll/kv-store";
+import { Hono, type Context } from "hono";
+import { ControlPlaneError } from "../errors.ts";
+import { parseInput } from "../http/body.ts";
+import { success } from "../http/envelope.ts";
+import type { ApiEnvironment } from "../http/request-context.ts";
+import { LIMITS } from "../limits.ts";
+import { BodyBudget } from "./body-budget.ts";
+import {
+  parseBulkDelete,
+  parseBulkWrite,
+  parseEncodedKey,
+  parseEntryExpiration,
+  parseListQuery,
+  WriteQuery,
+} from "./entry-requests.ts";
+import type { KvNamespaceRoutesOptions } from "./routes.ts";
+import { isValueForm, parseValueForm, type SentValue } from "./value-form.ts";
+
+type EntryContext = Context<ApiEnvironment>;
+
+/** Keys and values of the namespace that the path before names as `:namespace`. */
+export function createEntryRoutes(options: KvNamespaceRoutesOptions): Hono<ApiEnvironment> {
+  const { namespaces, entries, clock } = options;
+  const routes = new Hono<ApiEnvironment>();
+  const bodies = new BodyBudget({
+    bytesMax: LIMITS.kvBodyBytesInFlightMax,
+    drainBytesMax: LIMITS.kvDrainBytesMax,
+  });
+
+  async function namespaceOf(context: EntryContext): Promise<NamespaceId> {
+    const id = context.req.param("namespace") ?? "";
+    return (await namespaces.get(context.var.principal, id)).id;
+  }
+
+  routes.put("/values/:key{.+}", async (context) => {
+    const namespace = await namespaceOf(context);
+    const key = keyOf(context);
+    const { expiration, expiration_ttl } = parseInput(WriteQuery, context.req.query(), "query");
+    const expiresAt = parseEntryExpiration(
+      { expiration, expirationTtl: expiration_ttl },
+      clock.nowMs(),
+    );
+    await readValue(bodies, context, async (sent) => {
+      await entries.put(namespace, [{ key, expiresAt, ...sent }]);
+    });
+    return context.json(success(null));
+  });
+
+  routes.get("/values/:key{.+}", async (context) => {
+    const namespace = await namespaceOf(context);
+    const { entry, value } = await entries.get(namespace, keyOf(context));
+    return context.body(Uint8Array.from(value), 200, {
+      "content-type": "application/octet-stream",
+      ...(entry.expiresAt === undefined ? {} : { expiration: String(entry.expiresAt) }),
+    });
+  });
+
+  routes.delete("/values/:key{.+}", async (context) => {
+    const namespace = await namespaceOf(context);
+    await entries.remove(namespace, [keyOf(context)]);
+    return context.json(success(null));
+  });
+
+  routes.get("/metadata/:key{.+}", async (context) => {
+    const namespace = await namespaceOf(context);
+    const { metadata } = await entries.describe(namespace, keyOf(context));
+    return context.json(success(metadata === undefined ? null : parseStored(metadata)));
+  });
+
+  routes.get("/keys", async (context) => {
+    const namespace = await namespaceOf(context);
+    const query = parseListQuery(context.req.query());
+    const page = await entries.list(namespace, query);
+    const info = { count: page.entries.length, cursor: page.cursor ?? "" };
+    return context.json(success(page.entries.map(presentKey), info));
+  });
+
+  routes.put("/bulk", async (context) => {
+    const namespace = await namespaceOf(context);
+    const count = await readText(bodies, context, LIMITS.kvBulkBodyBytesMax, async (body) => {
+      const writes = parseBulkWrite(body, clock.nowMs());
+      await entries.put(namespace, writes);
+      return writes.length;
+    });
+    return context.json(success({ successful_key_count: count, unsuccessful_keys: [] }));
+  });
+
+  routes.post("/bulk/get", async (context) => {
+    const namespace = await namespaceOf(context);
+    const values = await readText(bodies, context, LIMITS.kvKeysBodyBytesMax, (body) =>
+      entries.getMany(namespace, parseBulkGet(body)),
+    );
+    return context.json(success({ values }));
+  });
+
+  const removeMany = async (context: EntryContext): Promise<Response> => {
+    const namespace = await namespaceOf(context);
+    const count = await readText(bodies, context, LIMITS.kvKeysBodyBytesMax, async (body) => {
+      const keys = parseBulkDelete(body);
+      await entries.remove(namespace, keys);
+      return keys.length;
+    });
+    return context.json(success({ successful_key_count: count, unsuccessful_keys: [] }));
+  };
+  routes.delete("/bulk", removeMany);
+  routes.post("/bulk/delete", removeMany);
+
+  return routes;
+}
+
+/** The key as it was encoded: the router's own decoding leaves bad encodings as they are. */
+function keyOf(context: EntryContext): Key {
+  const { pathname } = new URL(context.req.url);
+  const encoded = /\/kv\/namespaces\/[^/]+\/(?:values|metadata)\/(.*)$/s.exec(pathname)?.[1];
+  return parseEncodedKey(encoded ?? "");
+}
+
+/** Reads what a single write sends, either the bare value or a form with metadata. */
+async function readValue(
+  bodies: BodyBudget,
+  context: EntryContext,
+  use: (sent: SentValue) => Promise<void>,
+): Promise<void> {
+  const contentType = context.req.header("content-type");
+  await bodies.read(context.req.raw, LIMITS.kvValueFormBytesMax, async (body) => {
+    if (body.kind === "too_long") return checkValueSize(body.bytes);
+    if (contentType !== undefined && isValueForm(contentType)) {
+      return use(await parseValueForm(body.content, contentType));
+    }
+    checkValueSize(body.content.length);
+    return use({ value: body.content, metadata: undefined });
+  });
+}
+
+function readText<Result>(
+  bodies: BodyBudget,
+  context: EntryContext,
+  bytesMax: number,
+  use: (text: string) => Promise<Result>,
+): Promise<Result> {
+  return bodies.read(context.req.raw, bytesMax, (body) => {
+    if (body.kind === "content") return use(decodeUtf8(body.content));
+    throw new ControlPlaneError(
+      "kv_bulk_too_large",
+      `The bulk call's body has ${body.bytes} bytes or more, over the limit of ${bytesMax}`,
+    );
+  });
+}
+
+function decodeUtf8(content: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(content);
+  } catch (cause) {
+    const message = "The bulk call's body is not valid UTF-8";
+    throw new ControlPlaneError("kv_bulk_invalid", message, { cause });
+  }
+}
+
+function presentKey(listing: KvListing): object {
+  return {
+    name: listing.key,
+    ...(listing.expiresAt === undefined ? {} : { expiration: listing.expiresAt }),
+    ...(listing.metadata === undefined ? {} : { metadata: parseStored(listing.metadata) }),
+  };
+}
+
+/** Metadata was checked to be JSON when it was written. */
+function parseStored(metadata: string): unknown {
+  return JSON.parse(metadata);
+}

@@ -1,0 +1,169 @@
+import { randomBytes } from "node:crypto";
+import { NamespaceId, type KvOrigin } from "@atoll/kv-store";
+import type { AccountId } from "../contract/index.ts";
+import type { Database, Transaction } from "../database/database.ts";
+import type { Mutations } from "../desired-state/mutations.ts";
+import { ControlPlaneError } from "../errors.ts";
+import type { Principal } from "../http/request-context.ts";
+import { LIMITS } from "../limits.ts";
+import { parseNamespaceId, type Namespace, type NamespaceQuery } from "./schemas.ts";
+import { NamespaceStore } from "./store.ts";
+
+/** One page of an account's namespaces, and how many there are in all. */
+export interface NamespacePage {
+  readonly namespaces: ReadonlyArray<Namespace>;
+  readonly totalCount: number;
+}
+
+/**
+ * Which namespaces an account has. A row here and the namespace at the origin can't be written in one
+ * transaction: a note in `kv_leftovers` covers the time between, so that after a crash at any point no
+ * row lacks its namespace, and `removeLeftovers` clears what the origin holds for nobody.
+ */
+export class NamespacesService {
+  readonly #database: Database;
+  readonly #mutations: Mutations;
+  readonly #origin: KvOrigin;
+  readonly #store = new NamespaceStore();
+
+  constructor(parts: {
+    readonly database: Database;
+    readonly mutations: Mutations;
+    readonly origin: KvOrigin;
+  }) {
+    this.#database = parts.database;
+    this.#mutations = parts.mutations;
+    this.#origin = parts.origin;
+  }
+
+  /** Makes an empty namespace. Rejected with `namespace_title_taken` or `namespaces_exceeded`. */
+  async create(principal: Principal, title: string): Promise<Namespace> {
+    const { account } = principal;
+    const id = NamespaceId.parse(randomBytes(16).toString("hex"));
+    await this.#refuseTaken(this.#database, { account, title });
+    const leftover = { namespace_id: id, state: "creating" } as const;
+    await this.#store.addLeftover(this.#database, leftover);
+    await this.#origin.createNamespace(id);
+    try {
+      await this.#mutations.run(principal, async (mutation) => {
+        const { transaction, now } = mutation;
+        // A control plane that starts meanwhile takes the note for a crash's, and removes the namespace.
+        if (!(await this.#store.removeLeftover(transaction, leftover))) {
+          throw new ControlPlaneError("conflict", `Creating '${title}' was cut short: try again`);
+        }
+        await this.#refuseTaken(transaction, { account, title });
+        await this.#refuseTooMany(transaction, account);
+        await this.#store.insert(transaction, { id, account, title, createdAt: now });
+        await mutation.audit({ action: "kv_namespace.create", subject: id, details: { title } });
+      });
+    } catch (error) {
+      await this.#removeLeftover(id);
+      throw error;
+    }
+    return { id, title };
+  }
+
+  async list(principal: Principal, query: NamespaceQuery): Promise<NamespacePage> {
+    const { account } = principal;
+    const namespaces = await this.#store.list(this.#database, account, query);
+    return { namespaces, totalCount: await this.#store.count(this.#database, account) };
+  }
+
+  /** Rejected with `namespace_not_listed` also for a namespace of another account. */
+  async get(principal: Principal, id: string): Promise<Namespace> {
+    return this.#find(this.#database, principal.account, id);
+  }
+
+  /** Rejected with `namespace_title_taken` when another namespace has the title. */
+  async rename(principal: Principal, id: string, title: string): Promise<Namespace> {
+    return this.#mutations.run(principal, async (mutation) => {
+      const { transaction } = mutation;
+      const namespace = await this.#find(transaction, principal.account, id);
+      if (namespace.title === title) return namespace;
+      await this.#refuseTaken(transaction, { account: principal.account, title });
+      await this.#store.rename(transaction, namespace.id, title);
+      const details = { from: namespace.title, to: title };
+      await mutation.audit({ action: "kv_namespace.rename", subject: namespace.id, details });
+      return { id: namespace.id, title };
+    });
+  }
+
+  /** Removes it with all its keys. Rejected with `namespace_bound` while a worker that serves binds it. */
+  async remove(principal: Principal, id: string): Promise<void> {
+    const { account } = principal;
+    const removed = await this.#mutations.run(principal, async (mutation) => {
+      const { transaction } = mutation;
+      const namespace = await this.#find(transaction, account, id);
+      await this.#refuseBound(transaction, account, namespace);
+      await this.#store.remove(transaction, namespace.id);
+      const leftover = { namespace_id: namespace.id, state: "removing" } as const;
+      await this.#store.addLeftover(transaction, leftover);
+      const details = { title: namespace.title };
+      await mutation.audit({ action: "kv_namespace.delete", subject: namespace.id, details });
+      return namespace.id;
+    });
+    await this.#removeLeftover(removed);
+  }
+
+  /** Finishes at the origin what an earlier process began. Called once, before requests are served. */
+  async removeLeftovers(): Promise<void> {
+    for (const id of await this.#store.listLeftovers(this.#database)) {
+      await this.#removeLeftover(id);
+    }
+  }
+
+  async #removeLeftover(id: NamespaceId): Promise<void> {
+    if (!(await this.#store.claimLeftover(this.#database, id))) return;
+    await this.#origin.deleteNamespace(id);
+    const leftover = { namespace_id: id, state: "removing" } as const;
+    await this.#store.removeLeftover(this.#database, leftover);
+  }
+
+  async #find(
+    database: Database | Transaction,
+    account: AccountId,
+    text: string,
+  ): Promise<Namespace> {
+    const id = parseNamespaceId(text);
+    const namespace = await this.#store.find(database, { account, id });
+    if (namespace !== undefined) return namespace;
+    throw new ControlPlaneError(
+      "namespace_not_listed",
+      `KV namespace '${id}' does not exist in this account`,
+    );
+  }
+
+  async #refuseTaken(
+    database: Database | Transaction,
+    wanted: { readonly account: AccountId; readonly title: string },
+  ): Promise<void> {
+    const owner = await this.#store.findByTitle(database, wanted);
+    if (owner === undefined) return;
+    throw new ControlPlaneError(
+      "namespace_title_taken",
+      `A KV namespace with the title '${wanted.title}' exists already: ${owner.id}`,
+    );
+  }
+
+  async #refuseTooMany(transaction: Transaction, account: AccountId): Promise<void> {
+    const count = await this.#store.count(transaction, account);
+    if (count < LIMITS.namespacesMax) return;
+    throw new ControlPlaneError(
+      "namespaces_exceeded",
+      `The account has ${count} KV namespaces, and the limit is ${LIMITS.namespacesMax}`,
+    );
+  }
+
+  async #refuseBound(
+    transaction: Transaction,
+    account: AccountId,
+    { id, title }: Namespace,
+  ): Promise<void> {
+    const workers = await this.#store.workersBinding(transaction, { account, id });
+    if (workers.length === 0) return;
+    throw new ControlPlaneError(
+      "namespace_bound",
+      `KV namespace '${title}' is bound by deployed workers: ${workers.join(", ")}. Deploy them without the binding, or delete them, first`,
+    );
+  }
+}
