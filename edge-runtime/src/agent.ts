@@ -1,12 +1,12 @@
-import { createHash, hkdfSync } from "node:crypto";
+import { hkdfSync } from "node:crypto";
 import { mkdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { NodeName, Region } from "@atoll/control-plane/contract";
 import { systemClock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { CacheFront } from "./cells/cache-front.ts";
 import { CellSupervisor } from "./cells/cell-supervisor.ts";
+import { socketDirectory } from "./cells/socket-directory.ts";
 import { installedWorkerdPath, WorkerdHost } from "./cells/workerd-host.ts";
 import { ConfigCompiler } from "./config/compile-config.ts";
 import { ConfigCache } from "./config/config-cache.ts";
@@ -86,7 +86,7 @@ async function openParts(
   const { dataDirectory, log } = options;
   const client = new ControlPlaneClient({ ...options, credential: identity.credential });
   const capabilities = new KvCapabilities(identity.nodeKey);
-  const run = await openRunDirectory(dataDirectory);
+  const run = await openRunDirectories(dataDirectory);
 
   const kv = await NodeKv.open({
     directory: join(dataDirectory, "kv"),
@@ -194,17 +194,11 @@ async function openCells(
   return { host, compiler };
 }
 
-/**
- * Directories of unix sockets, whose paths have at most 107 bytes: beside the data where that is short
- * enough, else in the system's temporary directory under a name that only this data directory gives.
- */
-async function openRunDirectory(
+/** Where this node's sockets and its cells are while it runs. */
+async function openRunDirectories(
   dataDirectory: string,
 ): Promise<{ readonly sockets: string; readonly cells: string }> {
-  const beside = join(dataDirectory, "run");
-  const name = createHash("sha256").update(dataDirectory).digest("hex").slice(0, 12);
-  const isShort = Buffer.byteLength(join(beside, "sockets")) <= LIMITS.runDirectoryBytesMax;
-  const root = isShort ? beside : join(tmpdir(), `atoll-${name}`);
+  const root = socketDirectory(join(dataDirectory, "run"));
   const sockets = join(root, "sockets");
   // Sockets of an earlier run would refuse the address; cells of an earlier run are the host's to end.
   await rm(sockets, { recursive: true, force: true });
