@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { VersionId } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
-import { Annotations } from "../versions/schemas.ts";
+import type { Annotations } from "../versions/schemas.ts";
 
 /** Which versions serve, with the percentage of requests each gets. */
 export const DeployedVersions = z

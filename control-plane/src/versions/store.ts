@@ -1,4 +1,4 @@
-import { Version, VersionId, type SecretValues } from "../contract/index.ts";
+import { Version, type SecretValues, type VersionId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { SecretSealer } from "../secrets/sealing.ts";
 import { VersionNotes, type StoredVersion } from "./schemas.ts";

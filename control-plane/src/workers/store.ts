@@ -18,6 +18,16 @@ export class WorkerStore {
     return row && toWorker(row);
   }
 
+  /** A worker that is known to exist, such as one that a route names. */
+  async get(database: Database | Transaction, id: string): Promise<StoredWorker> {
+    const row = await database
+      .selectFrom("workers")
+      .selectAll()
+      .where("id", "=", id)
+      .executeTakeFirstOrThrow();
+    return toWorker(row);
+  }
+
   /** Whose worker this is: names are unique across accounts, because they are host names. */
   async ownerOf(database: Database | Transaction, name: string): Promise<AccountId | undefined> {
     const row = await database

@@ -1,0 +1,183 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "@atoll/kv-store";
+import type { BlobStore } from "../blobs/blob-store.ts";
+import { blobHashOf } from "../blobs/directory-blob-store.ts";
+import type { AssetManifest, BlobHash } from "../contract/index.ts";
+import type { Database } from "../database/database.ts";
+import type { Mutations } from "../desired-state/mutations.ts";
+import { ControlPlaneError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { CompletedAssets, Target } from "../versions/service.ts";
+import { assetHashOf } from "./asset-hash.ts";
+import type { AssetClaims, AssetTokens } from "./asset-tokens.ts";
+import { filesByHash, packBuckets } from "./buckets.ts";
+import type { AnnouncedManifest, AssetSession } from "./schemas.ts";
+import { AssetStore } from "./store.ts";
+
+/** One file of a bucket, decoded. */
+export interface UploadedAsset {
+  readonly hash: string;
+  readonly content: Uint8Array;
+  /** Absent when it is to be served without a type. */
+  readonly contentType?: string;
+}
+
+/** The answer to an announcement: what to send, and the token to send it with. */
+export interface StartedUpload {
+  /** A completion token when nothing is missing. */
+  readonly token: string;
+  readonly buckets: ReadonlyArray<ReadonlyArray<string>>;
+}
+
+export interface AssetsServiceParts {
+  readonly database: Database;
+  readonly mutations: Mutations;
+  readonly blobs: BlobStore;
+  readonly tokens: AssetTokens;
+  readonly clock: Clock;
+}
+
+/**
+ * Uploads of static files. wrangler announces all of them by hash, sends those that the account does not
+ * have, and gets a token that stands for the whole manifest when a version is uploaded.
+ */
+export class AssetsService implements CompletedAssets {
+  readonly #parts: AssetsServiceParts;
+  readonly #store = new AssetStore();
+
+  constructor(parts: AssetsServiceParts) {
+    this.#parts = parts;
+  }
+
+  /** Begins an upload. The worker need not exist yet. */
+  async start(target: Target, manifest: AnnouncedManifest): Promise<StartedUpload> {
+    checkSizes(manifest);
+    const { account } = target.principal;
+    const session = { id: randomUUID(), account, worker: target.name, manifest };
+    const oldest = new Date(this.#now() - LIMITS.assetSessionMs).toISOString();
+    await this.#parts.mutations.run(target.principal, async ({ transaction, now }) => {
+      await this.#store.removeSessionsBefore(transaction, oldest);
+      await this.#store.insertSession(transaction, { ...session, createdAt: now });
+    });
+    const claims = { session: session.id, account, worker: target.name };
+    const missing = await this.#missing(session);
+    const kind = missing.size === 0 ? "completion" : "upload";
+    const token = this.#parts.tokens.issue({ ...claims, kind }, this.#now());
+    return { token, buckets: packBuckets(missing) };
+  }
+
+  /** Reads the token of an upload; see `AssetTokens.verify`. */
+  claimsOf(token: string): AssetClaims {
+    return this.#parts.tokens.verify(token, "upload", this.#now());
+  }
+
+  /**
+   * Stores files of a session. Resolves with the completion token once nothing is missing any more.
+   * Rejected with `asset_invalid` when content does not have its hash or size; files before it stay.
+   */
+  async upload(
+    claims: AssetClaims,
+    assets: ReadonlyArray<UploadedAsset>,
+  ): Promise<string | undefined> {
+    const { session: id, account, worker } = claims;
+    const session = await this.#session(id);
+    const files = filesByHash(session.manifest);
+    for (const asset of assets) {
+      await checkContent(asset, files.get(asset.hash));
+      const blob = blobHashOf(asset.content);
+      await this.#parts.blobs.put(blob, asset.content);
+      const size = asset.content.length;
+      const type = asset.contentType === undefined ? {} : { contentType: asset.contentType };
+      await this.#parts.database.transaction().execute((transaction) =>
+        this.#store.insertContent(transaction, account, {
+          hash: asset.hash,
+          blob,
+          size,
+          ...type,
+        }),
+      );
+    }
+    if ((await this.#missing(session)).size > 0) return undefined;
+    const completed = { kind: "completion", session: id, account, worker } as const;
+    return this.#parts.tokens.issue(completed, this.#now());
+  }
+
+  /** Stores the manifest that a completion token stands for, and tells its hash. */
+  async manifestOf({ principal, name }: Target, token: string): Promise<BlobHash> {
+    const claims = this.#parts.tokens.verify(token, "completion", this.#now());
+    if (claims.account !== principal.account || claims.worker !== name) {
+      throw new ControlPlaneError(
+        "asset_session_invalid",
+        `The assets were uploaded for the worker '${claims.worker}', not for '${name}'`,
+      );
+    }
+    const session = await this.#session(claims.session);
+    const hashes = [...filesByHash(session.manifest).keys()];
+    const { database, blobs } = this.#parts;
+    const contents = await this.#store.findContents(database, claims.account, hashes);
+    const manifest: AssetManifest = {};
+    for (const [path, { hash }] of Object.entries(session.manifest)) {
+      const found = contents.get(hash);
+      if (found === undefined) throw new Error(`asset ${hash} of a completed upload is missing`);
+      const { blob, size, contentType } = found;
+      manifest[path] = { blob, size, ...(contentType === undefined ? {} : { contentType }) };
+    }
+    const content = Buffer.from(JSON.stringify(manifest));
+    const hash = blobHashOf(content);
+    await blobs.put(hash, content);
+    return hash;
+  }
+
+  async #session(id: string): Promise<AssetSession> {
+    const session = await this.#store.findSession(this.#parts.database, id);
+    if (session !== undefined) return session;
+    throw new ControlPlaneError(
+      "asset_session_invalid",
+      "The upload of assets is too old: start it again",
+    );
+  }
+
+  async #missing(session: AssetSession) {
+    const files = filesByHash(session.manifest);
+    const known = await this.#store.findContents(this.#parts.database, session.account, [
+      ...files.keys(),
+    ]);
+    return new Map([...files].filter(([hash]) => !known.has(hash)));
+  }
+
+  #now(): number {
+    return this.#parts.clock.nowMs();
+  }
+}
+
+function checkSizes(manifest: AnnouncedManifest): void {
+  for (const [path, { size }] of Object.entries(manifest)) {
+    if (size <= LIMITS.assetBytesMax) continue;
+    throw new ControlPlaneError(
+      "asset_invalid",
+      `The asset '${path}' has ${size} bytes, over the limit of ${LIMITS.assetBytesMax} (25 MiB)`,
+    );
+  }
+}
+
+async function checkContent(
+  asset: UploadedAsset,
+  announced: { readonly path: string; readonly size: number } | undefined,
+): Promise<void> {
+  if (announced === undefined) {
+    throw new ControlPlaneError("asset_invalid", `The asset ${asset.hash} was not announced`);
+  }
+  const { path, size } = announced;
+  if (asset.content.length !== size) {
+    throw new ControlPlaneError(
+      "asset_invalid",
+      `The asset '${path}' was announced with ${size} bytes but has ${asset.content.length}`,
+    );
+  }
+  const actual = await assetHashOf(asset.content, path);
+  if (actual === asset.hash) return;
+  throw new ControlPlaneError(
+    "asset_invalid",
+    `The content of the asset '${path}' hashes to ${actual}, but was announced as ${asset.hash}`,
+  );
+}

@@ -1,0 +1,68 @@
+import type { Clock } from "@atoll/kv-store";
+import type { Hono } from "hono";
+import { createAccountRoutes } from "./accounts/routes.ts";
+import type { AccountsService } from "./accounts/service.ts";
+import { AssetTokens } from "./assets/asset-tokens.ts";
+import { createAssetRoutes, createAssetUploadRoutes } from "./assets/routes.ts";
+import { AssetsService } from "./assets/service.ts";
+import type { BlobStore } from "./blobs/blob-store.ts";
+import type { Database } from "./database/database.ts";
+import { createDeploymentRoutes } from "./deployments/routes.ts";
+import { DeploymentsService } from "./deployments/service.ts";
+import type { Mutations } from "./desired-state/mutations.ts";
+import { createDomainRoutes } from "./domains/routes.ts";
+import type { ApiEnvironment } from "./http/request-context.ts";
+import type { Preflight } from "./preflight/preflight.ts";
+import type { HostNames } from "./routes/host-names.ts";
+import { createRouteRoutes } from "./routes/routes.ts";
+import { RoutesService } from "./routes/service.ts";
+import { createSecretRoutes } from "./secrets/routes.ts";
+import { SecretsService } from "./secrets/service.ts";
+import { createSubdomainRoutes } from "./subdomain/routes.ts";
+import { Publisher } from "./versions/publisher.ts";
+import { createVersionRoutes } from "./versions/routes.ts";
+import { VersionsService } from "./versions/service.ts";
+import type { VersionStore } from "./versions/store.ts";
+import { createWorkerRoutes } from "./workers/routes.ts";
+import { WorkersService } from "./workers/service.ts";
+
+export interface ResourceParts {
+  readonly database: Database;
+  readonly mutations: Mutations;
+  readonly versions: VersionStore;
+  readonly blobs: BlobStore;
+  readonly accounts: AccountsService;
+  readonly hostNames: HostNames;
+  readonly preflight: Preflight;
+  readonly masterKey: Uint8Array;
+  readonly clock: Clock;
+}
+
+type Routes = ReadonlyArray<Hono<ApiEnvironment>>;
+
+/** Wires the resources of `/client/v4`, but for key-value namespaces, which have parts of their own. */
+export function createResources(parts: ResourceParts): {
+  readonly selfAuthenticated: Routes;
+  readonly resources: Routes;
+} {
+  const { accounts, blobs, hostNames, masterKey } = parts;
+  const publisher = new Publisher(parts);
+  const assets = new AssetsService({ ...parts, tokens: new AssetTokens(masterKey) });
+  const workers = new WorkersService(parts);
+  const versions = new VersionsService({ ...parts, publisher, assets });
+  const routes = new RoutesService(parts);
+  return {
+    selfAuthenticated: [createAssetUploadRoutes(assets)],
+    resources: [
+      createAccountRoutes(accounts),
+      createWorkerRoutes(workers),
+      createVersionRoutes(versions, blobs),
+      createDeploymentRoutes(new DeploymentsService(parts)),
+      createSecretRoutes(new SecretsService({ ...parts, publisher })),
+      createAssetRoutes(assets),
+      createSubdomainRoutes(workers, hostNames),
+      createRouteRoutes(routes, hostNames),
+      createDomainRoutes(routes),
+    ],
+  };
+}

@@ -1,0 +1,63 @@
+import { ControlPlaneError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+
+/** A route's two halves; a host may begin with `*`, a path may end with it. */
+export interface RoutePattern {
+  readonly host: string;
+  readonly path: string;
+}
+
+/**
+ * The form in which patterns are kept and compared: no scheme, host in lower case without a port, path
+ * at least `/`. Throws `route_invalid` for what documented route patterns cannot be.
+ */
+export function normalizePattern(text: string): string {
+  const bare = text.trim().replace(/^https?:\/\//i, "");
+  const slash = bare.indexOf("/");
+  const host = (slash === -1 ? bare : bare.slice(0, slash)).toLowerCase();
+  const path = slash === -1 ? "/" : bare.slice(slash);
+  const reason = hostProblem(host) ?? pathProblem(path);
+  if (reason !== undefined) {
+    throw new ControlPlaneError(
+      "route_invalid",
+      `The route '${text.slice(0, 200)}' is no good: ${reason}`,
+    );
+  }
+  return `${host}${path}`;
+}
+
+export function splitPattern(pattern: string): RoutePattern {
+  const slash = pattern.indexOf("/");
+  return { host: pattern.slice(0, slash), path: pattern.slice(slash) };
+}
+
+/** Whether some host name matches both, either of which may begin with `*`. */
+export function hostsOverlap(left: string, right: string): boolean {
+  const leftSuffix = left.startsWith("*") ? left.slice(1) : undefined;
+  const rightSuffix = right.startsWith("*") ? right.slice(1) : undefined;
+  if (leftSuffix !== undefined && rightSuffix !== undefined) {
+    return leftSuffix.endsWith(rightSuffix) || rightSuffix.endsWith(leftSuffix);
+  }
+  if (leftSuffix !== undefined) return right.endsWith(leftSuffix);
+  if (rightSuffix !== undefined) return left.endsWith(rightSuffix);
+  return left === right;
+}
+
+function hostProblem(host: string): string | undefined {
+  const name = host.startsWith("*") ? host.slice(1).replace(/^\./, "") : host;
+  if (name.includes(":")) return "a host has no port";
+  if (name.includes("*")) return "a host may have '*' only as its first character";
+  if (name.length > 253) return "a host name has at most 253 characters";
+  const isName = name
+    .split(".")
+    .every((label) => /^[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?$/.test(label));
+  return isName ? undefined : `'${host}' is not a host name`;
+}
+
+function pathProblem(path: string): string | undefined {
+  if (path.length > LIMITS.routePatternCharactersMax) return "its path is too long";
+  if (/[?#]/.test(path)) return "a path has no '?' and no '#'";
+  if (path.slice(0, -1).includes("*")) return "a path may have '*' only as its last character";
+  if (/[\p{Cc}\s]/u.test(path)) return "a path has no spaces and no control characters";
+  return undefined;
+}

@@ -1,0 +1,133 @@
+import type { Database, Transaction } from "../database/database.ts";
+import type { Mutation, Mutations } from "../desired-state/mutations.ts";
+import type { Principal } from "../http/request-context.ts";
+import { workerNotFound } from "../versions/publisher.ts";
+import type { Target } from "../versions/service.ts";
+import { WorkerStore } from "../workers/store.ts";
+import type { StoredWorker } from "../workers/schemas.ts";
+import { checkPattern } from "./conflicts.ts";
+import type { HostNames } from "./host-names.ts";
+import { normalizePattern } from "./route-pattern.ts";
+import type { NamedRoute, RouteKind } from "./schemas.ts";
+import { RouteStore } from "./store.ts";
+
+export interface RoutesServiceParts {
+  readonly database: Database;
+  readonly mutations: Mutations;
+  readonly hostNames: HostNames;
+}
+
+/** Which requests lead to which worker, beyond each worker's own host. */
+export class RoutesService {
+  readonly #parts: RoutesServiceParts;
+  readonly #workers = new WorkerStore();
+  readonly #routes = new RouteStore();
+
+  constructor(parts: RoutesServiceParts) {
+    this.#parts = parts;
+  }
+
+  /** Makes these all routes of the worker. Rejected with `route_invalid` or `route_conflict`. */
+  async replaceRoutes(target: Target, patterns: ReadonlyArray<string>): Promise<void> {
+    const normal = distinct(patterns.map(normalizePattern));
+    await this.#parts.mutations.run(target.principal, async (mutation) => {
+      const worker = await this.#requireWorker(mutation.transaction, target);
+      await this.#replace(mutation, { worker, kind: "route", patterns: normal });
+    });
+  }
+
+  /**
+   * Makes these all custom domains of the worker. With `isTakingOver` a domain that another worker of the
+   * account has moves here, as wrangler asks for when its user agreed; else it is a `route_conflict`.
+   */
+  async replaceDomains(
+    target: Target,
+    request: { readonly hosts: ReadonlyArray<string>; readonly isTakingOver: boolean },
+  ): Promise<void> {
+    const patterns = distinct(request.hosts.map(domainPattern));
+    await this.#parts.mutations.run(target.principal, async (mutation) => {
+      const worker = await this.#requireWorker(mutation.transaction, target);
+      if (request.isTakingOver) await this.#release(mutation, { worker, patterns });
+      await this.#replace(mutation, { worker, kind: "custom_domain", patterns });
+    });
+  }
+
+  /** Every route of the caller's account. */
+  async list(principal: Principal): Promise<ReadonlyArray<NamedRoute>> {
+    const all = await this.#routes.listAll(this.#parts.database);
+    return all.filter(({ account }) => account === principal.account);
+  }
+
+  async #replace(
+    mutation: Mutation,
+    set: {
+      readonly worker: StoredWorker;
+      readonly kind: RouteKind;
+      readonly patterns: ReadonlyArray<string>;
+    },
+  ): Promise<void> {
+    const { transaction, now } = mutation;
+    const { worker, kind, patterns } = set;
+    const routes = await this.#routes.listAll(transaction);
+    const workers = await this.#workers.listAll(transaction);
+    const { hostNames } = this.#parts;
+    for (const pattern of patterns) checkPattern(pattern, worker, { hostNames, routes, workers });
+    const before = routes.filter((route) => route.workerId === worker.id && route.kind === kind);
+    // wrangler sends the same routes with every deploy: what changes nothing is no mutation.
+    if (
+      isSameSet(
+        before.map(({ pattern }) => pattern),
+        patterns,
+      )
+    )
+      return;
+    const { account, id: workerId } = worker;
+    await this.#routes.replace(transaction, { account, workerId, kind, patterns, now });
+    await mutation.changed(worker.name);
+    await mutation.audit({
+      action: `${kind}.replace`,
+      subject: worker.name,
+      details: { patterns },
+    });
+  }
+
+  /** Takes custom domains from the account's other workers. */
+  async #release(
+    mutation: Mutation,
+    taken: { readonly worker: StoredWorker; readonly patterns: ReadonlyArray<string> },
+  ): Promise<void> {
+    for (const route of await this.#routes.listAll(mutation.transaction)) {
+      const isTaken =
+        route.kind === "custom_domain" &&
+        route.account === taken.worker.account &&
+        route.workerId !== taken.worker.id &&
+        taken.patterns.includes(route.pattern);
+      if (!isTaken) continue;
+      await this.#routes.remove(mutation.transaction, route.id);
+      const loser = await this.#workers.get(mutation.transaction, route.workerId);
+      await mutation.changed(loser.name);
+      const details = { pattern: route.pattern, takenBy: taken.worker.name };
+      await mutation.audit({ action: "custom_domain.release", subject: loser.name, details });
+    }
+  }
+
+  async #requireWorker(transaction: Transaction, target: Target): Promise<StoredWorker> {
+    const { principal, name } = target;
+    const worker = await this.#workers.find(transaction, { account: principal.account, name });
+    if (worker === undefined) throw workerNotFound(name);
+    return worker;
+  }
+}
+
+/** A custom domain takes every path of its host. */
+export function domainPattern(host: string): string {
+  return normalizePattern(`${host}/*`);
+}
+
+function distinct(patterns: ReadonlyArray<string>): ReadonlyArray<string> {
+  return [...new Set(patterns)];
+}
+
+function isSameSet(left: ReadonlyArray<string>, right: ReadonlyArray<string>): boolean {
+  return left.length === right.length && left.every((item) => right.includes(item));
+}

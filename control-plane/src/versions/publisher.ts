@@ -1,0 +1,243 @@
+import { randomUUID } from "node:crypto";
+import type { Clock } from "@atoll/kv-store";
+import type { BlobStore } from "../blobs/blob-store.ts";
+import {
+  BlobHash,
+  VersionId,
+  type SecretValues,
+  type Version,
+  type WorkerName,
+} from "../contract/index.ts";
+import type { Database } from "../database/database.ts";
+import { DeploymentStore } from "../deployments/store.ts";
+import type { Mutation, Mutations } from "../desired-state/mutations.ts";
+import { ControlPlaneError } from "../errors.ts";
+import type { Principal } from "../http/request-context.ts";
+import type { Preflight } from "../preflight/preflight.ts";
+import { checkOwnHost } from "../routes/conflicts.ts";
+import type { HostNames } from "../routes/host-names.ts";
+import { RouteStore } from "../routes/store.ts";
+import type { ScriptSettings, StoredWorker } from "../workers/schemas.ts";
+import { WorkerStore } from "../workers/store.ts";
+import { checkBindings } from "./bindings.ts";
+import { KeyedLock } from "./keyed-lock.ts";
+import type { Annotations, SourceMap, StoredVersion, Trigger } from "./schemas.ts";
+import type { VersionStore } from "./store.ts";
+
+/** What a new version starts from. */
+export interface VersionBase {
+  readonly worker: StoredWorker;
+  /** The newest version; a worker has at least one. */
+  readonly latest: StoredVersion;
+  readonly secrets: SecretValues;
+}
+
+/** A version that is complete but for its id, number and time. */
+export interface VersionDraft {
+  readonly version: Omit<Version, "id" | "number" | "createdAt">;
+  readonly secrets: SecretValues;
+  readonly sourceMaps: ReadonlyArray<SourceMap>;
+  readonly annotations: Annotations;
+  /** Content of blobs that the version names and that may not be stored yet. */
+  readonly contents: ReadonlyMap<BlobHash, Uint8Array>;
+  /** Settings of the worker that come with an upload. */
+  readonly settings?: ScriptSettings;
+}
+
+export interface Publication {
+  readonly principal: Principal;
+  readonly name: WorkerName;
+  readonly trigger: Trigger;
+  /** Whether the version serves all requests from now on. */
+  readonly isDeployed: boolean;
+  /** Whether a worker that does not exist is made. */
+  readonly isCreating: boolean;
+  /** Must change nothing: the version may still be refused. `base` is absent for a new worker. */
+  readonly draft: (base: VersionBase | undefined) => Promise<VersionDraft>;
+}
+
+export interface PublisherParts {
+  readonly database: Database;
+  readonly mutations: Mutations;
+  readonly versions: VersionStore;
+  readonly blobs: BlobStore;
+  readonly preflight: Preflight;
+  readonly hostNames: HostNames;
+  readonly clock: Clock;
+}
+
+/**
+ * The one way in which a version comes to be: drafted from the newest one, checked, started once, and
+ * only then recorded, together with its deployment. Until it is recorded nothing that anybody sees has
+ * changed. Publications of one worker happen one after the other.
+ */
+export class Publisher {
+  readonly #parts: PublisherParts;
+  readonly #lock = new KeyedLock();
+  readonly #workers = new WorkerStore();
+  readonly #deployments = new DeploymentStore();
+  readonly #routes = new RouteStore();
+
+  constructor(parts: PublisherParts) {
+    this.#parts = parts;
+  }
+
+  /** Rejected with the first rule that the draft breaks, or `startup_failed`; then nothing changed. */
+  async publish(publication: Publication): Promise<StoredVersion> {
+    const { principal, name } = publication;
+    return this.#lock.run(`${principal.account}/${name}`, () => this.#publish(publication));
+  }
+
+  async #publish(publication: Publication): Promise<StoredVersion> {
+    const { principal, name } = publication;
+    const base = await this.#readBase(publication);
+    const draft = await publication.draft(base);
+    const { database } = this.#parts;
+    const { code, assets, bindings } = draft.version;
+    if (code.kind === "none" && assets === undefined) {
+      throw new ControlPlaneError("invalid_module", "The upload has neither modules nor assets");
+    }
+    const scope = { account: principal.account, worker: name, database };
+    await checkBindings({ ...scope, bindings, code, assets });
+    const version: Version = {
+      ...draft.version,
+      id: VersionId.parse(randomUUID()),
+      number: (base?.worker.versionNumber ?? 0) + 1,
+      createdAt: new Date(this.#parts.clock.nowMs()).toISOString(),
+    };
+    const startupMs = await this.#start(version, draft);
+    // Blobs before the rows that name them: a row never points at nothing. What is left over when the
+    // rows then fail is content without a name, which the next upload of the same content uses.
+    for (const [hash, content] of draft.contents) await this.#parts.blobs.put(hash, content);
+    const notes = {
+      annotations: { ...draft.annotations, "workers/triggered_by": publication.trigger },
+      startupMs,
+      sourceMaps: [...draft.sourceMaps],
+      tokenId: principal.tokenId,
+    };
+    const added = { version, notes };
+    await this.#parts.mutations.run(principal, (mutation) =>
+      this.#record(mutation, { publication, base, draft, added }),
+    );
+    return added;
+  }
+
+  async #readBase(publication: Publication): Promise<VersionBase | undefined> {
+    const { principal, name, isCreating } = publication;
+    const { database, versions } = this.#parts;
+    const worker = await this.#workers.find(database, { account: principal.account, name });
+    if (worker !== undefined) {
+      const latest = await versions.latest(database, worker.id);
+      if (latest === undefined) throw new Error(`worker ${worker.id} has no version`);
+      const secrets = await versions.openSecrets(database, worker.id, latest.version.id);
+      return { worker, latest, secrets };
+    }
+    if (!isCreating) throw workerNotFound(name);
+    if ((await this.#workers.ownerOf(database, name)) !== undefined) {
+      throw new ControlPlaneError(
+        "worker_name_taken",
+        `The name '${name}' is taken: ${this.#parts.hostNames.hostOf(name)} belongs to another account`,
+      );
+    }
+    const routes = await this.#routes.listAll(database);
+    checkOwnHost(this.#parts.hostNames.hostOf(name), routes, principal.account);
+    return undefined;
+  }
+
+  async #start(version: Version, draft: VersionDraft): Promise<number> {
+    const result = await this.#check(version, draft);
+    if (result.kind === "started") return result.startupMs;
+    throw new ControlPlaneError("startup_failed", result.message);
+  }
+
+  async #check(version: Version, draft: VersionDraft) {
+    const { preflight, blobs } = this.#parts;
+    const readBlob = async (hash: string): Promise<Uint8Array> => {
+      const wanted = BlobHash.parse(hash);
+      const content = draft.contents.get(wanted) ?? (await blobs.get(wanted));
+      if (content === undefined) throw new Error(`blob ${hash} of a version is missing`);
+      return content;
+    };
+    try {
+      return await preflight.check({ version, secrets: draft.secrets, readBlob });
+    } catch (cause) {
+      throw new ControlPlaneError(
+        "preflight_unavailable",
+        "The check that the worker starts could not be made: try again, and see the control plane's log",
+        { cause },
+      );
+    }
+  }
+
+  async #record(
+    mutation: Mutation,
+    recorded: {
+      readonly publication: Publication;
+      readonly base: VersionBase | undefined;
+      readonly draft: VersionDraft;
+      readonly added: StoredVersion;
+    },
+  ): Promise<void> {
+    const { transaction, now } = mutation;
+    const { publication, base, draft, added } = recorded;
+    const { principal, name, trigger } = publication;
+    const current = await this.#workers.find(transaction, { account: principal.account, name });
+    // Another control plane, or a delete, may have come in between.
+    if (current?.id !== base?.worker.id || current?.versionNumber !== base?.worker.versionNumber) {
+      throw new ControlPlaneError(
+        "conflict",
+        `The worker '${name}' was changed meanwhile: try again`,
+      );
+    }
+    const worker = {
+      ...(current ?? newWorker({ publication, now })),
+      modifiedAt: now,
+      versionNumber: added.version.number,
+    };
+    const settled = { ...worker, settings: { ...worker.settings, ...draft.settings } };
+    if (current === undefined) await this.#workers.insert(transaction, settled);
+    else await this.#workers.update(transaction, settled);
+    await this.#parts.versions.insert(transaction, {
+      ...added,
+      workerId: worker.id,
+      secrets: draft.secrets,
+    });
+    if (publication.isDeployed) {
+      await this.#deployments.append(transaction, {
+        workerId: worker.id,
+        createdAt: now,
+        versions: [{ version_id: added.version.id, percentage: 100 }],
+        annotations: added.notes.annotations,
+      });
+      await mutation.changed(name);
+    }
+    const { id, number } = added.version;
+    const details = { version: id, number, trigger, isDeployed: publication.isDeployed };
+    await mutation.audit({ action: "version.create", subject: name, details });
+  }
+}
+
+function newWorker(parts: {
+  readonly publication: Publication;
+  readonly now: string;
+}): StoredWorker {
+  const { publication, now } = parts;
+  return {
+    id: randomUUID().replaceAll("-", ""),
+    account: publication.principal.account,
+    name: publication.name,
+    createdAt: now,
+    modifiedAt: now,
+    isOnSubdomain: true,
+    hasPreviews: false,
+    settings: {},
+    versionNumber: 0,
+  };
+}
+
+export function workerNotFound(name: string): ControlPlaneError {
+  return new ControlPlaneError(
+    "worker_not_found",
+    `This Worker does not exist on your account: '${name}'`,
+  );
+}

@@ -1,0 +1,104 @@
+import { z } from "zod";
+import { ControlPlaneError } from "../errors.ts";
+import { describeIssue } from "../http/body.ts";
+import { LIMITS } from "../limits.ts";
+
+const Text = z.string().max(LIMITS.annotationCharactersMax);
+const Rules = z.string().refine((text) => Buffer.byteLength(text) <= LIMITS.assetRulesBytesMax, {
+  error: `longer than ${LIMITS.assetRulesBytesMax} bytes`,
+});
+
+/** The `assets` of an upload: how to answer for files, and the token that stands for them. */
+export const UploadedAssets = z.object({
+  jwt: z.string().max(4_096).optional(),
+  config: z
+    .object({
+      html_handling: z
+        .enum(["auto-trailing-slash", "force-trailing-slash", "drop-trailing-slash", "none"])
+        .optional(),
+      not_found_handling: z.enum(["none", "404-page", "single-page-application"]).optional(),
+      run_worker_first: z.union([z.boolean(), z.array(z.string().max(1_024)).max(100)]).optional(),
+      _headers: Rules.optional(),
+      _redirects: Rules.optional(),
+      base_path: z.string().optional(),
+    })
+    .nullish(),
+});
+export type UploadedAssets = z.infer<typeof UploadedAssets>;
+
+/**
+ * The JSON beside an upload's modules. Keys that are not listed are ignored: wrangler passes on what
+ * people write under `unsafe`. Those that would change what runs are listed and refused by name.
+ */
+export const UploadMetadata = z.object({
+  main_module: z.string().optional(),
+  body_part: z.string().optional(),
+  bindings: z.array(z.unknown()).max(LIMITS.bindingsMax).optional(),
+  keep_bindings: z.array(z.string()).max(100).nullish(),
+  keep_assets: z.boolean().nullish(),
+  assets: UploadedAssets.nullish(),
+  compatibility_date: z.string().nullish(),
+  compatibility_flags: z.array(z.string()).max(100).nullish(),
+  limits: z
+    .object({
+      cpu_ms: z.number().int().positive().nullish(),
+      subrequests: z.number().int().positive().nullish(),
+    })
+    .nullish(),
+  annotations: z
+    .object({
+      "workers/message": Text.optional(),
+      "workers/tag": Text.optional(),
+      "workers/alias": Text.optional(),
+    })
+    .nullish(),
+  tags: z.array(z.string().max(1_024)).max(100).nullish(),
+  logpush: z.boolean().nullish(),
+  observability: z.record(z.string(), z.json()).nullish(),
+  migrations: z.unknown(),
+  containers: z.unknown(),
+  exports: z.unknown(),
+  tail_consumers: z.unknown(),
+  streaming_tail_consumers: z.unknown(),
+  capnp_schema: z.unknown(),
+});
+export type UploadMetadata = z.infer<typeof UploadMetadata>;
+
+/** What an upload may ask for and Atoll does not do yet, in the words of wrangler's configuration. */
+const UNSUPPORTED = {
+  migrations: "Durable Object migrations",
+  containers: "containers",
+  exports: "declared exports",
+  tail_consumers: "tail consumers",
+  streaming_tail_consumers: "streaming tail consumers",
+  capnp_schema: "Cap'n Proto schemas",
+} as const satisfies Partial<Record<keyof UploadMetadata, string>>;
+
+/** Parses metadata and refuses what would otherwise be dropped silently. */
+export function parseUploadMetadata(json: unknown): UploadMetadata {
+  const parsed = UploadMetadata.safeParse(json);
+  if (!parsed.success) {
+    throw new ControlPlaneError("invalid_metadata", describeIssue(parsed.error, "metadata"));
+  }
+  for (const [key, feature] of Object.entries(UNSUPPORTED)) {
+    if (isSet(parsed.data[key as keyof typeof UNSUPPORTED])) {
+      throw new ControlPlaneError(
+        "unsupported",
+        `Atoll does not support ${feature} yet (metadata.${key})`,
+      );
+    }
+  }
+  if (isSet(parsed.data.assets?.config?.base_path)) {
+    throw new ControlPlaneError(
+      "unsupported",
+      "Atoll does not support a base path of assets yet (metadata.assets.config.base_path)",
+    );
+  }
+  return parsed.data;
+}
+
+/** Empty lists and objects ask for nothing. */
+function isSet(value: unknown): boolean {
+  if (value === undefined || value === null || value === "") return false;
+  return typeof value !== "object" || Object.keys(value).length > 0;
+}

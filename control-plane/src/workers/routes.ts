@@ -1,0 +1,77 @@
+import { Hono } from "hono";
+import { ControlPlaneError } from "../errors.ts";
+import { limitBody, readJson } from "../http/body.ts";
+import { success } from "../http/envelope.ts";
+import type { ApiEnvironment } from "../http/request-context.ts";
+import { LIMITS } from "../limits.ts";
+import {
+  presentScript,
+  presentScriptSettings,
+  presentService,
+  presentSettings,
+} from "./presentation.ts";
+import { ScriptSettingsPatch } from "./schemas.ts";
+import type { WorkersService } from "./service.ts";
+import { targetOf } from "./target.ts";
+
+const WORKERS = "/accounts/:account/workers";
+const SERVICE = `${WORKERS}/services/:worker`;
+const SCRIPT = `${WORKERS}/scripts/:worker`;
+
+/** What there is, its settings, and its end. */
+export function createWorkerRoutes(workers: WorkersService): Hono<ApiEnvironment> {
+  const routes = new Hono<ApiEnvironment>();
+
+  routes.get(SERVICE, async (context) => {
+    const target = targetOf(context);
+    const details = await workers.find(target);
+    if (details !== undefined) return context.json(success(presentService(details)));
+    throw new ControlPlaneError(
+      "service_not_found",
+      `This service does not exist on your account: '${target.name}'`,
+    );
+  });
+
+  routes.get(`${WORKERS}/scripts`, async (context) => {
+    const all = await workers.list(context.var.principal);
+    return context.json(success(all.map(presentScript)));
+  });
+
+  routes.get(`${SCRIPT}/settings`, async (context) =>
+    context.json(success(presentSettings(await workers.get(targetOf(context))))),
+  );
+
+  routes.get(`${SCRIPT}/script-settings`, async (context) =>
+    context.json(success(presentScriptSettings(await workers.get(targetOf(context))))),
+  );
+
+  routes.patch(`${SCRIPT}/script-settings`, limitBody(LIMITS.jsonBodyBytesMax), async (context) => {
+    const patch = await readJson(context, ScriptSettingsPatch);
+    const worker = await workers.patchSettings(targetOf(context), patch);
+    return context.json(success(presentScriptSettings({ worker })));
+  });
+
+  for (const path of [SERVICE, SCRIPT]) {
+    routes.delete(path, async (context) => {
+      const isForced = context.req.query("force") === "true";
+      await workers.remove(targetOf(context), { isForced });
+      return context.json(success({ id: targetOf(context).name }));
+    });
+  }
+
+  routes.get(`${SCRIPT}/references`, async (context) => {
+    const target = targetOf(context);
+    await workers.get(target);
+    const callers = await workers.callersOf(target);
+    const incoming = callers.map((name) => ({ name, service: name, environment: "production" }));
+    const services = { incoming, outgoing: [], pages_function: false };
+    return context.json(success({ services, durable_objects: [], dispatch_outbounds: [] }));
+  });
+
+  // Nothing consumes another worker's tail, and there are no Durable Objects, as uploads that ask for
+  // either are refused: wrangler asks both before it deletes a worker.
+  routes.get(`${WORKERS}/tails/by-consumer/:worker`, (context) => context.json(success([])));
+  routes.get(`${WORKERS}/durable_objects/namespaces`, (context) => context.json(success([])));
+
+  return routes;
+}
