@@ -5,6 +5,10 @@ export const LIMITS = {
    * machine take a second or two; what is longer is a loop at the top level.
    */
   cellStartMs: 10_000,
+  /** Top-level code of a new version. Cloudflare allows 1 s of CPU; this is a clock on the wall. */
+  preflightStartMs: 5_000,
+  /** Versions that start at once to be checked: each is a process of its own. */
+  preflightsMax: 2,
   /** What a cell may take to end after SIGTERM before SIGKILL: in-flight work was drained before. */
   cellStopMs: 1_000,
   /** The end of a cell's output that is kept for its exit report: a stack trace fits many times. */

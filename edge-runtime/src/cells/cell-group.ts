@@ -129,21 +129,14 @@ export class CellGroup {
     await this.#started.catch(() => undefined);
   }
 
-  #warm(): Promise<WarmCell> {
-    switch (this.#state.kind) {
-      case "warm":
-        return Promise.resolve(this.#state.cell);
-      case "starting":
-        return this.#state.started;
-      case "retired":
-        return Promise.reject(new EdgeError("closed", `${this.#names} was replaced or removed`));
-      case "cold": {
-        const started = this.#start();
-        this.#started = started;
-        this.#state = { kind: "starting", started };
-        return started;
-      }
-    }
+  async #warm(): Promise<WarmCell> {
+    if (this.#state.kind === "warm") return this.#state.cell;
+    if (this.#state.kind === "starting") return this.#state.started;
+    if (this.#state.kind === "retired") throw this.#retiredError();
+    const started = this.#start();
+    this.#started = started;
+    this.#state = { kind: "starting", started };
+    return started;
   }
 
   async #start(): Promise<WarmCell> {
@@ -178,7 +171,7 @@ export class CellGroup {
   #settleStarted(cell: WarmCell): void {
     if (this.#state.kind === "retired") {
       this.#options.events.retired(this, cell);
-      throw new EdgeError("closed", `${this.#names} was replaced or removed`);
+      throw this.#retiredError();
     }
     this.#state = { kind: "warm", cell };
     this.#active = { atMs: this.#options.clock.nowMs(), mainThreadNs: "" };
@@ -218,6 +211,10 @@ export class CellGroup {
       });
     };
     this.#restart = setTimeout(attempt, this.#backoff.waitMs(nowMs)).unref();
+  }
+
+  #retiredError(): EdgeError {
+    return new EdgeError("closed", `${this.#names} was replaced or removed`);
   }
 
   get #names(): string {

@@ -32,8 +32,10 @@ export interface Cell {
   socketPath(name: string): string;
   /** Resolves once, when the process is gone and its directory is removed. Never rejects. */
   readonly exited: Promise<CellExit>;
-  /** Ends the process now; the same as `exited`. May be called twice. */
+  /** Asks the process to end, and ends it after `LIMITS.cellStopMs`; the same as `exited`. May be called twice. */
   stop(): Promise<CellExit>;
+  /** Ends the process at once, whatever it is doing; the same as `exited`. May be called twice. */
+  kill(): Promise<CellExit>;
 }
 
 /**

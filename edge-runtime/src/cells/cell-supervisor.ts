@@ -194,7 +194,7 @@ export class CellSupervisor implements Activator {
       const missing = attempts.filter((attempt) => this.#needsStart(attempt));
       if (missing.length === 0) break;
       attempts = await Promise.all(
-        attempts.map((attempt) =>
+        attempts.map(async (attempt) =>
           this.#needsStart(attempt) ? this.#startBeside(attempt) : attempt,
         ),
       );

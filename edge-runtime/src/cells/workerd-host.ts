@@ -22,6 +22,8 @@ export interface WorkerdHostOptions {
   /** By default the installed workerd, and the strictest sandbox that the host has. */
   readonly workerdPath?: string;
   readonly sandbox?: Sandbox;
+  /** How long a cell may take until it listens; by default `LIMITS.cellStartMs`. */
+  readonly startMsMax?: number;
 }
 
 /** Path of the workerd binary itself: the package's `bin` is a script that costs a Node start. */
@@ -34,8 +36,7 @@ export function installedWorkerdPath(): string {
 
 /** Cells as processes of this machine, made from a pool of zygotes. */
 export class WorkerdHost implements CellHost {
-  readonly #options: Required<Omit<WorkerdHostOptions, "onLine">>;
-  readonly #onLine: (line: CellLine) => void;
+  readonly #options: Required<WorkerdHostOptions>;
   /** Every process that was started and is not gone. */
   readonly #processes = new Set<WorkerdProcess>();
   /** Those of them that wait for a config, oldest first. Also in `#processes`. */
@@ -45,12 +46,8 @@ export class WorkerdHost implements CellHost {
   #retry: NodeJS.Timeout | undefined;
   #isDisposed = false;
 
-  private constructor(
-    options: Required<Omit<WorkerdHostOptions, "onLine">>,
-    onLine: (line: CellLine) => void,
-  ) {
+  private constructor(options: Required<WorkerdHostOptions>) {
     this.#options = options;
-    this.#onLine = onLine;
   }
 
   /** Ends what an earlier run left in the run directory, then fills the pool. */
@@ -67,8 +64,13 @@ export class WorkerdHost implements CellHost {
     const reaped = await reapStaleCells(options.runDirectory);
     if (reaped > 0) options.log.warn({ cells: reaped }, "ended cells that an earlier agent left");
     options.log.info({ sandbox: sandbox.name }, "cells are confined by this sandbox");
-    const { onLine = () => undefined, workerdPath = installedWorkerdPath() } = options;
-    const host = new WorkerdHost({ ...options, sandbox, workerdPath }, onLine);
+    const host = new WorkerdHost({
+      onLine: () => undefined,
+      workerdPath: installedWorkerdPath(),
+      startMsMax: LIMITS.cellStartMs,
+      ...options,
+      sandbox,
+    });
     host.#fillPool();
     return host;
   }
@@ -138,10 +140,8 @@ export class WorkerdHost implements CellHost {
   }
 
   async #spawn(): Promise<WorkerdProcess> {
-    const { workerdPath, runDirectory, sandbox } = this.#options;
     const id = randomBytes(4).toString("hex");
-    const onLine = this.#onLine;
-    const process = await WorkerdProcess.spawn({ workerdPath, runDirectory, sandbox, id, onLine });
+    const process = await WorkerdProcess.spawn({ ...this.#options, id });
     this.#processes.add(process);
     void process.exited.then(() => this.#processes.delete(process));
     return process;

@@ -23,6 +23,7 @@ export interface WorkerdProcessOptions {
   readonly runDirectory: string;
   readonly sandbox: Sandbox;
   readonly id: string;
+  readonly startMsMax: number;
   readonly onLine: (line: CellLine) => void;
 }
 
@@ -109,8 +110,8 @@ export class WorkerdProcess implements Cell {
     if (outcome === "listening") return;
     const exit = await this.kill();
     if (outcome === "ended") throw new CellStartError(exit);
-    const limit = LIMITS.cellStartMs;
-    throw new EdgeError("cell_start_timeout", `a cell did not listen within ${limit} ms`);
+    const { startMsMax } = this.#options;
+    throw new EdgeError("cell_start_timeout", `a cell did not listen within ${startMsMax} ms`);
   }
 
   async stop(): Promise<CellExit> {
@@ -146,7 +147,7 @@ export class WorkerdProcess implements Cell {
     };
     this.#onListening();
     void this.exited.then(() => resolve("ended"));
-    const deadline = setTimeout(() => resolve("late"), LIMITS.cellStartMs);
+    const deadline = setTimeout(() => resolve("late"), this.#options.startMsMax);
     try {
       return await promise;
     } finally {

@@ -58,6 +58,8 @@ function value(
       return { text: embed(scope.fileOf(part(binding, scope).blob)) };
     case "data_blob":
       return { data: embed(scope.fileOf(part(binding, scope).blob)) };
+    default:
+      return assertNever(binding);
   }
 }
 
@@ -107,6 +109,10 @@ function part(
   const found = parts.find((module) => module.name === binding.part);
   if (found === undefined) throw invalid(scope, `${binding.name} binds no part ${binding.part}`);
   return found;
+}
+
+function assertNever(binding: never): never {
+  throw new TypeError(`no such binding: ${JSON.stringify(binding)}`);
 }
 
 function invalid(scope: BindingScope, why: string): EdgeError {

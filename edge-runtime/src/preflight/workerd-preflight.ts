@@ -1,0 +1,148 @@
+import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  AccountId,
+  type Preflight,
+  type PreflightCandidate,
+  type PreflightResult,
+  type Version,
+} from "@atoll/control-plane/contract";
+import type { Logger } from "pino";
+import { socketDirectory } from "../cells/socket-directory.ts";
+import { installedWorkerdPath, WorkerdHost } from "../cells/workerd-host.ts";
+import { CellStartError } from "../cells/workerd-process.ts";
+import { HEALTH_SOCKET } from "../config/cell-interface.ts";
+import { ConfigCompiler } from "../config/compile-config.ts";
+import { configureGroup, type GroupMember } from "../config/group-config.ts";
+import { Turnstile } from "../config/turnstile.ts";
+import { EdgeError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import { startFailure } from "./start-failure.ts";
+import { stubWorkers, unboundName, type StubWorker } from "./stub-worker.ts";
+
+export interface WorkerdPreflightOptions {
+  /** For this preflight alone; it is emptied at start and removed at the end. */
+  readonly directory: string;
+  readonly log: Logger;
+  /** How long top-level code may take; by default `LIMITS.preflightStartMs`. */
+  readonly startMsMax?: number;
+}
+
+// The account of the throw-away cell: nothing outside of it ever sees the name.
+const NO_ACCOUNT = AccountId.parse("0".repeat(32));
+
+/** Starts versions in throw-away cells whose bindings reach nothing. See `Preflight`. */
+export class WorkerdPreflight implements Preflight {
+  readonly #options: WorkerdPreflightOptions;
+  readonly #host: WorkerdHost;
+  readonly #compiler: ConfigCompiler;
+  readonly #turnstile = new Turnstile(LIMITS.preflightsMax);
+
+  private constructor(
+    options: WorkerdPreflightOptions,
+    parts: { readonly host: WorkerdHost; readonly compiler: ConfigCompiler },
+  ) {
+    this.#options = options;
+    this.#host = parts.host;
+    this.#compiler = parts.compiler;
+  }
+
+  static async open(options: WorkerdPreflightOptions): Promise<WorkerdPreflight> {
+    // Stands for the directory of every version's static files: no request ever asks for one.
+    await mkdir(join(options.directory, "site"), { recursive: true, mode: 0o700 });
+    const compiler = await ConfigCompiler.open({
+      workerdPath: installedWorkerdPath(),
+      scratchDirectory: join(options.directory, "compile"),
+    });
+    const host = await WorkerdHost.open({
+      runDirectory: socketDirectory(join(options.directory, "run")),
+      zygoteCount: 1,
+      startMsMax: options.startMsMax ?? LIMITS.preflightStartMs,
+      log: options.log,
+    });
+    return new WorkerdPreflight(options, { host, compiler });
+  }
+
+  async check(candidate: PreflightCandidate): Promise<PreflightResult> {
+    const missing = await missingExport(candidate);
+    if (missing !== undefined) return { kind: "failed", message: missing };
+    return this.#turnstile.run(() => this.#start(candidate));
+  }
+
+  /** Ends all checks. May be called twice. */
+  async dispose(): Promise<void> {
+    await this.#host.dispose();
+    await rm(this.#options.directory, { recursive: true, force: true });
+    await rm(socketDirectory(join(this.#options.directory, "run")), {
+      recursive: true,
+      force: true,
+    });
+  }
+
+  async #start(candidate: PreflightCandidate): Promise<PreflightResult> {
+    const { version, secrets } = candidate;
+    const stubs = stubWorkers(version, NO_ACCOUNT);
+    const name = unboundName(version);
+    const member: GroupMember = {
+      key: `${NO_ACCOUNT}/${name}`,
+      name,
+      version,
+      secrets,
+      siteDirectory: join(this.#options.directory, "site"),
+    };
+    const config = configureGroup([member, ...stubs.map((stub) => stub.member)], () => "nothing");
+    const binary = await this.#compiler.compile(config, readBlob(candidate, stubs));
+    try {
+      const cell = await this.#host.start({
+        config: binary,
+        sockets: [...config.workerSockets.values(), HEALTH_SOCKET],
+        sites: config.sites,
+        services: {},
+      });
+      await cell.kill();
+      return { kind: "started", startupMs: Math.round(cell.startMs) };
+    } catch (error) {
+      return { kind: "failed", message: failureMessage(error, version) };
+    }
+  }
+}
+
+/**
+ * Why a module can't handle any request, when its text alone says so. workerd starts a module without a
+ * default export, and sends what is meant for it to the internet.
+ */
+async function missingExport({
+  version,
+  readBlob,
+}: PreflightCandidate): Promise<string | undefined> {
+  if (version.code.kind !== "modules") return undefined;
+  const [main] = version.code.modules;
+  if (main === undefined || main.kind !== "esm") return undefined;
+  const source = Buffer.from(await readBlob(main.blob)).toString("utf8");
+  // Keywords can't be written with escapes, so a module without these words has no such export.
+  if (/\bexport\b/.test(source) && /\bdefault\b/.test(source)) return undefined;
+  return (
+    `No event handlers were registered. This script does nothing: ` +
+    `${main.name} has no default export.`
+  );
+}
+
+function readBlob(
+  candidate: PreflightCandidate,
+  stubs: ReadonlyArray<StubWorker>,
+): (hash: string) => Promise<Uint8Array> {
+  const sources = new Map(stubs.map((stub) => [stub.blob, Buffer.from(stub.source)]));
+  return async (hash) => sources.get(hash) ?? candidate.readBlob(hash);
+}
+
+/** The message for the developer; rethrows what is not the version's fault. */
+function failureMessage(error: unknown, version: Version): string {
+  if (error instanceof CellStartError) {
+    const { code } = version;
+    return startFailure(error.exit, code.kind === "service-worker" ? code.script.name : "");
+  }
+  if (error instanceof EdgeError && error.code === "cell_start_timeout") {
+    return "The script did not finish its top-level code in time. Is there a loop at its top level?";
+  }
+  throw error;
+}
