@@ -3,7 +3,13 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { type IngressBackend, IngressHarness, REQUEST_HEAD_MS, within } from "./ingress-harness.ts";
+import {
+  closed,
+  type IngressBackend,
+  IngressHarness,
+  REQUEST_HEAD_MS,
+  within,
+} from "./ingress-harness.ts";
 
 const HOST = "host: test.localhost";
 const KIB = 1024;
@@ -182,9 +188,8 @@ export function describeHostile(backend: IngressBackend): void {
         socket.write(head.charAt(position));
         position += 1;
       }, 5);
-      socket.on("error", () => undefined);
       socket.resume();
-      await within(once(socket, "close"), "the connection to be closed");
+      await closed(socket);
       clearInterval(drip);
       expect(reached).toEqual([]);
     });
@@ -204,10 +209,9 @@ export function describeHostile(backend: IngressBackend): void {
         reached.push(request.url ?? "");
       });
       const socket = await harness.dial();
-      socket.on("error", () => undefined);
       socket.write(`GET / HTTP/1.1\r\n${HOST}\r\n\r\n`.repeat(2_000));
       socket.resume();
-      await within(once(socket, "close"), "the connection to be closed");
+      await closed(socket);
       expect(reached.length).toBeLessThan(100);
     });
 

@@ -118,15 +118,20 @@ export class IngressHarness {
 
   async startCell(listener: RequestListener): Promise<ScriptedCell> {
     const socketPath = this.newSocketPath();
-    const server = createServer({ keepAliveTimeout: 0, requestTimeout: 0 }, listener);
+    const server = createServer(
+      { keepAliveTimeout: 0, requestTimeout: 0, maxHeaderSize: 64 * 1024 },
+      listener,
+    );
     let connections = 0;
-    server.on("connection", () => {
+    const sockets = new Set<Socket>();
+    server.on("connection", (socket) => {
       connections += 1;
+      sockets.add(socket);
     });
     server.listen(socketPath);
     await once(server, "listening");
     this.#cleanups.push(async () => {
-      server.closeAllConnections();
+      for (const socket of sockets) socket.destroy();
       if (!server.listening) return;
       server.close();
       await once(server, "close");
@@ -204,9 +209,8 @@ export class IngressHarness {
   /** Sends bytes as they are; all that comes back until the connection is closed. */
   async exchange(bytes: string | Buffer): Promise<string> {
     const socket = await this.dial();
-    socket.on("error", () => undefined);
     socket.write(bytes);
-    return within(readAll(socket), "the connection to be closed");
+    return readAll(socket);
   }
 
   async dispose(): Promise<void> {
@@ -216,11 +220,18 @@ export class IngressHarness {
   }
 }
 
+/** Waits until a connection is closed, in whatever way. */
+export function closed(socket: Socket): Promise<void> {
+  socket.on("error", () => undefined);
+  const closing = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+  return within(closing, "the connection to be closed");
+}
+
 /** All that arrives on a socket until its end. */
-export async function readAll(socket: Socket): Promise<string> {
+async function readAll(socket: Socket): Promise<string> {
   const pieces: Buffer[] = [];
   socket.on("data", (piece: Buffer) => pieces.push(piece));
-  await once(socket, "close");
+  await closed(socket);
   return Buffer.concat(pieces).toString("latin1");
 }
 

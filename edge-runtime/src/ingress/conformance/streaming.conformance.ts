@@ -31,11 +31,12 @@ export function describeStreaming(backend: IngressBackend): void {
         request.on("end", () => response.end());
       });
       const socket = await harness.dial();
-      socket.write(head("POST", "transfer-encoding: chunked"));
+      socket.write(head("POST", { headers: "transfer-encoding: chunked" }));
       socket.write("3\r\none\r\n");
       await readUntil(socket, (text) => text.includes("got one;"));
       socket.write("3\r\ntwo\r\n0\r\n\r\n");
-      await readUntil(socket, (text) => text.includes("got two;") && text.endsWith("0\r\n\r\n"));
+      const rest = await readUntil(socket, (text) => text.endsWith("0\r\n\r\n"));
+      expect(rest).toContain("got two;");
     });
 
     test("wait for a client that does not read", async () => {
@@ -131,18 +132,21 @@ export function describeStreaming(backend: IngressBackend): void {
     test("with trailers of the client's arrive whole", async () => {
       await harness.serve((request, response) => request.pipe(response));
       const socket = await harness.dial();
-      socket.write(head("POST", "transfer-encoding: chunked\r\ntrailer: x-t"));
+      socket.write(head("POST", { headers: "transfer-encoding: chunked\r\ntrailer: x-t" }));
       socket.write("4\r\nbody\r\n0\r\nx-t: 1\r\n\r\n");
-      await readUntil(socket, (text) => text.includes("body") && text.endsWith("0\r\n\r\n"));
+      const answer = await readUntil(socket, (text) => text.endsWith("0\r\n\r\n"));
+      expect(answer).toContain("4\r\nbody\r\n");
     });
 
     test("are sent on 100 Continue, and not before the worker's cell has the request", async () => {
       await harness.serve((request, response) => request.pipe(response));
       const socket = await harness.dial();
-      socket.write(head("POST", "content-length: 4\r\nexpect: 100-continue"));
-      await readUntil(socket, (text) => text.startsWith("HTTP/1.1 100 "));
+      socket.write(head("POST", { headers: "content-length: 4\r\nexpect: 100-continue" }));
+      const interim = await readUntil(socket, (text) => text.endsWith("\r\n\r\n"));
+      expect(interim).toMatch(/^HTTP\/1.1 100 /);
       socket.write("body");
-      await readUntil(socket, (text) => text.endsWith("body"));
+      const answer = await readUntil(socket, (text) => text.endsWith("0\r\n\r\n"));
+      expect(answer).toContain("4\r\nbody\r\n");
     });
 
     test("are not asked for when nobody wants them", async () => {
@@ -166,11 +170,12 @@ export function describeStreaming(backend: IngressBackend): void {
         response.end(request.method === "POST" ? "enough" : "next");
       });
       const socket = await harness.dial();
-      socket.write(`${head("POST", `content-length: ${4 * MIB}`)}${"x".repeat(MIB)}`);
+      socket.write(`${head("POST", { headers: `content-length: ${4 * MIB}` })}${"x".repeat(MIB)}`);
       await readUntil(socket, (text) => text.endsWith("enough"));
       socket.write("x".repeat(3 * MIB));
       socket.write("GET / HTTP/1.1\r\nhost: test.localhost\r\n\r\n");
-      await readUntil(socket, (text) => text.endsWith("next"));
+      const next = await readUntil(socket, (text) => text.endsWith("next"));
+      expect(next).toMatch(/^HTTP\/1.1 200 /);
     });
   });
 
@@ -181,32 +186,27 @@ export function describeStreaming(backend: IngressBackend): void {
     });
     afterEach(() => harness.dispose());
 
-    test.each(["reset", "end"] as const)(
-      "a client that leaves (%s) aborts request.signal in the worker",
-      async (way) => {
-        await harness.serveWorker(
-          `let aborted = false;
-          export default { async fetch(request, env, ctx) {
-            if (new URL(request.url).pathname === "/aborted") return new Response(String(aborted));
-            request.signal.addEventListener("abort", () => { aborted = true; });
-            const { readable, writable } = new TransformStream();
-            const writer = writable.getWriter();
-            ctx.waitUntil(writer.write(new TextEncoder().encode("begun")).catch(() => {}));
-            return new Response(readable);
-          } }`,
-        );
+    test.each([
+      ["reset", "/wait"],
+      ["end", "/wait"],
+      ["reset", "/stream"],
+      ["end", "/stream"],
+    ] as const)(
+      "a client that leaves (%s) aborts request.signal in the worker at %s",
+      async (way, path) => {
+        await harness.serveWorker(SIGNAL_WORKER);
         const socket = await harness.dial();
-        socket.write(head("GET"));
-        await readUntil(socket, (text) => text.includes("begun"));
+        socket.write(head("GET", { path }));
+        socket.resume();
+        const heard = async (word: string): Promise<string> => {
+          let text = "";
+          while (!text.includes(word)) text = (await harness.call({ path: "/log" })).text;
+          return text;
+        };
+        await within(heard("begun"), "the worker to begin");
         if (way === "reset") socket.resetAndDestroy();
         else socket.destroy();
-        let isAborted = false;
-        const poll = async (): Promise<void> => {
-          while (!isAborted) {
-            isAborted = (await harness.call({ path: "/aborted" })).text === "true";
-          }
-        };
-        await within(poll(), "the worker to hear of it");
+        expect(await within(heard("aborted"), "the worker to hear of it")).toBe("begun,aborted");
       },
     );
 
@@ -221,6 +221,7 @@ export function describeStreaming(backend: IngressBackend): void {
       const socket = await harness.dial();
       socket.write(head("GET"));
       await until(() => isGone, "the cell's connection to be closed");
+      expect(harness.ingress.counters().errors).toBe(0);
     });
 
     test("a client that leaves in the middle of its body is noticed by the cell", async () => {
@@ -232,8 +233,9 @@ export function describeStreaming(backend: IngressBackend): void {
         request.once("data", () => socket.destroy());
       });
       const socket = await harness.dial();
-      socket.write(`${head("POST", "content-length: 100")}some`);
+      socket.write(`${head("POST", { headers: "content-length: 100" })}some`);
       await until(() => isAborted, "the cell's request to be aborted");
+      expect(harness.ingress.counters().errors).toBe(0);
     });
 
     test("a client that only ends its sending side still gets the answer", async () => {
@@ -243,7 +245,7 @@ export function describeStreaming(backend: IngressBackend): void {
       const socket = await harness.dial();
       const answer = readUntil(socket, (text) => text.endsWith("to the end"));
       socket.end(head("GET"));
-      await answer;
+      expect(await answer).toMatch(/^HTTP\/1.1 200 /);
     });
 
     test("a cell that dies within its answer leaves no answer that looks whole", async () => {
@@ -265,8 +267,32 @@ export function describeStreaming(backend: IngressBackend): void {
   });
 }
 
-function head(method: string, headers = "x-none: 1"): string {
-  return `${method} / HTTP/1.1\r\nhost: test.localhost\r\n${headers}\r\n\r\n`;
+/** Notes when a request began and when its signal was aborted. */
+const SIGNAL_WORKER = `
+const log = [];
+export default { async fetch(request, env, ctx) {
+  const path = new URL(request.url).pathname;
+  if (path === "/log") return new Response(log.join());
+  log.push("begun");
+  request.signal.addEventListener("abort", () => log.push("aborted"));
+  if (path === "/wait") return scheduler.wait(60_000);
+  const { readable, writable } = new TransformStream();
+  const writer = writable.getWriter();
+  const pump = async () => {
+    for (;;) {
+      await writer.write(new TextEncoder().encode("piece"));
+      await scheduler.wait(20);
+    }
+  };
+  ctx.waitUntil(pump().catch(() => {}));
+  return new Response(readable);
+} }`;
+
+function head(
+  method: string,
+  { headers = "x-none: 1", path = "/" }: { readonly headers?: string; readonly path?: string } = {},
+): string {
+  return `${method} ${path} HTTP/1.1\r\nhost: test.localhost\r\n${headers}\r\n\r\n`;
 }
 
 function* pieces(countMib: number): Generator<Buffer> {

@@ -14,6 +14,7 @@ const ECHO = `export default { fetch(request) {
   if (request.headers.get("upgrade") !== "websocket") return new Response("plain");
   if (new URL(request.url).pathname === "/no") return new Response("no", { status: 403 });
   const [client, server] = Object.values(new WebSocketPair());
+  server.binaryType = "arraybuffer";
   server.accept();
   server.addEventListener("message", ({ data }) => server.send(data));
   return new Response(null, { status: 101, webSocket: client,
@@ -54,10 +55,14 @@ export function describeWebSockets(backend: IngressBackend): void {
     test("reach the worker and carry text, bytes and large messages both ways", async () => {
       await harness.serveWorker(ECHO);
       const client = await open();
-      for (const message of [Buffer.from("text"), Buffer.alloc(900_000, 7)]) {
+      for (const message of ["text", Buffer.from("bytes"), Buffer.alloc(900_000, 7)]) {
         client.send(message);
-        const [echoed] = (await within(once(client, "message"), "the echo")) as [Buffer];
-        expect(echoed.equals(message)).toBe(true);
+        const [echoed, isBinary] = (await within(once(client, "message"), "the echo")) as [
+          Buffer,
+          boolean,
+        ];
+        expect(isBinary).toBe(typeof message !== "string");
+        expect(echoed.equals(Buffer.from(message))).toBe(true);
       }
       client.close(4_001, "done");
       const [code] = (await within(once(client, "close"), "the close")) as [number];
@@ -70,13 +75,12 @@ export function describeWebSockets(backend: IngressBackend): void {
         headers: { host: "test.localhost", "cf-connecting-ip": "forged" },
       });
       clients.push(client);
-      const [response] = (await within(once(client, "upgrade"), "the handshake")) as [
-        { headers: Record<string, string> },
-      ];
+      const opened = within(once(client, "open"), "the handshake");
+      const [response] = (await once(client, "upgrade")) as [{ headers: Record<string, string> }];
       expect(response.headers["x-caller"]).toBe("127.0.0.1");
       expect(response.headers["cf-ray"]).toMatch(/^[0-9a-f]{16}-fra$/);
       expect(response.headers["server"]).toBe("atoll");
-      await within(once(client, "open"), "the handshake");
+      await opened;
       expect(client.protocol).toBe("chat");
     });
 
@@ -105,8 +109,11 @@ export function describeWebSockets(backend: IngressBackend): void {
     test("are closed when their cell dies", async () => {
       const { kill } = await harness.serveWorker(ECHO);
       const client = await open();
+      const closing = within(once(client, "close"), "the close");
       await kill();
-      await within(once(client, "close"), "the close");
+      const [code] = (await closing) as [number];
+      // No close frame came: the connection itself ended.
+      expect(code).toBe(1_006);
     });
 
     test("close their cell's connection when the client is gone", async () => {
@@ -114,7 +121,8 @@ export function describeWebSockets(backend: IngressBackend): void {
       const cell = await harness.serve(() => undefined);
       cell.server.on("upgrade", (_, socket) => {
         socket.on("error", () => undefined);
-        socket.once("close", () => {
+        socket.resume();
+        socket.once("end", () => {
           isGone = true;
         });
         socket.write(
@@ -126,6 +134,7 @@ export function describeWebSockets(backend: IngressBackend): void {
       await readUntil(socket, (text) => text.includes("101"));
       socket.destroy();
       await until(() => isGone, "the cell's connection to be closed");
+      expect(harness.ingress.counters().errors).toBe(0);
     });
 
     test("are the only protocol that is switched to", async () => {
