@@ -134,7 +134,7 @@ export async function startAtoll(): Promise<TestAtoll> {
 }
 
 // What keeps a wrangler of a test to itself: no questions, no reports, no look-ups elsewhere.
-const QUIET_WRANGLER = {
+export const QUIET_WRANGLER = {
   CI: "true",
   WRANGLER_SEND_METRICS: "false",
   WRANGLER_HIDE_BANNER: "true",

@@ -1,4 +1,4 @@
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
@@ -20,8 +20,10 @@ export function copyFixture(name: string): Promise<TestProject> {
 }
 
 /** Copies `sites/examples/<name>`; its dependencies still resolve, through a link. */
-export function copyExample(name: string): Promise<TestProject> {
-  return copyProject(join(EXAMPLES, name));
+export async function copyExample(name: string): Promise<TestProject> {
+  const project = await copyProject(join(EXAMPLES, name));
+  await symlink(join(EXAMPLES, "../../node_modules"), join(project.directory, "node_modules"));
+  return project;
 }
 
 /** A new, empty project with the given files. */

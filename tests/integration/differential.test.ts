@@ -1,0 +1,84 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startAtoll, type TestAtoll } from "../support/atoll.ts";
+import { DIFFERENCES, type Difference, withoutDifferences } from "../support/differences.ts";
+import { eventually } from "../support/eventually.ts";
+import { EXAMPLE_SCRIPTS, type Script } from "../support/example-scripts.ts";
+import { Client, type Exchange, type Target } from "../support/exchange.ts";
+import { copyExample } from "../support/project.ts";
+import { startWranglerDev } from "../support/wrangler-dev.ts";
+
+const EXAMPLES = join(import.meta.dirname, "../../sites/examples");
+// The one region that every request of a script goes to: what a script wrote, it reads at once.
+const REGION = "iad";
+
+let atoll: TestAtoll;
+beforeAll(async () => {
+  atoll = await startAtoll();
+});
+afterAll(() => atoll.stop());
+
+const used = new Set<Difference>();
+
+test("differential: every example has a script", () => {
+  expect(Object.keys(EXAMPLE_SCRIPTS).toSorted()).toEqual(readdirSync(EXAMPLES).toSorted());
+});
+
+describe.each(Object.entries(EXAMPLE_SCRIPTS))("differential: %s", (example, script) => {
+  test("answers in Atoll as in wrangler dev", async () => {
+    const expected = await inWranglerDev(example, script);
+    const actual = await inAtoll(example, script);
+    expect(actual.map((exchange) => comparable(example, exchange))).toEqual(
+      expected.map((exchange) => comparable(example, exchange)),
+    );
+  });
+});
+
+test("differential: every listed difference still shows somewhere", () => {
+  const unused = DIFFERENCES.filter((difference) => !used.has(difference));
+  expect(unused.map(({ reason }) => reason)).toEqual([]);
+});
+
+function comparable(example: string, exchange: Exchange): Exchange {
+  const result = withoutDifferences(example, exchange);
+  for (const difference of result.used) used.add(difference);
+  return result.exchange;
+}
+
+async function inWranglerDev(example: string, script: Script): Promise<ReadonlyArray<Exchange>> {
+  const project = await copyExample(example);
+  const dev = await startWranglerDev(project.directory);
+  try {
+    return await run(script, { url: dev.url });
+  } finally {
+    await dev.stop();
+    await project.remove();
+  }
+}
+
+async function inAtoll(example: string, script: Script): Promise<ReadonlyArray<Exchange>> {
+  const project = await copyExample(example);
+  try {
+    const { exitCode, output } = await atoll.wrangler(project.directory, ["deploy"]);
+    if (exitCode !== 0) throw new Error(`wrangler deploy failed:\n${output}`);
+    const { url, port } = atoll.regions[REGION];
+    const host = `${example}.localhost`;
+    await eventually(
+      async () => {
+        const answer = await atoll.get(REGION, host, "/");
+        return answer.headers["cf-ray"] !== undefined && answer.status < 400;
+      },
+      { what: `${example} is served in ${REGION}` },
+    );
+    return await run(script, { url, host: `${host}:${port}` });
+  } finally {
+    await project.remove();
+  }
+}
+
+async function run(script: Script, target: Target): Promise<ReadonlyArray<Exchange>> {
+  const client = new Client(target);
+  await script(client);
+  return client.exchanges;
+}
