@@ -59,8 +59,10 @@ function embeddedIpv4(address: ipaddr.IPv6): ipaddr.IPv4 | undefined {
   switch (address.range()) {
     case "ipv4Mapped":
     case "rfc6145":
-    case "rfc6052":
       return at(12);
+    case "rfc6052":
+      // 64:ff9b::/96 alone: in 64:ff9b:1::/48, for local use, each network chooses where the address stands.
+      return bytes.slice(4, 12).every((byte) => byte === 0) ? at(12) : undefined;
     case "6to4":
       return at(2);
     default:

@@ -78,9 +78,12 @@ export class EgressPolicy {
       if (addresses.length === 0) throw new Error("no address");
       return addresses;
     } catch (cause) {
-      throw new EdgeError("egress_unreachable", `the name '${host}' could not be resolved`, {
-        cause,
-      });
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new EdgeError(
+        "egress_unreachable",
+        `the name '${host}' could not be resolved: ${reason}`,
+        { cause },
+      );
     } finally {
       clearTimeout(timer);
     }
