@@ -55,12 +55,12 @@ export const UploadMetadata = z.object({
   tags: z.array(z.string().max(1_024)).max(100).nullish(),
   logpush: z.boolean().nullish(),
   observability: z.record(z.string(), z.json()).nullish(),
-  migrations: z.unknown(),
-  containers: z.unknown(),
-  exports: z.unknown(),
-  tail_consumers: z.unknown(),
-  streaming_tail_consumers: z.unknown(),
-  capnp_schema: z.unknown(),
+  migrations: z.unknown().optional(),
+  containers: z.unknown().optional(),
+  exports: z.unknown().optional(),
+  tail_consumers: z.unknown().optional(),
+  streaming_tail_consumers: z.unknown().optional(),
+  capnp_schema: z.unknown().optional(),
 });
 export type UploadMetadata = z.infer<typeof UploadMetadata>;
 
