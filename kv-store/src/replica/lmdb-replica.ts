@@ -36,6 +36,8 @@ export class LmdbReplica implements Replica {
   readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #entries: Database<Buffer, Buffer>;
   readonly #holdings: Database<unknown, string>;
+  /** How many pages of a snapshot each slot has: one that was not stored must not go unnoticed. */
+  readonly #pages: Database<unknown, number>;
   /** What `#holdings` has, once committed: decides which slot is read. */
   readonly #held = new Map<NamespaceId, Holding>();
   /** The slots in which snapshots are being collected. */
@@ -62,6 +64,7 @@ export class LmdbReplica implements Replica {
     this.#root = open({ path: options.directory, noSubdir: false, ...BINARY });
     this.#entries = this.#root.openDB({ name: "entries", ...BINARY });
     this.#holdings = this.#root.openDB({ name: "holdings", encoding: "json" });
+    this.#pages = this.#root.openDB({ name: "pages", keyEncoding: "uint32", encoding: "json" });
     for (const { key, value } of this.#holdings.getRange()) {
       this.#held.set(NamespaceId.parse(key), Holding.parse(value));
     }
@@ -136,7 +139,7 @@ export class LmdbReplica implements Replica {
       case "snapshot-page":
         return this.#storePage(namespace, action.operations);
       case "snapshot-end":
-        return this.#endSnapshot(namespace, action.revision);
+        return this.#endSnapshot(namespace, action);
       case "drop":
         return this.#drop(namespace);
     }
@@ -175,15 +178,28 @@ export class LmdbReplica implements Replica {
   async #storePage(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<void> {
     const slot = this.#staging.get(namespace);
     if (slot === undefined) throw new KvError("replica_behind", "no snapshot is being collected");
-    await this.#root.transaction(() => this.#apply(slot, operations));
+    await this.#root.transaction(() => {
+      this.#apply(slot, operations);
+      void this.#pages.put(slot, this.#pagesOf(slot) + 1);
+    });
   }
 
-  async #endSnapshot(namespace: NamespaceId, revision: Revision): Promise<void> {
+  async #endSnapshot(
+    namespace: NamespaceId,
+    end: StoreAction & { kind: "snapshot-end" },
+  ): Promise<void> {
     const slot = this.#staging.get(namespace);
     if (slot === undefined) throw new KvError("replica_behind", "no snapshot is being collected");
     this.#staging.delete(namespace);
-    const holding = { slot, revision };
-    await this.#root.transaction(() => void this.#holdings.put(namespace, holding));
+    const holding = { slot, revision: end.revision };
+    await this.#root.transaction(() => {
+      // Counted inside the transaction: the end is handed over before its pages are known to be stored.
+      if (this.#pagesOf(slot) !== end.pages) {
+        throw new KvError("replica_behind", `a snapshot of ${end.pages} pages is not complete`);
+      }
+      void this.#pages.remove(slot);
+      void this.#holdings.put(namespace, holding);
+    });
     const previous = this.#held.get(namespace);
     this.#show(namespace, holding);
     if (previous !== undefined) this.#sweepSlot(previous.slot);
@@ -206,6 +222,11 @@ export class LmdbReplica implements Replica {
       if (operation.kind === "delete") void this.#entries.remove(key);
       else void this.#entries.put(key, encodeChange(operation));
     }
+  }
+
+  /** Part of the caller's transaction. */
+  #pagesOf(slot: number): number {
+    return z.number().catch(0).parse(this.#pages.get(slot));
   }
 
   /** Makes a committed change visible to reads. */
@@ -253,10 +274,11 @@ export class LmdbReplica implements Replica {
     while (!this.#isClosed) {
       const range = { start: slotKey(slot), end: slotKey(slot + 1) };
       const keys = [...this.#entries.getKeys({ ...range, limit: LIMITS.replicaDropRowsMax })];
-      if (keys.length === 0) return;
       await this.#root.transaction(() => {
+        void this.#pages.remove(slot);
         for (const key of keys) void this.#entries.remove(key);
       });
+      if (keys.length < LIMITS.replicaDropRowsMax) return;
     }
   }
 }

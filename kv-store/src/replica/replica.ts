@@ -13,8 +13,8 @@ export type StoreAction =
   /** Begins to collect a snapshot, and forgets one that was being collected. Reads don't see it yet. */
   | { readonly kind: "snapshot-start" }
   | { readonly kind: "snapshot-page"; readonly operations: ReadonlyArray<KvOperation> }
-  /** Puts the collected snapshot in the place of all that is held, at once. */
-  | { readonly kind: "snapshot-end"; readonly revision: Revision }
+  /** Puts the collected snapshot in the place of all that is held, at once, if all its pages were stored. */
+  | { readonly kind: "snapshot-end"; readonly revision: Revision; readonly pages: number }
   | { readonly kind: "drop" };
 
 /** The copies on a node of the namespaces that it wants, each the state as of one revision. */
@@ -26,7 +26,7 @@ export interface Replica {
   /**
    * Resolves when reads see the change; it survives a crash of the process from then on. Changes of one
    * namespace take effect in the order of the calls, which need not wait for each other. Rejected with
-   * `replica_behind` when a batch does not fit what is held, with `storage_failed` when the disk refuses.
+   * `replica_behind` when a change does not fit what is held or collected, with `storage_failed` when the disk refuses.
    */
   store(namespace: NamespaceId, action: StoreAction): Promise<void>;
   /** The live entry of a key. Fails with `replica_behind` when the namespace is not held. */

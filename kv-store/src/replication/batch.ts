@@ -47,21 +47,29 @@ export function decodeBatch(batch: Batch): KvOperation[] {
   return decodeChecked(body, { checksum: batch.checksum, place: [after, revision], count });
 }
 
-/** One page of a snapshot, and its number among them. */
+/** One page of a snapshot of that revision, and its number among them. */
 export interface SnapshotPage {
+  readonly revision: Revision;
   readonly page: number;
   readonly body: Uint8Array;
   readonly checksum: number;
 }
 
-export function encodePage(page: number, entries: ReadonlyArray<KvEntry>): SnapshotPage {
+export function encodePage(
+  place: { readonly revision: Revision; readonly page: number },
+  entries: ReadonlyArray<KvEntry>,
+): SnapshotPage {
+  const { revision, page } = place;
   const body = Buffer.concat(entries.map((entry) => encodeOperation({ kind: "put", ...entry })));
-  return { page, body, checksum: checksumOf(body, page, 0) };
+  return { revision, page, body, checksum: checksumOf(body, revision, page) };
 }
 
 /** The puts of a page. Fails with `protocol_violation` when it was damaged or is not one. */
 export function decodePage(page: SnapshotPage): KvOperation[] {
-  return decodeChecked(page.body, { checksum: page.checksum, place: [page.page, 0] });
+  return decodeChecked(page.body, {
+    checksum: page.checksum,
+    place: [page.revision, page.page],
+  });
 }
 
 /** Operations on their way to the origin. */

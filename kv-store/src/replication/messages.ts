@@ -68,6 +68,8 @@ export const MessageFromOrigin = z.discriminatedUnion("kind", [
       kind: z.literal("snapshot-page"),
       subscription: SubscriptionId,
       sequence: Counter,
+      /** Of the snapshot: a second one may begin before the first has ended. */
+      revision: Revision,
       /** Counts from 0. */
       page: Counter,
     })
@@ -76,6 +78,7 @@ export const MessageFromOrigin = z.discriminatedUnion("kind", [
     kind: z.literal("snapshot-end"),
     subscription: SubscriptionId,
     sequence: Counter,
+    revision: Revision,
     /** How many there were. */
     pages: Counter,
   }),

@@ -108,7 +108,7 @@ export class OriginConnection {
       } else if (effect.kind === "open-snapshot") {
         this.take(await this.#openSnapshot(subscription, effect.namespace));
       } else {
-        this.take(await this.#readSnapshot(subscription, effect.page));
+        this.take(await this.#readSnapshot(effect));
       }
     } catch (error) {
       const code = codeOf(error);
@@ -137,13 +137,14 @@ export class OriginConnection {
     return { kind: "snapshot-opened", subscription, revision: snapshot.revision };
   }
 
-  async #readSnapshot(subscription: number, number: number): Promise<OriginInput> {
+  async #readSnapshot(effect: OriginEffect & { kind: "read-snapshot" }): Promise<OriginInput> {
+    const { subscription, place } = effect;
     const next = await this.#snapshots.get(subscription)?.next();
     if (next === undefined || next.done === true) {
       this.#snapshots.delete(subscription);
       return { kind: "snapshot-read", subscription, page: undefined };
     }
-    const page = encodePage(number, next.value);
+    const page = encodePage(place, next.value);
     return { kind: "snapshot-read", subscription, page };
   }
 

@@ -58,7 +58,12 @@ export type OriginEffect =
       readonly subscription: number;
       readonly namespace: NamespaceId;
     }
-  | { readonly kind: "read-snapshot"; readonly subscription: number; readonly page: number }
+  | {
+      readonly kind: "read-snapshot";
+      readonly subscription: number;
+      /** Of the page to read: what `encodePage` wants to know. */
+      readonly place: { readonly revision: Revision; readonly page: number };
+    }
   | { readonly kind: "close-snapshot"; readonly subscription: number }
   | {
       readonly kind: "read-positions";
@@ -294,7 +299,8 @@ export class OriginSession {
     this.#reading = next.id;
     const { id: subscription, namespace, progress, sent: after } = next;
     if (progress.kind === "snapshot") {
-      this.#effects.push({ kind: "read-snapshot", subscription, page: progress.page });
+      const place = { revision: progress.revision, page: progress.page };
+      this.#effects.push({ kind: "read-snapshot", subscription, place });
     } else if (progress.kind === "unseen") {
       this.#effects.push({ kind: "open-snapshot", subscription, namespace });
     } else {
@@ -355,7 +361,8 @@ export class OriginSession {
     if (progress.kind !== "snapshot") return;
     const sequence = this.#window.sent(page?.body.length ?? 0, this.#nowMs);
     if (page === undefined) {
-      this.#send({ kind: "snapshot-end", subscription: id, sequence, pages: progress.page });
+      const { revision, page: pages } = progress;
+      this.#send({ kind: "snapshot-end", subscription: id, sequence, revision, pages });
       subscription.sent = progress.revision;
       subscription.progress = { kind: "behind" };
     } else {

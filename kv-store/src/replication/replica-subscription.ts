@@ -120,18 +120,22 @@ export class ReplicaSubscription {
   }
 
   #takePage(message: Message<"snapshot-page">): StoreAction {
-    if (this.#snapshot?.page !== message.page) throw this.#gap(`page ${message.page}`);
+    const { revision, page } = message;
+    if (!this.#isNext(revision, page)) throw this.#gap(`page ${page} of a snapshot of ${revision}`);
     const operations = decodePage(message);
-    this.#snapshot = { ...this.#snapshot, page: message.page + 1 };
+    this.#snapshot = { revision, page: page + 1 };
     return { kind: "snapshot-page", operations };
   }
 
-  #takeEnd({ pages }: Message<"snapshot-end">): StoreAction {
-    const snapshot = this.#snapshot;
-    if (snapshot?.page !== pages) throw this.#gap(`the end of a snapshot of ${pages} pages`);
+  #takeEnd({ revision, pages }: Message<"snapshot-end">): StoreAction {
+    if (!this.#isNext(revision, pages)) throw this.#gap(`the end of a snapshot of ${revision}`);
     this.#snapshot = undefined;
-    this.accepted = snapshot.revision;
-    return { kind: "snapshot-end", revision: snapshot.revision };
+    this.accepted = revision;
+    return { kind: "snapshot-end", revision, pages };
+  }
+
+  #isNext(revision: Revision, page: number): boolean {
+    return this.#snapshot?.revision === revision && this.#snapshot.page === page;
   }
 
   #gap(what: string): KvError {
