@@ -33,6 +33,7 @@ export const CONTROL_PLANE_ERRORS = {
   worker_not_found: refusal(404, 10_007, "The account has no worker of this name."),
   worker_in_use: refusal(409, 10_064, "Other workers call the one that is to be deleted."),
   version_not_deployed: refusal(409, 10_215, "The newest version is not the one that serves."),
+  secrets_changed: refusal(409, 10_220, "A rollback would bring back earlier values of secrets."),
   service_not_found: refusal(404, 10_090, "The account has no service of this name."),
   version_not_found: refusal(
     404,

@@ -21,7 +21,8 @@ export function createDeploymentRoutes(deployments: DeploymentsService): Hono<Ap
 
   routes.post(DEPLOYMENTS, limitBody(LIMITS.jsonBodyBytesMax), async (context) => {
     const request = await readJson(context, DeploymentRequest);
-    const deployment = await deployments.create(targetOf(context), request);
+    const isForced = context.req.query("force") === "true";
+    const deployment = await deployments.create(targetOf(context), request, { isForced });
     return context.json(success(presentDeployment(deployment)));
   });
 
