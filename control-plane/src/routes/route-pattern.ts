@@ -58,6 +58,9 @@ function pathProblem(path: string): string | undefined {
   if (path.length > LIMITS.routePatternCharactersMax) return "its path is too long";
   if (/[?#]/.test(path)) return "a path has no '?' and no '#'";
   if (path.slice(0, -1).includes("*")) return "a path may have '*' only as its last character";
-  if (/[\p{Cc}\s]/u.test(path)) return "a path has no spaces and no control characters";
+  // Browsers and workers see a path in its encoded form: another one would match nothing.
+  if (/[^\u0021-\u007e]/.test(path)) {
+    return "a path has no spaces, and other characters than ASCII in it are percent-encoded";
+  }
   return undefined;
 }

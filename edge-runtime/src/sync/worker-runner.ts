@@ -4,6 +4,7 @@ import type { Logger } from "pino";
 import type { CellSupervisor } from "../cells/cell-supervisor.ts";
 import type { PreparedWorker } from "../cells/prepared-worker.ts";
 import type { Ingress } from "../ingress/ingress.ts";
+import { parseRoutePattern } from "../ingress/route-pattern.ts";
 import { boundNamespaces, type KvCapabilities } from "./kv-capabilities.ts";
 import { workerKey } from "./state-follower.ts";
 import type { WorkerPreparer } from "./worker-preparer.ts";
@@ -60,6 +61,8 @@ export class WorkerRunner {
     const prepared: PreparedWorker[] = [];
     for (const worker of workers) {
       try {
+        // The ingress would refuse all routes for one that is malformed.
+        for (const pattern of worker.routes) parseRoutePattern(pattern);
         prepared.push(await this.#options.preparer.prepare(worker));
       } catch (error) {
         failures.push(failureOf(worker, error));
