@@ -5,9 +5,9 @@ import { expect, test } from "vitest";
 import { ERROR_DOCUMENT, errorDocument } from "../scripts/error-document.ts";
 
 const ROOT = join(import.meta.dirname, "..");
-const TRACKED = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], { cwd: ROOT })
+const TRACKED = execFileSync("git", ["ls-files", "-z", "-co", "--exclude-standard"], { cwd: ROOT })
   .toString()
-  .split("\n")
+  .split("\0")
   .filter((path) => path !== "");
 const SOURCES = TRACKED.filter(
   (path) => /\.(ts|mjs)$/.test(path) && !path.startsWith("sites/examples/"),

@@ -15,15 +15,18 @@ const NOT_IN_THE_SESSION = ["npm start", "npm test"];
 let parent: string;
 let checkout: string;
 let port: number;
-let up: ChildProcess;
+let up: ChildProcess | undefined;
 const output: string[] = [];
 
 beforeAll(async () => {
   parent = await mkdtemp(join(tmpdir(), "atoll-readme-"));
   checkout = join(parent, "atoll");
   // As a fresh clone with its dependencies installed: the tracked files, and nothing that lies around.
-  const files = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], { cwd: ROOT });
-  for (const file of files.toString().trim().split("\n")) {
+  const files = execFileSync("git", ["ls-files", "-z", "-co", "--exclude-standard"], { cwd: ROOT });
+  for (const file of files
+    .toString()
+    .split("\0")
+    .filter((name) => name !== "")) {
     await cp(join(ROOT, file), join(checkout, file), { preserveTimestamps: true });
   }
   await symlink(join(ROOT, "node_modules"), join(checkout, "node_modules"));
@@ -45,9 +48,11 @@ beforeAll(async () => {
   });
 });
 afterAll(async () => {
-  const exited = once(up, "exit");
-  process.kill(-(up.pid ?? 0), "SIGINT");
-  await exited;
+  if (up !== undefined) {
+    const exited = once(up, "exit");
+    process.kill(-(up.pid ?? 0), "SIGINT");
+    await exited;
+  }
   await rm(parent, { recursive: true, force: true });
 });
 

@@ -161,7 +161,7 @@ async function deployStarterOnce(options: {
 }
 
 function printWelcome({ dataDirectory, port }: Settings, variables: WranglerEnvironment): void {
-  const file = relative(process.cwd(), wranglerEnvironmentFile(dataDirectory));
+  const file = shownPath(wranglerEnvironmentFile(dataDirectory));
   const links = LOCAL_REGIONS.map(
     (region, index) => `    ${region}  http://${STARTER_NAME}.localhost:${port + 1 + index}/`,
   );
@@ -178,6 +178,12 @@ ${formatWranglerEnvironment(variables).replace(/^/gm, "    ").trimEnd()}
 
     source ${file}; npx wrangler deploy
 
-  Logs are in ${relative(process.cwd(), join(dataDirectory, "logs"))}. Ctrl-C stops everything.
+  Logs are in ${shownPath(join(dataDirectory, "logs"))}. Ctrl-C stops everything.
 `);
+}
+
+/** A path as people type it: from here when it lies below, else whole. */
+function shownPath(path: string): string {
+  const fromHere = relative(process.cwd(), path);
+  return fromHere.startsWith("..") ? path : fromHere;
 }
