@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
-import type { Logger } from "pino";
 import type { GroupConfig } from "../config/group-config.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -23,7 +22,6 @@ export interface CellGroupOptions extends CellSources {
   readonly config: GroupConfig;
   readonly events: GroupEvents;
   readonly clock: Clock;
-  readonly log: Logger;
 }
 
 type GroupState =
@@ -108,8 +106,15 @@ export class CellGroup {
       return;
     }
     if (nowMs - this.#active.atMs < LIMITS.idleMs) return;
-    this.#state = { kind: "cold" };
     this.#options.log.info({ workers: this.#names }, "a cell was idle and is stopped");
+    this.sleep();
+  }
+
+  /** Makes the group cold; the next activation starts it again. */
+  sleep(): void {
+    const { cell } = this;
+    if (cell === undefined) return;
+    this.#state = { kind: "cold" };
     this.#options.events.cellChanged(this);
     this.#options.events.retired(this, cell);
   }

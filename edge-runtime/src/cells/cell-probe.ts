@@ -22,7 +22,8 @@ export async function probeCell(cell: Cell, sockets: ReadonlyArray<string>): Pro
   }
 }
 
-function connectOnce(path: string): Promise<void> {
+/** Resolves when a unix socket accepted a connection, which is closed again. */
+export function connectOnce(path: string): Promise<void> {
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const socket = connect({ path }).setTimeout(LIMITS.cellProbeMs);
   socket.once("connect", () => {

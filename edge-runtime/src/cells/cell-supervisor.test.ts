@@ -1,6 +1,7 @@
+import { readFileSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { Clock } from "@atoll/kv-store";
 import pino from "pino";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
@@ -8,7 +9,9 @@ import { ConfigCache } from "../config/config-cache.ts";
 import { ConfigCompiler } from "../config/compile-config.ts";
 import { sampleModule, type Sample, type SampleWorker } from "../config/sample-version.ts";
 import { LIMITS } from "../limits.ts";
+import { askCell } from "./cell-client.ts";
 import { CellSupervisor } from "./cell-supervisor.ts";
+import { readStartTicks } from "./process-table.ts";
 import { RoutedCells } from "./routed-cells.ts";
 import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
 
@@ -197,17 +200,79 @@ test("supervisor: a killed cell comes back by itself, and its neighbours never n
   const load = (async () => {
     while (!done.signal.aborted) expect(await ask(neighbour)).toBe("neighbour");
   })();
-  const cell = (await supervisor.status()).find((status) => status.workers[0] === "victim");
-  process.kill(cell?.pid ?? 0, "SIGKILL");
-  await vi.waitFor(async () => {
-    const now = (await supervisor.status()).find((status) => status.workers[0] === "victim");
-    expect(now?.pid).toBeDefined();
-    expect(now?.pid).not.toBe(cell?.pid);
-  }, 5_000);
+  const before = await pidOf("victim");
+  await killCell("victim");
+  await vi.waitFor(async () => expect(await pidOf("victim")).not.toBe(before), 5_000);
   const answer = await routes.ask(victim.key, supervisor);
   expect(answer).toMatchObject({ body: "victim", isCold: false });
   done.abort();
   await load;
+});
+
+test("supervisor: a cell that keeps dying rests, longer each time, and a new version is not held up", async () => {
+  const worker = says("hello");
+  await supervisor.apply([worker]);
+  let refusal: unknown;
+  let deaths = 0;
+  for (; refusal === undefined && deaths < 20; deaths += 1) {
+    refusal = await supervisor.activate(worker.key).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    if (refusal === undefined) await killCell("sample");
+  }
+  expect(refusal).toMatchObject({ code: "cell_backoff" });
+  expect(deaths).toBeGreaterThan(2);
+  await supervisor.apply([says("fixed")]);
+  expect(await ask(worker)).toBe("fixed");
+});
+
+test("supervisor: who finds a cell dying gets a fresh one, not its socket", async () => {
+  const worker = says("hello");
+  await supervisor.apply([worker]);
+  const before = await supervisor.activate(worker.key);
+  // Nothing of ours runs between the end of the process and the call, so its exit is not known yet.
+  killAndBlock(await pidOf("sample"));
+  const after = await supervisor.activate(worker.key);
+  expect((await askCell({ socketPath: after.socketPath, timeoutMs: 5_000 })).body).toBe("hello");
+  expect(after.socketPath).not.toBe(before.socketPath);
+});
+
+test("supervisor: a request that waits for a cold worker while it is redeployed is answered", async () => {
+  await supervisor.apply([says("old")]);
+  const { key } = says("old");
+  const asked = Array.from({ length: 20 }, () => routes.ask(key, supervisor));
+  await supervisor.apply([says("new")]);
+  const bodies = (await Promise.all(asked)).map((answer) => answer.body);
+  expect(bodies.filter((body) => body !== "old" && body !== "new")).toEqual([]);
+  expect(await ask(says(""))).toBe("new");
+});
+
+test("supervisor: a version that failed is tried again by a later apply, and rests between", async () => {
+  const other = says("other", { name: "other" });
+  await supervisor.apply([says("good"), other]);
+  await ask(says(""));
+  const bad = sampleModule(`throw new Error("broken");`);
+  const reasons: string[] = [];
+  for (let round = 0; round < 8; round += 1) {
+    const [failure] = await supervisor.apply([bad, other]);
+    reasons.push(failure?.reason ?? "");
+  }
+  expect(reasons[0]).toContain("broken");
+  expect(reasons.at(-1)).toContain("rests for");
+  expect(await ask(says(""))).toBe("good");
+});
+
+test("supervisor: the status tells memory, time and state of each cell", async () => {
+  const worker = says("hello");
+  await supervisor.apply([worker]);
+  expect(await supervisor.status()).toEqual([]);
+  await ask(worker);
+  const [status] = await supervisor.status();
+  expect(status).toMatchObject({ workers: ["sample"], version: worker.version.id, state: "warm" });
+  expect(status?.memoryBytes).toBeGreaterThan(1024 * 1024);
+  expect(status?.cpuMs).toBeGreaterThanOrEqual(0);
+  expect(supervisor.workersOf(cellIdOf(routes.published.get(worker.key)))).toEqual([worker.key]);
 });
 
 test("supervisor: an idle cell is stopped, and the next request starts it again", async () => {
@@ -274,6 +339,33 @@ test("supervisor: a start that is under way when it is disposed leaves nothing",
   expect(await supervisor.status()).toEqual([]);
   await expect(supervisor.apply([worker])).rejects.toMatchObject({ code: "closed" });
 });
+
+async function pidOf(worker: string): Promise<number> {
+  const found = (await supervisor.status()).find((status) => status.workers[0] === worker);
+  if (found === undefined) throw new Error(`${worker} has no cell`);
+  return found.pid;
+}
+
+/** Kills a worker's cell; resolves when its process is gone. */
+async function killCell(worker: string): Promise<void> {
+  const pid = await pidOf(worker);
+  process.kill(pid, "SIGKILL");
+  await vi.waitFor(async () => expect(await readStartTicks(pid)).toBeUndefined(), 5_000);
+}
+
+/** Kills a process and blocks this one until it has ended, though nobody has been told. */
+function killAndBlock(pid: number): void {
+  process.kill(pid, "SIGKILL");
+  const deadline = performance.now() + 5_000;
+  while (!/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))) {
+    if (performance.now() > deadline) throw new Error(`${pid} did not end`);
+  }
+}
+
+/** The cell in whose directory a socket is. */
+function cellIdOf(socketPath: string | undefined): string {
+  return basename(dirname(socketPath ?? ""));
+}
 
 /** A clock that moves only when a test says so. */
 class ManualClock implements Clock {

@@ -1,7 +1,6 @@
-import { setImmediate } from "node:timers/promises";
+import { setImmediate, setTimeout } from "node:timers/promises";
 import type { CellStatus, WorkerFailure, WorkerKey } from "@atoll/control-plane/contract";
 import type { Clock } from "@atoll/kv-store";
-import type { Logger } from "pino";
 import { configureGroup, type KvCapability } from "../config/group-config.ts";
 import { Turnstile } from "../config/turnstile.ts";
 import { EdgeError } from "../errors.ts";
@@ -18,7 +17,6 @@ export interface CellSupervisorOptions extends CellSources {
   readonly ingress: Pick<Ingress, "publish" | "drain">;
   readonly kvCapability: KvCapability;
   readonly clock: Clock;
-  readonly log: Logger;
 }
 
 interface QueuedApply {
@@ -34,6 +32,8 @@ type Attempt =
       readonly kind: "failed";
       readonly workers: ReadonlyArray<PreparedWorker>;
       readonly reason: string;
+      /** Absent when there was not even a config. */
+      readonly group: CellGroup | undefined;
     };
 
 /**
@@ -47,6 +47,11 @@ export class CellSupervisor implements Activator {
   readonly #starts = new Turnstile(LIMITS.cellStartsMax);
   /** The group that serves each worker. A group lives as long as it is in here. */
   #groupOf: ReadonlyMap<WorkerKey, CellGroup> = new Map();
+  /**
+   * Groups that did not start in the latest apply, by identity. They rest like a cell that keeps dying,
+   * so that a version which never starts does not slow down everybody else's deploys.
+   */
+  #failed: ReadonlyMap<string, CellGroup> = new Map();
   /** What the ingress was told last. */
   readonly #published = new Map<WorkerKey, string>();
   /** Cells out of use that drain, and the end of each. */
@@ -92,8 +97,12 @@ export class CellSupervisor implements Activator {
     for (let round = 0; round < LIMITS.activationRoundsMax; round += 1) {
       const group = this.#groupOf.get(worker);
       if (group === undefined) throw new EdgeError("worker_unknown", `${worker} is not run here`);
-      if (group.cell !== undefined && round === 0) {
-        return { socketPath: group.cell.socketPath(worker) };
+      const { cell } = group;
+      if (cell !== undefined && round === 0) {
+        if (await cell.accepts(worker)) return { socketPath: cell.socketPath(worker) };
+        // It is dying, and the ingress knew before we did.
+        if (await hasEnded(cell)) continue;
+        throw new EdgeError("cell_failed", `the cell of ${worker} accepts no connections`);
       }
       try {
         const cell = await group.activate();
@@ -153,9 +162,12 @@ export class CellSupervisor implements Activator {
   }
 
   async #apply(workers: ReadonlyArray<PreparedWorker>): Promise<ReadonlyArray<WorkerFailure>> {
-    const running = new Map([...this.#groups()].map((group) => [group.identity, group]));
+    const known = new Map([
+      ...this.#failed,
+      ...[...this.#groups()].map((group) => [group.identity, group] as const),
+    ]);
     const planned = await Promise.all(
-      planCells(workers).map((group) => this.#prepare(group, running)),
+      planCells(workers).map((group) => this.#prepare(group, known)),
     );
     const attempts = await this.#warmUp(planned);
     if (this.#isDisposed) {
@@ -163,6 +175,13 @@ export class CellSupervisor implements Activator {
       throw closed();
     }
     this.#switch(this.#assign(attempts));
+    this.#failed = new Map(
+      attempts.flatMap((attempt) =>
+        attempt.kind === "failed" && attempt.group !== undefined
+          ? [[attempt.group.identity, attempt.group]]
+          : [],
+      ),
+    );
     await this.#options.compiler.retain([...this.#groups()].map((group) => group.config.hash));
     return attempts.flatMap(failuresOf);
   }
@@ -170,17 +189,17 @@ export class CellSupervisor implements Activator {
   /** The group as it runs already, or a new one whose config is compiled. */
   async #prepare(
     workers: ReadonlyArray<PreparedWorker>,
-    running: ReadonlyMap<string, CellGroup>,
+    known: ReadonlyMap<string, CellGroup>,
   ): Promise<Attempt> {
     try {
       const config = configureGroup(workers, this.#options.kvCapability);
       const group = new CellGroup({ ...this.#options, workers, config, events: this.#events });
-      const same = running.get(group.identity);
+      const same = known.get(group.identity);
       if (same !== undefined) return { kind: "ready", group: same };
       await group.compile();
       return { kind: "ready", group };
     } catch (error) {
-      return { kind: "failed", workers, reason: reasonOf(error) };
+      return { kind: "failed", workers, reason: reasonOf(error), group: undefined };
     }
   }
 
@@ -217,9 +236,10 @@ export class CellSupervisor implements Activator {
       await this.#starts.run(async () => (await group.activate()).probe());
       return attempt;
     } catch (error) {
-      if (![...this.#groups()].includes(group)) group.retire();
       this.#options.log.error({ err: error }, "a new version did not start beside the old one");
-      return { kind: "failed", workers: group.workers, reason: reasonOf(error) };
+      // It may have started and not have passed the probe.
+      group.sleep();
+      return { kind: "failed", workers: group.workers, reason: reasonOf(error), group };
     }
   }
 
@@ -275,6 +295,12 @@ export class CellSupervisor implements Activator {
   #groups(): ReadonlySet<CellGroup> {
     return new Set(this.#groupOf.values());
   }
+}
+
+/** Waits a little for a cell's end. */
+function hasEnded(cell: WarmCell): Promise<boolean> {
+  const ended = cell.ended.then(() => true);
+  return Promise.race([ended, setTimeout(LIMITS.cellStopMs, false, { ref: false })]);
 }
 
 function closed(): EdgeError {

@@ -1,9 +1,10 @@
 import type { WorkerKey } from "@atoll/control-plane/contract";
+import type { Logger } from "pino";
 import type { ConfigCompiler } from "../config/compile-config.ts";
 import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import type { GroupConfig } from "../config/group-config.ts";
 import type { Cell, CellExit, CellHost } from "./cell-host.ts";
-import { probeCell } from "./cell-probe.ts";
+import { connectOnce, probeCell } from "./cell-probe.ts";
 import type { CellServices, OpenCellServices } from "./cell-services.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 
@@ -12,20 +13,21 @@ export interface CellSources {
   readonly host: CellHost;
   readonly compiler: ConfigCompiler;
   readonly services: CellServices;
+  readonly log: Logger;
 }
 
 /** A cell that listens, with the sockets of the node that were opened for it. */
 export class WarmCell {
   readonly #cell: Cell;
   readonly #config: GroupConfig;
-  /** Resolves when the process is gone and its sockets were given back. */
+  /** Resolves when the process is gone and its sockets were given back. Never rejects. */
   readonly ended: Promise<CellExit>;
 
-  private constructor(cell: Cell, config: GroupConfig, services: OpenCellServices) {
+  private constructor(cell: Cell, config: GroupConfig, closeServices: () => Promise<void>) {
     this.#cell = cell;
     this.#config = config;
     this.ended = cell.exited.then(async (exit) => {
-      await services.close();
+      await closeServices();
       return exit;
     });
   }
@@ -41,6 +43,7 @@ export class WarmCell {
     const { workers, config } = group;
     const binary = await sources.compiler.compile(config, readBlobOf(workers));
     const services = await sources.services.open(workers.map((worker) => worker.key));
+    const closeServices = (): Promise<void> => close(services, sources.log);
     try {
       const cell = await sources.host.start({
         config: binary,
@@ -48,9 +51,9 @@ export class WarmCell {
         sites: config.sites,
         services: services.sockets,
       });
-      return new WarmCell(cell, config, services);
+      return new WarmCell(cell, config, closeServices);
     } catch (error) {
-      await services.close();
+      await closeServices();
       throw error;
     }
   }
@@ -78,6 +81,17 @@ export class WarmCell {
     return [...this.#config.workerSockets.values()].map((name) => this.#cell.socketPath(name));
   }
 
+  /** Whether a worker's socket accepts connections: it stops before the end of the process is known. */
+  async accepts(worker: WorkerKey): Promise<boolean> {
+    try {
+      await connectOnce(this.socketPath(worker));
+      return true;
+    } catch {
+      // Whatever the reason, a request would meet it too.
+      return false;
+    }
+  }
+
   probe(): Promise<void> {
     return probeCell(this.#cell, [...this.#config.workerSockets.values()]);
   }
@@ -86,6 +100,15 @@ export class WarmCell {
   async stop(): Promise<CellExit> {
     await this.#cell.stop();
     return this.ended;
+  }
+}
+
+async function close(services: OpenCellServices, log: Logger): Promise<void> {
+  try {
+    await services.close();
+  } catch (error) {
+    // The cell is gone all the same, and who waits for its end must hear of it.
+    log.error({ err: error }, "could not close the services of a cell");
   }
 }
 

@@ -89,8 +89,13 @@ export class WorkerdHost implements CellHost {
       await cell.kill();
       throw new EdgeError("closed", "the cell host was shut down");
     }
-    await cell.serve(spec, begunMs);
-    return cell;
+    try {
+      await cell.serve(spec, begunMs);
+      return cell;
+    } catch (error) {
+      await cell.kill();
+      throw error;
+    }
   }
 
   async dispose(): Promise<void> {

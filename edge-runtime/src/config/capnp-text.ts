@@ -2,8 +2,13 @@
 declare const expression: unique symbol;
 export type Expression = string & { readonly [expression]: true };
 
-// Printable ASCII stands for itself, but for the two characters that mean something inside quotes.
-const VERBATIM = /^[ !#-[\]-~]$/;
+// How each byte is written inside quotes: printable ASCII as itself, but for the two characters that
+// mean something there, and everything else as `\xHH`.
+const LITERALS: ReadonlyArray<string> = Array.from({ length: 256 }, (_, byte) => {
+  const character = String.fromCharCode(byte);
+  if (/[ !#-[\]-~]/.test(character)) return character;
+  return `\\x${byte.toString(16).padStart(2, "0")}`;
+});
 const FIELD_NAME = /^[a-z][A-Za-z0-9]*$/;
 
 /**
@@ -12,10 +17,7 @@ const FIELD_NAME = /^[a-z][A-Za-z0-9]*$/;
  */
 export function quote(value: string): Expression {
   let literal = "";
-  for (const byte of Buffer.from(value, "utf8")) {
-    const character = String.fromCharCode(byte);
-    literal += VERBATIM.test(character) ? character : `\\x${byte.toString(16).padStart(2, "0")}`;
-  }
+  for (const byte of Buffer.from(value, "utf8")) literal += LITERALS[byte];
   return `"${literal}"` as Expression;
 }
 

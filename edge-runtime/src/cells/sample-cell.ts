@@ -1,0 +1,105 @@
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer, type RequestListener, type Server } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import pino from "pino";
+import { ConfigCompiler } from "../config/compile-config.ts";
+import { configureGroup } from "../config/group-config.ts";
+import type { SampleWorker } from "../config/sample-version.ts";
+import { CacheFront } from "./cache-front.ts";
+import { askCell, type CellRequest, type CellResponse } from "./cell-client.ts";
+import { WarmCell } from "./warm-cell.ts";
+import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+
+const log = pino({ level: "silent" });
+
+export interface SampleCellServers {
+  /** Answers what the workers' KV bindings send. */
+  readonly kv?: RequestListener;
+  /** Answers what the workers fetch. */
+  readonly egress?: RequestListener;
+}
+
+/** For tests: cells from samples on real workerd, with a KV server and a way out of the test's own. */
+export class SampleCells {
+  readonly directory: string;
+  readonly #host: WorkerdHost;
+  readonly #compiler: ConfigCompiler;
+  readonly #cache: CacheFront;
+  #servers: Server[] = [];
+  #count = 0;
+
+  private constructor(
+    directory: string,
+    parts: { host: WorkerdHost; compiler: ConfigCompiler; cache: CacheFront },
+  ) {
+    this.directory = directory;
+    this.#host = parts.host;
+    this.#compiler = parts.compiler;
+    this.#cache = parts.cache;
+  }
+
+  static async open(): Promise<SampleCells> {
+    const directory = await mkdtemp(join(tmpdir(), "atoll-sample-"));
+    const compiler = await ConfigCompiler.open({
+      workerdPath: installedWorkerdPath(),
+      scratchDirectory: join(directory, "scratch"),
+    });
+    const host = await WorkerdHost.open({
+      runDirectory: join(directory, "run"),
+      zygoteCount: 1,
+      log,
+    });
+    const cache = await CacheFront.listen(join(directory, "cache.sock"));
+    return new SampleCells(directory, { host, compiler, cache });
+  }
+
+  /** Starts the group; the result asks the worker at `index` as the ingress would. */
+  async start(
+    workers: ReadonlyArray<SampleWorker>,
+    servers: SampleCellServers = {},
+  ): Promise<(index: number, request?: Partial<CellRequest>) => Promise<CellResponse>> {
+    const config = configureGroup(workers, (worker, namespace) => `${worker} ${namespace}`);
+    const sockets = {
+      "kv.sock": await this.#listen(servers.kv),
+      "egress.sock": await this.#listen(servers.egress),
+      "cache.sock": this.#cache.socketPath,
+    };
+    const cell = await WarmCell.start(
+      { workers, config },
+      {
+        host: this.#host,
+        compiler: this.#compiler,
+        log,
+        services: { open: async () => ({ sockets, close: async () => undefined }) },
+      },
+    );
+    return (index, request) => {
+      const key = workers[index]?.key;
+      if (key === undefined) throw new TypeError(`there is no worker ${index}`);
+      return askCell({ timeoutMs: 5_000, ...request, socketPath: cell.socketPath(key) });
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.#host.dispose();
+    await this.#cache.close();
+    for (const server of this.#servers.splice(0)) {
+      server.closeAllConnections();
+      server.close();
+    }
+    await rm(this.directory, { recursive: true, force: true });
+  }
+
+  async #listen(listener: RequestListener | undefined): Promise<string> {
+    this.#count += 1;
+    const path = join(this.directory, `server-${this.#count}.sock`);
+    if (listener === undefined) return path;
+    // A proxy's requests name the host in their first line, and workerd sends no Host header then.
+    const server = createServer({ requireHostHeader: false }, listener).listen(path);
+    this.#servers.push(server);
+    await once(server, "listening");
+    return path;
+  }
+}
