@@ -19,6 +19,7 @@ import { RoutesService } from "./routes/service.ts";
 import { createSecretRoutes } from "./secrets/routes.ts";
 import { SecretsService } from "./secrets/service.ts";
 import { createSubdomainRoutes } from "./subdomain/routes.ts";
+import { createUnsupportedRoutes } from "./unsupported/routes.ts";
 import { Publisher } from "./versions/publisher.ts";
 import { createVersionRoutes } from "./versions/routes.ts";
 import { VersionsService } from "./versions/service.ts";
@@ -63,6 +64,7 @@ export function createResources(parts: ResourceParts): {
       createSubdomainRoutes(workers, hostNames),
       createRouteRoutes(routes, hostNames),
       createDomainRoutes(routes),
+      createUnsupportedRoutes(),
     ],
   };
 }

@@ -71,10 +71,13 @@ export const WorkerFailure = z.object({
 });
 export type WorkerFailure = z.infer<typeof WorkerFailure>;
 
+/** Where a node serves. It becomes a link on the front page, so it can be no other kind of URL. */
+const HttpUrl = z.url({ protocol: /^https?$/ }).max(2_000);
+
 /** Node to control plane. */
 export const MessageFromNode = z.discriminatedUnion("kind", [
   /** First message of a connection: the last revision that the node applied and keeps on disk. */
-  z.object({ kind: z.literal("hello"), revision: StateRevision, ingressUrl: z.string() }),
+  z.object({ kind: z.literal("hello"), revision: StateRevision, ingressUrl: HttpUrl }),
   /**
    * The revision runs on this node: blobs are here, changed warm workers were switched. A worker among
    * `failures` could not be started and stays on what it ran before: one tenant's broken version must

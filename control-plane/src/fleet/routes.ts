@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
 import { Hono } from "hono";
-import { bodyLimit } from "hono/body-limit";
 import type { BlobStore } from "../blobs/blob-store.ts";
 import { BlobHash, EnrolRequest, publicFleetKey, type EnrolResponse } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { bearerToken } from "../http/authentication.ts";
+import { limitBody, readJson } from "../http/body.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import type { NodesService } from "../nodes/service.ts";
@@ -24,12 +24,8 @@ export function createFleetRoutes({
 }: FleetRoutesOptions): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
 
-  routes.post("/enrol", bodyLimit({ maxSize: LIMITS.enrolBodyBytesMax }), async (context) => {
-    const request = EnrolRequest.safeParse(await context.req.json().catch(() => undefined));
-    if (!request.success) {
-      throw new ControlPlaneError("invalid_body", `enrolment: ${request.error.message}`);
-    }
-    const { credential } = await nodes.enrol(request.data);
+  routes.post("/enrol", limitBody(LIMITS.enrolBodyBytesMax), async (context) => {
+    const { credential } = await nodes.enrol(await readJson(context, EnrolRequest));
     return context.json({ credential, fleetKey: publicFleetKey(fleetKey) } satisfies EnrolResponse);
   });
 
@@ -50,7 +46,7 @@ export function createFleetRoutes({
     });
   });
 
-  routes.put("/blobs/:hash", bodyLimit({ maxSize: LIMITS.blobBytesMax }), async (context) => {
+  routes.put("/blobs/:hash", limitBody(LIMITS.blobBytesMax), async (context) => {
     const hash = parseHash(context.req.param("hash"));
     const content = new Uint8Array(await context.req.arrayBuffer());
     // The store verifies as well; this answers a sender whose content was damaged on its way.

@@ -11,7 +11,7 @@ export function limitBody(bytesMax: number): MiddlewareHandler {
     onError: () => {
       throw new ControlPlaneError(
         "body_too_large",
-        `The request's body is larger than the limit of ${bytesMax} bytes (${Math.floor(bytesMax / 1024 / 1024)} MiB)`,
+        `The request's body is larger than the limit of ${describeSize(bytesMax)}`,
       );
     },
   });
@@ -48,4 +48,9 @@ export function describeIssue(error: z.ZodError, what: string): string {
   const issue = error.issues[0];
   const path = (issue?.path ?? []).map(String).join(".");
   return `${what}: ${path === "" ? "" : `${path}: `}${issue?.message ?? "not of the documented form"}`;
+}
+
+function describeSize(bytes: number): string {
+  const mebibytes = bytes / 1024 / 1024;
+  return Number.isInteger(mebibytes) ? `${bytes} bytes (${mebibytes} MiB)` : `${bytes} bytes`;
 }
