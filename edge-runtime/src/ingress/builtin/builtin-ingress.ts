@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Region, WorkerKey } from "@atoll/control-plane/contract";
@@ -61,6 +62,8 @@ export class BuiltinIngress implements Ingress {
     const ingress = new BuiltinIngress(options);
     await listen(ingress.#world, { port: options.port, host: options.address ?? "127.0.0.1" });
     if (options.fallbackSocketPath !== undefined) {
+      // A process that was killed leaves its socket behind.
+      await rm(options.fallbackSocketPath, { force: true });
       await listen(ingress.#proxy, { path: options.fallbackSocketPath });
     }
     return ingress;

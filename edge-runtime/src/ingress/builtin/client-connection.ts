@@ -8,10 +8,16 @@ export interface Refusable {
   refuse(code: EdgeErrorCode): void;
 }
 
+interface InFlight {
+  readonly exchange: Refusable;
+  readonly response: ServerResponse;
+}
+
 /** A client's connection and the requests on it that are not answered yet. */
 export class ClientConnection {
   readonly #socket: Socket;
-  readonly #inFlight = new Map<Refusable, ServerResponse>();
+  /** In the order of arrival. An array for the reason given at `CellLink`. */
+  readonly #inFlight: InFlight[] = [];
   #isRefused = false;
 
   constructor(socket: Socket) {
@@ -21,12 +27,15 @@ export class ClientConnection {
 
   /** More requests wait for their turn than any real client sends ahead. */
   get isFlooding(): boolean {
-    return this.#inFlight.size >= LIMITS.pipelinedRequestsMax;
+    return this.#inFlight.length >= LIMITS.pipelinedRequestsMax;
   }
 
   begin(exchange: Refusable, response: ServerResponse): void {
-    this.#inFlight.set(exchange, response);
-    response.on("close", () => this.#inFlight.delete(exchange));
+    const inFlight = { exchange, response };
+    this.#inFlight.push(inFlight);
+    response.on("close", () => {
+      this.#inFlight.splice(this.#inFlight.indexOf(inFlight), 1);
+    });
   }
 
   /**
@@ -37,13 +46,13 @@ export class ClientConnection {
   refuseCurrent(code: EdgeErrorCode): "nothing-in-flight" | "refused" {
     if (this.#isRefused) return "refused";
     this.#isRefused = true;
-    if (this.#inFlight.size === 0) return "nothing-in-flight";
+    if (this.#inFlight.length === 0) return "nothing-in-flight";
     const [current] = this.#inFlight;
-    if (this.#inFlight.size > 1 || current === undefined) {
+    if (this.#inFlight.length > 1 || current === undefined) {
       this.destroy();
       return "refused";
     }
-    const [exchange, response] = current;
+    const { exchange, response } = current;
     response.shouldKeepAlive = false;
     exchange.refuse(code);
     return "refused";

@@ -48,6 +48,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   #link: CellLink | undefined;
   /** Absent while the request waits for a cell or a connection. */
   #controller: Dispatcher.DispatchController | undefined;
+  position = -1;
   #isRetried = false;
   /** The client is gone or has been answered by us: whatever the cell does is of no interest. */
   #isOver = false;

@@ -34,6 +34,7 @@ export class WebSocketPassage implements Traffic {
   readonly #handshake: RoutedHandshake;
   #link: CellLink | undefined;
   #upstream: Duplex | undefined;
+  position = -1;
   #isRetried = false;
   #isOver = false;
   #coldMs: number | undefined;
