@@ -89,6 +89,8 @@ export const LIMITS = {
   bodyDiscardMs: 2_000,
   /** How long requests and WebSockets of a replaced cell may go on: most requests take far less. */
   drainMs: 30_000,
+  /** The head of a worker's answer: Cloudflare's own limit. */
+  cellHeadBytesMax: 128 * 1024,
   /** Idle connections to a cell. workerd closes its idle connections later, so it never races with us. */
   cellIdleConnectionMs: 4_000,
   /** Client connections of one node's ingress: each costs about 10 KiB and a descriptor. */

@@ -7,6 +7,14 @@ import { LIMITS } from "../limits.ts";
 import type { Destination } from "./destination.ts";
 import type { EgressPolicy } from "./egress-policy.ts";
 
+export interface ConnectorOptions {
+  readonly policy: EgressPolicy;
+  /** Certificates (PEM) of authorities that are trusted beside the public ones. */
+  readonly authorities?: ReadonlyArray<string>;
+  /** How long a destination may take to begin its answer; of `LIMITS` by default. */
+  readonly answerMs?: number;
+}
+
 /**
  * Makes connections to the world for one cell. Names are resolved by the very call that connects, and
  * judged in between, so no second look-up can answer differently from the one that was judged.
@@ -14,12 +22,15 @@ import type { EgressPolicy } from "./egress-policy.ts";
 export class Connector {
   readonly #policy: EgressPolicy;
   readonly #authorities: string[] | undefined;
+  readonly #answerMs: number;
   /** For hosts whose addresses are judged, and for those that are allowed by name. */
   readonly #guarded: Agent;
   readonly #trusted: Agent;
 
-  constructor(policy: EgressPolicy, authorities: ReadonlyArray<string>) {
+  constructor(options: ConnectorOptions) {
+    const { policy, authorities = [] } = options;
     this.#policy = policy;
+    this.#answerMs = options.answerMs ?? LIMITS.egressAnswerMs;
     this.#authorities = authorities.length > 0 ? [...rootCertificates, ...authorities] : undefined;
     this.#guarded = this.#createAgent(lookupFor((host) => policy.resolvePublic(host)));
     this.#trusted = this.#createAgent(lookupFor((host) => policy.resolve(host)));
@@ -71,7 +82,7 @@ export class Connector {
       // One HTTP version towards all: what is passed on then never depends on what a server offers.
       allowH2: false,
       pipelining: 1,
-      headersTimeout: LIMITS.egressAnswerMs,
+      headersTimeout: this.#answerMs,
       bodyTimeout: LIMITS.egressIdleMs,
       maxHeaderSize: LIMITS.egressHeadBytesMax,
       keepAliveTimeout: LIMITS.egressIdleConnectionMs,

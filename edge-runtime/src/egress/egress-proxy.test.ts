@@ -56,6 +56,8 @@ describe("egress proxy, from inside a real cell", () => {
           response.on("close", resolve);
           response.write("begun");
           break;
+        case "/silent":
+          break;
         case "/echo":
           request.pipe(response);
           break;
@@ -80,6 +82,8 @@ describe("egress proxy, from inside a real cell", () => {
     proxy = new EgressProxy({
       log: pino({ level: "silent" }),
       authorities: [certificate("authority.pem")],
+      answerMs: 500,
+      requestsMax: 20,
       policy: new EgressPolicy({
         allow: ["api.test", "secure.test", "wrong-name.test", `127.0.0.1:${tcpPort}`],
         resolve: async (host) => {
@@ -220,6 +224,20 @@ describe("egress proxy, from inside a real cell", () => {
     const answer = await cell.fetch("http://api.test:1/");
     expect(answer).toMatchObject({ status: 502 });
     expect(answer.text).toMatch(/could not be reached: .*ECONNREFUSED/);
+  });
+
+  test("a server that never answers says so", async () => {
+    const answer = await cell.fetch(`http://api.test:${apiPort()}/silent`);
+    expect(answer).toMatchObject({ status: 504 });
+    expect(answer.text).toContain("egress_timeout: the destination did not answer in time");
+  });
+
+  test("more requests at a time than the bound are refused, and later ones pass", async () => {
+    const url = `http://api.test:${apiPort()}/silent`;
+    const answers = await Promise.all(Array.from({ length: 25 }, () => cell.fetch(url)));
+    const busy = answers.filter(({ text }) => text.startsWith("egress_busy: more than 20 "));
+    expect(busy.map(({ status }) => status)).toEqual(Array.from({ length: 5 }, () => 503));
+    expect((await cell.fetch(`http://api.test:${apiPort()}/gzip`)).status).toBe(200);
   });
 
   test("requests and bytes are counted", async () => {

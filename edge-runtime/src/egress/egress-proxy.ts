@@ -19,6 +19,10 @@ export interface EgressProxyOptions {
   readonly log: Logger;
   /** Certificates (PEM) of authorities that are trusted beside the public ones. */
   readonly authorities?: ReadonlyArray<string>;
+  /** How long a destination may take to begin its answer; of `LIMITS` by default. */
+  readonly answerMs?: number;
+  /** Outgoing requests of one cell in flight; of `LIMITS` by default. */
+  readonly requestsMax?: number;
 }
 
 /** Whose traffic passes a listener: for logs and for metering. */
@@ -103,7 +107,7 @@ class Listener implements EgressListener {
     this.socketPath = listener.socketPath;
     this.#identity = listener.identity;
     this.#onClosed = listener.onClosed;
-    this.#connector = new Connector(options.policy, options.authorities ?? []);
+    this.#connector = new Connector(options);
     this.#server = this.#createServer();
   }
 
@@ -212,10 +216,11 @@ class Listener implements EgressListener {
 
   #enter(): void {
     this.#inFlight += 1;
-    if (this.#inFlight > LIMITS.egressRequestsMax) {
+    const requestsMax = this.#options.requestsMax ?? LIMITS.egressRequestsMax;
+    if (this.#inFlight > requestsMax) {
       throw new EdgeError(
         "egress_busy",
-        `more than ${LIMITS.egressRequestsMax} outgoing requests of one cell are in flight`,
+        `more than ${requestsMax} outgoing requests of one cell are in flight`,
       );
     }
   }

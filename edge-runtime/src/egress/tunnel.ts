@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { endToEnd } from "../http/hop-by-hop.ts";
 import { responseHeadText } from "../http/wire.ts";
+import { LIMITS } from "../limits.ts";
 import type { Connector } from "./connector.ts";
 import { toEgressError, writeDenial } from "./denial.ts";
 import type { Destination, RequestDestination } from "./destination.ts";
@@ -37,6 +38,7 @@ export async function upgrade(
     path: target.path,
     headers: ["host", host, ...headers, "connection", "Upgrade", "upgrade", "websocket"],
     setHost: false,
+    maxHeaderSize: LIMITS.egressHeadBytesMax,
   });
   request.on("upgrade", (response, upstream, early) => {
     socket.write(headOf(response, ["connection", "Upgrade", "upgrade", "websocket"]));

@@ -9,6 +9,7 @@ export class RequestBody implements AsyncIterable<Buffer> {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #onStalled: (() => void) | undefined;
+  readonly #idleMs: number;
   readonly #expectsContinue: boolean;
   #isStarted = false;
   #isDiscarding = false;
@@ -17,14 +18,16 @@ export class RequestBody implements AsyncIterable<Buffer> {
     exchange: { readonly request: IncomingMessage; readonly response: ServerResponse },
     options: {
       readonly expectsContinue: boolean;
-      /** Called when the sender lets the reader wait for `LIMITS.requestBodyIdleMs`. */
+      /** Called when the sender lets the reader wait for `idleMs`, of `LIMITS` by default. */
       readonly onStalled?: () => void;
+      readonly idleMs?: number;
     },
   ) {
     this.#request = exchange.request;
     this.#response = exchange.response;
     this.#expectsContinue = options.expectsContinue;
     this.#onStalled = options.onStalled;
+    this.#idleMs = options.idleMs ?? LIMITS.requestBodyIdleMs;
   }
 
   /** The client holds its body back until it hears `100 Continue`, and has not heard it yet. */
@@ -48,7 +51,7 @@ export class RequestBody implements AsyncIterable<Buffer> {
       // Time that the receiver takes to accept a piece is not the client's.
       if (isWaiting) this.#onStalled?.();
       else timer.refresh();
-    }, LIMITS.requestBodyIdleMs);
+    }, this.#idleMs);
     try {
       // The request outlives its body when the receiver answers early, so it is not destroyed with it.
       for await (const piece of this.#request.iterator({ destroyOnReturn: false })) {

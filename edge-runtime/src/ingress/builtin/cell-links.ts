@@ -30,6 +30,7 @@ export class CellLink {
       socketPath,
       pipelining: 1,
       keepAliveTimeout: LIMITS.cellIdleConnectionMs,
+      maxHeaderSize: LIMITS.cellHeadBytesMax,
       // A worker may think, and stream, for as long as its client stays.
       headersTimeout: 0,
       bodyTimeout: 0,

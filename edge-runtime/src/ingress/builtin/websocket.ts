@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import { EdgeError, type EdgeErrorCode } from "../../errors.ts";
 import { responseHeadText } from "../../http/wire.ts";
+import { LIMITS } from "../../limits.ts";
 import type { CellLink, Traffic } from "./cell-links.ts";
 import type { ExchangeContext } from "./exchange.ts";
 import { writePage } from "./page-answers.ts";
@@ -84,6 +85,7 @@ export class WebSocketPassage implements Traffic {
       path: head.target,
       headers: [...head.headers, "connection", "Upgrade", "upgrade", "websocket"],
       setHost: false,
+      maxHeaderSize: LIMITS.cellHeadBytesMax,
     });
     request.on("upgrade", (response, upstream, early) => {
       this.#switch(response, upstream, early);
