@@ -23,6 +23,9 @@ import {
 import type { KvNamespaceRoutesOptions } from "./routes.ts";
 import { isValueForm, parseValueForm, type SentValue } from "./value-form.ts";
 
+// The router matches decoded paths: a key may contain slashes and line breaks.
+const KEY = ":key{[\\s\\S]+}";
+
 type EntryContext = Context<ApiEnvironment>;
 
 /** Keys and values of the namespace that the path before names as `:namespace`. */
@@ -39,7 +42,7 @@ export function createEntryRoutes(options: KvNamespaceRoutesOptions): Hono<ApiEn
     return (await namespaces.get(context.var.principal, id)).id;
   }
 
-  routes.put("/values/:key{.+}", async (context) => {
+  routes.put(`/values/${KEY}`, async (context) => {
     const namespace = await namespaceOf(context);
     const key = keyOf(context);
     const { expiration, expiration_ttl } = parseInput(WriteQuery, context.req.query(), "query");
@@ -53,7 +56,7 @@ export function createEntryRoutes(options: KvNamespaceRoutesOptions): Hono<ApiEn
     return context.json(success(null));
   });
 
-  routes.get("/values/:key{.+}", async (context) => {
+  routes.get(`/values/${KEY}`, async (context) => {
     const namespace = await namespaceOf(context);
     const { entry, value } = await entries.get(namespace, keyOf(context));
     return context.body(Uint8Array.from(value), 200, {
@@ -62,13 +65,13 @@ export function createEntryRoutes(options: KvNamespaceRoutesOptions): Hono<ApiEn
     });
   });
 
-  routes.delete("/values/:key{.+}", async (context) => {
+  routes.delete(`/values/${KEY}`, async (context) => {
     const namespace = await namespaceOf(context);
     await entries.remove(namespace, [keyOf(context)]);
     return context.json(success(null));
   });
 
-  routes.get("/metadata/:key{.+}", async (context) => {
+  routes.get(`/metadata/${KEY}`, async (context) => {
     const namespace = await namespaceOf(context);
     const { metadata } = await entries.describe(namespace, keyOf(context));
     return context.json(success(metadata === undefined ? null : parseStored(metadata)));

@@ -73,7 +73,7 @@ export function createKvNamespaceRoutes(options: KvNamespaceRoutesOptions): Hono
 function refuseDots(context: Context): never {
   throw new ControlPlaneError(
     "kv_key_invalid",
-    `'${context.req.path}' names no key: a key must not be empty, '.' or '..'`,
+    `Illegal key name: '${context.req.path}' names no key, and keys must not be empty, '.' or '..'`,
   );
 }
 

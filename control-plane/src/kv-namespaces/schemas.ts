@@ -16,7 +16,7 @@ export interface NamespaceAddress {
 }
 
 // What a client asks beyond a title, such as a jurisdiction, would be dropped silently: it is refused.
-const TitleBody = z.strictObject({ title: z.unknown() });
+const TitleBody = z.strictObject({ title: z.unknown().optional() });
 export const TitleRequest = TitleBody.transform(({ title }) => ({ title: parseTitle(title) }));
 export type TitleRequest = z.infer<typeof TitleRequest>;
 
