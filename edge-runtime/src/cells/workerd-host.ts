@@ -146,9 +146,9 @@ export class WorkerdHost implements CellHost {
 
   async #spawn(): Promise<WorkerdProcess> {
     const id = randomBytes(4).toString("hex");
-    const process = await WorkerdProcess.spawn({ ...this.#options, id });
-    this.#processes.add(process);
-    void process.exited.then(() => this.#processes.delete(process));
-    return process;
+    const spawned = await WorkerdProcess.spawn({ ...this.#options, id });
+    this.#processes.add(spawned);
+    void spawned.exited.then(() => this.#processes.delete(spawned));
+    return spawned;
   }
 }

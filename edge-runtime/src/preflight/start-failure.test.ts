@@ -1,0 +1,35 @@
+import { expect, test } from "vitest";
+import { startFailure } from "./start-failure.ts";
+
+function written(...messages: ReadonlyArray<string>): string {
+  const lines = messages.map((message) => JSON.stringify({ level: "error", message }));
+  return lines.join("\n");
+}
+
+function failure(stderrTail: string, signal: NodeJS.Signals | null = null): string {
+  return startFailure({ code: signal === null ? 1 : null, signal, stderrTail }, "worker.js");
+}
+
+test("start failure: our service names are taken off, frames stay", () => {
+  const tail = written(
+    "service w0-code: Uncaught Error: boom\n  at index.js:1:2 in f\n  at index.js:3",
+  );
+  expect(failure(tail)).toBe("Uncaught Error: boom\n  at index.js:1:2 in f\n  at index.js:3");
+});
+
+test("start failure: frames of a script without a name get one", () => {
+  expect(failure(written("service w0: Uncaught Error: boom\n  at w0:1:7"))).toBe(
+    "Uncaught Error: boom\n  at worker.js:1:7",
+  );
+});
+
+test("start failure: native stacks and repetitions are left out", () => {
+  const message = "service w0: broken\nstack: /somewhere/workerd@123 /somewhere/workerd@456";
+  expect(failure(written(message, message))).toBe("broken");
+});
+
+test("start failure: what is no error of workerd is ignored, and a bare end is told by its signal", () => {
+  const tail = `cut off"}\nplain text\n{"level":"log","message":"hello"}\n{"other":1}\n`;
+  expect(failure(tail, "SIGABRT")).toMatch(/^The script ended its process \(SIGABRT\)/);
+  expect(failure("")).toMatch(/\(status 1\)/);
+});
