@@ -32,7 +32,7 @@ export interface EgressIdentity {
 }
 
 /** What passed a listener since it opened. Bytes include heads, as seen on the cell's side. */
-export interface EgressUsage {
+interface EgressUsage {
   readonly requests: number;
   readonly denials: number;
   readonly bytesSent: number;

@@ -19,7 +19,7 @@ export interface ExchangeContext {
   readonly onFailure: (failure: ExchangeFailure) => void;
 }
 
-export interface ExchangeFailure {
+interface ExchangeFailure {
   readonly code: EdgeErrorCode;
   readonly worker: WorkerKey;
   readonly ray: string;

@@ -19,7 +19,7 @@ import { installedWorkerdPath } from "../../cells/workerd-host.ts";
 import type { Activation, Activator, Ingress } from "../ingress.ts";
 
 /** What the suite needs to choose about an ingress; waits are shortened so that they can be waited for. */
-export interface OpenIngressOptions {
+interface OpenIngressOptions {
   readonly region: Region;
   readonly activator: Activator;
   readonly drainMs: number;
