@@ -6,7 +6,10 @@ export default defineConfig({
       {
         test: {
           name: "unit",
-          include: ["{kv-store,control-plane,edge-runtime,sites,cli,scripts}/**/*.test.ts", "tests/*.test.ts"],
+          include: [
+            "{kv-store,control-plane,edge-runtime,sites,cli,scripts}/**/*.test.ts",
+            "tests/{*,bench/*}.test.ts",
+          ],
           testTimeout: 20_000,
         },
       },

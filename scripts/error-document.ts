@@ -45,7 +45,8 @@ const SECTIONS: ReadonlyArray<{
 
 /** The document's text. */
 export function errorDocument(): string {
-  const head = "# Error codes\n\nEvery code that Atoll reports. *Retry*: the same call, unchanged, may succeed later.\n";
+  const head =
+    "# Error codes\n\nEvery code that Atoll reports. *Retry*: the same call, unchanged, may succeed later.\n";
   return [head, ...SECTIONS.map(section)].join("\n");
 }
 

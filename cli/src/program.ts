@@ -1,5 +1,6 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { readSettings } from "./settings.ts";
+import type { WranglerEnvironment } from "./wrangler-environment.ts";
 
 const UP_HELP = `
 Environment:
@@ -113,7 +114,7 @@ function addFleetCommands(program: Command): void {
     });
 }
 
-async function findVariables(): Promise<import("./wrangler-environment.ts").WranglerEnvironment> {
+async function findVariables(): Promise<WranglerEnvironment> {
   const { requireWranglerEnvironment } = await import("./wrangler-environment.ts");
   const { dataDirectory } = readSettings(process.env);
   return requireWranglerEnvironment({ environment: process.env, dataDirectory });

@@ -219,8 +219,8 @@ async function send(url: string, options: RequestOptions): Promise<Answer> {
   const response = await request(url, {
     method: options.method ?? "GET",
     headers: { ...options.headers },
-    ...(options.body === undefined ? {} : { body: options.body }),
-  } as Parameters<typeof request>[1]);
+    body: options.body ?? null,
+  });
   return {
     status: response.statusCode,
     headers: response.headers,

@@ -11,7 +11,7 @@ export interface ManagedProcessOptions {
   /** Gets each line that the process writes. */
   readonly onLine: (line: string) => void;
   /** Called after each start, when the process id is known. */
-  readonly onStart: () => void;
+  readonly onStart: () => Promise<void>;
   /** Told of an end that was not asked for; the process is then started again. */
   readonly onCrash: (ending: string) => void;
 }
@@ -77,7 +77,9 @@ export class ManagedProcess {
       stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
     this.#child = child;
-    this.#options.onStart();
+    this.#options.onStart().catch((error: unknown) => {
+      this.#options.onLine(`could not note that ${this.#options.name} started: ${String(error)}`);
+    });
     const startedAt = performance.now();
     this.#forwardLines(child.stdout);
     this.#forwardLines(child.stderr);

@@ -8,7 +8,7 @@ import type { DesiredState } from "../desired-state/desired-state.ts";
 import { bearerToken } from "../http/authentication.ts";
 import { LIMITS } from "../limits.ts";
 import type { EnrolledNode, NodesService } from "../nodes/service.ts";
-import { FleetRegistry } from "./fleet-registry.ts";
+import type { FleetRegistry } from "./fleet-registry.ts";
 import { NodeSession } from "./node-session.ts";
 
 export interface FleetServerOptions {

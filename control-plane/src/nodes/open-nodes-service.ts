@@ -7,7 +7,7 @@ import { NodesService } from "./service.ts";
 export async function openNodesService(options: {
   readonly dataDirectory: string;
   readonly clock: Clock;
-}): Promise<{ readonly nodes: NodesService; close(): Promise<void> }> {
+}): Promise<{ readonly nodes: NodesService; readonly close: () => Promise<void> }> {
   const database = await openSqliteDatabase(join(options.dataDirectory, DATABASE_FILE));
   return {
     nodes: new NodesService({ database, clock: options.clock }),

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { BlobHash } from "@atoll/control-plane/contract";
+import type { BlobHash } from "@atoll/control-plane/contract";
 import { EdgeError } from "../errors.ts";
 import { writeDurably } from "./durable-file.ts";
 

@@ -1,6 +1,6 @@
 import { createHmac } from "node:crypto";
 import type { DesiredWorker, WorkerKey } from "@atoll/control-plane/contract";
-import { NamespaceId } from "@atoll/kv-store";
+import type { NamespaceId } from "@atoll/kv-store";
 import { workerKey } from "./state-follower.ts";
 
 /**

@@ -8,7 +8,6 @@ import {
   fleetKeyFromSeed,
   publicFleetKey,
   signState,
-  type StateChange,
   type WorkerFailure,
 } from "@atoll/control-plane/contract";
 import { pino } from "pino";
@@ -52,7 +51,7 @@ function snapshot(revision: number, ...workers: DesiredWorker[]): unknown {
 
 function delta(revisions: [number, number], upserts: DesiredWorker[], removals: string[]): unknown {
   const [from, revision] = revisions;
-  return { kind: "delta", from, revision, upserts, removals } as unknown as StateChange;
+  return { kind: "delta", from, revision, upserts, removals };
 }
 
 describe("state follower", () => {

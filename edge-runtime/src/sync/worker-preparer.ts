@@ -4,6 +4,7 @@ import {
   BlobHash,
   openBox,
   SecretValues,
+  type Assets,
   type DeployedVersion,
   type DesiredWorker,
   type Version,
@@ -22,6 +23,11 @@ export interface SiteMaterialiser {
     manifest: AssetManifest,
     blobPath: (hash: BlobHash) => string,
   ): Promise<string>;
+  /**
+   * The `_headers` text to serve them with, given the site's own: what workerd has to be told about the
+   * files besides their content.
+   */
+  headers(manifest: AssetManifest, own: string | undefined): string | undefined;
   /** Removes the directories of all other manifests. */
   prune(keep: ReadonlySet<string>): Promise<void>;
 }
@@ -46,15 +52,15 @@ export class WorkerPreparer {
     const deployed = servingVersion(worker);
     const { version } = deployed;
     await this.#ensureBlobs(codeBlobs(version));
-    const siteDirectory = await this.#materialise(version);
+    const site = version.assets && (await this.#prepareSite(version.assets));
     return {
       key: workerKey(worker),
       account: worker.account,
       name: worker.name,
-      version,
+      version: site === undefined ? version : { ...version, assets: site.assets },
       secrets: this.#openSecrets(deployed),
       readBlob: (hash) => this.#options.blobs.read(BlobHash.parse(hash)),
-      ...(siteDirectory === undefined ? {} : { siteDirectory }),
+      ...(site === undefined ? {} : { siteDirectory: site.directory }),
     };
   }
 
@@ -73,14 +79,16 @@ export class WorkerPreparer {
     await this.#options.blobs.prune(blobs);
   }
 
-  async #materialise(version: Version): Promise<string | undefined> {
-    if (version.assets === undefined) return undefined;
-    const { manifest } = version.assets;
-    const files = await this.#readManifest(manifest);
+  async #prepareSite(
+    assets: Assets,
+  ): Promise<{ readonly directory: string; readonly assets: Assets }> {
+    const files = await this.#readManifest(assets.manifest);
     await this.#ensureBlobs(assetBlobs(files));
-    return this.#options.sites.materialise(manifest, files, (hash) =>
-      this.#options.blobs.path(hash),
-    );
+    const { blobs, sites } = this.#options;
+    const path = (hash: BlobHash) => blobs.path(hash);
+    const directory = await sites.materialise(assets.manifest, files, path);
+    const headers = sites.headers(files, assets.headers);
+    return { directory, assets: headers === undefined ? assets : { ...assets, headers } };
   }
 
   async #readManifest(hash: BlobHash): Promise<AssetManifest> {
