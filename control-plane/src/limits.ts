@@ -13,6 +13,8 @@ export const LIMITS = {
   idleConnectionMs: 65_000,
   /** Connections at once: a fleet's developers and nodes, with room for a thousand returning nodes. */
   connectionsMax: 5_000,
+  /** A body that is too large is read on up to this size, so that its sender sees the answer. */
+  discardedBodyBytesMax: 256 * MIB,
   /** A JSON body, of calls without a larger one: the longest are route lists and settings. */
   jsonBodyBytesMax: 4 * MIB,
   /** A worker's upload as multipart, all modules and source maps together. */
@@ -93,6 +95,4 @@ export const LIMITS = {
   kvKeysBodyBytesMax: 32 * MIB,
   /** Bodies of keys and values held in memory at once; more are refused as `busy`. */
   kvBodyBytesInFlightMax: 256 * MIB,
-  /** A body that is too large is read on up to this size, so that its sender sees the answer. */
-  kvDrainBytesMax: 256 * MIB,
 } as const;

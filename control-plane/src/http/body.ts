@@ -3,12 +3,14 @@ import type { MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import type { z } from "zod";
 import { ControlPlaneError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 
 /** Refuses larger bodies before they are held in memory, whether or not they tell their length. */
 export function limitBody(bytesMax: number): MiddlewareHandler {
   return bodyLimit({
     maxSize: bytesMax,
-    onError: () => {
+    onError: async (context) => {
+      await discardBody(context.req.raw);
       throw new ControlPlaneError(
         "body_too_large",
         `The request's body is larger than the limit of ${describeSize(bytesMax)}`,
@@ -48,6 +50,17 @@ export function describeIssue(error: z.ZodError, what: string): string {
   const issue = error.issues[0];
   const path = (issue?.path ?? []).map(String).join(".");
   return `${what}: ${path === "" ? "" : `${path}: `}${issue?.message ?? "not of the documented form"}`;
+}
+
+/** Reads on and throws away, because many senders look for an answer only after their last byte. */
+async function discardBody(request: Request): Promise<void> {
+  // One of unknown length was being read when it passed the limit: its connection is cut instead.
+  if (request.body === null || request.body.locked) return;
+  let bytes = 0;
+  for await (const piece of request.body) {
+    bytes += piece.length;
+    if (bytes > LIMITS.discardedBodyBytesMax) return;
+  }
 }
 
 function describeSize(bytes: number): string {

@@ -34,7 +34,7 @@ export function createEntryRoutes(options: KvNamespaceRoutesOptions): Hono<ApiEn
   const routes = new Hono<ApiEnvironment>();
   const bodies = new BodyBudget({
     bytesMax: LIMITS.kvBodyBytesInFlightMax,
-    drainBytesMax: LIMITS.kvDrainBytesMax,
+    drainBytesMax: LIMITS.discardedBodyBytesMax,
   });
 
   async function namespaceOf(context: EntryContext): Promise<NamespaceId> {
