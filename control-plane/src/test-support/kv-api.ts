@@ -15,7 +15,7 @@ import { createKvNamespaceRoutes } from "../kv-namespaces/routes.ts";
 import { NamespacesService } from "../kv-namespaces/service.ts";
 
 /** Time that a test turns on by hand. */
-export interface TestClock extends Clock {
+interface TestClock extends Clock {
   advanceSeconds(seconds: number): void;
 }
 

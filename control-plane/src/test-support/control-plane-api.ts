@@ -1,0 +1,149 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { SqliteOrigin } from "@atoll/kv-store";
+import { pino } from "pino";
+import type { Bootstrap } from "../accounts/schemas.ts";
+import { createControlPlane, type ControlPlane } from "../control-plane.ts";
+import type { Principal } from "../http/request-context.ts";
+import { ScriptedPreflight } from "./scripted-preflight.ts";
+import { TestClock } from "./test-clock.ts";
+
+export type Tenant = "ours" | "theirs";
+
+/** An answer of the API with its envelope read. */
+export interface Answer {
+  readonly status: number;
+  readonly success: boolean;
+  // Tests look into results of every shape.
+  // oxlint-disable-next-line typescript/no-explicit-any
+  readonly result: any;
+  readonly errors: ReadonlyArray<{ readonly code: number; readonly message: string }>;
+}
+
+export interface UploadedFileSpec {
+  readonly name: string;
+  readonly type: string;
+  readonly content: string | Uint8Array<ArrayBuffer>;
+}
+
+/** A whole control plane over real sockets and files, with two accounts. */
+export class ControlPlaneApi {
+  readonly directory: string;
+  readonly controlPlane: ControlPlane;
+  readonly preflight: ScriptedPreflight;
+  readonly clock: TestClock;
+  readonly tenants: Readonly<Record<Tenant, Bootstrap>>;
+  readonly #origin: SqliteOrigin;
+
+  private constructor(parts: {
+    readonly directory: string;
+    readonly controlPlane: ControlPlane;
+    readonly preflight: ScriptedPreflight;
+    readonly clock: TestClock;
+    readonly tenants: Readonly<Record<Tenant, Bootstrap>>;
+    readonly origin: SqliteOrigin;
+  }) {
+    this.directory = parts.directory;
+    this.controlPlane = parts.controlPlane;
+    this.preflight = parts.preflight;
+    this.clock = parts.clock;
+    this.tenants = parts.tenants;
+    this.#origin = parts.origin;
+  }
+
+  static async start(): Promise<ControlPlaneApi> {
+    const directory = await mkdtemp(join(tmpdir(), "atoll-control-plane-"));
+    const log = pino({ level: "silent" });
+    const clock = new TestClock();
+    const preflight = new ScriptedPreflight();
+    const origin = SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock, log });
+    const controlPlane = await createControlPlane({
+      dataDirectory: directory,
+      host: "127.0.0.1",
+      port: 0,
+      baseDomain: "atoll.test",
+      publicIngressPort: 4401,
+      environmentFile: "wrangler.env",
+      masterKey: undefined,
+      preflight,
+      kvOrigin: origin,
+      log,
+      clock,
+    });
+    const { accounts } = controlPlane;
+    const tenants = {
+      ours: await accounts.create("Ours"),
+      theirs: await accounts.create("Theirs"),
+    };
+    return new ControlPlaneApi({ directory, controlPlane, preflight, clock, tenants, origin });
+  }
+
+  principal(tenant: Tenant = "ours"): Principal {
+    return { account: this.tenants[tenant].account.id, tokenId: "test" };
+  }
+
+  /** Calls `/client/v4<path>`; `A` at its start stands for the tenant's account. */
+  async fetch(path: string, init: RequestInit = {}, tenant: Tenant = "ours"): Promise<Response> {
+    const { account, token } = this.tenants[tenant];
+    const address = path.replace(/^A\//, `/accounts/${account.id}/`);
+    const headers = { authorization: `Bearer ${token}`, ...init.headers };
+    return fetch(`${this.controlPlane.url}/client/v4${address}`, { ...init, headers });
+  }
+
+  /** `call("PUT A/workers/…", body)`: JSON unless the body is a form. */
+  async call(line: string, body?: unknown, tenant?: Tenant): Promise<Answer> {
+    const [method = "GET", path = ""] = line.split(" ");
+    const init: RequestInit = { method };
+    if (body instanceof FormData) init.body = body;
+    else if (body !== undefined) init.body = JSON.stringify(body);
+    const response = await this.fetch(path, init, tenant);
+    return { status: response.status, ...((await response.json()) as Omit<Answer, "status">) };
+  }
+
+  /** Uploads and deploys a worker, of one small module unless told otherwise. */
+  async deploy(
+    name: string,
+    metadata: Readonly<Record<string, unknown>> = {},
+    tenant?: Tenant,
+  ): Promise<Answer> {
+    return this.call(`PUT A/workers/scripts/${name}`, uploadForm(metadata), tenant);
+  }
+
+  /** How many rows of everything there are: equal before and after whatever must change nothing. */
+  async countRows(): Promise<Readonly<Record<string, number>>> {
+    const tables = ["workers", "versions", "version_secrets", "deployments", "routes"] as const;
+    const counts: Record<string, number> = {};
+    for (const table of [...tables, "state_changes", "audit"] as const) {
+      const rows = await this.controlPlane.database.selectFrom(table).selectAll().execute();
+      counts[table] = rows.length;
+    }
+    return counts;
+  }
+
+  async close(): Promise<void> {
+    await this.controlPlane.close();
+    await this.#origin.close();
+    await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+export const MAIN_MODULE: UploadedFileSpec = {
+  name: "index.js",
+  type: "application/javascript+module",
+  content: "export default { fetch() { return new Response('hello') } }",
+};
+
+/** An upload as wrangler makes it: the metadata first, then a part per module. */
+export function uploadForm(
+  metadata: Readonly<Record<string, unknown>>,
+  files: ReadonlyArray<UploadedFileSpec> = [MAIN_MODULE],
+): FormData {
+  const form = new FormData();
+  const main = files.length === 0 ? {} : { main_module: "index.js" };
+  form.set("metadata", JSON.stringify({ ...main, compatibility_date: "2026-04-01", ...metadata }));
+  for (const { name, type, content } of files) {
+    form.append(name, new File([content], name, { type }));
+  }
+  return form;
+}

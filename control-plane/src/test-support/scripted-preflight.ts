@@ -1,0 +1,14 @@
+import type { Preflight, PreflightCandidate, PreflightResult } from "../preflight/preflight.ts";
+
+/** A preflight whose answers a test chooses; it keeps what it was asked. */
+export class ScriptedPreflight implements Preflight {
+  readonly candidates: PreflightCandidate[] = [];
+  /** What the next checks answer, or how they fail. */
+  answer: PreflightResult | Error = { kind: "started", startupMs: 7 };
+
+  async check(candidate: PreflightCandidate): Promise<PreflightResult> {
+    this.candidates.push(candidate);
+    if (this.answer instanceof Error) throw this.answer;
+    return this.answer;
+  }
+}
