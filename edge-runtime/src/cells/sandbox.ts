@@ -1,7 +1,7 @@
 import { access, constants } from "node:fs/promises";
 
 /** A program with its arguments. */
-export interface Command {
+interface Command {
   readonly file: string;
   readonly args: ReadonlyArray<string>;
 }

@@ -4,7 +4,7 @@ import { embed, quote, struct, type Expression } from "./capnp-text.ts";
 import type { GroupMember } from "./group-config.ts";
 
 /** The services of a worker in the same cell: where its requests arrive, and its code itself. */
-export interface WorkerServices {
+interface WorkerServices {
   readonly front: string;
   readonly code: string;
 }

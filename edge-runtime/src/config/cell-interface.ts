@@ -15,5 +15,4 @@ export const HEADERS = {
 export const HEALTH_SOCKET = "health";
 
 /** Sockets of the node that every config expects in the cell's directory. */
-export const SERVICE_SOCKETS = ["kv.sock", "egress.sock", "cache.sock"] as const;
-export type ServiceSocket = (typeof SERVICE_SOCKETS)[number];
+export type ServiceSocket = "kv.sock" | "egress.sock" | "cache.sock";

@@ -11,9 +11,9 @@ import type { ReadBlob } from "./compile-config.ts";
 import type { GroupMember } from "./group-config.ts";
 
 /** The account of every sample that names no other. */
-export const SAMPLE_ACCOUNT = AccountId.parse("0123456789abcdef0123456789abcdef");
+const SAMPLE_ACCOUNT = AccountId.parse("0123456789abcdef0123456789abcdef");
 
-export interface SampleModule {
+interface SampleModule {
   readonly name: string;
   readonly kind: ModuleKind;
   readonly content: string | Uint8Array;
