@@ -1,0 +1,244 @@
+import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import { once } from "node:events";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import WebSocket from "ws";
+import {
+  decodeMessage,
+  encodeMessage,
+  EnrolResponse,
+  isSignedState,
+  MessageToNode,
+  openBox,
+  rawPublicKey,
+  StateChange,
+  type MessageFromNode,
+} from "../contract/index.ts";
+import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
+import { FleetStatus } from "./status.ts";
+
+/** A node that does what the test says: its end of the link, and the keys it enrolled with. */
+class ScriptedNode {
+  readonly #socket: WebSocket;
+  readonly #enrolment: EnrolResponse;
+  readonly #sealingKey: KeyObject;
+  readonly #changes: StateChange[] = [];
+  #wake: () => void = () => undefined;
+
+  private constructor(socket: WebSocket, enrolment: EnrolResponse, sealingKey: KeyObject) {
+    this.#socket = socket;
+    this.#enrolment = enrolment;
+    this.#sealingKey = sealingKey;
+    socket.on("message", (data: Buffer) => {
+      const message = decodeMessage(MessageToNode, data);
+      if (message.kind !== "state") return;
+      expect(isSignedState(enrolment.fleetKey, message)).toBe(true);
+      this.#changes.push(decodeMessage(StateChange, message.body));
+      this.#wake();
+    });
+  }
+
+  static async enrol(api: ControlPlaneApi): Promise<ScriptedNode> {
+    const { token } = await api.controlPlane.nodes.issueJoinToken();
+    const keys = generateKeyPairSync("x25519");
+    const sealingKey = rawPublicKey(keys.publicKey).toString("base64");
+    const response = await fetch(`${api.controlPlane.url}/fleet/enrol`, {
+      method: "POST",
+      body: JSON.stringify({ token, name: "fra-1", region: "fra", sealingKey }),
+    });
+    const enrolment = EnrolResponse.parse(await response.json());
+    return ScriptedNode.connect(api, enrolment, keys.privateKey);
+  }
+
+  static async connect(
+    api: ControlPlaneApi,
+    enrolment: EnrolResponse,
+    sealingKey: KeyObject,
+  ): Promise<ScriptedNode> {
+    const url = `${api.controlPlane.url.replace("http", "ws")}/fleet/connect`;
+    const headers = { authorization: `Bearer ${enrolment.credential}` };
+    const socket = new WebSocket(url, { headers });
+    await once(socket, "open");
+    return new ScriptedNode(socket, enrolment, sealingKey);
+  }
+
+  reconnect(api: ControlPlaneApi): Promise<ScriptedNode> {
+    return ScriptedNode.connect(api, this.#enrolment, this.#sealingKey);
+  }
+
+  hello(revision: number): void {
+    this.send({ kind: "hello", revision, ingressUrl: "http://127.0.0.1:9" } as MessageFromNode);
+  }
+
+  send(message: MessageFromNode): void {
+    this.#socket.send(encodeMessage(message));
+  }
+
+  sendBytes(bytes: Uint8Array): void {
+    this.#socket.send(bytes);
+  }
+
+  /** The next change that arrives. */
+  async change(): Promise<StateChange> {
+    while (this.#changes.length === 0) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    return this.#changes.shift() as StateChange;
+  }
+
+  secretsOf(change: StateChange): unknown {
+    const workers = change.kind === "snapshot" ? change.workers : change.upserts;
+    const box = workers[0]?.versions[0]?.secrets;
+    if (box === undefined) return undefined;
+    return JSON.parse(Buffer.from(openBox(this.#sealingKey, box)).toString());
+  }
+
+  async closed(): Promise<number> {
+    const [code] = (await once(this.#socket, "close")) as [number];
+    return code;
+  }
+
+  close(): void {
+    this.#socket.terminate();
+  }
+}
+
+function namesOf(change: StateChange): ReadonlyArray<string> {
+  const workers = change.kind === "snapshot" ? change.workers : change.upserts;
+  return workers.map(({ name }) => name).sort();
+}
+
+describe("fleet", () => {
+  let api: ControlPlaneApi;
+  const nodes: ScriptedNode[] = [];
+  beforeEach(async () => {
+    api = await ControlPlaneApi.start();
+  });
+  afterEach(async () => {
+    for (const node of nodes.splice(0)) node.close();
+    await api.close();
+  });
+  const enrol = async (): Promise<ScriptedNode> => {
+    const node = await ScriptedNode.enrol(api);
+    nodes.push(node);
+    return node;
+  };
+  const status = async (): Promise<FleetStatus> => {
+    const response = await fetch(`${api.controlPlane.url}/console/status`, {
+      headers: { authorization: `Bearer ${api.tenants.ours.token}` },
+    });
+    return FleetStatus.parse(await response.json());
+  };
+
+  test("a new node gets a snapshot, then each change as a delta from what it has", async () => {
+    await api.deploy("first");
+    const node = await enrol();
+    node.hello(0);
+    const snapshot = await node.change();
+    expect(snapshot).toMatchObject({ kind: "snapshot", revision: 1 });
+    expect(namesOf(snapshot)).toEqual(["first"]);
+    node.send({ kind: "applied", revision: snapshot.revision, failures: [] });
+    await api.deploy("second");
+    const delta = await node.change();
+    expect(delta).toMatchObject({ kind: "delta", from: 1, revision: 2, removals: [] });
+    expect(namesOf(delta)).toEqual(["second"]);
+  });
+
+  test("changes made while a node is busy travel together, as they are at the end", async () => {
+    const node = await enrol();
+    await api.deploy("busy");
+    node.hello(0);
+    const first = await node.change();
+    await api.deploy("a");
+    await api.deploy("b");
+    await api.deploy("a");
+    await api.call("DELETE A/workers/services/busy?force=true");
+    node.send({ kind: "applied", revision: first.revision, failures: [] });
+    const delta = await node.change();
+    expect(namesOf(delta)).toEqual(["a", "b"]);
+    expect(delta).toMatchObject({ removals: [expect.stringMatching(/\/busy$/)] });
+  });
+
+  test("a node that was away continues from where it was", async () => {
+    const node = await enrol();
+    await api.deploy("one");
+    node.hello(0);
+    await node.change();
+    node.close();
+    await api.deploy("two");
+    const back = await node.reconnect(api);
+    nodes.push(back);
+    back.hello(1);
+    expect(await back.change()).toMatchObject({ kind: "delta", from: 1, revision: 2 });
+  });
+
+  test("secrets travel in a box that only this node opens", async () => {
+    const node = await enrol();
+    const bindings = [{ type: "secret_text", name: "KEY", text: "hush" }];
+    await api.deploy("holder", { bindings });
+    node.hello(0);
+    const change = await node.change();
+    expect(node.secretsOf(change)).toEqual({ KEY: "hush" });
+    expect(Buffer.from(encodeMessage(change)).includes("hush")).toBe(false);
+  });
+
+  test("a second connection of a node replaces the first", async () => {
+    const node = await enrol();
+    node.hello(0);
+    const closed = node.closed();
+    const second = await node.reconnect(api);
+    nodes.push(second);
+    expect(await closed).toBe(1008);
+    second.hello(0);
+    await api.deploy("later");
+    expect(namesOf(await second.change())).toEqual(["later"]);
+    expect((await status()).nodes[0]).toMatchObject({ connected: true });
+  });
+
+  test("a node that breaks the contract is cut, and may come back", async () => {
+    const node = await enrol();
+    const closed = node.closed();
+    node.sendBytes(Buffer.from("garbage"));
+    expect(await closed).toBe(1002);
+    const back = await node.reconnect(api);
+    nodes.push(back);
+    await api.deploy("still");
+    back.hello(0);
+    expect(namesOf(await back.change())).toEqual(["still"]);
+  });
+
+  test("status shows what a node acknowledged, what fails there, and that it is gone", async () => {
+    const node = await enrol();
+    await api.deploy("sick");
+    node.hello(0);
+    const { revision } = await node.change();
+    const worker = `${api.tenants.ours.account.id}/sick`;
+    const failures = [{ worker, version: "v", reason: "does not start" }];
+    node.send({ kind: "applied", revision, failures });
+    // The next change is sent only after the acknowledgement was taken in.
+    await api.deploy("next");
+    await node.change();
+    expect((await status()).nodes).toMatchObject([
+      { name: "fra-1", region: "fra", connected: true, revision, failures },
+    ]);
+    const closed = node.closed();
+    api.controlPlane.http.server.closeAllConnections();
+    node.close();
+    await closed;
+    await expect.poll(async () => (await status()).nodes[0]?.connected).toBe(false);
+  });
+
+  test("nobody gets a connection or a blob without a node's credential", async () => {
+    const url = `${api.controlPlane.url.replace("http", "ws")}/fleet/connect`;
+    for (const authorization of ["", "Bearer wrong", `Bearer ${api.tenants.ours.token}`]) {
+      const socket = new WebSocket(url, { headers: { authorization } });
+      const [error] = (await once(socket, "error")) as [Error];
+      expect(error.message).toContain("401");
+      const blob = await fetch(`${api.controlPlane.url}/fleet/blobs/${"0".repeat(64)}`, {
+        headers: { authorization },
+      });
+      expect(blob.status).toBe(401);
+    }
+  });
+});
