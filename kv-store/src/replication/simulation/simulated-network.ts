@@ -10,10 +10,10 @@ interface Link {
   close(): void;
 }
 
-// In a thousand messages while the network is faulty: far worse than any real one.
-const LOST = 0.02;
-const REPEATED = 0.02;
-const LATE = 0.02;
+// Far worse than any real network, so that a few simulated minutes meet every combination.
+const LOST = 0.04;
+const REPEATED = 0.03;
+const LATE = 0.03;
 const DAMAGED = 0.01;
 
 /** Connects nodes with the origin, again after each cut, and treats their messages badly. */
@@ -44,7 +44,7 @@ export class SimulatedNetwork {
 
   silence(node: SimulatedNode, durationMs: number): void {
     const link = this.#links.get(node);
-    if (link !== undefined) link.silentUntilMs = this.#timeline.nowMs + durationMs;
+    if (link !== undefined && this.isFaulty) link.silentUntilMs = this.#timeline.nowMs + durationMs;
   }
 
   #connect(node: SimulatedNode): void {

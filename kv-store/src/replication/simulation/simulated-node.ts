@@ -36,6 +36,7 @@ export class SimulatedNode {
   readonly #random: Random;
   readonly #namespaces: ReadonlyArray<NamespaceId>;
   readonly #onSettled: (id: number, result: WriteResult) => void;
+  readonly #onRepair: (text: string) => void;
   #session: ReplicaSession;
   /** Counts the node's lives: what was planned in an earlier one does not happen. */
   #life = 0;
@@ -50,11 +51,14 @@ export class SimulatedNode {
     readonly random: Random;
     readonly namespaces: ReadonlyArray<NamespaceId>;
     readonly onSettled: (id: number, result: WriteResult) => void;
+    /** Called when the session found something wrong with its stream. */
+    readonly onRepair: (text: string) => void;
   }) {
     this.#timeline = parts.timeline;
     this.#random = parts.random;
     this.#namespaces = parts.namespaces;
     this.#onSettled = parts.onSettled;
+    this.#onRepair = parts.onRepair;
     this.clockSkewMs = this.#random.below(20_000) - 10_000;
     this.#session = this.#start();
   }
@@ -126,7 +130,7 @@ export class SimulatedNode {
       case "settle":
         return this.#onSettled(effect.id, effect.result);
       case "report":
-        return;
+        return this.#onRepair(effect.text);
       case "store":
         return this.#enqueue(effect);
     }

@@ -51,7 +51,9 @@ export class SimulatedOrigin {
   commit(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): number {
     const history = this.history(namespace);
     const records = operations.map((each) => history.append(each, this.#timeline.nowMs));
-    if (this.#random.chance(0.05)) history.logStart = this.#random.below(history.revision + 1);
+    if (this.#random.chance(0.2)) history.logStart = history.revision - this.#random.below(10);
+    // Committed by another control plane of the same database: nobody is told.
+    if (this.#random.chance(0.05)) return history.revision;
     const batches = encodeBatches(records);
     for (const each of this.#connections) each.take({ kind: "committed", namespace, batches });
     return history.revision;
@@ -159,7 +161,9 @@ export class SimulatedConnection {
     const isTruncated = after < logStart || after > revision;
     const page = records.slice(after, after + 1 + this.#random.below(5));
     const batches = isTruncated ? "truncated" : encodeBatches(page);
-    this.take({ kind: "log-read", subscription, batches });
+    // More may be committed between a read and the arrival of its answer.
+    const answer = { kind: "log-read", subscription, batches } as const;
+    this.#timeline.after(this.#random.below(20), () => this.take(answer));
   }
 
   #openSnapshot({ subscription, namespace }: OriginEffect & { kind: "open-snapshot" }): void {

@@ -9,7 +9,7 @@ import { SimulatedOrigin } from "./simulated-origin.ts";
 import { Timeline } from "./timeline.ts";
 
 const NAMESPACES = ["a", "b", "c"].map((digit) => NamespaceId.parse(digit.repeat(32)));
-const KEYS = ["k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"].map((key) => Key.parse(key));
+const KEYS = Array.from({ length: 16 }, (_, index) => Key.parse(`k${index}`));
 const NODE_COUNT = 3;
 // Long enough for every deadline of the protocol to pass several times.
 const CHAOS_MS = 60_000;
@@ -17,6 +17,15 @@ const CHAOS_MS = 60_000;
 const CALM_MS = 60_000;
 
 /** What a run did; for those who want to know that it did enough. */
+export interface SimulationOptions {
+  readonly seed: number;
+  /**
+   * `hostile`: messages are lost, repeated, reordered and damaged, disks fail. `sound`: links are cut and
+   * nodes crash, but whatever arrives is as it was sent; then nothing may ever need a repair.
+   */
+  readonly world: "hostile" | "sound";
+}
+
 export interface SimulationReport {
   readonly commits: number;
   readonly acknowledged: number;
@@ -24,17 +33,16 @@ export interface SimulationReport {
 }
 
 /**
- * One origin and some nodes through a minute of lost, repeated, reordered and damaged messages, cut links,
- * crashes and failing disks, then a calm one. Throws at the first broken promise of REPLICATION.md, with
+ * One origin and some nodes through a minute in which everything fails that can, and then a calm one. Throws at the first broken promise of REPLICATION.md, with
  * the seed that shows it again.
  */
-export function simulate(seed: number): SimulationReport {
-  const simulation = new Simulation(seed);
+export function simulate(options: SimulationOptions): SimulationReport {
+  const simulation = new Simulation(options);
   try {
     return simulation.run();
   } catch (cause) {
     const what = cause instanceof Error ? cause.message : String(cause);
-    throw new Error(`simulation with seed ${seed}: ${what}`, { cause });
+    throw new Error(`simulation ${JSON.stringify(options)}: ${what}`, { cause });
   }
 }
 
@@ -48,11 +56,12 @@ class Simulation {
   readonly #writes = new Map<number, { node: SimulatedNode; namespace: NamespaceId }>();
   /** What was last seen on each node's disk: it never goes back. */
   readonly #seen = new Map<string, Holding>();
+  #isCalm = false;
   #lastWrite = 0;
   #acknowledged = 0;
   #faults = 0;
 
-  constructor(seed: number) {
+  constructor({ seed, world }: SimulationOptions) {
     this.#random = new Random(seed);
     const parts = { timeline: this.#timeline, random: this.#random };
     this.#origin = new SimulatedOrigin(NAMESPACES, parts);
@@ -62,9 +71,13 @@ class Simulation {
         ...parts,
         namespaces: NAMESPACES,
         onSettled: (id, result) => this.#onSettled(id, result),
+        onRepair: (text) => {
+          if (world === "sound") throw new Error(`a repair where nothing is wrong: ${text}`);
+        },
       });
       return node;
     });
+    if (world === "sound") this.#endFaults();
   }
 
   run(): SimulationReport {
@@ -72,7 +85,8 @@ class Simulation {
     this.#act();
     const startMs = this.#timeline.nowMs;
     this.#timeline.run(startMs + CHAOS_MS, () => this.#check());
-    this.#calm();
+    this.#isCalm = true;
+    this.#endFaults();
     this.#timeline.run(startMs + CHAOS_MS + CALM_MS, () => this.#check());
     this.#checkConverged();
     const commits = [...this.#origin.histories.values()].map(({ revision }) => revision);
@@ -85,7 +99,7 @@ class Simulation {
 
   /** Something happens every now and then, until it is calm. */
   #act(): void {
-    if (!this.#network.isFaulty) return;
+    if (this.#isCalm) return;
     if (this.#random.chance(0.9)) this.#write();
     else this.#break();
     this.#timeline.after(this.#random.below(200), () => this.#act());
@@ -123,7 +137,7 @@ class Simulation {
     }
   }
 
-  #calm(): void {
+  #endFaults(): void {
     this.#network.isFaulty = false;
     this.#origin.isFaulty = false;
     for (const node of this.#nodes) node.isDiskFaulty = false;
