@@ -10,4 +10,6 @@ export const LIMITS = {
   pathNamesMax: 64,
   /** Files placed at once: enough to keep a disk busy, far from the limit of open files. */
   placedAtOnceMax: 64,
+  /** Rules of one `_headers` text: workerd, as Cloudflare, reads no more. */
+  headerRulesMax: 100,
 } as const;

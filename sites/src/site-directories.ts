@@ -4,6 +4,7 @@ import { copyFile, link, mkdir, readdir, rename, rm, stat, utimes } from "node:f
 import { dirname, join } from "node:path";
 import type { AssetManifest, BlobHash } from "@atoll/control-plane/contract";
 import { checkAssetPaths } from "./asset-paths.ts";
+import { contentTypeHeaders } from "./content-type-headers.ts";
 import { contentTime } from "./content-time.ts";
 import { SiteError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
@@ -53,6 +54,11 @@ export class SiteDirectories {
     );
     this.#underWay.set(manifestHash, building);
     return building;
+  }
+
+  /** The `_headers` text to serve a manifest's files with, given the site's own. */
+  headers(manifest: AssetManifest, own: string | undefined): string | undefined {
+    return contentTypeHeaders(manifest, own);
   }
 
   /** Removes every directory whose manifest is not in `keep`, and what a dead process left unfinished. */

@@ -119,7 +119,8 @@ export class WorkerPreparer {
   }
 }
 
-function servingVersion(worker: DesiredWorker): DeployedVersion {
+/** The version that a node runs. */
+export function servingVersion(worker: DesiredWorker): DeployedVersion {
   const [version] = worker.versions;
   // The contract's schema has at least one; splits between two come with gradual deployments.
   if (version === undefined) throw new EdgeError("state_refused", `${worker.name} has no version`);
