@@ -1,4 +1,5 @@
-import { hkdfSync } from "node:crypto";
+import { createHash, hkdfSync } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { NodeName, Region } from "@atoll/control-plane/contract";
@@ -102,7 +103,11 @@ async function openParts(
   const egress = new EgressProxy({ policy: new EgressPolicy({ allow: options.egressAllow }), log });
   closers.push(() => egress.close());
 
-  const { host, compiler } = await openCells(options, { identity, runDirectory: run.cells });
+  const { host, compiler } = await openCells(options, {
+    identity,
+    runDirectory: run.cells,
+    closers,
+  });
   closers.push(() => host.dispose());
   // The ingress and the supervisor need each other: requests that come before there is one find no route.
   let activator: Activator | undefined;
@@ -142,8 +147,10 @@ async function openParts(
     ingress,
     capabilities,
     hold: (namespaces) => kv.hold(namespaces),
+    clock: systemClock,
     log,
   });
+  closers.push(() => runner.close());
   const follower = new StateFollower({
     store: new StateStore({ directory: join(dataDirectory, "state"), log }),
     fleetKey: identity.fleetKey,
@@ -172,7 +179,11 @@ async function openParts(
 /** What cells are made of, and made by. */
 async function openCells(
   { dataDirectory, log }: AgentOptions,
-  parts: { readonly identity: NodeIdentity; readonly runDirectory: string },
+  parts: {
+    readonly identity: NodeIdentity;
+    readonly runDirectory: string;
+    readonly closers: Closer[];
+  },
 ): Promise<{ readonly host: WorkerdHost; readonly compiler: ConfigCompiler }> {
   const cache = await ConfigCache.open({
     directory: join(dataDirectory, "configs"),
@@ -180,11 +191,13 @@ async function openCells(
       hkdfSync("sha256", parts.identity.nodeKey, new Uint8Array(), "atoll config cache v1", 32),
     ),
   });
+  const scratchDirectory = scratchDirectoryOf(dataDirectory);
   const compiler = await ConfigCompiler.open({
     workerdPath: installedWorkerdPath(),
-    scratchDirectory: join(parts.runDirectory, "..", "compile"),
+    scratchDirectory,
     cache,
   });
+  parts.closers.push(() => rm(scratchDirectory, { recursive: true, force: true }));
   const host = await WorkerdHost.open({
     runDirectory: parts.runDirectory,
     zygoteCount: LIMITS.zygoteCount,
@@ -192,6 +205,17 @@ async function openCells(
     onLine: ({ cell, stream, text }) => log.info({ cell, stream, text }, "cell output"),
   });
   return { host, compiler };
+}
+
+/**
+ * Where configs are compiled, with secrets in the clear: in memory, so that these reach no disk, under a
+ * name that only this data directory gives; below the data where the system has no such place.
+ */
+function scratchDirectoryOf(dataDirectory: string): string {
+  const inMemory = "/dev/shm";
+  if (!existsSync(inMemory)) return join(dataDirectory, "compile");
+  const name = createHash("sha256").update(dataDirectory).digest("hex").slice(0, 12);
+  return join(inMemory, `atoll-${name}`);
 }
 
 /** Where this node's sockets and its cells are while it runs. */

@@ -1,36 +1,63 @@
-import type { DesiredWorker, WorkerFailure } from "@atoll/control-plane/contract";
-import type { NamespaceId } from "@atoll/kv-store";
+import type { DesiredWorker, WorkerFailure, WorkerKey } from "@atoll/control-plane/contract";
+import type { Clock, NamespaceId } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { CellSupervisor } from "../cells/cell-supervisor.ts";
 import type { PreparedWorker } from "../cells/prepared-worker.ts";
 import type { Ingress } from "../ingress/ingress.ts";
+import { LIMITS } from "../limits.ts";
 import { parseRoutePattern } from "../ingress/route-pattern.ts";
 import { boundNamespaces, type KvCapabilities } from "./kv-capabilities.ts";
 import { workerKey } from "./state-follower.ts";
-import type { WorkerPreparer } from "./worker-preparer.ts";
+import { servingVersion, type WorkerPreparer } from "./worker-preparer.ts";
 
 export interface WorkerRunnerOptions {
-  readonly preparer: WorkerPreparer;
+  readonly preparer: Pick<WorkerPreparer, "prepare" | "prune">;
   readonly supervisor: Pick<CellSupervisor, "apply">;
   readonly ingress: Pick<Ingress, "setRoutes">;
   readonly capabilities: KvCapabilities;
   /** Resolves when the replica holds these namespaces. */
   readonly hold: (namespaces: ReadonlyArray<NamespaceId>) => Promise<void>;
+  readonly clock: Clock;
   readonly log: Logger;
 }
 
-/** Makes the node run a set of workers: data first, then cells, then routes, then what is left over. */
+/**
+ * Makes the node run a set of workers: data first, then cells, then routes. What nothing needs any more is
+ * removed later, when no cell of an earlier set can still be draining.
+ */
 export class WorkerRunner {
   readonly #options: WorkerRunnerOptions;
+  readonly #stopPruning: () => void;
   #running: ReadonlyArray<DesiredWorker> = [];
+  /** What was prepared of each worker that runs: a version never changes, so it is done once. */
+  #prepared: ReadonlyMap<WorkerKey, PreparedWorker> = new Map();
+  #changedAtMs = 0;
+  #isPruned = true;
+  /** The run or the removal under way: a removal must not take what a run has just seen to be there. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: WorkerRunnerOptions) {
     this.#options = options;
+    this.#stopPruning = options.clock.every(LIMITS.drainMs, () => {
+      this.#last = this.#last.then(() => this.#prune());
+    });
   }
 
   /** As `RunWorkers` says. */
-  async run(workers: ReadonlyArray<DesiredWorker>): Promise<ReadonlyArray<WorkerFailure>> {
-    const { capabilities, hold, supervisor, ingress, preparer, log } = this.#options;
+  run(workers: ReadonlyArray<DesiredWorker>): Promise<ReadonlyArray<WorkerFailure>> {
+    const ran = this.#last.then(() => this.#run(workers));
+    this.#last = ran.catch(() => undefined);
+    return ran;
+  }
+
+  /** Removes nothing from now on, and resolves when nothing is under way. May be called twice. */
+  async close(): Promise<void> {
+    this.#stopPruning();
+    await this.#last;
+  }
+
+  async #run(workers: ReadonlyArray<DesiredWorker>): Promise<ReadonlyArray<WorkerFailure>> {
+    const { capabilities, hold, supervisor, ingress, clock } = this.#options;
     // Cells that drain keep what they were granted, and a worker that fails keeps its old version.
     const both = [...this.#running, ...workers];
     capabilities.grant(both);
@@ -40,15 +67,14 @@ export class WorkerRunner {
     ]);
     const failures = [...prepared.failures, ...(await supervisor.apply(prepared.workers))];
     this.#running = settled({ before: this.#running, wanted: workers, failures });
+    this.#prepared = new Map(prepared.workers.map((worker) => [worker.key, worker]));
+    this.#changedAtMs = clock.nowMs();
+    this.#isPruned = false;
     ingress.setRoutes(
       this.#running.flatMap((worker) =>
         worker.routes.map((pattern) => ({ pattern, worker: workerKey(worker) })),
       ),
     );
-    // Leftovers cost space, not correctness: they must not fail what already serves.
-    await preparer.prune(both).catch((error: unknown) => {
-      log.warn({ err: error }, "could not remove what is no longer needed");
-    });
     return failures;
   }
 
@@ -60,17 +86,30 @@ export class WorkerRunner {
     const failures: WorkerFailure[] = [];
     const prepared: PreparedWorker[] = [];
     for (const worker of workers) {
+      const before = this.#prepared.get(workerKey(worker));
       try {
         // The ingress would refuse all routes for one that is malformed.
         for (const pattern of worker.routes) parseRoutePattern(pattern);
-        prepared.push(await this.#options.preparer.prepare(worker));
+        const isSame = before?.version.id === servingVersion(worker).version.id;
+        prepared.push(isSame ? before : await this.#options.preparer.prepare(worker));
       } catch (error) {
         failures.push(failureOf(worker, error));
-        const before = this.#running.find((other) => workerKey(other) === workerKey(worker));
-        if (before !== undefined) prepared.push(await this.#options.preparer.prepare(before));
+        if (before !== undefined) prepared.push(before);
       }
     }
     return { workers: prepared, failures };
+  }
+
+  /** Leftovers cost space, not correctness: a failure to remove them is only told. */
+  async #prune(): Promise<void> {
+    const { preparer, clock, log } = this.#options;
+    if (this.#isPruned || clock.nowMs() - this.#changedAtMs < LIMITS.drainMs) return;
+    this.#isPruned = true;
+    try {
+      await preparer.prune(this.#running);
+    } catch (error) {
+      log.warn({ err: error }, "could not remove what is no longer needed");
+    }
   }
 }
 

@@ -1,0 +1,143 @@
+import { DesiredWorker, type WorkerFailure } from "@atoll/control-plane/contract";
+import { NamespaceId, type Clock } from "@atoll/kv-store";
+import { pino } from "pino";
+import { beforeEach, describe, expect, test } from "vitest";
+import type { PreparedWorker } from "../cells/prepared-worker.ts";
+import { LIMITS } from "../limits.ts";
+import { KvCapabilities } from "./kv-capabilities.ts";
+import { workerKey } from "./state-follower.ts";
+import type { WorkerPreparer } from "./worker-preparer.ts";
+import { WorkerRunner } from "./worker-runner.ts";
+
+const NAMESPACE = NamespaceId.parse("a".repeat(32));
+
+function worker(name: string, version = 1): DesiredWorker {
+  return DesiredWorker.parse({
+    account: "0".repeat(32),
+    name,
+    routes: [`${name}.localhost/*`],
+    versions: [
+      {
+        percentage: 100,
+        version: {
+          id: `00000000-0000-4000-8000-00000000000${version}`,
+          number: version,
+          createdAt: "2026-11-01T00:00:00Z",
+          code: { kind: "none" },
+          compatibilityDate: "2026-01-01",
+          compatibilityFlags: [],
+          bindings: [{ type: "kv_namespace", name: "KV", namespace_id: NAMESPACE }],
+        },
+      },
+    ],
+  });
+}
+
+describe("worker runner", () => {
+  /** What happened, in order. */
+  let events: string[];
+  let unpreparable: Set<string>;
+  let unstartable: Set<string>;
+  let nowMs: number;
+  let tick: () => void;
+  let runner: WorkerRunner;
+  const capabilities = new KvCapabilities(Buffer.alloc(32));
+
+  beforeEach(() => {
+    events = [];
+    unpreparable = new Set();
+    unstartable = new Set();
+    nowMs = 0;
+    const clock: Clock = {
+      nowMs: () => nowMs,
+      every: (_, callback) => {
+        tick = callback;
+        return () => undefined;
+      },
+    };
+    const describeWorkers = (workers: ReadonlyArray<PreparedWorker>): string =>
+      workers.map(({ name, version }) => `${name}@${version.number}`).join(" ");
+    const preparer: Pick<WorkerPreparer, "prepare" | "prune"> = {
+      prepare: async (wanted) => {
+        const version = wanted.versions[0]?.version;
+        if (version === undefined || unpreparable.has(wanted.name)) throw new Error("no blob");
+        events.push(`prepare ${wanted.name}@${version.number}`);
+        const { account, name } = wanted;
+        const readBlob = (): Promise<Uint8Array> => Promise.resolve(new Uint8Array());
+        return { key: workerKey(wanted), account, name, version, secrets: {}, readBlob };
+      },
+      prune: async (workers) => {
+        events.push(`prune all but ${workers.map(({ name }) => name).join(" ")}`);
+      },
+    };
+    runner = new WorkerRunner({
+      preparer,
+      supervisor: {
+        apply: async (workers): Promise<ReadonlyArray<WorkerFailure>> => {
+          events.push(`apply ${describeWorkers(workers)}`);
+          return workers
+            .filter(({ name }) => unstartable.has(name))
+            .map(({ key, version }) => ({ worker: key, version: version.id, reason: "throws" }));
+        },
+      },
+      ingress: {
+        setRoutes: (routes) => {
+          events.push(`routes ${routes.map(({ pattern }) => pattern).join(" ")}`);
+        },
+      },
+      capabilities,
+      hold: async (namespaces) => {
+        events.push(`hold ${new Set(namespaces).size}`);
+      },
+      clock,
+      log: pino({ level: "silent" }),
+    });
+  });
+
+  test("prepares, holds data, starts, then routes", async () => {
+    expect(await runner.run([worker("a")])).toEqual([]);
+    expect(events).toEqual(["prepare a@1", "hold 1", "apply a@1", "routes a.localhost/*"]);
+    const granted = capabilities.of(workerKey(worker("a")), NAMESPACE);
+    const notGranted = capabilities.of(workerKey(worker("b")), NAMESPACE);
+    expect(capabilities.resolve(granted)).toBe(NAMESPACE);
+    expect(capabilities.resolve(notGranted)).toBeUndefined();
+  });
+
+  test("prepares a version once, however often the others change", async () => {
+    await runner.run([worker("a"), worker("b")]);
+    events = [];
+    await runner.run([worker("a"), worker("b", 2)]);
+    expect(events.filter((event) => event.startsWith("prepare"))).toEqual(["prepare b@2"]);
+    expect(events).toContain("apply a@1 b@2");
+  });
+
+  test("a worker that can't be prepared stays as it was, and does not hold back the others", async () => {
+    await runner.run([worker("a")]);
+    unpreparable.add("a");
+    const failures = await runner.run([worker("a", 2), worker("b")]);
+    expect(failures).toMatchObject([{ worker: workerKey(worker("a")), reason: "no blob" }]);
+    expect(events.at(-2)).toBe("apply a@1 b@1");
+    expect(events.at(-1)).toBe("routes a.localhost/* b.localhost/*");
+  });
+
+  test("a new worker that does not start gets no route", async () => {
+    unstartable.add("a");
+    const failures = await runner.run([worker("a"), worker("b")]);
+    expect(failures).toMatchObject([{ reason: "throws" }]);
+    expect(events.at(-1)).toBe("routes b.localhost/*");
+  });
+
+  test("removes leftovers only when what used them can't be draining any more", async () => {
+    await runner.run([worker("a")]);
+    await runner.run([worker("b")]);
+    nowMs = LIMITS.drainMs - 1;
+    tick();
+    await runner.close();
+    expect(events.some((event) => event.startsWith("prune"))).toBe(false);
+    nowMs = LIMITS.drainMs;
+    tick();
+    tick();
+    await runner.close();
+    expect(events.filter((event) => event.startsWith("prune"))).toEqual(["prune all but b"]);
+  });
+});
