@@ -9,16 +9,24 @@ export type AssetHash = z.infer<typeof AssetHash>;
 
 /**
  * A path as it is below the directory of assets, with `/` first, not URL-encoded. It becomes a file name
- * on nodes, so nothing in it may lead elsewhere.
+ * on nodes, so nothing in it may lead elsewhere, or be longer than what file systems hold.
  */
 const AssetPath = z
   .string()
-  .startsWith("/")
-  .max(LIMITS.assetPathCharactersMax)
+  .startsWith("/", "an asset's path begins with '/'")
   .regex(/^[^\p{Cc}]*$/u, "an asset's path holds no control characters")
   .refine((path) => path.isWellFormed(), { error: "an asset's path is not valid Unicode" })
-  .refine((path) => path.slice(1).split("/").every(isSegment), {
-    error: "an asset's path has no empty segment, '.' or '..'",
+  .refine((path) => Buffer.byteLength(path) <= LIMITS.assetPathBytesMax, {
+    error: `an asset's path has at most ${LIMITS.assetPathBytesMax} bytes`,
+  })
+  .refine((path) => namesOf(path).every(isName), {
+    error: "an asset's path has no empty name, '.' or '..'",
+  })
+  .refine((path) => namesOf(path).length <= LIMITS.assetPathNamesMax, {
+    error: `an asset's path has at most ${LIMITS.assetPathNamesMax} names`,
+  })
+  .refine((path) => namesOf(path).every(fitsFileSystem), {
+    error: `a name in an asset's path has at most ${LIMITS.assetNameBytesMax} bytes`,
   });
 
 /** The files that wrangler announces before it uploads those that are missing. */
@@ -26,6 +34,12 @@ export const AnnouncedManifest = z
   .record(AssetPath, z.object({ hash: AssetHash, size: z.number().int().nonnegative() }))
   .refine((manifest) => Object.keys(manifest).length <= LIMITS.assetsMax, {
     error: `more than ${LIMITS.assetsMax} assets`,
+  })
+  .superRefine((manifest, context) => {
+    const path = Object.keys(manifest).find((name) => folderAsFile(name, manifest) !== undefined);
+    if (path === undefined) return;
+    const message = `'${folderAsFile(path, manifest)}' is a file and the folder of '${path}'`;
+    context.addIssue({ code: "custom", message });
   });
 export type AnnouncedManifest = z.infer<typeof AnnouncedManifest>;
 
@@ -48,6 +62,26 @@ export interface AssetContent {
   readonly contentType?: string;
 }
 
-function isSegment(segment: string): boolean {
-  return segment !== "" && segment !== "." && segment !== "..";
+function namesOf(path: string): ReadonlyArray<string> {
+  return path.slice(1).split("/");
+}
+
+function isName(name: string): boolean {
+  return name !== "" && name !== "." && name !== "..";
+}
+
+function fitsFileSystem(name: string): boolean {
+  return Buffer.byteLength(name) <= LIMITS.assetNameBytesMax;
+}
+
+/** The folder of a path that is itself one of the files: no directory can hold both. */
+function folderAsFile(
+  path: string,
+  manifest: Readonly<Record<string, unknown>>,
+): string | undefined {
+  for (let slash = path.indexOf("/", 1); slash !== -1; slash = path.indexOf("/", slash + 1)) {
+    const folder = path.slice(0, slash);
+    if (Object.hasOwn(manifest, folder)) return folder;
+  }
+  return undefined;
 }

@@ -5,6 +5,9 @@ import type { z } from "zod";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 
+// Keys of records are in paths of errors and may be as long as the body.
+const PATH_CHARACTERS_MAX = 200;
+
 /** Refuses larger bodies before they are held in memory, whether or not they tell their length. */
 export function limitBody(bytesMax: number): MiddlewareHandler {
   return bodyLimit({
@@ -45,11 +48,17 @@ export function parseInput<Schema extends z.ZodType>(
   throw new ControlPlaneError("invalid_body", describeIssue(parsed.error, what));
 }
 
-/** The first thing that is wrong, such as `body: routes[0].pattern: expected string`. */
+/** The first thing that is wrong, such as `body: routes.0.pattern: expected string`. */
 export function describeIssue(error: z.ZodError, what: string): string {
   const issue = error.issues[0];
-  const path = (issue?.path ?? []).map(String).join(".");
-  return `${what}: ${path === "" ? "" : `${path}: `}${issue?.message ?? "not of the documented form"}`;
+  // A record's key that breaks a rule hides the rule one level deeper.
+  const rule = issue?.code === "invalid_key" ? issue.issues[0]?.message : issue?.message;
+  const path = (issue?.path ?? [])
+    .map(String)
+    .join(".")
+    .replaceAll(/\p{Cc}/gu, "\ufffd");
+  const where = path.length > PATH_CHARACTERS_MAX ? `${path.slice(0, PATH_CHARACTERS_MAX)}…` : path;
+  return `${what}: ${where === "" ? "" : `${where}: `}${rule ?? "not of the documented form"}`;
 }
 
 /** Reads on and throws away, because many senders look for an answer only after their last byte. */

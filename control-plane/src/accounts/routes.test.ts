@@ -1,0 +1,29 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
+
+let api: ControlPlaneApi;
+beforeEach(async () => {
+  api = await ControlPlaneApi.start();
+});
+afterEach(() => api.close());
+
+test("accounts: wrangler finds who it is and its one account", async () => {
+  const { id, name } = api.tenants.ours.account;
+  expect((await api.call("GET /user/tokens/verify")).result).toMatchObject({ status: "active" });
+  expect((await api.call("GET /user")).result.email).toContain("@");
+  expect((await api.call("GET /accounts?page=1")).result).toMatchObject([{ id, name }]);
+  expect((await api.call("GET A/")).status).toBe(404);
+  expect((await api.call(`GET /accounts/${id}`)).result).toEqual({ id, name });
+  expect((await api.call("GET /memberships?page=1")).result).toMatchObject([
+    { account: { id, name }, roles: ["Administrator"] },
+  ]);
+});
+
+test("accounts: the operator's token is of the first account, and earlier ones still hold", async () => {
+  const { accounts } = api.controlPlane;
+  const first = await accounts.bootstrap();
+  expect(first.account).toEqual(api.tenants.ours.account);
+  const principal = { account: first.account.id, tokenId: expect.any(String) };
+  expect(await accounts.verifyToken(first.token)).toEqual(principal);
+  expect(await accounts.verifyToken(api.tenants.ours.token)).toEqual(principal);
+});

@@ -1,0 +1,115 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { StateRevision, WorkerName } from "../contract/index.ts";
+import { LIMITS } from "../limits.ts";
+import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
+
+let api: ControlPlaneApi;
+beforeEach(async () => {
+  api = await ControlPlaneApi.start();
+});
+afterEach(() => api.close());
+
+const at = (revision: number) => StateRevision.parse(revision);
+
+describe("desired state: ", () => {
+  test("is empty at revision 0, and every change has one of its own", async () => {
+    const { desiredState } = api.controlPlane;
+    expect(await desiredState.snapshot()).toEqual({ revision: 0, workers: [] });
+    expect(await desiredState.changesSince(at(0))).toEqual({
+      revision: 0,
+      upserts: [],
+      removals: [],
+    });
+    await api.deploy("one");
+    await api.deploy("two", {}, "theirs");
+    expect(await desiredState.revision()).toBe(2);
+    const { workers } = await desiredState.snapshot();
+    expect(workers.map(({ account, name }) => `${account}/${name}`)).toEqual([
+      `${api.tenants.ours.account.id}/one`,
+      `${api.tenants.theirs.account.id}/two`,
+    ]);
+  });
+
+  test("a delta holds each changed worker once, as it is now", async () => {
+    const { desiredState } = api.controlPlane;
+    await api.deploy("one");
+    await api.deploy("two");
+    await api.deploy("two");
+    await api.deploy("three");
+    await api.call("DELETE A/workers/services/three");
+    const delta = await desiredState.changesSince(at(1));
+    expect(delta?.revision).toBe(5);
+    expect(delta?.upserts.map(({ name }) => name)).toEqual(["two"]);
+    expect(delta?.upserts[0]?.versions[0]?.version.number).toBe(2);
+    expect(delta?.removals).toEqual([`${api.tenants.ours.account.id}/three`]);
+    expect(await desiredState.changesSince(at(6))).toBeUndefined();
+  });
+
+  test("a delta reaches back as far as the outbox, and not one revision further", async () => {
+    const { desiredState, database } = api.controlPlane;
+    for (const name of ["one", "two", "three"]) await api.deploy(name);
+    await database.deleteFrom("state_changes").where("revision", "<=", 1).execute();
+    expect(await desiredState.changesSince(at(0))).toBeUndefined();
+    expect((await desiredState.changesSince(at(1)))?.upserts).toHaveLength(2);
+  });
+
+  test("the outbox is cut to its bound", async () => {
+    const { mutations, database } = api.controlPlane;
+    const worker = WorkerName.parse("hello");
+    const batch = LIMITS.stateChangesMax + 5;
+    await mutations.run(api.principal(), async (mutation) => {
+      for (let index = 0; index < batch; index += 1) await mutation.changed(worker);
+    });
+    const rows = await database.selectFrom("state_changes").select("revision").execute();
+    expect(rows).toHaveLength(LIMITS.stateChangesMax);
+    expect(Math.max(...rows.map(({ revision }) => revision))).toBe(batch);
+  });
+
+  test("a mutation that fails takes no revision, and nobody is told of it", async () => {
+    const { desiredState, mutations } = api.controlPlane;
+    let calls = 0;
+    const stop = desiredState.onChange(() => {
+      calls += 1;
+    });
+    const failing = mutations.run(api.principal(), async (mutation) => {
+      await mutation.changed(WorkerName.parse("hello"));
+      await mutation.audit({ action: "test", subject: "hello" });
+      throw new Error("changed its mind");
+    });
+    await expect(failing).rejects.toThrow("changed its mind");
+    expect({ calls, revision: await desiredState.revision() }).toEqual({ calls: 0, revision: 0 });
+    expect((await api.countRows())["audit"]).toBe(0);
+    await api.deploy("hello");
+    expect(calls).toBe(1);
+    stop();
+    await api.deploy("hello");
+    expect(calls).toBe(1);
+  });
+
+  test("whoever is told of a change reads it already", async () => {
+    const { desiredState } = api.controlPlane;
+    const seen: Array<Promise<number>> = [];
+    const stop = desiredState.onChange(() => seen.push(desiredState.revision()));
+    await Promise.all([api.deploy("one"), api.deploy("two"), api.deploy("three")]);
+    stop();
+    const revisions = await Promise.all(seen);
+    expect(revisions).toHaveLength(3);
+    expect(revisions.at(-1)).toBe(3);
+  });
+
+  test("every mutation is in the audit trail with its token, and no secret is", async () => {
+    await api.deploy("hello", { bindings: [{ type: "secret_text", name: "A", text: "needle" }] });
+    const secret = { name: "B", text: "needle", type: "secret_text" };
+    await api.call("PUT A/workers/scripts/hello/secrets", secret);
+    await api.call("DELETE A/workers/services/hello");
+    const rows = await api.controlPlane.database.selectFrom("audit").selectAll().execute();
+    expect(rows.map(({ action, subject }) => `${action} ${subject}`).sort()).toEqual([
+      "version.create hello",
+      "version.create hello",
+      "worker.delete hello",
+    ]);
+    const tokenId = api.tenants.ours.token.split("_")[1];
+    expect(new Set(rows.map((row) => row.token_id))).toEqual(new Set([tokenId]));
+    expect(JSON.stringify(rows)).not.toContain("needle");
+  });
+});
