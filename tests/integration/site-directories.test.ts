@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { AssetManifest, BlobHash } from "@atoll/control-plane/contract";
 import { SiteDirectories } from "@atoll/sites";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -58,22 +58,24 @@ const config :Workerd.Config = (
   sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "site")],
 );`;
   await writeFile(join(node, "config.capnp"), text);
-  const wrangler = createRequire(import.meta.url).resolve("wrangler/package.json");
-  const workerd = join(dirname(createRequire(wrangler).resolve("workerd/package.json")), "bin");
-  const process = spawn(
-    join(workerd, "workerd"),
-    ["serve", "--experimental", join(node, "config.capnp")],
-    { stdio: "inherit" },
-  );
-  cleanups.push(() => end(process));
+  const workerd = spawn(workerdPath(), ["serve", "--experimental", join(node, "config.capnp")], {
+    stdio: "inherit",
+  });
+  cleanups.push(() => end(workerd));
   const url = `http://127.0.0.1:${port}`;
   await eventually(() => fetch(url), { what: "workerd serves the site" });
   return url;
 }
 
-async function end(process: ChildProcess): Promise<void> {
-  const exited = once(process, "exit");
-  process.kill("SIGKILL");
+/** The binary itself: the command of the package is a script that starts it and can't end it. */
+function workerdPath(): string {
+  const wrangler = createRequire(import.meta.url).resolve("wrangler/package.json");
+  return (createRequire(wrangler)("workerd") as { readonly default: string }).default;
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  const exited = once(child, "exit");
+  child.kill("SIGKILL");
   await exited;
 }
 
