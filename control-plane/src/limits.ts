@@ -41,8 +41,12 @@ export const LIMITS = {
   assetBytesMax: 25 * MIB,
   /** Assets of one version, Cloudflare's own limit: each bucket looks at all of them once. */
   assetsMax: 20_000,
-  /** Characters of an asset's path. */
-  assetPathCharactersMax: 1_024,
+  /** An asset's path, in UTF-8: file systems of nodes hold it below a directory of their own. */
+  assetPathBytesMax: 1_024,
+  /** One name between two slashes of it: what Linux file systems hold. */
+  assetNameBytesMax: 255,
+  /** Names of a path: each but the last is a directory to make on every node. */
+  assetPathNamesMax: 64,
   /** A manifest as JSON: 20,000 paths of some hundred characters. */
   assetManifestBytesMax: 16 * MIB,
   /** Content of one bucket: wrangler holds three of them in memory, each a third larger in base64. */
