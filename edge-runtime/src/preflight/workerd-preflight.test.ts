@@ -99,6 +99,11 @@ test.each([
     message: "index.js has no default export",
   },
   {
+    name: "no default export, though the words are there",
+    source: "export const fetch = 1; // the default is elsewhere",
+    message: "index.js has no default export",
+  },
+  {
     name: "a default export that is no handler",
     source: "export default 5;",
     message: "Uncaught TypeError: Incorrect type for map entry 'default'",

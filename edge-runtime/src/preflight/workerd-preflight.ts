@@ -7,6 +7,7 @@ import {
   type PreflightResult,
   type Version,
 } from "@atoll/control-plane/contract";
+import { init, parse } from "es-module-lexer";
 import type { Logger } from "pino";
 import { socketDirectory } from "../cells/socket-directory.ts";
 import { installedWorkerdPath, WorkerdHost } from "../cells/workerd-host.ts";
@@ -118,13 +119,22 @@ async function missingExport({
   if (version.code.kind !== "modules") return undefined;
   const [main] = version.code.modules;
   if (main === undefined || main.kind !== "esm") return undefined;
-  const source = Buffer.from(await readBlob(main.blob)).toString("utf8");
-  // Keywords can't be written with escapes, so a module without these words has no such export.
-  if (/\bexport\b/.test(source) && /\bdefault\b/.test(source)) return undefined;
+  if (await exportsDefault(Buffer.from(await readBlob(main.blob)).toString("utf8")))
+    return undefined;
   return (
     `No event handlers were registered. This script does nothing: ` +
     `${main.name} has no default export.`
   );
+}
+
+async function exportsDefault(source: string): Promise<boolean> {
+  await init;
+  try {
+    return parse(source)[1].some(({ n: name }) => name === "default");
+  } catch {
+    // Not a module that can be parsed: workerd says so better, with the place.
+    return true;
+  }
 }
 
 function readBlob(
