@@ -11,6 +11,8 @@ import { findFreePorts } from "./free-ports.ts";
 /** A project in `wrangler dev`: in Miniflare, with state of its own. */
 export interface WranglerDev {
   readonly url: string;
+  /** The process of wrangler; what serves is among its descendants. */
+  readonly pid: number;
   stop(): Promise<void>;
 }
 
@@ -49,5 +51,5 @@ export async function startWranglerDev(
     await stop();
     throw error;
   });
-  return { url: `http://127.0.0.1:${port}`, stop };
+  return { url: `http://127.0.0.1:${port}`, pid: child.pid ?? 0, stop };
 }

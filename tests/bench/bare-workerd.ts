@@ -1,0 +1,114 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import { hold } from "./benchmark.ts";
+
+export interface BareWorkerdOptions {
+  /** Source of the only module. */
+  readonly source: string;
+  /** A unix socket whose HTTP server the module calls as `env.EXTERNAL`. */
+  readonly externalSocketPath?: string;
+}
+
+// Starting takes 50 ms; what takes this long has said on standard error why it won't start.
+const START_MS = 10_000;
+
+/** The workerd binary that Atoll's nodes run: resolved as their package resolves it. */
+export function nodeWorkerdPath(): string {
+  const runtime = createRequire(import.meta.url).resolve("@atoll/edge-runtime");
+  return (createRequire(runtime)("workerd") as { readonly default: string }).default;
+}
+
+/** workerd as it comes, with one worker on a TCP socket: what every layer of Atoll is compared with. */
+export class BareWorkerd {
+  readonly url: string;
+  readonly #child: ChildProcess;
+  readonly #directory: string;
+
+  private constructor(parts: { child: ChildProcess; directory: string; port: number }) {
+    this.#child = parts.child;
+    this.#directory = parts.directory;
+    this.url = `http://127.0.0.1:${parts.port}`;
+  }
+
+  /** Resolves when it listens. It ends with `resources`. */
+  static start(resources: AsyncDisposableStack, options: BareWorkerdOptions): Promise<BareWorkerd> {
+    return hold(
+      resources,
+      () => BareWorkerd.#start(options),
+      (workerd) => workerd.#stop(),
+    );
+  }
+
+  static async #start(options: BareWorkerdOptions): Promise<BareWorkerd> {
+    const directory = await mkdtemp(join(tmpdir(), "bare-workerd-"));
+    await writeFile(join(directory, "index.js"), options.source);
+    await writeFile(join(directory, "config.capnp"), config(options));
+    if (options.externalSocketPath !== undefined) {
+      await symlink(options.externalSocketPath, join(directory, "external.sock"));
+    }
+    const child = spawn(nodeWorkerdPath(), ["serve", "config.capnp", "--control-fd=3"], {
+      cwd: directory,
+      stdio: ["ignore", "inherit", "inherit", "pipe"],
+    });
+    try {
+      // The fourth stream was asked for as a pipe, so it is there and readable.
+      const port = await listeningPort(child.stdio[3] as Readable);
+      return new BareWorkerd({ child, directory, port });
+    } catch (error) {
+      child.kill("SIGKILL");
+      await rm(directory, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#child.exitCode === null && this.#child.signalCode === null) {
+      const exited = once(this.#child, "exit");
+      this.#child.kill("SIGKILL");
+      await exited;
+    }
+    await rm(this.#directory, { recursive: true, force: true });
+  }
+}
+
+async function listeningPort(control: Readable): Promise<number> {
+  const lines = createInterface({ input: control });
+  try {
+    const [line] = await once(lines, "line", { signal: AbortSignal.timeout(START_MS) });
+    return (JSON.parse(String(line)) as { readonly port: number }).port;
+  } finally {
+    lines.close();
+  }
+}
+
+function config({ externalSocketPath }: BareWorkerdOptions): string {
+  const external =
+    externalSocketPath === undefined
+      ? { bindings: "", services: "" }
+      : {
+          bindings: `(name = "EXTERNAL", service = "external")`,
+          services: `, (name = "external", external = (address = "unix:external.sock", http = ()))`,
+        };
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "worker", worker = (
+      modules = [(name = "index.js", esModule = embed "index.js")],
+      compatibilityDate = "2026-06-01",
+      bindings = [${external.bindings}],
+    ))${external.services}
+  ],
+  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "worker")],
+);
+`;
+}

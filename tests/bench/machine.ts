@@ -1,0 +1,32 @@
+import { createRequire } from "node:module";
+import { availableParallelism, cpus, release, totalmem } from "node:os";
+import { nodeWorkerdPath } from "./bare-workerd.ts";
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+
+/** What a figure can't be read without. */
+export interface Machine {
+  readonly node: string;
+  readonly workerd: string;
+  readonly wrangler: string;
+  readonly kernel: string;
+  readonly cores: number;
+  readonly processor: string;
+  readonly memoryBytes: number;
+}
+
+export async function describeMachine(): Promise<Machine> {
+  const { stdout } = await promisify(execFile)(nodeWorkerdPath(), ["--version"]);
+  const manifest = createRequire(import.meta.url)("wrangler/package.json") as {
+    readonly version: string;
+  };
+  return {
+    node: process.version,
+    workerd: stdout.trim(),
+    wrangler: manifest.version,
+    kernel: release(),
+    cores: availableParallelism(),
+    processor: cpus()[0]?.model ?? "unknown",
+    memoryBytes: totalmem(),
+  };
+}

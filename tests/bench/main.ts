@@ -1,0 +1,81 @@
+// `npm run bench [-- <name>...]`: measures Atoll in one run, prints a table, and writes every figure
+// and sample to `tests/bench/results/<time>.json`.
+import { mkdir, writeFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+import type { Benchmark, Outcome } from "./benchmark.ts";
+import { coldStart } from "./cold-start.bench.ts";
+import { deploys } from "./deploy.bench.ts";
+import { kvGet } from "./kv-get.bench.ts";
+import { kvPropagation } from "./kv-propagation.bench.ts";
+import { describeMachine } from "./machine.ts";
+import { formatTable, type Result } from "./table.ts";
+import { warm } from "./warm.bench.ts";
+
+const BENCHMARKS: ReadonlyArray<Benchmark> = [coldStart, warm, deploys, kvGet, kvPropagation];
+const RESULTS = join(import.meta.dirname, "results");
+// Twice what a full run takes on two cores. What goes on longer hangs, and is cut off and cleaned up.
+const RUN_MS_MAX = 8 * 60_000;
+
+function choose(names: ReadonlyArray<string>): ReadonlyArray<Benchmark> {
+  if (names.length === 0) return BENCHMARKS;
+  return names.map((name) => {
+    const found = BENCHMARKS.find((benchmark) => benchmark.name === name);
+    if (found !== undefined) return found;
+    const known = BENCHMARKS.map((benchmark) => benchmark.name).join(", ");
+    console.error(`There is no benchmark '${name}': there are ${known}.`);
+    return process.exit(2);
+  });
+}
+
+/** Aborted when the run is to be given up: its time is over, or somebody stopped it. */
+function endOfRun(): AbortSignal {
+  const controller = new AbortController();
+  const reason = new Error(`the run took more than ${RUN_MS_MAX} ms`);
+  setTimeout(() => controller.abort(reason), RUN_MS_MAX).unref();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => controller.abort(new Error(`stopped by ${signal}`)));
+  }
+  return controller.signal;
+}
+
+async function measure(benchmark: Benchmark, end: AbortSignal): Promise<Outcome> {
+  end.throwIfAborted();
+  await using resources = new AsyncDisposableStack();
+  const givenUp = Promise.withResolvers<never>();
+  const giveUp = (): void => givenUp.reject(end.reason);
+  end.addEventListener("abort", giveUp);
+  resources.defer(() => end.removeEventListener("abort", giveUp));
+  return await Promise.race([benchmark.run(resources), givenUp.promise]);
+}
+
+const chosen = choose(process.argv.slice(2));
+const machine = await describeMachine();
+const startedAt = new Date();
+const end = endOfRun();
+const outcomes: Record<string, Outcome> = {};
+const results = new Map<Benchmark, Result>();
+for (const benchmark of chosen) {
+  console.error(`${benchmark.name}: ${benchmark.subject} …`);
+  try {
+    const outcome = await measure(benchmark, end);
+    outcomes[benchmark.name] = outcome;
+    results.set(benchmark, { kind: "measured", figures: outcome.figures });
+  } catch (error) {
+    console.error(error);
+    const reason = error instanceof Error ? error.message : String(error);
+    results.set(benchmark, { kind: "failed", reason });
+  }
+}
+const seconds = (Date.now() - startedAt.getTime()) / 1_000;
+await mkdir(RESULTS, { recursive: true });
+const file = join(RESULTS, `${startedAt.toISOString().replaceAll(":", "-")}.json`);
+await writeFile(file, `${JSON.stringify({ startedAt, seconds, machine, outcomes }, null, 2)}\n`);
+
+console.log(
+  `\nNode ${machine.node}, ${machine.workerd}, wrangler ${machine.wrangler}, Linux ${machine.kernel}, ` +
+    `${machine.cores} cores of ${machine.processor}`,
+);
+console.log(formatTable(results));
+console.log(`\n${seconds.toFixed(0)} s; every sample is in ${relative(process.cwd(), file)}`);
+const hasFailed = [...results.values()].some((result) => result.kind === "failed");
+process.exit(hasFailed ? 1 : 0);

@@ -1,0 +1,47 @@
+import type { Benchmark, Figure } from "./benchmark.ts";
+
+/** What became of one benchmark of a run. */
+export type Result =
+  | { readonly kind: "measured"; readonly figures: ReadonlyArray<Figure> }
+  | { readonly kind: "failed"; readonly reason: string };
+
+/** One table of all results, in which what missed its target stands like everything else. */
+export function formatTable(results: ReadonlyMap<Benchmark, Result>): string {
+  const rows = [...results.values()].flatMap((result) =>
+    result.kind === "measured" ? result.figures.map(cells) : [],
+  );
+  const widths = [0, 1, 2].map((column) => Math.max(0, ...rows.map((row) => width(row, column))));
+  const lines = [...results].flatMap(([benchmark, result]) => [
+    "",
+    `${benchmark.name}: ${benchmark.subject}`,
+    ...(result.kind === "failed"
+      ? [`  ✘ failed: ${result.reason}`]
+      : result.figures.map((figure) => formatRow(cells(figure), widths))),
+  ]);
+  return lines.join("\n");
+}
+
+type Row = readonly [name: string, value: string, unit: string, verdict: string];
+
+function cells({ name, value, unit, atMost }: Figure): Row {
+  const shownUnit = unit === "count" ? "" : unit;
+  if (atMost === undefined) return [name, formatNumber(value), shownUnit, ""];
+  const verdict = `${value <= atMost ? "✔" : "✘"} wanted: at most ${atMost} ${shownUnit}`.trimEnd();
+  return [name, formatNumber(value), shownUnit, verdict];
+}
+
+function formatRow([name, value, unit, verdict]: Row, widths: ReadonlyArray<number>): string {
+  const [nameWidth = 0, valueWidth = 0, unitWidth = 0] = widths;
+  const columns = [name.padEnd(nameWidth), value.padStart(valueWidth), unit.padEnd(unitWidth)];
+  return `  ${columns.join("  ")}  ${verdict}`.trimEnd();
+}
+
+function width(row: Row, column: number): number {
+  return row[column]?.length ?? 0;
+}
+
+/** Three digits that count: more would be noise. Counts and large numbers are shown in full. */
+function formatNumber(value: number): string {
+  if (Number.isInteger(value) || Math.abs(value) >= 100) return String(Math.round(value));
+  return value.toPrecision(3);
+}
