@@ -15,6 +15,13 @@ function refusal(status: number, cloudflareCode: number, meaning: string): Error
 /** Every way in which a call of this package fails. Decisions read the code, never the message. */
 export const CONTROL_PLANE_ERRORS = {
   unauthenticated: refusal(401, 10_000, "No token, or one that nobody was given."),
+  token_unknown: refusal(
+    401,
+    9_109,
+    "As unauthenticated, where the question is whose token it is.",
+  ),
+  token_not_personal: refusal(400, 1_000, "The token is of an account, not of a person."),
+  user_unknown: refusal(404, 9_109, "There is no person behind the token."),
   account_forbidden: refusal(403, 10_000, "The token is of another account than the path."),
   not_found: refusal(404, 7_000, "No such address."),
   method_not_allowed: refusal(405, 7_001, "The address exists, but not with this method."),

@@ -1,4 +1,5 @@
 import { Hono } from "hono";
+import { ControlPlaneError } from "../errors.ts";
 import { success } from "../http/envelope.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import type { AccountsService } from "./service.ts";
@@ -7,15 +8,13 @@ import type { AccountsService } from "./service.ts";
 export function createAccountRoutes(accounts: AccountsService): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
 
-  // A token belongs to an account and to no person; wrangler prints what stands in place of an address.
-  routes.get("/user", async (context) => {
-    const { id, name } = await accounts.get(context.var.principal);
-    return context.json(success({ id, email: `token-of-${name.toLowerCase()}@atoll.invalid` }));
+  // A token belongs to an account and to no person: by these codes wrangler knows it as such.
+  routes.get("/user/tokens/verify", () => {
+    throw new ControlPlaneError("token_not_personal", "The API token is valid, and of an account");
   });
-
-  routes.get("/user/tokens/verify", (context) =>
-    context.json(success({ id: context.var.principal.tokenId, status: "active" })),
-  );
+  routes.get("/user", () => {
+    throw new ControlPlaneError("user_unknown", "The API token is of an account, not of a user");
+  });
 
   routes.get("/accounts", async (context) => {
     const account = await accounts.get(context.var.principal);

@@ -10,7 +10,7 @@ export function requireToken(verify: TokenVerifier): MiddlewareHandler<ApiEnviro
   return async (context, next) => {
     if (context.req.header("x-auth-key") !== undefined) {
       throw new ControlPlaneError(
-        "unauthenticated",
+        refusalFor(context.req.path),
         "Authentication error: Atoll has no global API keys; set CLOUDFLARE_API_TOKEN and unset CLOUDFLARE_API_KEY and CLOUDFLARE_EMAIL",
       );
     }
@@ -18,13 +18,21 @@ export function requireToken(verify: TokenVerifier): MiddlewareHandler<ApiEnviro
     const principal = token === undefined ? undefined : await verify(token);
     if (principal === undefined) {
       throw new ControlPlaneError(
-        "unauthenticated",
+        refusalFor(context.req.path),
         "Authentication error: the API token is missing or wrong",
       );
     }
     context.set("principal", principal);
     await next();
   };
+}
+
+/**
+ * After a refused call wrangler asks who it is, to explain the refusal. The same code there sends it in
+ * circles until it shows a stack trace; with the other one it ends after its first, clear message.
+ */
+function refusalFor(path: string): "unauthenticated" | "token_unknown" {
+  return /\/accounts\/[^/]+\//.test(path) ? "unauthenticated" : "token_unknown";
 }
 
 /** Refuses paths of any account but the token's own. Runs after `requireToken`. */

@@ -91,17 +91,20 @@ describe("tenancy: ", () => {
     { what: "a wrong token", headers: { authorization: `Bearer atoll_${"0".repeat(16)}_x` } },
     { what: "another scheme", headers: { authorization: "Basic abc" } },
     { what: "a global key", headers: { "x-auth-key": "k", "x-auth-email": "a@b.c" } },
-  ])("$what is refused with 10000", async ({ headers }) => {
-    const response = await api.fetch("/user", { headers });
-    expect(response.status).toBe(401);
-    expect(await response.json()).toMatchObject({ errors: [{ code: 10_000 }] });
+  ])("$what is refused: 10000 for an account, 9109 for who one is", async ({ headers }) => {
+    const addresses = { "A/workers/scripts": 10_000, "/user": 9_109, "/accounts": 9_109 };
+    for (const [address, code] of Object.entries(addresses)) {
+      const response = await api.fetch(address, { headers });
+      expect({ address, status: response.status }).toEqual({ address, status: 401 });
+      expect(await response.json()).toMatchObject({ errors: [{ code }] });
+    }
   });
 
   test("a token that differs in its last character is refused", async () => {
     const { token } = api.tenants.ours;
     const wrong = `${token.slice(0, -1)}${token.endsWith("A") ? "B" : "A"}`;
     const headers = { authorization: `Bearer ${wrong}` };
-    expect((await api.fetch("/user", { headers })).status).toBe(401);
-    expect((await api.fetch("/user")).status).toBe(200);
+    expect((await api.fetch("/accounts", { headers })).status).toBe(401);
+    expect((await api.fetch("/accounts")).status).toBe(200);
   });
 });

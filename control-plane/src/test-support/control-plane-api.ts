@@ -87,7 +87,8 @@ export class ControlPlaneApi {
   async fetch(path: string, init: RequestInit = {}, tenant: Tenant = "ours"): Promise<Response> {
     const { account, token } = this.tenants[tenant];
     const address = path.replace(/^A\//, `/accounts/${account.id}/`);
-    const headers = { authorization: `Bearer ${token}`, ...init.headers };
+    const headers = new Headers({ authorization: `Bearer ${token}` });
+    for (const [name, value] of new Headers(init.headers)) headers.set(name, value);
     return fetch(`${this.controlPlane.url}/client/v4${address}`, { ...init, headers });
   }
 
