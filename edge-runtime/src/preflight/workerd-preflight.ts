@@ -128,9 +128,10 @@ async function missingExport({
 }
 
 async function exportsDefault(source: string): Promise<boolean> {
-  await init;
+  await init();
   try {
-    return parse(source)[1].some(({ n: name }) => name === "default");
+    // `export *` passes everything on but the default.
+    return parse(source)[1].some((each) => each.type !== "reexport-all" && each.name === "default");
   } catch {
     // Not a module that can be parsed: workerd says so better, with the place.
     return true;
