@@ -1,0 +1,283 @@
+import { createHash } from "node:crypto";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { request as httpRequest, type IncomingMessage } from "node:http";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { Key } from "../entry.ts";
+import { KvError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import { NamespaceId, Revision } from "../names.ts";
+import { LmdbReplica } from "../replica/lmdb-replica.ts";
+import { ManualClock } from "../test-support/manual-clock.ts";
+import { RecordedLog } from "../test-support/recorded-log.ts";
+import { ValueCache } from "../values/value-cache.ts";
+import { CAPABILITY_HEADER, KvFront, type KvWriter } from "./kv-front.ts";
+
+const NAMESPACE = NamespaceId.parse("a".repeat(32));
+const ABSENT = NamespaceId.parse("b".repeat(32));
+
+let directory: string;
+let socketPath: string;
+let log: RecordedLog;
+let clock: ManualClock;
+let replica: LmdbReplica;
+let values: ValueCache;
+let front: KvFront;
+let stored: Map<string, Buffer>;
+/** Set by a test that wants writes to fail. */
+let writeError: unknown;
+
+/** Takes writes straight to the replica: the way to the origin has its own tests. */
+const writer: KvWriter = {
+  write: async (namespace, operations) => {
+    if (writeError !== undefined) throw writeError;
+    const after = replica.revision(namespace) ?? Revision.parse(0);
+    const revision = Revision.parse(after + operations.length);
+    await replica.store(namespace, { kind: "batch", after, revision, operations });
+    return revision;
+  },
+  ready: () => Promise.reject(new KvError("replica_behind", "not here yet")),
+};
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "atoll-front-"));
+  socketPath = join(directory, "kv.sock");
+  log = new RecordedLog();
+  clock = new ManualClock();
+  stored = new Map();
+  writeError = undefined;
+  replica = await LmdbReplica.open({ directory: join(directory, "replica"), clock, log });
+  await replica.store(NAMESPACE, { kind: "snapshot-start" });
+  const revision = Revision.parse(0);
+  await replica.store(NAMESPACE, { kind: "snapshot-end", revision, pages: 0 });
+  values = await openValues();
+  front = new KvFront({
+    socketPath,
+    resolveCapability: (capability) =>
+      ({ good: NAMESPACE, absent: ABSENT })[capability] ?? undefined,
+    replica,
+    writer,
+    values,
+    clock,
+    log,
+  });
+  await front.listen();
+});
+afterEach(async () => {
+  await front.close();
+  await values.close();
+  await replica.close();
+  await rm(directory, { recursive: true });
+});
+
+function openValues(): Promise<ValueCache> {
+  const blobs = {
+    fetch: async () => undefined,
+    store: async (hash: string, file: { path: string }) =>
+      void stored.set(hash, await readFile(file.path)),
+  };
+  return ValueCache.open({ directory: join(directory, "values"), blobs, log });
+}
+
+interface Call {
+  readonly method?: string;
+  readonly path: string;
+  readonly body?: string | Buffer;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly capability?: string;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly reason: string;
+  readonly headers: IncomingMessage["headers"];
+  readonly body: string;
+}
+
+function call({ method = "GET", path, body, headers, capability = "good" }: Call): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const outgoing = httpRequest(
+      { socketPath, method, path, headers: { ...headers, [CAPABILITY_HEADER]: capability } },
+      (response) => {
+        const pieces: Buffer[] = [];
+        response.on("data", (piece: Buffer) => pieces.push(piece));
+        response.on("end", () =>
+          resolve({
+            status: response.statusCode ?? 0,
+            reason: response.statusMessage ?? "",
+            headers: response.headers,
+            body: Buffer.concat(pieces).toString(),
+          }),
+        );
+        response.on("error", reject);
+      },
+    );
+    outgoing.on("error", reject);
+    // As bytes: Node would write the head of a request with a text body as UTF-8, too.
+    outgoing.end(body === undefined ? undefined : Buffer.from(body));
+  });
+}
+
+/** What the server says to bytes that no client of ours would send. */
+function callRaw(text: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(socketPath, () => socket.end(text));
+    let answer = "";
+    socket.on("data", (piece: Buffer) => (answer += piece.toString()));
+    socket.on("close", () => resolve(answer));
+    socket.on("error", reject);
+  });
+}
+
+function putAt(path: string, body: string | Buffer): Promise<Answer> {
+  return call({ method: "PUT", path: `${path}?urlencoded=true`, body });
+}
+
+test("KvFront: a value goes in and comes out with its length and metadata", async () => {
+  const metadata = Buffer.from('{"é":"☃"}').toString("latin1");
+  const headers = { "CF-KV-Metadata": metadata };
+  const path = "/a%2Fb%20c?urlencoded=true";
+  const put = await call({ method: "PUT", path, body: "value", headers });
+  expect([put.status, put.body]).toEqual([200, ""]);
+  const got = await call({ path });
+  expect(got).toMatchObject({ status: 200, body: "value" });
+  expect(got.headers).toMatchObject({ "content-length": "5", "cf-kv-metadata": metadata });
+  expect((await call({ path: "/nothing?urlencoded=true" })).status).toBe(404);
+  await call({ method: "DELETE", path });
+  expect((await call({ path })).status).toBe(404);
+});
+
+test("KvFront: a key that is not escaped is taken as it is", async () => {
+  await call({ method: "PUT", path: "/plain%20key", body: "x" });
+  expect((await call({ path: "/plain%2520key?urlencoded=true" })).body).toBe("x");
+});
+
+test.each([
+  { path: "/k", status: 403, reason: "This caller was given no namespace", capability: "made-up" },
+  { path: "/k?urlencoded=true", status: 503, reason: "not here yet", capability: "absent" },
+  { path: "/%ff?urlencoded=true", status: 400, reason: "Could not URL-decode key name" },
+  { path: "/%zz?urlencoded=true", status: 400, reason: "Could not URL-decode key name" },
+  { path: "/?cursor=k1.", status: 400, reason: 'Invalid cursor "k1.".' },
+  { path: "/k", method: "POST", status: 400, reason: "POST /k is no call of the binding" },
+  { path: "/?urlencoded=true", method: "PUT", status: 400, reason: "Key names must not be empty" },
+  {
+    path: "/bulk/get",
+    method: "POST",
+    body: "[",
+    status: 400,
+    reason: "The body of a bulk read is malformed",
+  },
+  {
+    path: "/bulk/get",
+    method: "POST",
+    body: '{"keys":[]}',
+    status: 400,
+    reason: "You must request a minimum of 1 key",
+  },
+  {
+    path: "/bulk/get",
+    method: "POST",
+    body: '{"keys":["a"],"type":"stream"}',
+    status: 400,
+    reason: '"stream" is not a valid type. Use "json" or "text"',
+  },
+  {
+    path: "/bulk/get",
+    method: "POST",
+    body: " ".repeat(LIMITS.bulkGetBodyBytesMax + 1),
+    status: 400,
+    reason: `The body is longer than ${LIMITS.bulkGetBodyBytesMax} bytes`,
+  },
+  {
+    path: "/k?urlencoded=true",
+    method: "PUT",
+    headers: { "CF-KV-Metadata": "{" },
+    status: 400,
+    reason: "Metadata must be valid JSON.",
+  },
+])("KvFront: $path is answered $status $reason", async ({ status, reason, ...wanted }) => {
+  expect(await call(wanted)).toMatchObject({ status, reason });
+  expect(log.lines).toEqual([]);
+});
+
+test("KvFront: needs no Host header, and answers what is no HTTP with 400", async () => {
+  const head = `${CAPABILITY_HEADER}: good\r\nConnection: close\r\n\r\n`;
+  expect(await callRaw(`GET /k?urlencoded=true HTTP/1.1\r\n${head}`)).toMatch(/^HTTP\/1.1 404 /);
+  expect(await callRaw("nonsense\r\n\r\n")).toMatch(/^HTTP\/1.1 400 /);
+});
+
+test("KvFront: values spill to disk past the inline limit, and are stored by hash before the write", async () => {
+  const small = Buffer.alloc(LIMITS.inlineValueBytesMax, "s");
+  const large = Buffer.alloc(LIMITS.inlineValueBytesMax + 1, "l");
+  await putAt("/small", small);
+  expect([...stored.keys()]).toEqual([]);
+  await putAt("/large", large);
+  const hash = createHash("sha256").update(large).digest("hex");
+  expect([...stored.keys()]).toEqual([hash]);
+  expect(replica.get(NAMESPACE, "large")?.value).toEqual({
+    kind: "blob",
+    hash,
+    size: large.length,
+  });
+  for (const [key, value] of Object.entries({ small, large })) {
+    expect((await call({ path: `/${key}?urlencoded=true` })).body).toBe(value.toString());
+  }
+});
+
+test("KvFront: a body over the limit is refused to the end of it, whatever it announced", async () => {
+  const reason = `Value length of ${LIMITS.valueBytesMax + 1} exceeds limit of ${LIMITS.valueBytesMax}.`;
+  const body = Buffer.alloc(LIMITS.valueBytesMax + 1);
+  const announced = await putAt("/k", body);
+  expect(announced).toMatchObject({ status: 413, reason });
+  const headers = { "transfer-encoding": "chunked" };
+  const path = "/k?urlencoded=true";
+  const unannounced = await call({ method: "PUT", path, body, headers });
+  expect([unannounced.status, unannounced.reason]).toEqual([
+    413,
+    expect.stringMatching(/^Value length of \d+ exceeds limit/),
+  ]);
+  expect(await readdir(join(directory, "values", "incoming"))).toEqual([]);
+  expect((await call({ path })).status).toBe(404);
+});
+
+test("KvFront: a sender that goes away in the middle leaves nothing behind", async () => {
+  const incoming = join(directory, "values", "incoming");
+  const socket = connect(socketPath);
+  socket.write(
+    `PUT /k?urlencoded=true HTTP/1.1\r\n${CAPABILITY_HEADER}: good\r\ncontent-length: 1000000\r\n\r\n`,
+  );
+  socket.write(Buffer.alloc(500_000));
+  await vi.waitFor(async () => expect(await readdir(incoming)).toHaveLength(1));
+  socket.destroy();
+  await vi.waitFor(async () => expect(await readdir(incoming)).toEqual([]));
+  expect(replica.get(NAMESPACE, "k")).toBeUndefined();
+});
+
+test("KvFront: an unreachable origin is a retryable answer in one line", async () => {
+  writeError = new KvError("origin_unreachable", "first line\r\nX-Injected: ☃");
+  const answer = await putAt("/k", "x");
+  expect(answer).toMatchObject({ status: 503, reason: "first line??X-Injected: ?" });
+  expect(answer.headers["x-injected"]).toBeUndefined();
+});
+
+test("KvFront: a defect is told to the log and not to the caller", async () => {
+  writeError = new TypeError("secret detail");
+  expect(await putAt("/k", "x")).toMatchObject({ status: 500, reason: "internal error" });
+  expect(log.lines).toEqual(["error a KV call failed: TypeError: secret detail"]);
+});
+
+test("KvFront: a large value that can't be had is an answer of its own, not a missing key", async () => {
+  const value = { kind: "blob", hash: "0".repeat(64), size: 100_000 } as const;
+  const key = Key.parse("lost");
+  await writer.write(NAMESPACE, [{ kind: "put", key, value }]);
+  expect(await call({ path: "/lost?urlencoded=true" })).toMatchObject({ status: 503 });
+});
+
+test("KvFront: listens again where an earlier run left its socket", async () => {
+  await front.close();
+  await front.close();
+  await front.listen();
+  expect((await call({ path: "/k?urlencoded=true" })).status).toBe(404);
+});

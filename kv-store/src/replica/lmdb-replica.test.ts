@@ -1,0 +1,207 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { Key, type KvOperation } from "../entry.ts";
+import { LIMITS } from "../limits.ts";
+import { NamespaceId, Revision } from "../names.ts";
+import { ManualClock } from "../test-support/manual-clock.ts";
+import { RecordedLog } from "../test-support/recorded-log.ts";
+import { LmdbReplica } from "./lmdb-replica.ts";
+
+const NAMESPACE = NamespaceId.parse("a".repeat(32));
+const OTHER = NamespaceId.parse("b".repeat(32));
+
+let directory: string;
+let clock: ManualClock;
+let replica: LmdbReplica;
+
+beforeEach(async () => {
+  // A name with a dot: LMDB would otherwise take it for a file.
+  directory = await mkdtemp(join(tmpdir(), "atoll.replica-"));
+  clock = new ManualClock();
+  replica = await open();
+});
+afterEach(async () => {
+  await replica.close();
+  await rm(directory, { recursive: true });
+});
+
+function open(): Promise<LmdbReplica> {
+  return LmdbReplica.open({ directory, clock, log: new RecordedLog() });
+}
+
+function put(key: string, text: string, expiresAt?: number): KvOperation {
+  const value = { kind: "inline", bytes: Buffer.from(text) } as const;
+  return {
+    kind: "put",
+    key: Key.parse(key),
+    value,
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+  };
+}
+
+function textOf(key: string, namespace = NAMESPACE): string | undefined {
+  const value = replica.get(namespace, key)?.value;
+  return value?.kind === "inline" ? Buffer.from(value.bytes).toString() : undefined;
+}
+
+function storeBatch(after: number, operations: ReadonlyArray<KvOperation>): Promise<void> {
+  return replica.store(NAMESPACE, {
+    kind: "batch",
+    after: Revision.parse(after),
+    revision: Revision.parse(after + operations.length),
+    operations,
+  });
+}
+
+/** Hands over a whole snapshot without waiting in between, as the client does. */
+async function storeSnapshot(
+  namespace: NamespaceId,
+  revision: number,
+  pages: ReadonlyArray<ReadonlyArray<KvOperation>>,
+): Promise<void> {
+  await Promise.all([
+    replica.store(namespace, { kind: "snapshot-start" }),
+    ...pages.map((operations) => replica.store(namespace, { kind: "snapshot-page", operations })),
+    replica.store(namespace, {
+      kind: "snapshot-end",
+      revision: Revision.parse(revision),
+      pages: pages.length,
+    }),
+  ]);
+}
+
+test("LmdbReplica: nothing is readable before a snapshot, and all of it after", async () => {
+  expect(() => replica.get(NAMESPACE, "a")).toThrowError(
+    expect.objectContaining({ code: "replica_behind", retryable: true }),
+  );
+  expect(replica.revision(NAMESPACE)).toBeUndefined();
+  await storeSnapshot(NAMESPACE, 7, [[put("a", "1")], [put("b", "2")]]);
+  expect([textOf("a"), textOf("b"), textOf("c")]).toEqual(["1", "2", undefined]);
+  expect([replica.revision(NAMESPACE), replica.held()]).toEqual([7, [NAMESPACE]]);
+});
+
+test("LmdbReplica: batches handed over at once are applied in order", async () => {
+  await storeSnapshot(NAMESPACE, 0, []);
+  await Promise.all([
+    storeBatch(0, [put("k", "1")]),
+    storeBatch(1, [put("k", "2"), { kind: "delete", key: Key.parse("gone") }]),
+    storeBatch(3, [put("k", "4")]),
+  ]);
+  expect([textOf("k"), replica.revision(NAMESPACE)]).toEqual(["4", 4]);
+});
+
+test.each([
+  ["leaves a gap", 2],
+  ["repeats what is held", 0],
+])("LmdbReplica: a batch that %s changes nothing", async (_what, after) => {
+  await storeSnapshot(NAMESPACE, 1, [[put("k", "1")]]);
+  await expect(storeBatch(after, [put("k", "x")])).rejects.toMatchObject({
+    code: "replica_behind",
+  });
+  expect([textOf("k"), replica.revision(NAMESPACE)]).toEqual(["1", 1]);
+});
+
+test("LmdbReplica: a snapshot replaces everything at once, and reads go on until then", async () => {
+  await storeSnapshot(NAMESPACE, 1, [[put("old", "1"), put("both", "1")]]);
+  await replica.store(NAMESPACE, { kind: "snapshot-start" });
+  await replica.store(NAMESPACE, { kind: "snapshot-page", operations: [put("both", "9")] });
+  expect([textOf("old"), textOf("both"), replica.revision(NAMESPACE)]).toEqual(["1", "1", 1]);
+  const revision = Revision.parse(9);
+  await replica.store(NAMESPACE, { kind: "snapshot-end", revision, pages: 1 });
+  expect([textOf("old"), textOf("both"), replica.revision(NAMESPACE)]).toEqual([undefined, "9", 9]);
+});
+
+test("LmdbReplica: a snapshot that lacks a page is refused whole", async () => {
+  await storeSnapshot(NAMESPACE, 1, [[put("k", "1")]]);
+  await replica.store(NAMESPACE, { kind: "snapshot-start" });
+  await replica.store(NAMESPACE, { kind: "snapshot-page", operations: [put("k", "9")] });
+  const end = { kind: "snapshot-end", revision: Revision.parse(9), pages: 2 } as const;
+  await expect(replica.store(NAMESPACE, end)).rejects.toMatchObject({ code: "replica_behind" });
+  expect([textOf("k"), replica.revision(NAMESPACE)]).toEqual(["1", 1]);
+});
+
+test("LmdbReplica: a second start forgets what the first collected", async () => {
+  await replica.store(NAMESPACE, { kind: "snapshot-start" });
+  await replica.store(NAMESPACE, { kind: "snapshot-page", operations: [put("first", "1")] });
+  await storeSnapshot(NAMESPACE, 2, [[put("second", "2")]]);
+  expect([textOf("first"), textOf("second")]).toEqual([undefined, "2"]);
+});
+
+test("LmdbReplica: reopened, it holds the last revision and none of an unfinished snapshot", async () => {
+  await storeSnapshot(NAMESPACE, 1, [[put("k", "1")]]);
+  await storeBatch(1, [put("k", "2")]);
+  await replica.store(NAMESPACE, { kind: "snapshot-start" });
+  await replica.store(NAMESPACE, { kind: "snapshot-page", operations: [put("k", "9")] });
+  await replica.close();
+  replica = await open();
+  expect([textOf("k"), replica.revision(NAMESPACE)]).toEqual(["2", 2]);
+  await storeSnapshot(NAMESPACE, 5, [[put("new", "5")]]);
+  expect([textOf("k"), textOf("new")]).toEqual([undefined, "5"]);
+});
+
+test("LmdbReplica: a dropped namespace is gone at once, its neighbour is not", async () => {
+  const many = Array.from({ length: LIMITS.replicaDropRowsMax + 1 }, (_, index) =>
+    put(`k${index}`, "x"),
+  );
+  await storeSnapshot(NAMESPACE, 1, [many]);
+  await storeSnapshot(OTHER, 1, [[put("k1", "other")]]);
+  const dropped = replica.store(NAMESPACE, { kind: "drop" });
+  expect(replica.revision(NAMESPACE)).toBeUndefined();
+  await dropped;
+  expect([textOf("k1", OTHER), replica.held()]).toEqual(["other", [OTHER]]);
+  await storeSnapshot(NAMESPACE, 2, [[put("k2", "again")]]);
+  expect([textOf("k1"), textOf("k2")]).toEqual([undefined, "again"]);
+});
+
+test("LmdbReplica: an entry is there until its second begins, and never again", async () => {
+  const expiresAt = Math.floor(clock.nowMs() / 1_000) + 60;
+  await storeSnapshot(NAMESPACE, 1, [[put("k", "1", expiresAt)]]);
+  clock.advance(expiresAt * 1_000 - clock.nowMs() - 1);
+  expect(textOf("k")).toBe("1");
+  expect(replica.list(NAMESPACE, { prefix: "", limit: 10 }).entries).toEqual([
+    { key: "k", expiresAt },
+  ]);
+  clock.advance(1);
+  expect(textOf("k")).toBeUndefined();
+  expect(replica.list(NAMESPACE, { prefix: "", limit: 10 }).entries).toEqual([]);
+});
+
+test("LmdbReplica: a listing goes by UTF-8 byte order through all pages", async () => {
+  const keys = ["a", "z", "é", "\ufffd", "\u{10000}"];
+  await storeSnapshot(NAMESPACE, 1, [keys.toReversed().map((key) => put(key, ""))]);
+  const listed: string[] = [];
+  let cursor: string | undefined;
+  do {
+    const options = { prefix: "", limit: 2, ...(cursor === undefined ? {} : { cursor }) };
+    const page = replica.list(NAMESPACE, options);
+    listed.push(...page.entries.map(({ key }) => key));
+    ({ cursor } = page);
+  } while (cursor !== undefined);
+  expect(listed).toEqual(keys);
+});
+
+test("LmdbReplica: a long run of expired entries ends a page early, with a cursor", async () => {
+  const expiresAt = Math.floor(clock.nowMs() / 1_000);
+  const expired = Array.from({ length: LIMITS.listScanRowsMax + 1 }, (_, index) =>
+    put(`expired/${index}`, "", expiresAt),
+  );
+  await storeSnapshot(NAMESPACE, 1, [[...expired, put("live", "")]]);
+  const first = replica.list(NAMESPACE, { prefix: "", limit: 10 });
+  expect(first.entries).toEqual([]);
+  const { cursor = "" } = first;
+  const second = replica.list(NAMESPACE, { prefix: "", limit: 10, cursor });
+  expect(second).toEqual({ entries: [{ key: "live" }] });
+});
+
+test("LmdbReplica: after close every call says so, and close may come twice", async () => {
+  await replica.close();
+  await replica.close();
+  expect(() => replica.get(NAMESPACE, "k")).toThrowError(
+    expect.objectContaining({ code: "closed" }),
+  );
+  await expect(replica.store(NAMESPACE, { kind: "drop" })).rejects.toMatchObject({
+    code: "closed",
+  });
+});

@@ -1,0 +1,154 @@
+import { createHash, randomBytes } from "node:crypto";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import type { ContentHash } from "../entry.ts";
+import { RecordedLog } from "../test-support/recorded-log.ts";
+import type { ValueBlobs } from "./value-blobs.ts";
+import { ValueCache, type BlobValue } from "./value-cache.ts";
+
+let directory: string;
+let stored: Map<ContentHash, Buffer>;
+let fetches: ContentHash[];
+let cache: ValueCache;
+
+const blobs: ValueBlobs = {
+  fetch: async (hash) => {
+    fetches.push(hash);
+    const content = stored.get(hash);
+    return content && pieces(content);
+  },
+  store: async (hash, file) => void stored.set(hash, await readFile(file.path)),
+};
+
+async function* pieces(content: Buffer): AsyncIterable<Uint8Array> {
+  for (let start = 0; start < content.length; start += 1_000) {
+    yield content.subarray(start, start + 1_000);
+  }
+}
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "atoll-values-"));
+  stored = new Map();
+  fetches = [];
+  cache = await open();
+});
+afterEach(async () => {
+  await cache.close();
+  await rm(directory, { recursive: true });
+});
+
+function open(bytesMax = 10_000): Promise<ValueCache> {
+  return ValueCache.open({ directory, blobs, bytesMax, log: new RecordedLog() });
+}
+
+function valueOf(content: Buffer): BlobValue {
+  const hash = createHash("sha256").update(content).digest("hex");
+  return { kind: "blob", hash, size: content.length };
+}
+
+/** A value that the fleet has and this node has not. */
+function remoteValue(sizeBytes: number): BlobValue & { content: Buffer } {
+  const content = randomBytes(sizeBytes);
+  const value = valueOf(content);
+  stored.set(value.hash, content);
+  return { ...value, content };
+}
+
+async function cachedFiles(): Promise<string[]> {
+  return (await readdir(directory)).filter((name) => name !== "incoming");
+}
+
+test("ValueCache: a value is fetched once, however many read it", async () => {
+  const value = remoteValue(4_000);
+  const reads = await Promise.all([1, 2, 3].map(() => cache.readValue(value)));
+  for (const read of reads) expect(read.equals(value.content)).toBe(true);
+  expect((await cache.readValue(value)).equals(value.content)).toBe(true);
+  expect(fetches).toEqual([value.hash]);
+});
+
+test.each([
+  ["other content", (content: Buffer) => randomBytes(content.length)],
+  ["less", (content: Buffer) => content.subarray(1)],
+  ["more", (content: Buffer) => Buffer.concat([content, Buffer.alloc(1)])],
+])("ValueCache: %s than the hash promises is refused and not kept", async (_what, damage) => {
+  const value = remoteValue(4_000);
+  stored.set(value.hash, damage(value.content));
+  await expect(cache.readValue(value)).rejects.toMatchObject({
+    code: "value_unavailable",
+    retryable: true,
+  });
+  expect([await cachedFiles(), await readdir(join(directory, "incoming"))]).toEqual([[], []]);
+  stored.set(value.hash, value.content);
+  expect((await cache.readValue(value)).equals(value.content)).toBe(true);
+});
+
+test("ValueCache: a value that the fleet does not have is unavailable", async () => {
+  await expect(cache.openValue(valueOf(Buffer.from("nowhere")))).rejects.toMatchObject({
+    code: "value_unavailable",
+  });
+});
+
+test("ValueCache: the least recently used value leaves first", async () => {
+  const [a, b, c] = [remoteValue(4_000), remoteValue(4_000), remoteValue(4_000)];
+  await cache.readValue(a);
+  await cache.readValue(b);
+  await cache.readValue(a);
+  await cache.readValue(c);
+  expect((await cachedFiles()).toSorted()).toEqual([a.hash, c.hash].toSorted());
+});
+
+test("ValueCache: a file that is being read outlives its eviction", async () => {
+  const value = remoteValue(4_000);
+  const file = await cache.openValue(value);
+  await cache.readValue(remoteValue(9_000));
+  expect(await cachedFiles()).not.toContain(value.hash);
+  expect((await file.readFile()).equals(value.content)).toBe(true);
+  await file.close();
+});
+
+test("ValueCache: what a node stored is there to be read without a fetch", async () => {
+  const content = randomBytes(5_000);
+  const value = valueOf(content);
+  const path = cache.incomingPath();
+  await writeFile(path, content);
+  await cache.keep(value.hash, { path, sizeBytes: content.length });
+  expect(stored.get(value.hash)?.equals(content)).toBe(true);
+  expect((await cache.readValue(value)).equals(content)).toBe(true);
+  expect([fetches, await readdir(join(directory, "incoming"))]).toEqual([[], []]);
+});
+
+test("ValueCache: what could not be stored for the fleet is not kept either", async () => {
+  const failing: ValueBlobs = { ...blobs, store: () => Promise.reject(new Error("no network")) };
+  const lonely = await ValueCache.open({ directory, blobs: failing, log: new RecordedLog() });
+  const path = lonely.incomingPath();
+  await writeFile(path, "content");
+  const { hash } = valueOf(Buffer.from("content"));
+  await expect(lonely.keep(hash, { path, sizeBytes: 7 })).rejects.toMatchObject({
+    code: "value_unavailable",
+  });
+  expect([await cachedFiles(), await readdir(join(directory, "incoming"))]).toEqual([[], []]);
+  await lonely.close();
+});
+
+test("ValueCache: reopened, it has its values, holds to its bound, and no half-received files", async () => {
+  const [a, b] = [remoteValue(4_000), remoteValue(4_000)];
+  await cache.readValue(a);
+  await cache.readValue(b);
+  await writeFile(cache.incomingPath(), "half");
+  await cache.close();
+  cache = await open(5_000);
+  expect(await cachedFiles()).toHaveLength(1);
+  expect(await readdir(join(directory, "incoming"))).toEqual([]);
+  for (const value of [b, a]) expect(await cache.readValue(value)).toHaveLength(4_000);
+  expect(fetches).toHaveLength(3);
+});
+
+test("ValueCache: a file that somebody removed is fetched again", async () => {
+  const value = remoteValue(4_000);
+  await cache.readValue(value);
+  await rm(join(directory, value.hash));
+  expect((await cache.readValue(value)).equals(value.content)).toBe(true);
+  expect(fetches).toHaveLength(2);
+});
