@@ -9,7 +9,8 @@ import { eventually } from "./eventually.ts";
 import { findFreePorts } from "./free-ports.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..");
-const MAIN = join(ROOT, "cli", "src", "main.ts");
+/** The script of the `atoll` command. */
+export const MAIN = join(ROOT, "cli", "src", "main.ts");
 
 export const REGIONS = ["iad", "fra", "nrt"] as const;
 export type RegionName = (typeof REGIONS)[number];
