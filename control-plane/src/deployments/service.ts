@@ -3,6 +3,7 @@ import type { Database, Transaction } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
+import { checkBindings } from "../versions/bindings.ts";
 import { workerNotFound } from "../versions/publisher.ts";
 import type { StoredVersion } from "../versions/schemas.ts";
 import { versionNotFound, type Target } from "../versions/service.ts";
@@ -56,6 +57,9 @@ export class DeploymentsService {
       if (worker === undefined) throw workerNotFound(name);
       const chosen = await this.#parts.versions.find(transaction, { workerId: worker.id, id });
       if (chosen === undefined) throw versionNotFound(name, id);
+      // An older version may bind what was deleted since.
+      const scope = { account: principal.account, worker: name, database: transaction };
+      await checkBindings({ ...scope, ...chosen.version, assets: chosen.version.assets });
       const serving = await this.#serving(transaction, worker.id);
       const isRollback = serving !== undefined && chosen.version.number < serving.version.number;
       if (isRollback && !options.isForced) {

@@ -6,8 +6,12 @@ export class ScriptedPreflight implements Preflight {
   /** What the next checks answer, or how they fail. */
   answer: PreflightResult | Error = { kind: "started", startupMs: 7 };
 
+  /** Happens while a worker is being started. */
+  meanwhile: () => Promise<unknown> = () => Promise.resolve();
+
   async check(candidate: PreflightCandidate): Promise<PreflightResult> {
     this.candidates.push(candidate);
+    await this.meanwhile();
     if (this.answer instanceof Error) throw this.answer;
     return this.answer;
   }

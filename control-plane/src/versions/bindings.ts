@@ -7,7 +7,7 @@ import type {
   SecretValues,
   WorkerName,
 } from "../contract/index.ts";
-import type { Database } from "../database/database.ts";
+import type { Database, Transaction } from "../database/database.ts";
 import { ControlPlaneError } from "../errors.ts";
 import {
   boundServiceNotFound,
@@ -66,7 +66,7 @@ export async function checkBindings(options: {
   readonly assets: Assets | undefined;
   readonly account: AccountId;
   readonly worker: WorkerName;
-  readonly database: Database;
+  readonly database: Database | Transaction;
 }): Promise<void> {
   for (const binding of options.bindings) {
     switch (binding.type) {
@@ -110,7 +110,7 @@ function checkPart(code: Code, binding: { readonly name: string; readonly part: 
 }
 
 async function namespaceExists(
-  scope: { readonly database: Database; readonly account: AccountId },
+  scope: { readonly database: Database | Transaction; readonly account: AccountId },
   id: string,
 ): Promise<boolean> {
   const row = await scope.database
@@ -123,7 +123,7 @@ async function namespaceExists(
 }
 
 async function workerExists(
-  scope: { readonly database: Database; readonly account: AccountId },
+  scope: { readonly database: Database | Transaction; readonly account: AccountId },
   name: string,
 ): Promise<boolean> {
   const row = await scope.database

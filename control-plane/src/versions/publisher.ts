@@ -189,6 +189,9 @@ export class Publisher {
         `The worker '${name}' was changed meanwhile: try again`,
       );
     }
+    // What it binds may have been deleted while it was being started.
+    const scope = { account: principal.account, worker: name, database: transaction };
+    await checkBindings({ ...scope, ...added.version, assets: added.version.assets });
     const worker = {
       ...(current ?? newWorker({ publication, now })),
       modifiedAt: now,
