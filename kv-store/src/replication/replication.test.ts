@@ -14,7 +14,19 @@ import { OriginServer } from "./origin-server.ts";
 import { ReplicaClient } from "./replica-client.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
+const STORED_HASH = "5".repeat(64);
 const clock = systemClock;
+
+// For conditions that take a heartbeat or two to come true.
+const WAIT = { timeout: 10_000, interval: 10 };
+const EMPTY_WRITE = {
+  kind: "write",
+  id: 1,
+  namespace: NAMESPACE,
+  count: 1,
+  body: new Uint8Array(),
+  checksum: 0,
+};
 
 let directory: string;
 let log: RecordedLog;
@@ -26,7 +38,8 @@ beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "atoll-replication-"));
   log = new RecordedLog();
   origin = SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock, log });
-  server = new OriginServer({ origin, blobs: { has: async () => true }, clock, log });
+  const blobs = { has: async (hash: string) => hash === STORED_HASH };
+  server = new OriginServer({ origin, blobs, clock, log });
   await origin.createNamespace(NAMESPACE);
 });
 
@@ -133,4 +146,109 @@ test("replication: a write through a connection gone silent fails within its bou
   expect(Date.now() - startMs).toBeLessThan(
     LIMITS.originSilenceMs + 2 * LIMITS.heartbeatMs + 1_000,
   );
+});
+
+test("replication: a large value is refused unless its content was stored before", async () => {
+  const node = await startConnectedNode("fra");
+  const write = (hash: string): Promise<unknown> => {
+    const value = { kind: "blob", hash, size: 100_000 } as const;
+    return node.client.write(NAMESPACE, [{ kind: "put", key: Key.parse("large"), value }]);
+  };
+  expect(await write(STORED_HASH)).toBe(1);
+  await expect(write("6".repeat(64))).rejects.toMatchObject({ code: "value_unavailable" });
+  expect(await origin.revision(NAMESPACE)).toBe(1);
+});
+
+test("replication: a node learns how fresh it is, and says so per namespace", async () => {
+  const node = await startNode("fra");
+  expect(node.client.status()).toEqual([{ namespace: NAMESPACE, revision: 0, lagMs: null }]);
+  connect(node);
+  await node.client.ready(NAMESPACE);
+  await node.client.write(NAMESPACE, [put("a", "1")]);
+  await vi.waitFor(() => expect(node.client.status()[0]?.lagMs).not.toBeNull(), WAIT);
+  const [status] = node.client.status();
+  expect(status).toMatchObject({ namespace: NAMESPACE, revision: 1 });
+  expect(status?.lagMs).toBeLessThan(5 * LIMITS.heartbeatMs);
+});
+
+test("replication: a namespace that is no longer wanted leaves the node's disk", async () => {
+  const node = await startConnectedNode("fra");
+  await node.client.write(NAMESPACE, [put("a", "1")]);
+  node.client.setInterest([]);
+  expect(node.replica.held()).toEqual([]);
+  node.client.setInterest([NAMESPACE]);
+  await node.client.ready(NAMESPACE);
+  await vi.waitFor(() => expect(textOf(node, "a")).toBe("1"), WAIT);
+});
+
+test("replication: what an earlier run held and this one does not want is dropped", async () => {
+  const first = await startConnectedNode("fra");
+  await first.client.write(NAMESPACE, [put("a", "1")]);
+  for (const close of closers.splice(0).toReversed()) await close();
+  const second = await startNode("fra");
+  expect(textOf(second, "a")).toBe("1");
+  second.client.setInterest([]);
+  expect(second.replica.held()).toEqual([]);
+});
+
+test("replication: a namespace that is deleted is gone from the nodes, and says so", async () => {
+  const node = await startConnectedNode("fra");
+  await node.client.write(NAMESPACE, [put("a", "1")]);
+  await origin.deleteNamespace(NAMESPACE);
+  await vi.waitFor(() => expect(node.replica.held()).toEqual([]), WAIT);
+  const gone = { code: "namespace_not_found" };
+  await expect(node.client.ready(NAMESPACE)).rejects.toMatchObject(gone);
+  await expect(node.client.write(NAMESPACE, [put("a", "2")])).rejects.toMatchObject(gone);
+});
+
+test("replication: a replica ahead of its origin keeps its state and takes no writes", async () => {
+  const node = await startConnectedNode("fra");
+  await node.client.write(NAMESPACE, [put("a", "1"), put("a", "2")]);
+  // As after a restore from an old backup.
+  await origin.deleteNamespace(NAMESPACE);
+  await origin.createNamespace(NAMESPACE);
+  await origin.write(NAMESPACE, [put("a", "other")]);
+  connect(node);
+  await vi.waitFor(async () => {
+    await expect(node.client.write(NAMESPACE, [put("a", "3")])).rejects.toMatchObject({
+      code: "history_diverged",
+    });
+  }, WAIT);
+  expect(textOf(node, "a")).toBe("2");
+  expect(log.lines).toContainEqual(expect.stringContaining("remove this node's replica"));
+});
+
+test.each([
+  ["no message", { kind: "nonsense" }],
+  ["nothing", undefined],
+  ["a write with a broken body", { ...EMPTY_WRITE, count: 1 }],
+  ["a write with a wrong checksum", { ...EMPTY_WRITE, checksum: 1 }],
+  ["a write of too many keys", { ...EMPTY_WRITE, count: LIMITS.bulkWriteKeysMax + 1 }],
+])("replication: a node that sends %s is cut, and the others are not", async (_what, message) => {
+  const other = await startConnectedNode("iad");
+  const { node, origin: end } = connectedChannels();
+  server.accept(end);
+  node.send(message);
+  await vi.waitFor(() => expect(node.isClosed).toBe(true), WAIT);
+  expect(await other.client.write(NAMESPACE, [put("a", "1")])).toBe(1);
+});
+
+test("replication: what the origin sends that is no message ends the connection", async () => {
+  const { client } = await startNode("fra");
+  const { node, origin: end } = connectedChannels();
+  client.attach(node);
+  end.send({ kind: "batch", subscription: 1 });
+  await vi.waitFor(() => expect(end.isClosed).toBe(true), WAIT);
+});
+
+test("replication: after close a client rejects everything, what was pending included", async () => {
+  const { client } = await startNode("fra");
+  const ready = Promise.allSettled([client.ready(NAMESPACE)]);
+  await client.close();
+  await client.close();
+  expect(await ready).toMatchObject([{ reason: { code: "closed" } }]);
+  await expect(client.write(NAMESPACE, [put("a", "1")])).rejects.toMatchObject({ code: "closed" });
+  const { node } = connectedChannels();
+  client.attach(node);
+  expect(node.isClosed).toBe(true);
 });
