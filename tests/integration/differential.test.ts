@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startAtoll, type TestAtoll } from "../support/atoll.ts";
+import { startAtoll, type TestAtoll, type WranglerRelease, WRANGLERS } from "../support/atoll.ts";
 import { DIFFERENCES, type Difference, withoutDifferences } from "../support/differences.ts";
 import { eventually } from "../support/eventually.ts";
 import { EXAMPLE_SCRIPTS, type Script } from "../support/example-scripts.ts";
@@ -13,6 +13,7 @@ import { startWranglerDev } from "../support/wrangler-dev.ts";
 const EXAMPLES = join(import.meta.dirname, "../../sites/examples");
 // The one region that every request of a script goes to: what a script wrote, it reads at once.
 const REGION = "iad";
+const RELEASES = Object.keys(WRANGLERS) as WranglerRelease[];
 
 let atoll: TestAtoll;
 beforeAll(async () => {
@@ -27,9 +28,13 @@ test("differential: every example has a script", () => {
 });
 
 describe.each(Object.entries(EXAMPLE_SCRIPTS))("differential: %s", (example, script) => {
-  test("answers in Atoll as in wrangler dev", async () => {
-    const expected = comparable(example, await inWranglerDev(example, script));
-    const actual = comparable(example, await inAtoll(example, script));
+  let expected: ReadonlyArray<Exchange>;
+  beforeAll(async () => {
+    expected = comparable(example, await inWranglerDev(example, script));
+  });
+
+  test.each(RELEASES)("deployed by wrangler %s, answers as in wrangler dev", async (release) => {
+    const actual = comparable(example, await inAtoll({ example, script, release }));
     expect(actual).toHaveLength(expected.length);
     // Only what is unequal, or the report is too long to read.
     const unequal = actual.filter(
@@ -61,13 +66,21 @@ async function inWranglerDev(example: string, script: Script): Promise<ReadonlyA
   }
 }
 
-async function inAtoll(example: string, script: Script): Promise<ReadonlyArray<Exchange>> {
+async function inAtoll(options: {
+  readonly example: string;
+  readonly script: Script;
+  readonly release: WranglerRelease;
+}): Promise<ReadonlyArray<Exchange>> {
+  const { example, script, release } = options;
   const project = await copyExample(example);
   try {
-    const { exitCode, output } = await atoll.wrangler(project.directory, ["deploy"]);
+    // Each release deploys a worker of its own, with KV of its own: what the other wrote is not there.
+    const name = `${example}-${release.replace(".", "-")}`;
+    await project.edit("wrangler.jsonc", { from: `"name": "${example}"`, to: `"name": "${name}"` });
+    const { exitCode, output } = await atoll.wrangler(project.directory, ["deploy"], { release });
     if (exitCode !== 0) throw new Error(`wrangler deploy failed:\n${output}`);
     const { url, port } = atoll.regions[REGION];
-    const host = `${example}.localhost`;
+    const host = `${name}.localhost`;
     await eventually(
       async () => {
         const answer = await atoll.get(REGION, host, "/");
@@ -75,7 +88,10 @@ async function inAtoll(example: string, script: Script): Promise<ReadonlyArray<E
       },
       { what: `${example} is served in ${REGION}` },
     );
-    return await run(script, { url, host: `${host}:${port}` });
+    const exchanges = await run(script, { url, host: `${host}:${port}` });
+    // A route leads to one worker: the next release's could not have it.
+    await atoll.wrangler(project.directory, ["delete", "--force"], { release });
+    return exchanges;
   } finally {
     await project.remove();
   }

@@ -47,6 +47,7 @@ export const EXAMPLE_SCRIPTS: Readonly<Record<string, Script>> = {
     await getAgain(client, "/");
     await getAgain(client, "/assets/app.js");
     await getAgain(client, "/assets/icon.svg");
+    await getAgain(client, "/data/islands.yml");
     await client.get("/notes/gr%C3%BC%C3%9Fe%20von%20der%20insel.txt");
     await client.get("/notes/grüße von der insel.txt".replaceAll(" ", "%20"));
     for (const path of ["/about", "/islands/rangiroa", "/deep/er/still", "/index", "/index.html"]) {

@@ -16,28 +16,28 @@ const CONFIG = {
 };
 // Evaluates to what a request asks for: one worker for every test of the binding.
 const KV_WORKER = `
-const calls = {
-  get: (store, key, type) => store.get(key, type),
-  getBytes: async (store, key) => [...new Uint8Array(await store.get(key, "arrayBuffer"))],
-  getWithMetadata: (store, key) => store.getWithMetadata(key),
-  getMany: async (store, keys, type) => Object.fromEntries(await store.get(keys, type)),
-  getManyWithMetadata: async (store, keys) => Object.fromEntries(await store.getWithMetadata(keys)),
-  put: (store, key, value, options) => store.put(key, value, options),
-  putBytes: (store, key, bytes) => store.put(key, Uint8Array.from(bytes)),
-  delete: (store, key) => store.delete(key),
-  list: (store, options) => store.list(options),
-};
-export default {
-  async fetch(request, env) {
-    if (request.method === "GET") return new Response("version 1");
-    const { call, parameters } = await request.json();
-    try {
-      return Response.json({ result: (await calls[call](env.STORE, ...parameters)) ?? null });
-    } catch (error) {
-      return Response.json({ error: error.message });
-    }
-  },
-};
+  const calls = {
+    get: (store, key, type) => store.get(key, type),
+    getBytes: async (store, key) => [...new Uint8Array(await store.get(key, "arrayBuffer"))],
+    getWithMetadata: (store, key) => store.getWithMetadata(key),
+    getMany: async (store, keys, type) => Object.fromEntries(await store.get(keys, type)),
+    getManyWithMetadata: async (store, keys) => Object.fromEntries(await store.getWithMetadata(keys)),
+    put: (store, key, value, options) => store.put(key, value, options),
+    putBytes: (store, key, bytes) => store.put(key, Uint8Array.from(bytes)),
+    delete: (store, key) => store.delete(key),
+    list: (store, options) => store.list(options),
+  };
+  export default {
+    async fetch(request, env) {
+      if (request.method === "GET") return new Response("version 1");
+      const { call, parameters } = await request.json();
+      try {
+        return Response.json({ result: (await calls[call](env.STORE, ...parameters)) ?? null });
+      } catch (error) {
+        return Response.json({ error: error.message });
+      }
+    },
+  };
 `;
 
 let directory: string;
