@@ -65,6 +65,10 @@ export const LIMITS = {
   routePatternCharactersMax: 1_024,
   /** Versions and deployments that a listing shows, as Cloudflare caps them. */
   listedVersionsMax: 10,
+  /** Versions of a worker that are kept to roll back to, as many as on Cloudflare; older ones are removed. */
+  versionsKeptMax: 100,
+  /** Deployments kept as history; the versions that they name are kept as well. */
+  deploymentsKeptMax: 100,
   /** Annotations are a message and a tag, for people. */
   annotationCharactersMax: 1_000,
   /** Outbox rows kept: a node that was away longer gets a snapshot, which is then cheaper. */

@@ -1,11 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
+import { LIMITS } from "../limits.ts";
 import { Annotations } from "../versions/schemas.ts";
 import { DeployedVersions, type Deployment } from "./schemas.ts";
 
 /** Which versions served when. The newest deployment of a worker is the active one. */
 export class DeploymentStore {
+  /** Makes this the active deployment; the oldest ones beyond `LIMITS.deploymentsKeptMax` go. */
   async append(
     transaction: Transaction,
     added: {
@@ -32,6 +34,7 @@ export class DeploymentStore {
       annotations: JSON.stringify(deployment.annotations),
     };
     await transaction.insertInto("deployments").values(row).execute();
+    await this.#prune(transaction, added.workerId, deployment.number - LIMITS.deploymentsKeptMax);
     return deployment;
   }
 
@@ -56,6 +59,14 @@ export class DeploymentStore {
   ): Promise<Deployment | undefined> {
     const [active] = await this.list(database, { workerId, limit: 1 });
     return active;
+  }
+
+  async #prune(transaction: Transaction, workerId: string, numberMax: number): Promise<void> {
+    await transaction
+      .deleteFrom("deployments")
+      .where("worker_id", "=", workerId)
+      .where("number", "<=", numberMax)
+      .execute();
   }
 }
 

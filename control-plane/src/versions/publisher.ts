@@ -8,11 +8,12 @@ import {
   type Version,
   type WorkerName,
 } from "../contract/index.ts";
-import type { Database } from "../database/database.ts";
+import type { Database, Transaction } from "../database/database.ts";
 import { DeploymentStore } from "../deployments/store.ts";
 import type { Mutation, Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { Principal } from "../http/request-context.ts";
+import { LIMITS } from "../limits.ts";
 import type { Preflight } from "../preflight/preflight.ts";
 import { checkOwnHost } from "../routes/conflicts.ts";
 import type { HostNames } from "../routes/host-names.ts";
@@ -214,9 +215,20 @@ export class Publisher {
       });
       await mutation.changed(name);
     }
+    await this.#prune(transaction, worker);
     const { id, number } = added.version;
     const details = { version: id, number, trigger, isDeployed: publication.isDeployed };
     await mutation.audit({ action: "version.create", subject: name, details });
+  }
+
+  /** Versions that deployments name stay: wrangler lists them together. */
+  async #prune(transaction: Transaction, worker: StoredWorker): Promise<void> {
+    const numberMax = worker.versionNumber - LIMITS.versionsKeptMax;
+    if (numberMax < 1) return;
+    const limit = LIMITS.deploymentsKeptMax;
+    const deployments = await this.#deployments.list(transaction, { workerId: worker.id, limit });
+    const keptIds = deployments.flatMap(({ versions }) => versions.map((row) => row.version_id));
+    await this.#parts.versions.prune(transaction, { workerId: worker.id, numberMax, keptIds });
   }
 }
 

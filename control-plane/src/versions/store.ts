@@ -33,6 +33,23 @@ export class VersionStore {
     }
   }
 
+  /** Removes versions up to a number, but for those in `keptIds`. Their blobs stay. */
+  async prune(
+    transaction: Transaction,
+    range: {
+      readonly workerId: string;
+      readonly numberMax: number;
+      readonly keptIds: ReadonlyArray<VersionId>;
+    },
+  ): Promise<void> {
+    await transaction
+      .deleteFrom("versions")
+      .where("worker_id", "=", range.workerId)
+      .where("number", "<=", range.numberMax)
+      .where("id", "not in", [...range.keptIds])
+      .execute();
+  }
+
   async find(
     database: Database | Transaction,
     address: { readonly workerId: string; readonly id: string },
