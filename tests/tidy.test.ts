@@ -81,14 +81,6 @@ test("tidy: no folder or file collects leftovers", () => {
   expect(vague).toEqual([]);
 });
 
-test("tidy: no default exports outside of what a tool loads by default export", () => {
-  const offences = SOURCES.filter(
-    (path) =>
-      !/\.config\.ts$|\.worker\.ts$|reporter\.ts$|^sites\/starter\/|^tests\/fixtures\//.test(path),
-  ).filter((path) => /^export default /m.test(read(path)));
-  expect(offences).toEqual([]);
-});
-
 test("tidy: docs/errors.md is what the error tables say", () => {
   expect(readFileSync(ERROR_DOCUMENT, "utf8")).toBe(errorDocument());
 });

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
@@ -357,9 +357,15 @@ async function killCell(worker: string): Promise<void> {
 function killAndBlock(pid: number): void {
   process.kill(pid, "SIGKILL");
   const deadline = performance.now() + 5_000;
-  while (!/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"))) {
+  while (!isGone(pid)) {
     if (performance.now() > deadline) throw new Error(`${pid} did not end`);
   }
+}
+
+/** Whether nothing is left of a process but its entry: its sockets stay while any of its threads does. */
+function isGone(pid: number): boolean {
+  const isZombie = /\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  return isZombie && readdirSync(`/proc/${pid}/task`).length === 1;
 }
 
 /** The cell in whose directory a socket is. */
