@@ -175,7 +175,9 @@ export class BuiltinIngress implements Ingress {
       request.socket.destroy();
       return;
     }
+    if (connection.isOver) return;
     const reading = readRequestHead(request);
+    connection.isOver = reading.kind === "refused";
     const route = reading.kind === "sound" ? this.#route(origin, reading.head, request) : undefined;
     if (route?.worker === undefined || reading.kind === "refused") {
       const code = reading.kind === "refused" ? reading.code : "host_unknown";

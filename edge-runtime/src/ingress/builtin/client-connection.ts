@@ -19,6 +19,8 @@ export class ClientConnection {
   /** In the order of arrival. An array for the reason given at `CellLink`. */
   readonly #inFlight: InFlight[] = [];
   #isRefused = false;
+  /** A head that was not sound arrived on it: whatever follows is nobody's request. */
+  isOver = false;
 
   constructor(socket: Socket) {
     this.#socket = socket;

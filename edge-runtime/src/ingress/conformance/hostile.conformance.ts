@@ -121,11 +121,13 @@ export function describeHostile(backend: IngressBackend): void {
     const SMUGGLED = `GET /smuggled HTTP/1.1\r\n${HOST}\r\n\r\n`;
 
     test.each(REFUSED)("%s: 400, the connection closed, nothing in a cell", async (_, bytes) => {
+      // With a connection to the cell at hand, whatever is forwarded is there at once.
+      await harness.call({ path: "/before" });
       const answer = await harness.exchange(bytes + SMUGGLED);
       expect(answer).toMatch(/^HTTP\/1.1 400 /);
       expect(answer.match(/HTTP\/1.1 \d/g)).toHaveLength(1);
       expect(answer.toLowerCase()).toContain("connection: close");
-      expect(reached).toEqual([]);
+      expect(reached).toEqual(["GET /before"]);
     });
 
     test.each(BAD_CHUNKS)("a chunked body with %s: 400, never complete", async (_, chunks) => {
