@@ -1,16 +1,20 @@
 import { LIMITS as KV_LIMITS } from "@atoll/kv-store";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
-import { startKvApi, type KvApi } from "../test-support/kv-api.ts";
+import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
 
-let api: KvApi;
+let api: ControlPlaneApi;
 let namespace: string;
 beforeEach(async () => {
-  api = await startKvApi();
-  const created = await api.call("", { method: "POST", body: JSON.stringify({ title: "words" }) });
-  namespace = ((await created.json()) as { result: { id: string } }).result.id;
+  api = await ControlPlaneApi.start();
+  const created = await api.call("POST A/storage/kv/namespaces", { title: "words" });
+  namespace = created.result.id as string;
 });
 afterEach(() => api.close());
+
+/** Calls the API below the namespace. */
+const send = (path: string, init?: RequestInit): Promise<Response> =>
+  api.fetch(`A/storage/kv/namespaces/${namespace}${path}`, init);
 
 interface Answer {
   readonly status: number;
@@ -18,17 +22,17 @@ interface Answer {
   readonly errors: ReadonlyArray<{ readonly code: number; readonly message: string }>;
 }
 
-async function send(method: string, path: string, body: string | Uint8Array): Promise<Answer> {
+async function call(method: string, path: string, body: string | Uint8Array): Promise<Answer> {
   const init = { method, body } as RequestInit; // the types of `fetch` lack the views that it takes
-  const response = await api.call(`/${namespace}${path}`, init);
+  const response = await send(path, init);
   return { status: response.status, ...((await response.json()) as Omit<Answer, "status">) };
 }
 
-const put = (entries: unknown): Promise<Answer> => send("PUT", "/bulk", JSON.stringify(entries));
-const get = (body: unknown): Promise<Answer> => send("POST", "/bulk/get", JSON.stringify(body));
+const put = (entries: unknown): Promise<Answer> => call("PUT", "/bulk", JSON.stringify(entries));
+const get = (body: unknown): Promise<Answer> => call("POST", "/bulk/get", JSON.stringify(body));
 
 async function names(): Promise<ReadonlyArray<string>> {
-  const response = await api.call(`/${namespace}/keys`);
+  const response = await send("/keys");
   const { result } = (await response.json()) as { result: ReadonlyArray<{ name: string }> };
   return result.map(({ name }) => name);
 }
@@ -45,10 +49,10 @@ test("bulk write: text, base64, metadata and expiry arrive as from single writes
       { key: "text twice", value: "2" },
     ]),
   ).toMatchObject({ status: 200, result: { successful_key_count: 5, unsuccessful_keys: [] } });
-  const bytes = await api.call(`/${namespace}/values/bytes`);
+  const bytes = await send(`/values/bytes`);
   expect(bytes.headers.get("expiration")).toBe(String(nowSeconds + 100));
   expect(Buffer.from(await bytes.arrayBuffer())).toEqual(Buffer.from([0, 255, 254]));
-  const blob = await api.call(`/${namespace}/values/large`);
+  const blob = await send(`/values/large`);
   expect(Buffer.from(await blob.arrayBuffer()).equals(large)).toBe(true);
   expect(await get({ keys: ["text", "text twice", "none"], withMetadata: true })).toMatchObject({
     result: {
@@ -104,11 +108,11 @@ test("bulk calls: bodies that are no JSON, no array or too large are refused", a
     ["POST", "/bulk/get"],
   ] as const) {
     for (const body of ["", "{", "7", Uint8Array.of(0x22, 0xff, 0x22)]) {
-      const answer = await send(method, path, body);
+      const answer = await call(method, path, body);
       expect(answer).toMatchObject({ status: 400, errors: [{ code: 10_029 }] });
     }
   }
-  const huge = await send("POST", "/bulk/get", Buffer.alloc(LIMITS.kvKeysBodyBytesMax + 1, " "));
+  const huge = await call("POST", "/bulk/get", Buffer.alloc(LIMITS.kvKeysBodyBytesMax + 1, " "));
   expect(huge).toMatchObject({ status: 413, errors: [{ code: 10_024 }] });
 });
 
@@ -141,16 +145,16 @@ test("bulk read: values are text or JSON, of at most 100 keys and 25 MiB", async
 
 test("bulk delete: by both of its addresses, all of the keys or none", async () => {
   await put(["a", "b", "c", "d"].map((key) => ({ key, value: "v" })));
-  expect(await send("DELETE", "/bulk", '["a","none"]')).toMatchObject({
+  expect(await call("DELETE", "/bulk", '["a","none"]')).toMatchObject({
     status: 200,
     result: { successful_key_count: 2 },
   });
-  expect(await send("POST", "/bulk/delete", '["b"]')).toMatchObject({ status: 200 });
+  expect(await call("POST", "/bulk/delete", '["b"]')).toMatchObject({ status: 200 });
   for (const [code, item] of [
     [10_042, ".."],
     [10_029, 7],
   ]) {
-    const answer = await send("DELETE", "/bulk", JSON.stringify(["c", item]));
+    const answer = await call("DELETE", "/bulk", JSON.stringify(["c", item]));
     expect(answer.errors[0]).toMatchObject({ code, message: expect.stringMatching(/^entry 1\b/) });
   }
   expect(await names()).toEqual(["c", "d"]);

@@ -1,16 +1,21 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { LIMITS as KV_LIMITS, NamespaceId } from "@atoll/kv-store";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { startKvApi, type KvApi } from "../test-support/kv-api.ts";
+import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
 
-let api: KvApi;
+let api: ControlPlaneApi;
 let namespace: NamespaceId;
 beforeEach(async () => {
-  api = await startKvApi();
-  const created = await api.call("", { method: "POST", body: JSON.stringify({ title: "words" }) });
-  const { result } = (await created.json()) as { result: { id: string } };
-  namespace = NamespaceId.parse(result.id);
+  api = await ControlPlaneApi.start();
+  const created = await api.call("POST A/storage/kv/namespaces", { title: "words" });
+  namespace = NamespaceId.parse(created.result.id);
 });
 afterEach(() => api.close());
+
+/** Calls the API below the namespace. */
+const send = (path: string, init?: RequestInit): Promise<Response> =>
+  api.fetch(`A/storage/kv/namespaces/${namespace}${path}`, init);
 
 interface Answer {
   readonly status: number;
@@ -21,14 +26,14 @@ interface Answer {
 
 async function call(method: string, path: string, body?: RequestInit["body"]): Promise<Answer> {
   const init = body === undefined ? { method } : { method, body };
-  const response = await api.call(`/${namespace}${path}`, init);
+  const response = await send(path, init);
   return { status: response.status, ...((await response.json()) as Omit<Answer, "status">) };
 }
 
 const pathOf = (key: string): string => `/values/${encodeURIComponent(key)}`;
 const put = (key: string, value: RequestInit["body"], query = ""): Promise<Answer> =>
   call("PUT", pathOf(key) + query, value);
-const get = (key: string): Promise<Response> => api.call(`/${namespace}${pathOf(key)}`);
+const get = (key: string): Promise<Response> => send(pathOf(key));
 
 async function bytesOf(response: Response): Promise<Buffer> {
   expect(response.status).toBe(200);
@@ -104,7 +109,7 @@ test("values: one byte more than 25 MiB is refused, whether or not the length is
   expect(await put("key", value)).toMatchObject(refusal);
   expect(await put("key", form({ value: new Blob([value]) }))).toMatchObject(refusal);
   const init = { method: "PUT", body: new Blob([value]).stream(), duplex: "half" };
-  const streamed = await api.call(`/${namespace}/values/key`, init as RequestInit);
+  const streamed = await send(`/values/key`, init as RequestInit);
   expect({ status: streamed.status, ...((await streamed.json()) as object) }).toMatchObject(
     refusal,
   );
@@ -131,13 +136,13 @@ test("values: a form carries metadata beside the value, as text or file", async 
 
 test("values: a form that is broken, lacks the value or has other parts is refused", async () => {
   const broken = { "content-type": "multipart/form-data; boundary=x" };
-  const cut = await api.call(`/${namespace}/values/key`, {
+  const cut = await send(`/values/key`, {
     method: "PUT",
     headers: broken,
     body: '--x\r\ncontent-disposition: form-data; name="value"\r\n\r\nv',
   });
   expect(cut.status).toBe(400);
-  const notText = await api.call(`/${namespace}/values/key`, {
+  const notText = await send(`/values/key`, {
     method: "PUT",
     headers: broken,
     body: Buffer.concat([
@@ -175,9 +180,9 @@ test("expiration: a key disappears at its second, and not before", async () => {
     { name: "moment", expiration: nowSeconds + 100 },
     { name: "ttl", expiration: nowSeconds + 60 },
   ]);
-  api.clock.advanceSeconds(59);
+  api.clock.advanceMs(59_000);
   expect((await get("ttl")).status).toBe(200);
-  api.clock.advanceSeconds(1);
+  api.clock.advanceMs(1_000);
   expect((await get("ttl")).status).toBe(404);
   expect(await names()).toEqual(["moment"]);
 });
@@ -231,10 +236,12 @@ test("listing: limits, cursors and prefixes outside the rules are refused", asyn
 
 test("values: one whose content the blob store lost is a failure that says which, not an absence", async () => {
   await put("key", Buffer.alloc(KV_LIMITS.inlineValueBytesMax + 1));
-  const [hash] = await api.loseBlobs();
+  const entry = await api.origin.get(namespace, "key");
+  const hash = entry?.value.kind === "blob" ? entry.value.hash : "an inline value";
+  await rm(join(api.directory, "blobs"), { recursive: true });
   expect(await call("GET", "/values/key")).toMatchObject({
     status: 503,
-    errors: [{ code: 10_001, message: expect.stringContaining(hash ?? "") }],
+    errors: [{ code: 10_001, message: expect.stringContaining(hash) }],
   });
 });
 

@@ -1,33 +1,35 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
-import { startKvApi, type KvApi, type Tenant } from "../test-support/kv-api.ts";
+import { ControlPlaneApi, type Answer, type Tenant } from "../test-support/control-plane-api.ts";
 
-let api: KvApi;
+let api: ControlPlaneApi;
 beforeEach(async () => {
-  api = await startKvApi();
+  api = await ControlPlaneApi.start();
 });
 afterEach(() => api.close());
 
-async function send(method: string, path: string, body?: unknown, tenant?: Tenant) {
-  const init = body === undefined ? { method } : { method, body: JSON.stringify(body) };
-  const response = await api.call(path, init, tenant);
-  return { status: response.status, ...((await response.json()) as Envelope) };
+const NAMESPACES = "A/storage/kv/namespaces";
+
+async function send(
+  method: string,
+  path: string,
+  body?: unknown,
+  tenant?: Tenant,
+): Promise<Envelope> {
+  return api.call(`${method} ${NAMESPACES}${path}`, body, tenant);
 }
 
-interface Envelope {
-  readonly success: boolean;
-  readonly result: unknown;
-  readonly errors: ReadonlyArray<{ readonly code: number; readonly message: string }>;
+interface Envelope extends Answer {
   readonly result_info?: object;
 }
 
 async function create(title: string, tenant?: Tenant): Promise<string> {
   const { result } = await send("POST", "", { title }, tenant);
-  return (result as { id: string }).id;
+  return result.id as string;
 }
 
 async function auditTrail(): Promise<unknown> {
-  return api.database
+  return api.controlPlane.database
     .selectFrom("audit")
     .select(["account_id", "action", "subject", "details"])
     .orderBy("at")
@@ -53,7 +55,7 @@ test("namespaces: one is created, found, renamed and deleted, and each change is
   await expect(api.origin.revision(id as never)).rejects.toMatchObject({
     code: "namespace_not_found",
   });
-  const account_id = api.principals.ours.account;
+  const account_id = api.principal().account;
   expect(await auditTrail()).toEqual([
     { account_id, action: "kv_namespace.create", subject: id, details: '{"title":"words"}' },
     {
@@ -167,19 +169,21 @@ test("namespaces: an id of another form is refused as such", async () => {
 });
 
 test("namespaces: an account has as many namespaces as allowed, and no more", async () => {
-  const { account } = api.principals.ours;
+  const { account } = api.principal();
   const rows = Array.from({ length: LIMITS.namespacesMax }, (_, index) => ({
     id: index.toString(16).padStart(32, "0"),
     account_id: account,
     title: `title ${index}`,
     created_at: "2026-11-22T00:00:00.000Z",
   }));
-  await api.database.insertInto("kv_namespaces").values(rows).execute();
+  await api.controlPlane.database.insertInto("kv_namespaces").values(rows).execute();
   expect(await send("POST", "", { title: "one more" })).toMatchObject({
     status: 400,
     errors: [{ code: 10_018 }],
   });
-  expect(await api.database.selectFrom("kv_leftovers").selectAll().execute()).toEqual([]);
+  expect(await api.controlPlane.database.selectFrom("kv_leftovers").selectAll().execute()).toEqual(
+    [],
+  );
 });
 
 test("namespaces: a key '..' that a client resolved into the path changes no namespace", async () => {

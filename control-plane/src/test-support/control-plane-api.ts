@@ -34,7 +34,7 @@ export class ControlPlaneApi {
   readonly preflight: ScriptedPreflight;
   readonly clock: TestClock;
   readonly tenants: Readonly<Record<Tenant, Bootstrap>>;
-  readonly #origin: SqliteOrigin;
+  readonly origin: SqliteOrigin;
 
   private constructor(parts: {
     readonly directory: string;
@@ -49,7 +49,7 @@ export class ControlPlaneApi {
     this.preflight = parts.preflight;
     this.clock = parts.clock;
     this.tenants = parts.tenants;
-    this.#origin = parts.origin;
+    this.origin = parts.origin;
   }
 
   static async start(): Promise<ControlPlaneApi> {
@@ -124,7 +124,7 @@ export class ControlPlaneApi {
 
   async close(): Promise<void> {
     await this.controlPlane.close();
-    await this.#origin.close();
+    await this.origin.close();
     await rm(this.directory, { recursive: true, force: true });
   }
 }
