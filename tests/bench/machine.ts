@@ -1,8 +1,8 @@
-import { createRequire } from "node:module";
-import { availableParallelism, cpus, release, totalmem } from "node:os";
-import { nodeWorkerdPath } from "./bare-workerd.ts";
 import { execFile } from "node:child_process";
+import { createRequire } from "node:module";
+import { availableParallelism, cpus, loadavg, release, totalmem } from "node:os";
 import { promisify } from "node:util";
+import { nodeWorkerdPath } from "./bare-workerd.ts";
 
 /** What a figure can't be read without. */
 export interface Machine {
@@ -13,6 +13,8 @@ export interface Machine {
   readonly cores: number;
   readonly processor: string;
   readonly memoryBytes: number;
+  /** Processes that wanted a core in the last minute: above none, the figures are not only ours. */
+  readonly loadBefore: number;
 }
 
 export async function describeMachine(): Promise<Machine> {
@@ -28,5 +30,6 @@ export async function describeMachine(): Promise<Machine> {
     cores: availableParallelism(),
     processor: cpus()[0]?.model ?? "unknown",
     memoryBytes: totalmem(),
+    loadBefore: loadavg()[0] ?? 0,
   };
 }

@@ -13,7 +13,7 @@ import { warm } from "./warm.bench.ts";
 
 const BENCHMARKS: ReadonlyArray<Benchmark> = [coldStart, warm, deploys, kvGet, kvPropagation];
 const RESULTS = join(import.meta.dirname, "results");
-// Twice what a full run takes on two cores. What goes on longer hangs, and is cut off and cleaned up.
+// More than twice what a full run takes on two cores: what goes on longer hangs, and is given up.
 const RUN_MS_MAX = 8 * 60_000;
 
 function choose(names: ReadonlyArray<string>): ReadonlyArray<Benchmark> {
@@ -62,7 +62,7 @@ for (const benchmark of chosen) {
     results.set(benchmark, { kind: "measured", figures: outcome.figures });
   } catch (error) {
     console.error(error);
-    const reason = error instanceof Error ? error.message : String(error);
+    const [reason = ""] = (error instanceof Error ? error.message : String(error)).split("\n");
     results.set(benchmark, { kind: "failed", reason });
   }
 }
@@ -73,7 +73,7 @@ await writeFile(file, `${JSON.stringify({ startedAt, seconds, machine, outcomes 
 
 console.log(
   `\nNode ${machine.node}, ${machine.workerd}, wrangler ${machine.wrangler}, Linux ${machine.kernel}, ` +
-    `${machine.cores} cores of ${machine.processor}`,
+    `${machine.cores} cores of ${machine.processor}, load ${machine.loadBefore.toFixed(1)} before the run`,
 );
 console.log(formatTable(results));
 console.log(`\n${seconds.toFixed(0)} s; every sample is in ${relative(process.cwd(), file)}`);

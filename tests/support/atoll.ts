@@ -152,16 +152,17 @@ async function startUp(environment: NodeJS.ProcessEnv, directory: string): Promi
   const output: string[] = [];
   up.stdout.on("data", (piece: Buffer) => output.push(piece.toString()));
   up.stderr.on("data", (piece: Buffer) => output.push(piece.toString()));
-  await eventually(
+  const outcome = await eventually(
     () => {
-      if (up.exitCode !== null) throw new Error(`atoll up ended: ${output.join("")}`);
-      return output.join("").includes("Ctrl-C stops everything");
+      if (up.exitCode !== null || up.signalCode !== null) return "ended";
+      return output.join("").includes("Ctrl-C stops everything") && "ready";
     },
     { what: "atoll up is ready", deadlineMs: 60_000 },
   ).catch((error: unknown) => {
     up.kill("SIGTERM");
     throw new Error(`atoll up did not start:\n${output.join("")}`, { cause: error });
   });
+  if (outcome === "ended") throw new Error(`atoll up ended:\n${output.join("")}`);
   return up;
 }
 
