@@ -16,7 +16,7 @@ import { WorkerStore } from "../workers/store.ts";
 import { readRevision, type Mutations } from "./mutations.ts";
 
 /** A version that serves, with its secrets in the clear: in memory only, to be sealed per node. */
-export interface VersionState {
+interface VersionState {
   readonly version: Version;
   readonly percentage: number;
   readonly secrets: SecretValues;

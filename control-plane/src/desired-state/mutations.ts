@@ -6,7 +6,7 @@ import type { Principal } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 
 /** What the audit trail keeps of a mutation. `details` are for people and hold no secret. */
-export interface AuditEntry {
+interface AuditEntry {
   /** Resource and verb, such as `worker.delete`. */
   readonly action: string;
   /** What it was done to, such as a worker's name. */

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { LIMITS } from "../limits.ts";
 
 /** One row of `PUT routes`. Zones are names here, so a zone's id or name adds nothing and is ignored. */
-export const RouteRequest = z.object({
+const RouteRequest = z.object({
   pattern: z.string().min(1).max(LIMITS.routePatternCharactersMax),
 });
 export const RouteRequests = z.array(RouteRequest).max(LIMITS.routesMax);
@@ -10,7 +10,7 @@ export type RouteRequests = z.infer<typeof RouteRequests>;
 
 export type RouteKind = "route" | "custom_domain";
 
-export interface StoredRoute {
+interface StoredRoute {
   readonly id: string;
   readonly account: string;
   readonly workerId: string;

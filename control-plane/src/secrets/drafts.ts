@@ -47,7 +47,7 @@ export function draftSettings(base: VersionBase, patch: SettingsPatch): VersionD
   return { ...copyWith(base, bindings, {}), secrets };
 }
 
-export function secretNotFound(worker: string, name: string): ControlPlaneError {
+function secretNotFound(worker: string, name: string): ControlPlaneError {
   return new ControlPlaneError(
     "secret_not_found",
     `The worker '${worker}' has no secret '${name.slice(0, 100)}'`,

@@ -2,8 +2,7 @@ import { z } from "zod";
 import { BlobHash, type Version } from "../contract/index.ts";
 
 /** What made a version. */
-export const TRIGGERS = ["upload", "secret", "settings"] as const;
-export type Trigger = (typeof TRIGGERS)[number];
+export type Trigger = "upload" | "secret" | "settings";
 
 /** What people wrote about a version or a deployment. */
 export const Annotations = z.object({

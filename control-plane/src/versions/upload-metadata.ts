@@ -9,7 +9,7 @@ const Rules = z.string().refine((text) => Buffer.byteLength(text) <= LIMITS.asse
 });
 
 /** The `assets` of an upload: how to answer for files, and the token that stands for them. */
-export const UploadedAssets = z.object({
+const UploadedAssets = z.object({
   jwt: z.string().max(4_096).optional(),
   config: z
     .object({
@@ -24,7 +24,6 @@ export const UploadedAssets = z.object({
     })
     .nullish(),
 });
-export type UploadedAssets = z.infer<typeof UploadedAssets>;
 
 /**
  * The JSON beside an upload's modules. Keys that are not listed are ignored: wrangler passes on what

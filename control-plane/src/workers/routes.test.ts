@@ -173,6 +173,23 @@ describe("deployments: ", () => {
     expect(await api.countRows()).toEqual(before);
   });
 
+  test("a version whose bindings lead nowhere any more is not deployed again", async () => {
+    await api.deploy("target");
+    const service = { type: "service", name: "TARGET", service: "target" };
+    const old = (await api.deploy("hello", { bindings: [service] })).result.deployment_id as string;
+    await api.deploy("hello");
+    await api.call("DELETE A/workers/services/target");
+    const before = await api.countRows();
+    const versions = [{ version_id: old, percentage: 100 }];
+    const body = { strategy: "percentage", versions };
+    const refused = await api.call(`POST ${SCRIPT}/deployments`, body);
+    expect(refused.errors[0]).toMatchObject({
+      code: 10_143,
+      message: expect.stringContaining("'target' does not exist"),
+    });
+    expect(await api.countRows()).toEqual(before);
+  });
+
   test("listings show the newest ten", async () => {
     for (let index = 0; index < 11; index += 1) await api.deploy("hello");
     const { deployments } = (await api.call(`GET ${SCRIPT}/deployments`)).result;
