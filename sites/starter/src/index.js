@@ -1,4 +1,10 @@
-// The API behind the page: which region answers, and how many visits each region has counted.
+// The API behind the page: which region answers, how warm the worker is, and how many visits each
+// region has counted.
+
+// Lives as long as the isolate: a cold start begins anew. Its clock starts with the first request, as
+// time stands still for a worker before.
+const isolate = { requests: 0, firstRequestAt: 0 };
+
 export default {
   async fetch(request, env) {
     const { pathname } = new URL(request.url);
@@ -10,7 +16,11 @@ export default {
         { status: 405, headers: { allow: "POST" } },
       );
     const region = String(request.cf?.colo ?? "here").toLowerCase();
-    return Response.json({ region, visits: await countVisit(env.VISITS, region) });
+    isolate.requests += 1;
+    isolate.firstRequestAt ||= Date.now();
+    const ageSeconds = Math.floor((Date.now() - isolate.firstRequestAt) / 1000);
+    const visits = await countVisit(env.VISITS, region);
+    return Response.json({ region, isolate: { requests: isolate.requests, ageSeconds }, visits });
   },
 };
 

@@ -23,6 +23,7 @@ const PAGE = `<!doctype html>
 <html lang="en">
   <meta charset="utf-8" />
   <title>Wasm image</title>
+  <link rel="icon" href="data:," />
   <body style="margin: 0; background: #001e3c; color: #fff; font: 17px system-ui; text-align: center">
     <h1>Drawn at the edge</h1>
     <img src="/fractal.png?size=384" width="384" height="384" alt="The Mandelbrot set" />
