@@ -4,7 +4,6 @@ import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { checkBindings } from "../versions/bindings.ts";
-import { checkBindings } from "../versions/bindings.ts";
 import { workerNotFound } from "../versions/publisher.ts";
 import type { StoredVersion } from "../versions/schemas.ts";
 import { versionNotFound, type Target } from "../versions/service.ts";
@@ -61,10 +60,6 @@ export class DeploymentsService {
       // An older version may bind what was deleted since.
       const scope = { account: principal.account, worker: name, database: transaction };
       await checkBindings({ ...scope, ...chosen.version, assets: chosen.version.assets });
-      // A namespace or a worker that it binds may have been deleted since it was uploaded.
-      const { code, assets, bindings } = chosen.version;
-      const scope = { account: principal.account, worker: name, database: transaction };
-      await checkBindings({ ...scope, bindings, code, assets });
       const serving = await this.#serving(transaction, worker.id);
       const isRollback = serving !== undefined && chosen.version.number < serving.version.number;
       if (isRollback && !options.isForced) {
