@@ -75,7 +75,6 @@ export const CONTROL_PLANE_ERRORS = {
   bound_service_not_found: refusal(400, 10_143, "A binding names a worker that does not exist."),
   startup_failed: refusal(400, 10_021, "The worker did not start."),
   secret_not_found: refusal(404, 10_056, "The worker has no secret of this name."),
-  invalid_secret: refusal(400, 10_055, "A secret's name or value is not allowed."),
   asset_invalid: refusal(
     400,
     10_304,

@@ -145,6 +145,15 @@ describe("uploads: ", () => {
     expect(await api.countRows()).toEqual(before);
   });
 
+  test("a worker that is deleted while it is being started is not brought back", async () => {
+    await api.deploy("hello");
+    api.preflight.meanwhile = () => api.call("DELETE A/workers/services/hello");
+    const refused = await api.deploy("hello");
+    expect(refused).toMatchObject({ status: 409, success: false });
+    expect(refused.errors[0]?.message).toMatch(/was changed meanwhile: try again/);
+    expect(await api.countRows()).toMatchObject({ workers: 0, versions: 0 });
+  });
+
   test("concurrent deploys of one worker get numbers without gaps, and the last one serves", async () => {
     const answers = await Promise.all(Array.from({ length: 8 }, () => api.deploy("hello")));
     expect(answers.every(({ success }) => success)).toBe(true);
