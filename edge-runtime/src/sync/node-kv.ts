@@ -26,17 +26,20 @@ export interface NodeKvOptions {
 /** A node's key-value store: the replica on its disk, what keeps it current, and the server for cells. */
 export class NodeKv {
   readonly #replica: LmdbReplica;
+  readonly #values: ValueCache;
   readonly #client: ReplicaClient;
   readonly #front: KvFront;
   readonly #log: Logger;
 
   private constructor(parts: {
     readonly replica: LmdbReplica;
+    readonly values: ValueCache;
     readonly client: ReplicaClient;
     readonly front: KvFront;
     readonly log: Logger;
   }) {
     this.#replica = parts.replica;
+    this.#values = parts.values;
     this.#client = parts.client;
     this.#front = parts.front;
     this.#log = parts.log;
@@ -55,7 +58,7 @@ export class NodeKv {
     const client = new ReplicaClient({ replica, clock, log });
     const front = new KvFront({ ...options, replica, writer: client, values });
     await front.listen();
-    return new NodeKv({ replica, client, front, log });
+    return new NodeKv({ replica, values, client, front, log });
   }
 
   /** Uses a new connection to the origin from now on. */
@@ -87,6 +90,7 @@ export class NodeKv {
   async close(): Promise<void> {
     await this.#front.close();
     await this.#client.close();
+    await this.#values.close();
     await this.#replica.close();
   }
 }
