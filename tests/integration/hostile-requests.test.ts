@@ -132,6 +132,7 @@ test("what a client says of itself in the ingress's own headers reaches no worke
   const answer = await atoll.get("fra", "headers.localhost", "/", { headers: forged });
   const seen = JSON.parse(answer.body) as Record<string, string>;
   expect(seen["cf-connecting-ip"]).toBe("127.0.0.1");
+  expect(seen["x-forwarded-proto"]).toBe("http");
   expect(Object.values(seen)).not.toContain("forged");
   expect(Object.values(seen).join(" ")).not.toContain("203.0.113.9");
 });

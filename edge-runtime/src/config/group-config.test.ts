@@ -177,7 +177,7 @@ test("config: request.cf and the scheme come from the ingress, and their headers
      } };`,
   );
   const ask = await cells.start([worker]);
-  const headers = { host: "a.test", "x-atoll-cf": `{"colo":"fra"}`, "x-forwarded-proto": "https" };
+  const headers = { host: "a.test", "x-atoll-cf": `{"colo":"fra"}`, "x-atoll-protocol": "https" };
   expect(JSON.parse((await ask(0, { headers, path: "/p" })).body)).toEqual({
     cf: { colo: "fra" },
     url: "https://a.test/p",

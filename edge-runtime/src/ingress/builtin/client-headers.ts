@@ -60,6 +60,8 @@ export function appendCallerHeaders(
     address,
     "x-forwarded-for",
     address,
+    "x-forwarded-proto",
+    scheme,
     HEADERS.protocol,
     scheme,
     "cf-ray",

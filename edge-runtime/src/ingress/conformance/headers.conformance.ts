@@ -52,7 +52,8 @@ export function describeHeaders(backend: IngressBackend): void {
     test("become request.cf in the cell", async () => {
       await harness.serveWorker(
         `export default { fetch: (request) => Response.json(
-          { cf: request.cf, blob: request.headers.get("x-atoll-cf"), url: request.url }) }`,
+          { cf: request.cf, blob: request.headers.get("x-atoll-cf"), url: request.url,
+            protocol: request.headers.get("x-forwarded-proto") }) }`,
       );
       const answer = await harness.call({
         path: "/x",
@@ -62,6 +63,7 @@ export function describeHeaders(backend: IngressBackend): void {
         cf: { colo: "FRA", httpProtocol: "HTTP/1.1", clientAcceptEncoding: "br" },
         blob: null,
         url: "http://test.localhost/x",
+        protocol: "http",
       });
     });
 
