@@ -64,6 +64,8 @@ export interface TestAtoll {
   api(path: string, options?: RequestOptions): Promise<Answer>;
   /** Stops everything as Ctrl-C does, and starts again on the same directory. */
   restart(): Promise<void>;
+  /** Kills `atoll up` itself, at once; what it started has to end by itself. */
+  kill(): Promise<void>;
   /** Stops everything and removes the directory. Fails when a process is left. */
   stop(): Promise<void>;
 }
@@ -120,6 +122,11 @@ export async function startAtoll(): Promise<TestAtoll> {
     restart: async () => {
       await stopUp(up);
       up = await startUp(environment, parent);
+    },
+    kill: async () => {
+      const exited = once(up, "exit");
+      up.kill("SIGKILL");
+      await exited;
     },
     stop: async () => {
       const pids = Object.values(

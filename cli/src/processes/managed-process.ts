@@ -59,10 +59,15 @@ export class ManagedProcess {
     return this.#ready.promise;
   }
 
-  /** Resolves when the process is gone. May be called twice. */
-  async stop(): Promise<void> {
+  /** From now on an end of the process is no crash: a Ctrl-C in a terminal reaches all at once. */
+  expectEnd(): void {
     this.#stopping = true;
     clearTimeout(this.#restart);
+  }
+
+  /** Resolves when the process is gone. May be called twice. */
+  async stop(): Promise<void> {
+    this.expectEnd();
     const child = this.#child;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, "exit");

@@ -35,6 +35,7 @@ export async function up(settings: Settings): Promise<Running> {
   const running: Running = {
     close: async () => {
       console.log("\nStopping …");
+      for (const part of processes) part.expectEnd();
       // Nodes first, so that none of them reports a control plane that is only going away.
       await Promise.all(processes.slice(1).map((node) => node.stop()));
       await processes[0]?.stop();
