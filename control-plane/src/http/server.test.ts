@@ -1,3 +1,4 @@
+import { Agent, get } from "node:http";
 import { connect } from "node:net";
 import { Hono } from "hono";
 import { pino } from "pino";
@@ -155,6 +156,28 @@ describe("http server: ", () => {
     });
     await server.close();
     await server.close();
+  });
+
+  test("a client that never lets its connection rest does not keep it from closing", async () => {
+    let closing: Promise<void> | undefined;
+    mount((router) =>
+      router.get("/known", (context) => {
+        // Closed with this request in flight: its connection is not idle, and goes on to be used.
+        closing ??= server.close();
+        return context.json({});
+      }),
+    );
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const ask = (): Promise<void> =>
+      new Promise((resolve, reject) => {
+        get(`${server.url}/api/known`, { agent }, (response) => {
+          response.resume().on("end", resolve);
+        }).on("error", reject);
+      });
+    await ask();
+    await expect(ask()).rejects.toMatchObject({ code: "ECONNREFUSED" });
+    await closing;
+    agent.destroy();
   });
 });
 

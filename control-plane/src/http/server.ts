@@ -86,6 +86,8 @@ export class HttpServer {
       context.set("requestId", randomUUID());
       await next();
       context.header("x-request-id", context.var.requestId);
+      // A client that never lets its connection rest would keep a closing server from its end.
+      if (!this.server.listening) context.header("connection", "close");
     });
     for (const { path, router } of this.#mounts) app.route(path, router);
     app.onError(errorResponse(this.#log));
