@@ -50,7 +50,7 @@ export async function startDevProcess(options: {
     { what: `${options.script} serves ${options.directory}`, deadlineMs: 60_000 },
   ).catch(async (error: unknown) => {
     await stop();
-    throw error;
+    throw new Error(`${options.script} did not get ready:\n${output()}`, { cause: error });
   });
   return { pid, output, stop };
 }
