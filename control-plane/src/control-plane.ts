@@ -11,6 +11,7 @@ import { startFleet } from "./fleet/fleet.ts";
 import { createApi } from "./http/api.ts";
 import { requireToken } from "./http/authentication.ts";
 import { HttpServer } from "./http/server.ts";
+import { LIMITS } from "./limits.ts";
 import { DesiredState } from "./desired-state/desired-state.ts";
 import { Mutations } from "./desired-state/mutations.ts";
 import { EntriesService } from "./kv-namespaces/entries-service.ts";
@@ -40,6 +41,8 @@ export interface ControlPlaneOptions {
   readonly environmentFile: string;
   /** 64 hexadecimal digits in place of the key file in the data directory. */
   readonly masterKey: string | undefined;
+  /** How long a change waits to be served by connected nodes; by default `LIMITS.servedWaitMs`. */
+  readonly servedWaitMs?: number;
   readonly log: Logger;
   readonly clock: Clock;
 }
@@ -65,7 +68,7 @@ export interface ControlPlane {
 
 /** Opens or creates everything and listens. What was opened is closed again when a later step fails. */
 export async function createControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
-  const { dataDirectory, log, clock } = options;
+  const { dataDirectory, log, clock, servedWaitMs = LIMITS.servedWaitMs } = options;
   await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
   const masterKey = await loadMasterKey({
     file: join(dataDirectory, "master.key"),
@@ -91,12 +94,17 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const shared = { ...options, database, mutations, versions, blobs, accounts, hostNames };
     const { selfAuthenticated, resources } = createResources({ ...shared, masterKey });
     const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, clock });
-    http.mount(
-      "/client/v4",
-      createApi({ verifyToken, selfAuthenticated, resources: [...resources, kvRoutes] }),
-    );
     const fleet = startFleet({ ...options, http, nodes, blobs, desiredState, masterKey });
     const { registry } = fleet;
+    const whenServed = async (): Promise<void> =>
+      registry.whenApplied(await desiredState.revision(), servedWaitMs);
+    http.mount(
+      "/client/v4",
+      createApi({
+        ...{ verifyToken, selfAuthenticated, whenServed },
+        resources: [...resources, kvRoutes],
+      }),
+    );
     const { environmentFile } = options;
     http.mount(
       "/",

@@ -77,6 +77,8 @@ export const LIMITS = {
   joinTokenMs: 60 * 60 * 1_000,
   /** `last seen` is for people: written at most this often, so that calls of nodes stay reads. */
   lastSeenMs: 60_000,
+  /** How long a deploy waits to be served by all connected nodes; usually they take 100 ms. */
+  servedWaitMs: 2_000,
   /** Enrolment is a token, two names and a key. */
   enrolBodyBytesMax: 4 * KIB,
   /** A blob that a node sends: a value of the key-value store, at most 25 MiB. */

@@ -25,9 +25,30 @@ export const EMPTY_REPORT: NodeReport = { cells: [], kv: [] };
 /** The fleet as this control plane sees it now: in memory, because every node tells all of it anew. */
 export class FleetRegistry {
   readonly #nodes = new Map<NodeName, NodeStatus>();
+  readonly #waiting = new Set<() => void>();
 
   update(status: NodeStatus): void {
     this.#nodes.set(status.name, status);
+    for (const look of this.#waiting) look();
+  }
+
+  /**
+   * Resolves when every connected node runs at least this revision, or after `waitMs`: a node that is
+   * slow or just lost must not hold up whoever waits.
+   */
+  whenApplied(revision: StateRevision, waitMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const look = (): void => {
+      const nodes = [...this.#nodes.values()];
+      if (nodes.every((node) => !node.connected || node.revision >= revision)) resolve();
+    };
+    const timer = setTimeout(resolve, waitMs);
+    this.#waiting.add(look);
+    look();
+    return promise.finally(() => {
+      clearTimeout(timer);
+      this.#waiting.delete(look);
+    });
   }
 
   get(name: NodeName): NodeStatus | undefined {

@@ -14,6 +14,7 @@ import {
   type MessageFromNode,
 } from "../contract/index.ts";
 import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
+import { LIMITS } from "../limits.ts";
 import { FleetStatus } from "./status.ts";
 
 /** A node that does what the test says: its end of the link, and the keys it enrolled with. */
@@ -113,7 +114,7 @@ describe("fleet", () => {
   let api: ControlPlaneApi;
   const nodes: ScriptedNode[] = [];
   beforeEach(async () => {
-    api = await ControlPlaneApi.start();
+    api = await ControlPlaneApi.start({ servedWaitMs: 1 });
   });
   afterEach(async () => {
     for (const node of nodes.splice(0)) node.close();
@@ -227,6 +228,25 @@ describe("fleet", () => {
     node.close();
     await closed;
     await expect.poll(async () => (await status()).nodes[0]?.connected).toBe(false);
+  });
+
+  test("a deploy is answered when connected nodes serve it, and does not wait for lost ones", async () => {
+    await api.close();
+    api = await ControlPlaneApi.start();
+    const node = await enrol();
+    node.hello(0);
+    const answered: string[] = [];
+    const deploying = api.deploy("awaited").then(() => answered.push("deploy"));
+    const change = await node.change();
+    answered.push("change");
+    node.send({ kind: "applied", revision: change.revision, failures: [] });
+    await deploying;
+    expect(answered).toEqual(["change", "deploy"]);
+    node.close();
+    await expect.poll(async () => (await status()).nodes[0]?.connected).toBe(false);
+    const startedAt = performance.now();
+    await api.deploy("alone");
+    expect(performance.now() - startedAt).toBeLessThan(LIMITS.servedWaitMs);
   });
 
   test("nobody gets a connection or a blob without a node's credential", async () => {

@@ -1,4 +1,4 @@
-import { Hono } from "hono";
+import { Hono, type MiddlewareHandler } from "hono";
 import { requireOwnAccount, requireToken, type TokenVerifier } from "./authentication.ts";
 import type { ApiEnvironment } from "./request-context.ts";
 
@@ -6,6 +6,8 @@ export interface ApiOptions {
   readonly verifyToken: TokenVerifier;
   /** Calls that carry a credential of their own instead of an API token. */
   readonly selfAuthenticated: ReadonlyArray<Hono<ApiEnvironment>>;
+  /** Resolves when what was changed so far serves, or after a bound. */
+  readonly whenServed: () => Promise<void>;
   /** Everything else: each sees `principal`, and `:account` of its paths is the caller's own. */
   readonly resources: ReadonlyArray<Hono<ApiEnvironment>>;
 }
@@ -17,6 +19,18 @@ export function createApi(options: ApiOptions): Hono<ApiEnvironment> {
   for (const routes of options.selfAuthenticated) api.route("/", routes);
   api.use("*", requireToken(options.verifyToken));
   api.use("/accounts/:account/*", requireOwnAccount);
+  api.use("/accounts/:account/workers/*", answerWhenServed(options.whenServed));
   for (const routes of options.resources) api.route("/", routes);
   return api;
+}
+
+/**
+ * Whoever was told that a deploy succeeded expects to see it: a change of workers is answered when it
+ * serves. It is recorded by then, so an answer that never arrives takes nothing back.
+ */
+function answerWhenServed(whenServed: () => Promise<void>): MiddlewareHandler<ApiEnvironment> {
+  return async (context, next) => {
+    await next();
+    if (context.req.method !== "GET" && context.res.ok) await whenServed();
+  };
 }

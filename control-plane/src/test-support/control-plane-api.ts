@@ -52,7 +52,8 @@ export class ControlPlaneApi {
     this.origin = parts.origin;
   }
 
-  static async start(): Promise<ControlPlaneApi> {
+  /** Tests with nodes that never acknowledge should not wait for them. */
+  static async start(options: { readonly servedWaitMs?: number } = {}): Promise<ControlPlaneApi> {
     const directory = await mkdtemp(join(tmpdir(), "atoll-control-plane-"));
     const log = pino({ level: "silent" });
     const clock = new TestClock();
@@ -68,6 +69,7 @@ export class ControlPlaneApi {
       masterKey: undefined,
       preflight,
       kvOrigin: origin,
+      ...options,
       log,
       clock,
     });
