@@ -22,7 +22,9 @@ export function talkRaw(port: number, talk: (socket: Socket) => void): Promise<R
     const pieces: Buffer[] = [];
     const timer = setTimeout(() => {
       socket.destroy();
-      reject(new Error(`still open after ${CLOSED_WITHIN_MS} ms: ${Buffer.concat(pieces)}`));
+      reject(
+        new Error(`still open after ${CLOSED_WITHIN_MS} ms: ${Buffer.concat(pieces).toString()}`),
+      );
     }, CLOSED_WITHIN_MS);
     socket.on("connect", () => talk(socket));
     socket.on("data", (piece) => pieces.push(piece));
