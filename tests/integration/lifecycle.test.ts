@@ -103,7 +103,7 @@ describe("the atoll command", () => {
       says: /--region 'Fra!' is no good: a region has 2 to 12 characters/,
     },
   ])("$given refuses bad input in one sentence", async ({ given, environment, says }) => {
-    const { code, output } = await run(given, environment as Record<string, string>);
+    const { code, output } = await run(given, environment);
     expect(output).toMatch(says);
     expect(output).not.toMatch(/^ {4}at /m);
     expect(code).toBe(1);

@@ -32,7 +32,7 @@ export interface CommandResult {
 }
 
 /** Region of an Atoll under test. */
-export interface TestRegion {
+interface TestRegion {
   readonly url: string;
   readonly port: number;
 }
@@ -70,7 +70,7 @@ export interface TestAtoll {
   stop(): Promise<void>;
 }
 
-export interface RequestOptions {
+interface RequestOptions {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string | Uint8Array;
@@ -181,7 +181,7 @@ async function stopUp(up: ChildProcess): Promise<void> {
 }
 
 /** Whether a process exists. */
-export function isAlive(pid: number): boolean {
+function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;

@@ -16,7 +16,7 @@ import type { DesiredState, WorkerState } from "../desired-state/desired-state.t
 import { EMPTY_REPORT, type FleetRegistry, type NodeStatus } from "./fleet-registry.ts";
 
 /** The node at the other end of a session. */
-export interface SessionNode {
+interface SessionNode {
   readonly name: NodeStatus["name"];
   readonly region: NodeStatus["region"];
   /** X25519 public key that its secrets are sealed to. */

@@ -15,9 +15,7 @@ import { EMPTY_STATE, type NodeState, type StateStore } from "./state-store.ts";
  * Makes workers run on this node. Resolves when they do, with those that could not be made to run and
  * stay on what ran before.
  */
-export type RunWorkers = (
-  workers: ReadonlyArray<DesiredWorker>,
-) => Promise<ReadonlyArray<WorkerFailure>>;
+type RunWorkers = (workers: ReadonlyArray<DesiredWorker>) => Promise<ReadonlyArray<WorkerFailure>>;
 
 /** What became of a received change. `gap`: it does not follow what runs here; ask for what does. */
 export type ChangeOutcome =
