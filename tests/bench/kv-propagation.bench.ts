@@ -56,7 +56,7 @@ export const kvPropagation: Benchmark = {
       samples.visible.push(...seenAt.map((at) => Math.max(0, at - acknowledgedAt)));
     }
     return {
-      settings: { puts: SAMPLES, readers: READERS.length, lookMs: LOOK_MS },
+      settings: { puts: SAMPLES, readingRegions: READERS.length, lookMs: LOOK_MS },
       figures: [
         {
           name: "acknowledged to visible elsewhere, p50",

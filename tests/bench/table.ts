@@ -1,14 +1,14 @@
-import type { Benchmark, Figure } from "./benchmark.ts";
+import type { Benchmark, Figure, Outcome } from "./benchmark.ts";
 
 /** What became of one benchmark of a run. */
 export type Result =
-  | { readonly kind: "measured"; readonly figures: ReadonlyArray<Figure> }
+  | { readonly kind: "measured"; readonly outcome: Outcome }
   | { readonly kind: "failed"; readonly reason: string };
 
 /** One table of all results, in which what missed its target stands like everything else. */
 export function formatTable(results: ReadonlyMap<Benchmark, Result>): string {
   const rows = [...results.values()].flatMap((result) =>
-    result.kind === "measured" ? result.figures.map(cells) : [],
+    result.kind === "measured" ? result.outcome.figures.map(cells) : [],
   );
   const widths = [0, 1, 2].map((column) => Math.max(0, ...rows.map((row) => width(row, column))));
   const lines = [...results].flatMap(([benchmark, result]) => [
@@ -16,7 +16,10 @@ export function formatTable(results: ReadonlyMap<Benchmark, Result>): string {
     `${benchmark.name}: ${benchmark.subject}`,
     ...(result.kind === "failed"
       ? [`  ✘ failed: ${result.reason}`]
-      : result.figures.map((figure) => formatRow(cells(figure), widths))),
+      : [
+          ...result.outcome.figures.map((figure) => formatRow(cells(figure), widths)),
+          `  with ${formatSettings(result.outcome.settings)}`,
+        ]),
   ]);
   return lines.join("\n");
 }
@@ -34,6 +37,12 @@ function formatRow([name, value, unit, verdict]: Row, widths: ReadonlyArray<numb
   const [nameWidth = 0, valueWidth = 0, unitWidth = 0] = widths;
   const columns = [name.padEnd(nameWidth), value.padStart(valueWidth), unit.padEnd(unitWidth)];
   return `  ${columns.join("  ")}  ${verdict}`.trimEnd();
+}
+
+function formatSettings(settings: Outcome["settings"]): string {
+  return Object.entries(settings)
+    .map(([name, value]) => `${name} ${value}`)
+    .join(", ");
 }
 
 function width(row: Row, column: number): number {
