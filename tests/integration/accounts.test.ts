@@ -217,9 +217,7 @@ test("a wildcard of one account does not reach the host of another's worker", as
       body: JSON.stringify(patterns.map((pattern) => ({ pattern }))),
     });
   expect((await setRoutes("*.localhost/*", "*ours.localhost/*")).status).toBe(200);
-  for (const host of ["nobody", "yours"]) {
-    await serveEverywhere(atoll, host, ({ body }) => body.startsWith("theirs"));
-  }
+  await serveEverywhere(atoll, "nobody", ({ body }) => body.startsWith("theirs"));
   expect((await atoll.get("nrt", "ours.localhost", "/any/path")).body).toMatch(/^ours /);
   expect((await setRoutes()).status).toBe(200);
   await serveEverywhere(atoll, "nobody", ({ status }) => status === 404);
