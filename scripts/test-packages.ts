@@ -3,10 +3,12 @@ import { existsSync } from "node:fs";
 
 /** Programs of Debian that tests use, by the file that shows they are there. */
 const PROGRAMS: Readonly<Record<string, string>> = {
+  bwrap: "/usr/bin/bwrap",
   chromium: "/usr/bin/chromium",
   setpriv: "/usr/bin/setpriv",
 };
 const PACKAGE_OF: Readonly<Record<string, string>> = {
+  bwrap: "bubblewrap",
   chromium: "chromium",
   setpriv: "util-linux",
 };

@@ -6,8 +6,8 @@ import type { NodeName, Region } from "@atoll/control-plane/contract";
 import { systemClock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { CacheFront } from "./cells/cache-front.ts";
+import { openCellRoot } from "./cells/cell-root.ts";
 import { CellSupervisor } from "./cells/cell-supervisor.ts";
-import { socketDirectory } from "./cells/socket-directory.ts";
 import { installedWorkerdPath, WorkerdHost } from "./cells/workerd-host.ts";
 import { ConfigCompiler } from "./config/compile-config.ts";
 import { ConfigCache } from "./config/config-cache.ts";
@@ -16,6 +16,9 @@ import { EgressProxy } from "./egress/egress-proxy.ts";
 import { BuiltinIngress } from "./ingress/builtin/builtin-ingress.ts";
 import type { Activator } from "./ingress/ingress.ts";
 import { LIMITS } from "./limits.ts";
+import { letCellsPass } from "./sandbox/cell-user.ts";
+import { findSandbox } from "./sandbox/find-sandbox.ts";
+import type { Sandbox } from "./sandbox/sandbox.ts";
 import { BlobCache } from "./sync/blob-cache.ts";
 import { ControlPlaneClient } from "./sync/control-plane-client.ts";
 import { loadOrEnrol, type NodeIdentity } from "./sync/identity.ts";
@@ -87,7 +90,9 @@ async function openParts(
   const { dataDirectory, log } = options;
   const client = new ControlPlaneClient({ ...options, credential: identity.credential });
   const capabilities = new KvCapabilities(identity.nodeKey);
-  const run = await openRunDirectories(dataDirectory);
+  const sandbox = await openSandbox(options);
+  const run = await openRunDirectories(dataDirectory, sandbox);
+  closers.push(() => rm(run.root, { recursive: true, force: true }));
 
   const kv = await NodeKv.open({
     directory: join(dataDirectory, "kv"),
@@ -106,6 +111,7 @@ async function openParts(
   const { host, compiler } = await openCells(options, {
     identity,
     runDirectory: run.cells,
+    sandbox,
     closers,
   });
   closers.push(() => host.dispose());
@@ -182,6 +188,7 @@ async function openCells(
   parts: {
     readonly identity: NodeIdentity;
     readonly runDirectory: string;
+    readonly sandbox: Sandbox;
     readonly closers: Closer[];
   },
 ): Promise<{ readonly host: WorkerdHost; readonly compiler: ConfigCompiler }> {
@@ -200,6 +207,7 @@ async function openCells(
   parts.closers.push(() => rm(scratchDirectory, { recursive: true, force: true }));
   const host = await WorkerdHost.open({
     runDirectory: parts.runDirectory,
+    sandbox: parts.sandbox,
     zygoteCount: LIMITS.zygoteCount,
     log,
     onLine: ({ cell, stream, text }) => log.info({ cell, stream, text }, "cell output"),
@@ -218,16 +226,25 @@ function scratchDirectoryOf(dataDirectory: string): string {
   return join(inMemory, `atoll-${name}`);
 }
 
+/** The strictest sandbox of this host, with a word in the log when it is not all that it should be. */
+async function openSandbox({ dataDirectory, log }: AgentOptions): Promise<Sandbox> {
+  const found = await findSandbox({ workerdPath: installedWorkerdPath(), owner: dataDirectory });
+  if (found.shortfall !== undefined) log.warn(found.shortfall);
+  return found.sandbox;
+}
+
 /** Where this node's sockets and its cells are while it runs. */
 async function openRunDirectories(
   dataDirectory: string,
-): Promise<{ readonly sockets: string; readonly cells: string }> {
-  const root = socketDirectory(join(dataDirectory, "run"));
+  sandbox: Sandbox,
+): Promise<{ readonly root: string; readonly sockets: string; readonly cells: string }> {
+  const root = await openCellRoot(join(dataDirectory, "run"), sandbox);
+  await letCellsPass(root, sandbox);
   const sockets = join(root, "sockets");
   // Sockets of an earlier run would refuse the address; cells of an earlier run are the host's to end.
   await rm(sockets, { recursive: true, force: true });
   await mkdir(sockets, { recursive: true, mode: 0o700 });
-  return { sockets, cells: join(root, "cells") };
+  return { root, sockets, cells: join(root, "cells") };
 }
 
 function requireActivator(activator: Activator | undefined): Activator {

@@ -18,6 +18,11 @@ export const EDGE_ERRORS = {
     retryable: false,
     meaning: "the directory for cells is so deep that paths of unix sockets in it do not fit",
   },
+  run_directory_unreachable: {
+    status: 500,
+    retryable: false,
+    meaning: "the directory for cells lies below one that the user of cells can't pass through",
+  },
   cell_failed: {
     status: 502,
     retryable: false,

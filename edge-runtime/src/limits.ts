@@ -19,6 +19,16 @@ export const LIMITS = {
   cellControlLineBytes: 4 * 1024,
   /** 107 bytes of a unix socket's path, less `/<8 digits>/health.sock` and some room for `w<n>.sock`. */
   runDirectoryBytesMax: 84,
+  /** What setting up a sandbox may take: it takes 10 ms, and a second on a machine that is overrun. */
+  sandboxSetupMs: 10_000,
+  /** Files and sockets that a cell has open: three for each of thousands of requests in flight. */
+  cellDescriptorsMax: 16_384,
+  /** A cell's `/tmp`, which workerd does not use: node:fs has a file system in the isolate's memory. */
+  cellTemporaryBytesMax: 1024 * 1024,
+  /** Sites whose files are linked at once, ahead of need: it must not slow down what serves. */
+  siteTreesMax: 2,
+  /** Files of one directory that are linked at once. */
+  siteLinksMax: 64,
   /** Between a zygote that died and the next try: what ended it, such as a full disk, lasts. */
   zygoteRetryMs: 500,
   /** A compiled config. An upload has at most 64 MiB, and several workers may share a cell. */

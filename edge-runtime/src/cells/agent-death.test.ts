@@ -1,12 +1,12 @@
 import { spawn } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
 import { expect, test, vi } from "vitest";
 import { readStartTicks } from "./process-table.ts";
-import { DIE_WITH_AGENT, NO_SANDBOX } from "./sandbox.ts";
+import { DIE_WITH_AGENT, NO_SANDBOX } from "../sandbox/sandbox.ts";
 import { WorkerdHost } from "./workerd-host.ts";
+import { makeTestDirectory } from "./test-directory.ts";
 
 // An agent as far as its host goes: it opens one in the directory that it is given, and stays.
 const AGENT = `
@@ -20,7 +20,7 @@ const AGENT = `
 
 /** Starts an agent with two zygotes, kills it, and answers the zygotes' pids. */
 async function killedAgent(runDirectory: string, sandbox: string): Promise<ReadonlyArray<number>> {
-  const modules = ["./workerd-host.ts", "pino", "./sandbox.ts"].map((name) =>
+  const modules = ["./workerd-host.ts", "pino", "../sandbox/sandbox.ts"].map((name) =>
     import.meta.resolve(name),
   );
   const agent = spawn(
@@ -41,7 +41,7 @@ async function killedAgent(runDirectory: string, sandbox: string): Promise<Reado
 }
 
 test("cells: they die with an agent that is killed", async () => {
-  const directory = await mkdtemp(join(tmpdir(), "atoll-death-"));
+  const directory = await makeTestDirectory("atoll-death-");
   try {
     const pids = await killedAgent(join(directory, "run"), "DIE_WITH_AGENT");
     for (const pid of pids) {
@@ -53,7 +53,7 @@ test("cells: they die with an agent that is killed", async () => {
 });
 
 test("cells: what a killed agent left anyway goes when the next one starts", async () => {
-  const directory = await mkdtemp(join(tmpdir(), "atoll-death-"));
+  const directory = await makeTestDirectory("atoll-death-");
   const runDirectory = join(directory, "run");
   try {
     const pids = await killedAgent(runDirectory, "NO_SANDBOX");

@@ -44,6 +44,8 @@ export interface Cell {
  */
 export interface CellHost {
   start(spec: CellSpec): Promise<Cell>;
+  /** Does ahead of need what cells with these directories of static files will take; forgets others. */
+  keepReady(sites: Iterable<string>): void;
   /** Stops every cell and every waiting zygote. May be called twice. */
   dispose(): Promise<void>;
 }

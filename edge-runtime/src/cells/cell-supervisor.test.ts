@@ -1,6 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { Clock } from "@atoll/kv-store";
 import pino from "pino";
@@ -14,6 +13,7 @@ import { CellSupervisor } from "./cell-supervisor.ts";
 import { readStartTicks } from "./process-table.ts";
 import { RoutedCells } from "./routed-cells.ts";
 import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+import { makeTestDirectory } from "./test-directory.ts";
 
 const log = pino({ level: "silent" });
 let directory: string;
@@ -24,7 +24,7 @@ let openServices: number;
 let supervisor: CellSupervisor;
 
 beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), "atoll-cells-"));
+  directory = await makeTestDirectory("atoll-cells-");
   const workerdPath = installedWorkerdPath();
   const cache = await ConfigCache.open({
     directory: join(directory, "configs"),
@@ -141,10 +141,10 @@ test("supervisor: redeploys under load fail no request, and none is cold", async
     // From the moment the apply resolved, nothing of the old version is seen.
     expect(await ask(says(""))).toBe(`${round}`);
   }
+  await vi.waitFor(() => expect(answers.at(-1)?.body).toBe("5"), 5_000);
   done.abort();
   await Promise.all(load);
   expect(answers.filter((answer) => answer.isCold)).toEqual([]);
-  expect(new Set(answers.map((answer) => answer.body)).has("5")).toBe(true);
   await vi.waitFor(async () => expect(await supervisor.status()).toHaveLength(1), 5_000);
 });
 
@@ -362,10 +362,15 @@ function killAndBlock(pid: number): void {
   }
 }
 
-/** Whether nothing is left of a process but its entry: its sockets stay while any of its threads does. */
+/** Whether at most a process's entry is left: its sockets stay while any of its threads does. */
 function isGone(pid: number): boolean {
-  const isZombie = /\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
-  return isZombie && readdirSync(`/proc/${pid}/task`).length === 1;
+  try {
+    const isZombie = /\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+    return isZombie && readdirSync(`/proc/${pid}/task`).length === 1;
+  } catch {
+    // In a sandbox its monitor has removed even that.
+    return true;
+  }
 }
 
 /** The cell in whose directory a socket is. */

@@ -182,7 +182,9 @@ export class CellSupervisor implements Activator {
           : [],
       ),
     );
-    await this.#options.compiler.retain([...this.#groups()].map((group) => group.config.hash));
+    const configs = [...this.#groups()].map((group) => group.config);
+    this.#options.host.keepReady(configs.flatMap((config) => config.sites));
+    await this.#options.compiler.retain(configs.map((config) => config.hash));
     return attempts.flatMap(failuresOf);
   }
 

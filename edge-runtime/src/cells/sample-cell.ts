@@ -1,7 +1,6 @@
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { createServer, type RequestListener, type Server } from "node:http";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pino from "pino";
 import { ConfigCompiler } from "../config/compile-config.ts";
@@ -11,6 +10,7 @@ import { CacheFront } from "./cache-front.ts";
 import { askCell, type CellRequest, type CellResponse } from "./cell-client.ts";
 import { WarmCell } from "./warm-cell.ts";
 import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+import { makeTestDirectory } from "./test-directory.ts";
 
 const log = pino({ level: "silent" });
 
@@ -41,7 +41,7 @@ export class SampleCells {
   }
 
   static async open(): Promise<SampleCells> {
-    const directory = await mkdtemp(join(tmpdir(), "atoll-sample-"));
+    const directory = await makeTestDirectory("atoll-sample-");
     const compiler = await ConfigCompiler.open({
       workerdPath: installedWorkerdPath(),
       scratchDirectory: join(directory, "scratch"),

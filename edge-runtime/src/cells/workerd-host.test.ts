@@ -1,6 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
@@ -12,6 +11,7 @@ import type { CellSpec } from "./cell-host.ts";
 import { readStartTicks } from "./process-table.ts";
 import type { CellLine } from "./workerd-process.ts";
 import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+import { makeTestDirectory } from "./test-directory.ts";
 
 const log = pino({ level: "silent" });
 let directory: string;
@@ -20,7 +20,7 @@ let lines: CellLine[];
 let host: WorkerdHost;
 
 beforeEach(async () => {
-  directory = await mkdtemp(join(tmpdir(), "atoll-host-"));
+  directory = await makeTestDirectory("atoll-host-");
   runDirectory = join(directory, "run");
   lines = [];
   host = await openHost();
@@ -104,6 +104,18 @@ test("workerd host: nothing is left after it was disposed, twice", async () => {
   expect(await readdir(runDirectory)).toEqual([]);
   for (const cell of cells) expect(await readStartTicks(cell.pid)).toBeUndefined();
   await expect(host.start(spec)).rejects.toMatchObject({ code: "closed" });
+});
+
+test("workerd host: one that is disposed while its zygotes start leaves no process", async () => {
+  for (let round = 0; round < 10; round += 1) {
+    const short = await WorkerdHost.open({
+      runDirectory: join(directory, "short"),
+      zygoteCount: 2,
+      log,
+    });
+    await short.dispose();
+    expect(short.processCount).toBe(0);
+  }
 });
 
 test("workerd host: descriptors do not grow with the cells that came and went", async () => {

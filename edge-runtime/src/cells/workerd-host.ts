@@ -1,10 +1,14 @@
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import type { Logger } from "pino";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Cell, CellHost, CellSpec } from "./cell-host.ts";
-import { findSandbox, type Sandbox } from "./sandbox.ts";
+import { canCellsReach, letCellsPass } from "../sandbox/cell-user.ts";
+import { findSandbox } from "../sandbox/find-sandbox.ts";
+import type { Sandbox } from "../sandbox/sandbox.ts";
+import { SiteTrees } from "./site-trees.ts";
 import { reapStaleCells } from "./stale-cells.ts";
 import { WorkerdProcess, type CellLine } from "./workerd-process.ts";
 
@@ -37,6 +41,7 @@ export function installedWorkerdPath(): string {
 /** Cells as processes of this machine, made from a pool of zygotes. */
 export class WorkerdHost implements CellHost {
   readonly #options: Required<WorkerdHostOptions>;
+  readonly #sites: SiteTrees;
   /** Every process that was started and is not gone. */
   readonly #processes = new Set<WorkerdProcess>();
   /** Those of them that wait for a config, oldest first. Also in `#processes`. */
@@ -48,6 +53,10 @@ export class WorkerdHost implements CellHost {
 
   private constructor(options: Required<WorkerdHostOptions>) {
     this.#options = options;
+    this.#sites = new SiteTrees({
+      directory: join(options.runDirectory, "site-trees"),
+      log: options.log,
+    });
   }
 
   /** Ends what an earlier run left in the run directory, then fills the pool. */
@@ -60,15 +69,23 @@ export class WorkerdHost implements CellHost {
           "paths of unix sockets in it would not fit; choose a shorter one",
       );
     }
-    const sandbox = options.sandbox ?? (await findSandbox());
-    const reaped = await reapStaleCells(options.runDirectory);
+    const workerdPath = options.workerdPath ?? installedWorkerdPath();
+    const sandbox = options.sandbox ?? (await bestSandbox(workerdPath, options));
+    const reaped = await reapStaleCells(options.runDirectory, sandbox.user);
     if (reaped > 0) options.log.warn({ cells: reaped }, "ended cells that an earlier agent left");
-    options.log.info({ sandbox: sandbox.name }, "cells are confined by this sandbox");
+    await letCellsPass(options.runDirectory, sandbox);
+    if (!(await canCellsReach(options.runDirectory, sandbox))) {
+      throw new EdgeError(
+        "run_directory_unreachable",
+        `${options.runDirectory} lies below a directory that the user of cells can't pass through; ` +
+          "choose another one, or allow others to search those above it",
+      );
+    }
     const host = new WorkerdHost({
       onLine: () => undefined,
-      workerdPath: installedWorkerdPath(),
       startMsMax: LIMITS.cellStartMs,
       ...options,
+      workerdPath,
       sandbox,
     });
     host.#fillPool();
@@ -98,12 +115,17 @@ export class WorkerdHost implements CellHost {
     }
   }
 
+  keepReady(sites: Iterable<string>): void {
+    this.#sites.keepReady(sites);
+  }
+
   async dispose(): Promise<void> {
     this.#isDisposed = true;
     clearTimeout(this.#retry);
     await Promise.all(this.#additions);
     for (const zygote of this.#zygotes.splice(0)) void zygote.kill();
     await Promise.all([...this.#processes].map((process) => process.stop()));
+    await this.#sites.close();
   }
 
   #fillPool(): void {
@@ -146,9 +168,15 @@ export class WorkerdHost implements CellHost {
 
   async #spawn(): Promise<WorkerdProcess> {
     const id = randomBytes(4).toString("hex");
-    const spawned = await WorkerdProcess.spawn({ ...this.#options, id });
+    const spawned = await WorkerdProcess.spawn({ ...this.#options, sites: this.#sites, id });
     this.#processes.add(spawned);
     void spawned.exited.then(() => this.#processes.delete(spawned));
     return spawned;
   }
+}
+
+async function bestSandbox(workerdPath: string, options: WorkerdHostOptions): Promise<Sandbox> {
+  const { sandbox, shortfall } = await findSandbox({ workerdPath, owner: options.runDirectory });
+  if (shortfall !== undefined) options.log.warn(shortfall);
+  return sandbox;
 }

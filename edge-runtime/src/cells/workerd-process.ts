@@ -1,14 +1,14 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { mkdir, symlink } from "node:fs/promises";
+import { chmod, link } from "node:fs/promises";
 import { join } from "node:path";
-import type { Readable, Writable } from "node:stream";
 import { z } from "zod";
-import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
+import { ConfinedProcess } from "../sandbox/confined-process.ts";
+import type { Sandbox } from "../sandbox/sandbox.ts";
+import { makeCellDirectory } from "./cell-directory.ts";
 import type { Cell, CellExit, CellSpec } from "./cell-host.ts";
 import { readLines } from "./output-lines.ts";
-import type { Sandbox } from "./sandbox.ts";
+import type { SiteTrees } from "./site-trees.ts";
 import { recordProcess, removeCell } from "./stale-cells.ts";
 
 /** One line that a cell wrote. workerd writes JSON on both streams. */
@@ -22,6 +22,7 @@ export interface WorkerdProcessOptions {
   readonly workerdPath: string;
   readonly runDirectory: string;
   readonly sandbox: Sandbox;
+  readonly sites: SiteTrees;
   readonly id: string;
   readonly startMsMax: number;
   readonly onLine: (line: CellLine) => void;
@@ -39,7 +40,7 @@ export class WorkerdProcess implements Cell {
   readonly directory: string;
   readonly exited: Promise<CellExit>;
   readonly #options: WorkerdProcessOptions;
-  readonly #child: ChildProcess;
+  readonly #process: ConfinedProcess;
   /** Sockets that listen, as far as the control descriptor told. */
   readonly #listening = new Set<string>();
   #stderrTail = "";
@@ -47,11 +48,11 @@ export class WorkerdProcess implements Cell {
   #onListening: () => void = () => undefined;
   #isStopping = false;
 
-  private constructor(options: WorkerdProcessOptions, child: ChildProcess) {
+  private constructor(options: WorkerdProcessOptions, process: ConfinedProcess) {
     this.#options = options;
     this.id = options.id;
     this.directory = join(options.runDirectory, options.id);
-    this.#child = child;
+    this.#process = process;
     this.#readOutput();
     this.exited = this.#waitForExit();
   }
@@ -59,35 +60,21 @@ export class WorkerdProcess implements Cell {
   /** Starts a zygote. Rejects when the program can't be started at all. */
   static async spawn(options: WorkerdProcessOptions): Promise<WorkerdProcess> {
     const directory = join(options.runDirectory, options.id);
-    await mkdir(join(directory, "sites"), { recursive: true, mode: 0o700 });
-    // Empty for ever: the health socket answers with its listing.
-    await mkdir(join(directory, HEALTH_SOCKET), { mode: 0o700 });
-    const args = ["serve", "--experimental", "--binary", "-", "--control-fd=3"];
-    const command = options.sandbox.wrap({ file: options.workerdPath, args }, directory);
-    const child = spawn(command.file, command.args, {
-      cwd: directory,
-      // Nothing of the agent's environment concerns a cell, and some of it is secret.
-      env: {},
-      stdio: ["pipe", "pipe", "pipe", "pipe"],
-      // A session of its own, so that Ctrl-C reaches the agent, which drains, and not its cells.
-      detached: true,
-    });
-    const zygote = new WorkerdProcess(options, child);
     try {
-      await new Promise<void>((resolve, reject) => {
-        child.once("spawn", resolve);
-        child.once("error", reject);
-      });
-    } catch (cause) {
+      await makeCellDirectory(directory, options.sandbox);
+      const args = ["serve", "--experimental", "--binary", "-", "--control-fd=3"];
+      const launch = options.sandbox.wrap({ file: options.workerdPath, args }, directory);
+      const zygote = new WorkerdProcess(options, await ConfinedProcess.start(launch, directory));
+      await recordProcess(options.runDirectory, options.id, zygote.pid);
+      return zygote;
+    } catch (error) {
       await removeCell(options.runDirectory, options.id);
-      throw new EdgeError("cell_failed", `${command.file} can't be started`, { cause });
+      throw error;
     }
-    await recordProcess(options.runDirectory, options.id, zygote.pid);
-    return zygote;
   }
 
   get pid(): number {
-    return this.#child.pid ?? 0;
+    return this.#process.pid;
   }
 
   get startMs(): number {
@@ -104,7 +91,7 @@ export class WorkerdProcess implements Cell {
    */
   async serve(spec: CellSpec, begunMs: number): Promise<void> {
     await this.#furnish(spec);
-    this.#child.stdin?.end(spec.config);
+    this.#process.stdin.end(spec.config);
     const outcome = await this.#started(spec.sockets);
     this.#startMs = performance.now() - begunMs;
     if (outcome === "listening") return;
@@ -117,8 +104,8 @@ export class WorkerdProcess implements Cell {
   async stop(): Promise<CellExit> {
     if (!this.#isStopping) {
       this.#isStopping = true;
-      this.#child.kill("SIGTERM");
-      const timer = setTimeout(() => this.#child.kill("SIGKILL"), LIMITS.cellStopMs);
+      this.#process.terminate();
+      const timer = setTimeout(() => this.#process.kill(), LIMITS.cellStopMs);
       void this.exited.then(() => clearTimeout(timer));
     }
     return this.exited;
@@ -127,17 +114,35 @@ export class WorkerdProcess implements Cell {
   /** Ends the process without asking it first: right for one that has not served yet. */
   async kill(): Promise<CellExit> {
     this.#isStopping = true;
-    this.#child.kill("SIGKILL");
+    this.#process.kill();
     return this.exited;
   }
 
+  /**
+   * Brings in what the config names. The sandbox was made before that was known, so nothing here may
+   * lead out of the cell's directory: sockets are hard links, sites are trees of hard links.
+   */
   async #furnish(spec: CellSpec): Promise<void> {
+    const { sites } = this.#options;
     await Promise.all([
-      ...spec.sites.map((site, index) => symlink(site, join(this.directory, "sites", `${index}`))),
-      ...Object.entries(spec.services).map(([name, path]) =>
-        symlink(path, join(this.directory, name)),
+      ...spec.sites.map((site, index) =>
+        sites.take(site, join(this.directory, "sites", `${index}`)),
       ),
+      ...Object.entries(spec.services).map(([name, path]) => this.#admit(path, name)),
     ]);
+  }
+
+  async #admit(socketPath: string, name: string): Promise<void> {
+    const socket = join(this.directory, name);
+    try {
+      await link(socketPath, socket);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      // Nobody listens there, which calls will find out as they would with the socket.
+      return;
+    }
+    // Connecting takes the right to write. Only who gets into the cell's directory reaches the socket.
+    if (this.#options.sandbox.user !== undefined) await chmod(socket, 0o666);
   }
 
   async #started(sockets: ReadonlyArray<string>): Promise<"listening" | "ended" | "late"> {
@@ -156,9 +161,7 @@ export class WorkerdProcess implements Cell {
   }
 
   #readOutput(): void {
-    const [stdin, stdout, stderr, control] = this.#child.stdio as unknown as Pipes;
-    // The process may end before it has read its config: its exit says so.
-    stdin.on("error", () => undefined);
+    const { control, stdout, stderr } = this.#process;
     readLines(control, LIMITS.cellControlLineBytes, (line) => this.#takeControlLine(line));
     readLines(stdout, LIMITS.cellOutputLineBytes, (text) => {
       this.#options.onLine({ cell: this.id, stream: "stdout", text });
@@ -177,10 +180,7 @@ export class WorkerdProcess implements Cell {
   }
 
   async #waitForExit(): Promise<CellExit> {
-    const ended = await new Promise<Pick<CellExit, "code" | "signal">>((resolve) => {
-      // "close" rather than "exit": by then everything that it wrote was read.
-      this.#child.once("close", (code, signal) => resolve({ code, signal }));
-    });
+    const ended = await this.#process.ended;
     // What can't be removed now goes at the next start, with everything else in the run directory.
     await removeCell(this.#options.runDirectory, this.id).catch(() => undefined);
     return { ...ended, stderrTail: this.#stderrTail };
@@ -197,9 +197,6 @@ export class CellStartError extends EdgeError {
     this.exit = exit;
   }
 }
-
-// Four pipes were asked for at spawn, so none of them is null.
-type Pipes = readonly [Writable, Readable, Readable, Readable];
 
 function parseJson(line: string): unknown {
   try {

@@ -9,7 +9,7 @@ import {
 } from "@atoll/control-plane/contract";
 import { init, parse } from "es-module-lexer";
 import type { Logger } from "pino";
-import { socketDirectory } from "../cells/socket-directory.ts";
+import { openCellRoot } from "../cells/cell-root.ts";
 import { installedWorkerdPath, WorkerdHost } from "../cells/workerd-host.ts";
 import { CellStartError } from "../cells/workerd-process.ts";
 import { HEALTH_SOCKET } from "../config/cell-interface.ts";
@@ -18,6 +18,7 @@ import { configureGroup, type GroupMember } from "../config/group-config.ts";
 import { Turnstile } from "../config/turnstile.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
+import { findSandbox } from "../sandbox/find-sandbox.ts";
 import { startFailure } from "./start-failure.ts";
 import { stubWorkers, unboundName, type StubWorker } from "./stub-worker.ts";
 
@@ -39,29 +40,41 @@ export class WorkerdPreflight implements Preflight {
   readonly #compiler: ConfigCompiler;
   readonly #turnstile = new Turnstile(LIMITS.preflightsMax);
 
+  readonly #runDirectory: string;
+
   private constructor(
     options: WorkerdPreflightOptions,
-    parts: { readonly host: WorkerdHost; readonly compiler: ConfigCompiler },
+    parts: {
+      readonly host: WorkerdHost;
+      readonly compiler: ConfigCompiler;
+      readonly runDirectory: string;
+    },
   ) {
     this.#options = options;
     this.#host = parts.host;
     this.#compiler = parts.compiler;
+    this.#runDirectory = parts.runDirectory;
   }
 
   static async open(options: WorkerdPreflightOptions): Promise<WorkerdPreflight> {
     // Stands for the directory of every version's static files: no request ever asks for one.
     await mkdir(join(options.directory, "site"), { recursive: true, mode: 0o700 });
+    const workerdPath = installedWorkerdPath();
     const compiler = await ConfigCompiler.open({
-      workerdPath: installedWorkerdPath(),
+      workerdPath,
       scratchDirectory: join(options.directory, "compile"),
     });
+    const { sandbox, shortfall } = await findSandbox({ workerdPath, owner: options.directory });
+    if (shortfall !== undefined) options.log.warn(shortfall);
+    const runDirectory = await openCellRoot(join(options.directory, "run"), sandbox);
     const host = await WorkerdHost.open({
-      runDirectory: socketDirectory(join(options.directory, "run")),
+      runDirectory,
+      sandbox,
       zygoteCount: 1,
       startMsMax: options.startMsMax ?? LIMITS.preflightStartMs,
       log: options.log,
     });
-    return new WorkerdPreflight(options, { host, compiler });
+    return new WorkerdPreflight(options, { host, compiler, runDirectory });
   }
 
   async check(candidate: PreflightCandidate): Promise<PreflightResult> {
@@ -74,10 +87,7 @@ export class WorkerdPreflight implements Preflight {
   async dispose(): Promise<void> {
     await this.#host.dispose();
     await rm(this.#options.directory, { recursive: true, force: true });
-    await rm(socketDirectory(join(this.#options.directory, "run")), {
-      recursive: true,
-      force: true,
-    });
+    await rm(this.#runDirectory, { recursive: true, force: true });
   }
 
   async #start(candidate: PreflightCandidate): Promise<PreflightResult> {

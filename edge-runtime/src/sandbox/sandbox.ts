@@ -1,17 +1,31 @@
-import { access, constants } from "node:fs/promises";
-
 /** A program with its arguments. */
-interface Command {
+export interface Command {
   readonly file: string;
   readonly args: ReadonlyArray<string>;
 }
+
+/** What to start so that a command runs confined. */
+export interface Launch extends Command {
+  /** The host's user and group to start it as; absent: the agent's own. */
+  readonly user?: number;
+  /**
+   * Present when what is started stays in front of the command as its monitor: it reads this seccomp
+   * program on `FILTER_DESCRIPTOR`, and tells the command's pid as JSON on `INFO_DESCRIPTOR`.
+   */
+  readonly monitorFilter?: Uint8Array;
+}
+
+export const INFO_DESCRIPTOR = 4;
+export const FILTER_DESCRIPTOR = 5;
 
 /** How a cell's process is confined: each implementation wraps the command that starts workerd. */
 export interface Sandbox {
   /** For logs and status pages. */
   readonly name: string;
-  /** The command to start instead; `directory` is the cell's own, its working directory. */
-  wrap(command: Command, directory: string): Command;
+  /** The host's user that cells belong to, who must reach their directories; absent: the agent's own. */
+  readonly user?: number;
+  /** What to start instead; `directory` is the cell's own, its working directory. */
+  wrap(command: Command, directory: string): Launch;
 }
 
 const SETPRIV = "/usr/bin/setpriv";
@@ -27,14 +41,3 @@ export const DIE_WITH_AGENT: Sandbox = {
   name: "die-with-agent",
   wrap: ({ file, args }) => ({ file: SETPRIV, args: ["--pdeathsig", "KILL", file, ...args] }),
 };
-
-/** The strictest sandbox that this host can give. */
-export async function findSandbox(): Promise<Sandbox> {
-  try {
-    await access(SETPRIV, constants.X_OK);
-    return DIE_WITH_AGENT;
-  } catch {
-    // Without util-linux there is the reaping of stale cells at the next start, and nothing else.
-    return NO_SANDBOX;
-  }
-}

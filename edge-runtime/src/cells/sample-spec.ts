@@ -1,0 +1,18 @@
+import { join } from "node:path";
+import { ConfigCompiler } from "../config/compile-config.ts";
+import { configureGroup } from "../config/group-config.ts";
+import { sampleModule } from "../config/sample-version.ts";
+import type { CellSpec } from "./cell-host.ts";
+import { installedWorkerdPath } from "./workerd-host.ts";
+
+/** For tests: what a cell of one module runs, compiled below `directory`. Its worker listens as `w0`. */
+export async function sampleCellSpec(source: string, directory: string): Promise<CellSpec> {
+  const worker = sampleModule(source);
+  const config = configureGroup([worker], () => "capability");
+  const compiler = await ConfigCompiler.open({
+    workerdPath: installedWorkerdPath(),
+    scratchDirectory: join(directory, "scratch"),
+  });
+  const binary = await compiler.compile(config, worker.readBlob);
+  return { config: binary, sockets: ["w0", "health"], sites: [], services: {} };
+}
