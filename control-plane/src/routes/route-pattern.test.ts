@@ -41,6 +41,9 @@ test.each([
   ["*.a.com", "x.a.com", true],
   ["*.a.com", "a.com", false],
   ["*a.com", "a.com", true],
+  ["*a.com", "x.a.com", true],
+  ["*a.com", "xa.com", false],
+  ["*a.com", "*.a.com", true],
   ["*.x.a.com", "*.a.com", true],
   ["*.a.com", "*.b.com", false],
 ])("route pattern: %s and %s overlap: %s", (left, right, expected) => {

@@ -31,16 +31,29 @@ export function splitPattern(pattern: string): RoutePattern {
   return { host: pattern.slice(0, slash), path: pattern.slice(slash) };
 }
 
-/** Whether some host name matches both, either of which may begin with `*`. */
+/**
+ * Whether some host name matches both. `*.a.com` is what lies below `a.com`, `*a.com` that and `a.com`
+ * itself, as nodes match them.
+ */
 export function hostsOverlap(left: string, right: string): boolean {
-  const leftSuffix = left.startsWith("*") ? left.slice(1) : undefined;
-  const rightSuffix = right.startsWith("*") ? right.slice(1) : undefined;
-  if (leftSuffix !== undefined && rightSuffix !== undefined) {
-    return leftSuffix.endsWith(rightSuffix) || rightSuffix.endsWith(leftSuffix);
+  const one = hostSet(left);
+  const other = hostSet(right);
+  if (one.name === other.name) {
+    return (one.hasSelf && other.hasSelf) || (one.hasSubdomains && other.hasSubdomains);
   }
-  if (leftSuffix !== undefined) return right.endsWith(leftSuffix);
-  if (rightSuffix !== undefined) return left.endsWith(rightSuffix);
-  return left === right;
+  return (
+    (other.hasSubdomains && one.name.endsWith(`.${other.name}`)) ||
+    (one.hasSubdomains && other.name.endsWith(`.${one.name}`))
+  );
+}
+
+function hostSet(host: string) {
+  const hasSubdomains = host.startsWith("*");
+  return {
+    name: host.replace(/^\*\.?/, ""),
+    hasSelf: !host.startsWith("*."),
+    hasSubdomains,
+  };
 }
 
 function hostProblem(host: string): string | undefined {
