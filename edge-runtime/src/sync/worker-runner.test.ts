@@ -120,6 +120,15 @@ describe("worker runner", () => {
     expect(events.at(-1)).toBe("routes a.localhost/* b.localhost/*");
   });
 
+  test("a route that is malformed spoils only its worker", async () => {
+    await runner.run([worker("a")]);
+    const spoilt = { ...worker("a"), routes: ["a.localhost/*", "a.localhost/é"] };
+    const failures = await runner.run([spoilt, worker("b")]);
+    expect(failures).toMatchObject([{ worker: workerKey(worker("a")) }]);
+    expect(failures[0]?.reason).toContain("a.localhost/é");
+    expect(events.at(-1)).toBe("routes a.localhost/* b.localhost/*");
+  });
+
   test("a new worker that does not start gets no route", async () => {
     unstartable.add("a");
     const failures = await runner.run([worker("a"), worker("b")]);
