@@ -7,8 +7,12 @@ import { runWrangler } from "../wrangler.ts";
 import type { WranglerEnvironment } from "../wrangler-environment.ts";
 import { describeUrls } from "./urls.ts";
 
-// One line of what wrangler reports about itself; other kinds of lines have other fields.
-const DeployReport = z.looseObject({ type: z.literal("deploy"), worker_name: z.string() });
+// The line in which wrangler reports a deploy; a dry run has one too, but without a version.
+const DeployReport = z.looseObject({
+  type: z.literal("deploy"),
+  worker_name: z.string(),
+  version_id: z.string(),
+});
 
 /**
  * `atoll deploy`: wrangler's own deploy, pointed at this Atoll, and then the worker's true URLs, which
@@ -30,7 +34,6 @@ export async function deploy(options: {
     });
     if (exitCode !== 0) return exitCode;
     const worker = parseWorkerName(await readFile(file, "utf8").catch(() => ""));
-    // A dry run deploys nothing and reports nothing.
     if (worker !== undefined) await printUrls(worker, options.variables);
     return 0;
   } finally {
