@@ -92,15 +92,20 @@ test.each([
     message: "nothing",
     flags: ["nodejs_compat"],
   },
+  {
+    name: "a throw, and no default export either",
+    source: 'throw new Error("first");',
+    message: "Uncaught Error: first\n  at index.js:1:7",
+  },
   { name: "no export", source: "const a = 1;", message: "No event handlers were registered" },
   {
     name: "no default export",
-    source: "export const fetch = 1;",
+    source: "export const fetch = () => 1;",
     message: "index.js has no default export",
   },
   {
     name: "no default export, though the words are there",
-    source: "export const fetch = 1; // the default is elsewhere",
+    source: "export const fetch = () => 1; // the default is elsewhere",
     message: "index.js has no default export",
   },
   {

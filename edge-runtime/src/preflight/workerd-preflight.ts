@@ -78,9 +78,10 @@ export class WorkerdPreflight implements Preflight {
   }
 
   async check(candidate: PreflightCandidate): Promise<PreflightResult> {
-    const missing = await missingExport(candidate);
-    if (missing !== undefined) return { kind: "failed", message: missing };
-    return this.#turnstile.run(() => this.#start(candidate));
+    const result = await this.#turnstile.run(() => this.#start(candidate));
+    // What throws says where; a module that starts may still have nothing to call.
+    const missing = result.kind === "started" ? await missingExport(candidate) : undefined;
+    return missing === undefined ? result : { kind: "failed", message: missing };
   }
 
   /** Ends all checks. May be called twice. */
