@@ -1,4 +1,5 @@
 import type { WorkerKey } from "@atoll/control-plane/contract";
+import type { EdgeErrorCode } from "../errors.ts";
 
 /** A route pattern (`host/path`, `*` as documented for Workers routes) and the worker behind it. */
 export interface Route {
@@ -16,8 +17,16 @@ export interface Activation {
 
 /** Makes a cold worker ready. Many calls for one worker start one cell. */
 export interface Activator {
-  /** Rejected with `queue_full`, `cell_failed` or `cell_start_timeout`. */
+  /**
+   * Rejected with `queue_full`, `cell_failed`, `cell_start_timeout` or, while a worker rests that failed
+   * repeatedly, with `cell_backoff`, `cpu_exceeded` or `memory_exceeded`.
+   */
   activate(worker: WorkerKey): Promise<Activation>;
+  /**
+   * Why the cell behind a socket broke off what it had in flight, when that was for a limit. Resolves as
+   * soon as its end is known, and within a second.
+   */
+  lossOf(socketPath: string): Promise<EdgeErrorCode | undefined>;
 }
 
 export interface IngressCounters {
@@ -33,19 +42,24 @@ export interface IngressCounters {
 export interface Ingress {
   /** Where it listens, such as `http://127.0.0.1:4401`. */
   readonly url: string;
-  /** Replaces all routes at once; requests in flight go on. */
+  /** Replaces all routes at once; requests in flight go on. Throws `route_invalid` and changes nothing. */
   setRoutes(routes: ReadonlyArray<Route>): void;
   /**
-   * Says where a worker's warm cell listens; new requests go there from the moment this returns.
-   * `undefined` makes the worker cold: its next request goes through the activator.
+   * Says where a worker's warm cell listens; new requests go there. `undefined` makes the worker cold:
+   * its next request goes through the activator.
    */
   publish(worker: WorkerKey, socketPath: string | undefined): void;
+  /**
+   * Resolves when every new request is treated by the routes and sockets that were set before this call:
+   * an ingress that is another process learns of them within a millisecond, not at once.
+   */
+  settled(): Promise<void>;
   /**
    * Resolves when no request is in flight to a socket that is no longer published, or after
    * `LIMITS.drainMs`: then what is left, such as a WebSocket, is closed.
    */
   drain(socketPath: string): Promise<void>;
-  counters(): IngressCounters;
+  counters(): Promise<IngressCounters>;
   /** Stops accepting, drains for at most `LIMITS.drainMs`, then closes. May be called twice. */
   close(): Promise<void>;
 }

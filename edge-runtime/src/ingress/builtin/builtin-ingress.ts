@@ -23,8 +23,8 @@ import { readRequestHead, type RequestHead } from "./request-head.ts";
 import { isWebSocketUpgrade, WebSocketPassage } from "./websocket.ts";
 
 export interface BuiltinIngressOptions {
-  /** 0 picks a free one. */
-  readonly port: number;
+  /** 0 picks a free one. Without a port it serves `fallbackSocketPath` alone. */
+  readonly port?: number;
   /** Address to listen on; the machine itself by default. */
   readonly address?: string;
   /**
@@ -60,7 +60,9 @@ export class BuiltinIngress implements Ingress {
   /** Resolves when it listens. Rejected with the system's error when it cannot. */
   static async open(options: BuiltinIngressOptions): Promise<BuiltinIngress> {
     const ingress = new BuiltinIngress(options);
-    await listen(ingress.#world, { port: options.port, host: options.address ?? "127.0.0.1" });
+    if (options.port !== undefined) {
+      await listen(ingress.#world, { port: options.port, host: options.address ?? "127.0.0.1" });
+    }
     if (options.fallbackSocketPath !== undefined) {
       // A process that was killed leaves its socket behind.
       await rm(options.fallbackSocketPath, { force: true });
@@ -101,7 +103,11 @@ export class BuiltinIngress implements Ingress {
     return this.#links.drain(socketPath);
   }
 
-  counters(): IngressCounters {
+  async settled(): Promise<void> {
+    // Both take effect where they are called.
+  }
+
+  async counters(): Promise<IngressCounters> {
     return {
       requests: this.#requests,
       errors: this.#errors,

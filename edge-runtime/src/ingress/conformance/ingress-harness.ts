@@ -16,6 +16,7 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { Region, type WorkerKey } from "@atoll/control-plane/contract";
 import { installedWorkerdPath } from "../../cells/workerd-host.ts";
+import type { EdgeErrorCode } from "../../errors.ts";
 import type { Activation, Activator, Ingress } from "../ingress.ts";
 
 /** What the suite needs to choose about an ingress; waits are shortened so that they can be waited for. */
@@ -72,13 +73,18 @@ export class IngressHarness {
   readonly ingress: Ingress;
   /** What activating a worker does; a test replaces it. */
   activate: (worker: WorkerKey) => Promise<Activation>;
+  /** Why a cell is said to have ended; a test replaces it. */
+  lossOf: (socketPath: string) => Promise<EdgeErrorCode | undefined> = async () => undefined;
   readonly #folder: string;
   readonly #cleanups: Array<() => Promise<void>> = [];
   #cells = 0;
 
   static async open(backend: IngressBackend): Promise<IngressHarness> {
     const folder = await mkdtemp(join(tmpdir(), "ingress-"));
-    const activator: Activator = { activate: (key) => harness.activate(key) };
+    const activator: Activator = {
+      activate: (key) => harness.activate(key),
+      lossOf: (socketPath) => harness.lossOf(socketPath),
+    };
     const ingress = await backend.open({
       region: Region.parse("fra"),
       activator,
@@ -108,6 +114,7 @@ export class IngressHarness {
   async serve(listener: RequestListener): Promise<ScriptedCell> {
     const cell = await this.startCell(listener);
     this.routeTo(cell.socketPath);
+    await this.ingress.settled();
     return cell;
   }
 
@@ -158,11 +165,13 @@ export class IngressHarness {
     const control = createInterface({ input: child.stdio[3] as Readable });
     await within(once(control, "line"), "workerd to listen");
     this.routeTo(socketPath);
+    await this.ingress.settled();
     return { kill };
   }
 
   /** Makes one request on a connection of its own. */
-  call(call: Call = {}): Promise<Answer> {
+  async call(call: Call = {}): Promise<Answer> {
+    await this.ingress.settled();
     return new Promise((resolve, reject) => {
       const { host = "test.localhost", headers = {}, body } = call;
       const request = httpRequest({
@@ -198,6 +207,7 @@ export class IngressHarness {
 
   /** A connection for requests that no HTTP library would make. */
   async dial(): Promise<Socket> {
+    await this.ingress.settled();
     const socket = connect(this.port, "127.0.0.1");
     await once(socket, "connect");
     this.#cleanups.push(async () => {
@@ -269,9 +279,9 @@ export async function within<Result>(
 }
 
 /** Waits until the condition holds. */
-export async function until(isSo: () => boolean, what: string): Promise<void> {
+export async function until(isSo: () => boolean | Promise<boolean>, what: string): Promise<void> {
   const poll = async (): Promise<void> => {
-    while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 5));
   };
   await within(poll(), what);
 }

@@ -221,7 +221,7 @@ export function describeStreaming(backend: IngressBackend): void {
       const socket = await harness.dial();
       socket.write(head("GET"));
       await until(() => isGone, "the cell's connection to be closed");
-      expect(harness.ingress.counters().errors).toBe(0);
+      expect((await harness.ingress.counters()).errors).toBe(0);
     });
 
     test("a client that leaves in the middle of its body is noticed by the cell", async () => {
@@ -235,7 +235,7 @@ export function describeStreaming(backend: IngressBackend): void {
       const socket = await harness.dial();
       socket.write(`${head("POST", { headers: "content-length: 100" })}some`);
       await until(() => isAborted, "the cell's request to be aborted");
-      expect(harness.ingress.counters().errors).toBe(0);
+      expect((await harness.ingress.counters()).errors).toBe(0);
     });
 
     test("a client that only ends its sending side still gets the answer", async () => {

@@ -78,7 +78,7 @@ export function describeSwitching(backend: IngressBackend): void {
       await Promise.all(clients);
       agent.destroy();
       expect([...statuses]).toEqual(["200"]);
-      expect(harness.ingress.counters().errors).toBe(0);
+      expect((await harness.ingress.counters()).errors).toBe(0);
     });
 
     test("cuts off what is left when the drain's time is over", async () => {
@@ -178,7 +178,10 @@ export function describeSwitching(backend: IngressBackend): void {
         harness.call(),
         harness.call({ method: "POST", body: "a body", headers: { accept: "text/html" } }),
       ];
-      await until(() => harness.ingress.counters().requests === 2, "the requests to arrive");
+      await until(
+        async () => (await harness.ingress.counters()).requests === 2,
+        "the requests to arrive",
+      );
       // Both are with the worker once a later one on another connection has been read, too.
       await new Promise((resolve) => setTimeout(resolve, 100));
       await kill();
@@ -209,7 +212,10 @@ export function describeSwitching(backend: IngressBackend): void {
       harness.ingress.publish(worker("other"), other.socketPath);
       const doomed = harness.call();
       const untouched = harness.call({ host: "other.localhost" });
-      await until(() => harness.ingress.counters().requests === 2, "the requests to arrive");
+      await until(
+        async () => (await harness.ingress.counters()).requests === 2,
+        "the requests to arrive",
+      );
       await new Promise((resolve) => setTimeout(resolve, 50));
       await kill();
       expect((await doomed).status).toBe(502);
@@ -224,7 +230,10 @@ export function describeSwitching(backend: IngressBackend): void {
         setTimeout(() => response.end("finished"), 100);
       });
       const inFlight = harness.call();
-      await until(() => harness.ingress.counters().requests === 1, "the request to arrive");
+      await until(
+        async () => (await harness.ingress.counters()).requests === 1,
+        "the request to arrive",
+      );
       const { url } = harness.ingress;
       const closing = harness.ingress.close();
       expect((await inFlight).text).toBe("finished");

@@ -134,7 +134,7 @@ export function describeWebSockets(backend: IngressBackend): void {
       await readUntil(socket, (text) => text.includes("101"));
       socket.destroy();
       await until(() => isGone, "the cell's connection to be closed");
-      expect(harness.ingress.counters().errors).toBe(0);
+      expect((await harness.ingress.counters()).errors).toBe(0);
     });
 
     test("are the only protocol that is switched to", async () => {
