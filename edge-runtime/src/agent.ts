@@ -17,7 +17,7 @@ import { BuiltinIngress } from "./ingress/builtin/builtin-ingress.ts";
 import type { Activator } from "./ingress/ingress.ts";
 import { LIMITS } from "./limits.ts";
 import { letCellsPass } from "./sandbox/cell-user.ts";
-import { findSandbox } from "./sandbox/find-sandbox.ts";
+import { openConfinement, type Confinement } from "./sandbox/confinement.ts";
 import type { Sandbox } from "./sandbox/sandbox.ts";
 import { BlobCache } from "./sync/blob-cache.ts";
 import { ControlPlaneClient } from "./sync/control-plane-client.ts";
@@ -90,8 +90,12 @@ async function openParts(
   const { dataDirectory, log } = options;
   const client = new ControlPlaneClient({ ...options, credential: identity.credential });
   const capabilities = new KvCapabilities(identity.nodeKey);
-  const sandbox = await openSandbox(options);
-  const run = await openRunDirectories(dataDirectory, sandbox);
+  const confinement = await openConfinement({
+    workerdPath: installedWorkerdPath(),
+    owner: dataDirectory,
+    log,
+  });
+  const run = await openRunDirectories(dataDirectory, confinement.sandbox);
   closers.push(() => rm(run.root, { recursive: true, force: true }));
 
   const kv = await NodeKv.open({
@@ -111,7 +115,7 @@ async function openParts(
   const { host, compiler } = await openCells(options, {
     identity,
     runDirectory: run.cells,
-    sandbox,
+    confinement,
     closers,
   });
   closers.push(() => host.dispose());
@@ -121,7 +125,10 @@ async function openParts(
     port: options.port,
     address: options.host,
     region: identity.region,
-    activator: { activate: (worker) => requireActivator(activator).activate(worker) },
+    activator: {
+      activate: (worker) => requireActivator(activator).activate(worker),
+      lossOf: (socketPath) => requireActivator(activator).lossOf(socketPath),
+    },
     log,
   });
   const supervisor = new CellSupervisor({
@@ -172,6 +179,11 @@ async function openParts(
     follower,
     kv,
     cells: () => supervisor.status(),
+    limitEvents: () => supervisor.limitEvents,
+    confinement: {
+      sandbox: confinement.sandbox.name,
+      shortfalls: [...confinement.shortfalls],
+    },
     ingressUrl: ingress.url,
     clock: systemClock,
     log,
@@ -188,7 +200,7 @@ async function openCells(
   parts: {
     readonly identity: NodeIdentity;
     readonly runDirectory: string;
-    readonly sandbox: Sandbox;
+    readonly confinement: Confinement;
     readonly closers: Closer[];
   },
 ): Promise<{ readonly host: WorkerdHost; readonly compiler: ConfigCompiler }> {
@@ -207,7 +219,7 @@ async function openCells(
   parts.closers.push(() => rm(scratchDirectory, { recursive: true, force: true }));
   const host = await WorkerdHost.open({
     runDirectory: parts.runDirectory,
-    sandbox: parts.sandbox,
+    confinement: parts.confinement,
     zygoteCount: LIMITS.zygoteCount,
     log,
     onLine: ({ cell, stream, text }) => log.info({ cell, stream, text }, "cell output"),
@@ -224,13 +236,6 @@ function scratchDirectoryOf(dataDirectory: string): string {
   if (!existsSync(inMemory)) return join(dataDirectory, "compile");
   const name = createHash("sha256").update(dataDirectory).digest("hex").slice(0, 12);
   return join(inMemory, `atoll-${name}`);
-}
-
-/** The strictest sandbox of this host, with a word in the log when it is not all that it should be. */
-async function openSandbox({ dataDirectory, log }: AgentOptions): Promise<Sandbox> {
-  const found = await findSandbox({ workerdPath: installedWorkerdPath(), owner: dataDirectory });
-  if (found.shortfall !== undefined) log.warn(found.shortfall);
-  return found.sandbox;
 }
 
 /** Where this node's sockets and its cells are while it runs. */

@@ -38,6 +38,21 @@ export const EDGE_ERRORS = {
     retryable: true,
     meaning: "a cell failed repeatedly and is not started again yet",
   },
+  cpu_exceeded: {
+    status: 503,
+    retryable: true,
+    meaning: "a cell was ended because one turn of its thread took more CPU time than the worker may",
+  },
+  memory_exceeded: {
+    status: 503,
+    retryable: true,
+    meaning: "a cell was ended because it took more memory than LIMITS.cellMemoryBytes",
+  },
+  sandbox_missing: {
+    status: 500,
+    retryable: false,
+    meaning: "the host lacks what cells need to be confined, and the node must not run without it",
+  },
   queue_full: {
     status: 503,
     retryable: true,
@@ -87,6 +102,11 @@ export const EDGE_ERRORS = {
     status: 408,
     retryable: true,
     meaning: "a request's head or body stopped arriving",
+  },
+  ingress_unavailable: {
+    status: 500,
+    retryable: true,
+    meaning: "HAProxy is missing, does not start, or does not follow its runtime socket",
   },
   egress_denied: {
     status: 403,

@@ -19,6 +19,34 @@ export const LIMITS = {
   cellControlLineBytes: 4 * 1024,
   /** 107 bytes of a unix socket's path, less `/<8 digits>/health.sock` and some room for `w<n>.sock`. */
   runDirectoryBytesMax: 84,
+  /** CPU time of one turn of a worker's thread, unless it asks for another one. */
+  turnCpuMs: 1_000,
+  /** The longest turn that a worker may ask for. */
+  turnCpuMsMax: 30_000,
+  /** What a cell may take above an idle one: Cloudflare's limit of an isolate. */
+  cellMemoryBytes: 128 * 1024 * 1024,
+  /** What a cell that does nothing takes after it got its config, with room for a large bundle's code. */
+  idleCellMemoryBytes: 16 * 1024 * 1024,
+  /** Threads of a cell: workerd has one for each core to compile with, and a few more. */
+  cellThreadsMax: 256,
+  /** How often cells that work are looked at: a tenth of the usual turn. */
+  watchdogMs: 100,
+  /** Idle cells are looked at each so many ticks, when anything runs on the machine at all … */
+  watchdogSweepTicks: 5,
+  /** … and each so many whatever runs: a machine that throttles may hide a loop for a while. */
+  watchdogSureSweepTicks: 20,
+  /** A cell that uses more of a core than this works; less is noise. */
+  watchdogBusyShare: 0.1,
+  /** CPU time after which a cell has to answer a probe: with it a loop is over soon after its limit. */
+  watchdogProbeCpuMs: 250,
+  /** A probe without an answer for this long is given up, and another one sent. */
+  watchdogAnswerMs: 60_000,
+  /** How long a request that lost its cell waits for the reason: the end of a process is known in ms. */
+  lossReasonMs: 1_000,
+  /** How long the reason of a cell's end is kept for the requests that it broke off. */
+  lossMemoryMs: 10_000,
+  /** Latest ends by a limit that a node's status shows. */
+  limitEventsMax: 20,
   /** What setting up a sandbox may take: it takes 10 ms, and a second on a machine that is overrun. */
   sandboxSetupMs: 10_000,
   /** Files and sockets that a cell has open: three for each of thousands of requests in flight. */
@@ -105,6 +133,16 @@ export const LIMITS = {
   cellIdleConnectionMs: 4_000,
   /** Client connections of one node's ingress: each costs about 10 KiB and a descriptor. */
   clientConnectionsMax: 50_000,
+  /** Starting HAProxy takes 50 ms; what takes this long does not listen at all. */
+  ingressStartMs: 10_000,
+  /** HAProxy that ran this long was healthy: it is started again at once. */
+  ingressHealthyMs: 60_000,
+  /** The longest wait between two starts of a HAProxy that keeps ending. */
+  ingressBackoffMsMax: 5_000,
+  /** What HAProxy says to one command: its statistics are a few hundred bytes for each backend. */
+  runtimeAnswerLengthMax: 4 * 1024 * 1024,
+  /** Entries of a map that travel in one command, which has to fit a buffer of HAProxy's. */
+  runtimePayloadLengthMax: 64 * 1024,
   /** Heads that cells send and servers answer with: workerd itself writes no larger ones. */
   egressHeadBytesMax: 64 * 1024,
   /** Outgoing requests and sockets of one cell in flight: far above what one thread can make use of. */

@@ -48,6 +48,22 @@ export const CellStatus = z.object({
 });
 export type CellStatus = z.infer<typeof CellStatus>;
 
+/** A cell that was ended because it used more than it may. */
+export const LimitEvent = z.object({
+  at: z.iso.datetime(),
+  workers: z.array(z.string()),
+  reason: z.enum(["exceededCpu", "exceededMemory"]),
+});
+export type LimitEvent = z.infer<typeof LimitEvent>;
+
+/** How a node confines its cells. */
+export const ConfinementStatus = z.object({
+  sandbox: z.string(),
+  /** What its host can't give, each in a sentence. */
+  shortfalls: z.array(z.string().max(2_000)).max(20),
+});
+export type ConfinementStatus = z.infer<typeof ConfinementStatus>;
+
 export const KvStatus = z.object({
   namespace: z.string(),
   revision: z.number().int().nonnegative(),
@@ -60,6 +76,9 @@ export type KvStatus = z.infer<typeof KvStatus>;
 export const NodeReport = z.object({
   cells: z.array(CellStatus),
   kv: z.array(KvStatus),
+  /** The latest ends for a limit, newest last. Nodes of an older version tell neither of these. */
+  limitEvents: z.array(LimitEvent).max(100).default([]),
+  confinement: ConfinementStatus.optional(),
 });
 export type NodeReport = z.infer<typeof NodeReport>;
 

@@ -25,9 +25,11 @@ export {
 /** Messages between control plane and node, and their encoding. */
 export {
   CellStatus,
+  ConfinementStatus,
   EnrolRequest,
   EnrolResponse,
   KvStatus,
+  LimitEvent,
   MessageFromNode,
   MessageToNode,
   NodeReport,

@@ -1,5 +1,11 @@
 import { z } from "zod";
-import { CellStatus, KvStatus, WorkerFailure } from "../contract/index.ts";
+import {
+  CellStatus,
+  ConfinementStatus,
+  KvStatus,
+  LimitEvent,
+  WorkerFailure,
+} from "../contract/index.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
 import type { NodesService } from "../nodes/service.ts";
 import { EMPTY_REPORT, type FleetRegistry } from "./fleet-registry.ts";
@@ -28,6 +34,10 @@ export const FleetStatus = z.object({
       failures: z.array(WorkerFailure),
       cells: z.array(CellStatus),
       kv: z.array(KvStatus),
+      /** The latest cells that were ended for a limit, newest last. */
+      limitEvents: z.array(LimitEvent),
+      /** Absent until the node has told. */
+      confinement: ConfinementStatus.optional(),
     }),
   ),
 });

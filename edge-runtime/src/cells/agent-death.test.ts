@@ -14,7 +14,7 @@ const AGENT = `
   const { WorkerdHost } = await import(host);
   const sandboxes = await import(sandbox);
   await WorkerdHost.open({ runDirectory, zygoteCount: 2, log: (await import(pino)).default({ level: "silent" }),
-    sandbox: sandboxes[process.env.SANDBOX] });
+    confinement: { sandbox: sandboxes[process.env.SANDBOX], shortfalls: [] } });
   setInterval(() => {}, 60_000);
 `;
 

@@ -4,9 +4,11 @@ import type { GroupConfig } from "../config/group-config.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellExit } from "./cell-host.ts";
+import { BREACH_CODES, type LimitBreach } from "./cell-limits.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
-import { readMainThreadNs } from "./process-table.ts";
+import { mainThreadNs } from "./process-table.ts";
 import { RestartBackoff } from "./restart-backoff.ts";
+import { CellStartError } from "./workerd-process.ts";
 import { readBlobOf, WarmCell, type CellSources } from "./warm-cell.ts";
 
 /** What a group tells its supervisor, which alone knows whether the group is the one that serves. */
@@ -15,6 +17,8 @@ export interface GroupEvents {
   cellChanged(group: CellGroup): void;
   /** A cell is out of use: whoever hears this drains it, then stops it. */
   retired(group: CellGroup, cell: WarmCell): void;
+  /** The group's cell was ended for a limit; `cellChanged` follows. */
+  limitExceeded(group: CellGroup, breach: LimitBreach): void;
 }
 
 export interface CellGroupOptions extends CellSources {
@@ -48,8 +52,10 @@ export class CellGroup {
   #waiting = 0;
   /** A restart that waits for its time. */
   #restart: NodeJS.Timeout | undefined;
+  /** The limit for which its latest cell was ended. */
+  #breach: LimitBreach | undefined;
   /** When the cell was last seen to have worked, by its CPU clock as it was then. */
-  #active = { atMs: 0, mainThreadNs: "" };
+  #active = { atMs: 0, cpuNs: 0 };
 
   constructor(options: CellGroupOptions) {
     this.#options = options;
@@ -77,7 +83,7 @@ export class CellGroup {
 
   /**
    * Makes the group warm; calls at the same time share one start. Rejected with `queue_full`,
-   * `cell_backoff`, `cell_failed`, `cell_start_timeout`, or `closed` once it retired.
+   * `cell_backoff`, `cpu_exceeded`, `memory_exceeded`, `cell_failed`, `cell_start_timeout`, or `closed` once it retired.
    */
   async activate(): Promise<WarmCell> {
     if (this.#waiting >= LIMITS.activationQueueMax) {
@@ -95,14 +101,14 @@ export class CellGroup {
   }
 
   /** Puts the cell to sleep when nothing called it for `LIMITS.idleMs`. */
-  async checkIdle(): Promise<void> {
+  checkIdle(): void {
     const cell = this.cell;
     if (cell === undefined) return;
-    const mainThreadNs = await readMainThreadNs(cell.pid);
-    if (this.cell !== cell || mainThreadNs === undefined) return;
+    const cpuNs = mainThreadNs(cell.pid);
+    if (cpuNs === undefined) return;
     const nowMs = this.#options.clock.nowMs();
-    if (mainThreadNs !== this.#active.mainThreadNs) {
-      this.#active = { atMs: nowMs, mainThreadNs };
+    if (cpuNs !== this.#active.cpuNs) {
+      this.#active = { atMs: nowMs, cpuNs };
       return;
     }
     if (nowMs - this.#active.atMs < LIMITS.idleMs) return;
@@ -149,14 +155,21 @@ export class CellGroup {
     this.#restart = undefined;
     try {
       await this.#waitForBackoff();
+      return await this.#startCell();
+    } catch (error) {
+      if (this.#state.kind === "starting") this.#state = { kind: "cold" };
+      throw error;
+    }
+  }
+
+  async #startCell(): Promise<WarmCell> {
+    try {
       const cell = await WarmCell.start(this, this.#options);
       this.#settleStarted(cell);
       return cell;
     } catch (error) {
-      if (this.#state.kind === "starting") this.#state = { kind: "cold" };
-      if (error instanceof EdgeError && error.code !== "cell_backoff") {
-        this.#backoff.noteDeath(this.#options.clock.nowMs(), 0);
-      }
+      if (error instanceof EdgeError) this.#backoff.noteDeath(this.#options.clock.nowMs(), 0);
+      if (error instanceof CellStartError) this.#breach = error.exit.breach;
       throw error;
     }
   }
@@ -165,9 +178,11 @@ export class CellGroup {
   async #waitForBackoff(): Promise<void> {
     const waitMs = this.#backoff.waitMs(this.#options.clock.nowMs());
     if (waitMs > LIMITS.backoffHoldMs) {
+      const { deaths } = this.#backoff;
+      // The reason is what its owner has to know, so it is also that of the refusal.
       throw new EdgeError(
-        "cell_backoff",
-        `${this.#names} ended ${this.#backoff.deaths} times and rests for ${waitMs} ms more`,
+        this.#breach === undefined ? "cell_backoff" : BREACH_CODES[this.#breach],
+        `${this.#names} ended ${deaths} times and rests for ${waitMs} ms more`,
       );
     }
     if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
@@ -179,7 +194,7 @@ export class CellGroup {
       throw this.#retiredError();
     }
     this.#state = { kind: "warm", cell };
-    this.#active = { atMs: this.#options.clock.nowMs(), mainThreadNs: "" };
+    this.#active = { atMs: this.#options.clock.nowMs(), cpuNs: 0 };
     const startedMs = this.#options.clock.nowMs();
     void cell.ended.then((exit) => this.#takeExit({ cell, exit, startedMs }));
     this.#options.log.info(
@@ -195,11 +210,14 @@ export class CellGroup {
     const nowMs = this.#options.clock.nowMs();
     this.#state = { kind: "cold" };
     this.#backoff.noteDeath(nowMs, nowMs - end.startedMs);
+    this.#breach = end.exit.breach;
     const { deaths } = this.#backoff;
+    const { breach } = end.exit;
     this.#options.log.error(
-      { workers: this.#names, deaths, ...end.exit },
-      "a cell ended by itself",
+      { workers: this.#names, deaths, ...(breach && { reason: breach }), ...end.exit },
+      breach === undefined ? "a cell ended by itself" : "a cell exceeded a limit and was ended",
     );
+    if (breach !== undefined) this.#options.events.limitExceeded(this, breach);
     this.#options.events.cellChanged(this);
     this.#restartLater();
   }

@@ -1,3 +1,5 @@
+import type { CellLimits, LimitBreach } from "./cell-limits.ts";
+
 /**
  * What a new cell runs. Every path in the compiled config is relative to the cell's own directory:
  * `unix:<socket name>.sock` for what it listens on, `unix:kv.sock` and `unix:egress.sock` for what it
@@ -13,6 +15,7 @@ export interface CellSpec {
   readonly sites: ReadonlyArray<string>;
   /** Sockets of the node that appear in the cell's directory under these names. */
   readonly services: Readonly<Record<string, string>>;
+  readonly limits: CellLimits;
 }
 
 /** How a cell ended. `stderrTail` is the end of what it wrote, for logs and for the preflight. */
@@ -20,6 +23,8 @@ export interface CellExit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly stderrTail: string;
+  /** The limit for which it was ended. */
+  readonly breach?: LimitBreach;
 }
 
 /** A running workerd process. */

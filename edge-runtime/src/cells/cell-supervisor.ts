@@ -1,12 +1,18 @@
 import { setImmediate, setTimeout } from "node:timers/promises";
-import type { CellStatus, WorkerFailure, WorkerKey } from "@atoll/control-plane/contract";
+import type {
+  CellStatus,
+  LimitEvent,
+  WorkerFailure,
+  WorkerKey,
+} from "@atoll/control-plane/contract";
 import type { Clock } from "@atoll/kv-store";
 import { configureGroup, type KvCapability } from "../config/group-config.ts";
 import { Turnstile } from "../config/turnstile.ts";
-import { EdgeError } from "../errors.ts";
+import { EdgeError, type EdgeErrorCode } from "../errors.ts";
 import type { Activation, Activator, Ingress } from "../ingress/ingress.ts";
 import { LIMITS } from "../limits.ts";
 import { CellGroup, type GroupEvents } from "./cell-group.ts";
+import { BREACH_CODES, type LimitBreach } from "./cell-limits.ts";
 import { cellStatus } from "./cell-status.ts";
 import { planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
@@ -54,6 +60,9 @@ export class CellSupervisor implements Activator {
   #failed: ReadonlyMap<string, CellGroup> = new Map();
   /** What the ingress was told last. */
   readonly #published = new Map<WorkerKey, string>();
+  /** The cell behind each socket path that was published, until a while after its end. */
+  readonly #cellAt = new Map<string, WarmCell>();
+  #limitEvents: ReadonlyArray<LimitEvent> = [];
   /** Cells out of use that drain, and the end of each. */
   readonly #retiring = new Map<
     WarmCell,
@@ -69,9 +78,10 @@ export class CellSupervisor implements Activator {
     this.#events = {
       cellChanged: (group) => this.#publish(group.workers.map((worker) => worker.key)),
       retired: (group, cell) => this.#drainAndStop(group, cell),
+      limitExceeded: (group, breach) => this.#noteLimit(group, breach),
     };
     this.#stopIdleChecks = options.clock.every(LIMITS.idleCheckMs, () => {
-      for (const group of this.#groups()) void group.checkIdle();
+      for (const group of this.#groups()) group.checkIdle();
     });
   }
 
@@ -115,6 +125,18 @@ export class CellSupervisor implements Activator {
       }
     }
     throw new EdgeError("cell_failed", `${worker} was replaced each time it had started`);
+  }
+
+  async lossOf(socketPath: string): Promise<EdgeErrorCode | undefined> {
+    const cell = this.#cellAt.get(socketPath);
+    if (cell === undefined) return undefined;
+    const ended = cell.ended.then(({ breach }) => breach && BREACH_CODES[breach]);
+    return Promise.race([ended, setTimeout(LIMITS.lossReasonMs, undefined, { ref: false })]);
+  }
+
+  /** The latest cells that were ended for a limit, newest last. */
+  get limitEvents(): ReadonlyArray<LimitEvent> {
+    return this.#limitEvents;
   }
 
   /** Every cell that has a process, those that drain included. */
@@ -271,12 +293,32 @@ export class CellSupervisor implements Activator {
   /** Tells the ingress where these workers listen, as far as that changed. */
   #publish(workers: ReadonlyArray<WorkerKey>): void {
     for (const worker of workers) {
-      const socketPath = this.#groupOf.get(worker)?.cell?.socketPath(worker);
+      const cell = this.#groupOf.get(worker)?.cell;
+      const socketPath = cell?.socketPath(worker);
       if (socketPath === this.#published.get(worker)) continue;
+      if (cell !== undefined && socketPath !== undefined) this.#remember(cell, socketPath);
       if (socketPath === undefined) this.#published.delete(worker);
       else this.#published.set(worker, socketPath);
       this.#options.ingress.publish(worker, socketPath);
     }
+  }
+
+  /** Keeps a cell findable by its socket for requests that it breaks off. */
+  #remember(cell: WarmCell, socketPath: string): void {
+    this.#cellAt.set(socketPath, cell);
+    void cell.ended.then(async () => {
+      await setTimeout(LIMITS.lossMemoryMs, undefined, { ref: false });
+      this.#cellAt.delete(socketPath);
+    });
+  }
+
+  #noteLimit(group: CellGroup, reason: LimitBreach): void {
+    const event: LimitEvent = {
+      at: new Date(this.#options.clock.nowMs()).toISOString(),
+      workers: group.workers.map((worker) => worker.name),
+      reason,
+    };
+    this.#limitEvents = [...this.#limitEvents, event].slice(-LIMITS.limitEventsMax);
   }
 
   #drainAndStop(group: CellGroup, cell: WarmCell): void {

@@ -3,6 +3,7 @@ import { ConfigCompiler } from "../config/compile-config.ts";
 import { configureGroup } from "../config/group-config.ts";
 import { sampleModule } from "../config/sample-version.ts";
 import type { CellSpec } from "./cell-host.ts";
+import { limitsOf } from "./cell-limits.ts";
 import { installedWorkerdPath } from "./workerd-host.ts";
 
 /** For tests: what a cell of one module runs, compiled below `directory`. Its worker listens as `w0`. */
@@ -14,5 +15,11 @@ export async function sampleCellSpec(source: string, directory: string): Promise
     scratchDirectory: join(directory, "scratch"),
   });
   const binary = await compiler.compile(config, worker.readBlob);
-  return { config: binary, sockets: ["w0", "health"], sites: [], services: {} };
+  return {
+    config: binary,
+    sockets: ["w0", "health"],
+    sites: [],
+    services: {},
+    limits: limitsOf([worker]),
+  };
 }

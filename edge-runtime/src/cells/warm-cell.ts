@@ -4,6 +4,7 @@ import type { ConfigCompiler } from "../config/compile-config.ts";
 import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import type { GroupConfig } from "../config/group-config.ts";
 import type { Cell, CellExit, CellHost } from "./cell-host.ts";
+import { limitsOf } from "./cell-limits.ts";
 import { connectOnce, probeCell } from "./cell-probe.ts";
 import type { CellServices, OpenCellServices } from "./cell-services.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
@@ -50,6 +51,7 @@ export class WarmCell {
         sockets: [...config.workerSockets.values(), HEALTH_SOCKET],
         sites: config.sites,
         services: services.sockets,
+        limits: limitsOf(workers),
       });
       return new WarmCell(cell, config, closeServices);
     } catch (error) {

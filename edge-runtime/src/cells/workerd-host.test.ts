@@ -3,14 +3,13 @@ import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import pino from "pino";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { ConfigCompiler } from "../config/compile-config.ts";
-import { configureGroup } from "../config/group-config.ts";
-import { sampleModule } from "../config/sample-version.ts";
+import { NO_SANDBOX } from "../sandbox/sandbox.ts";
 import { askCell } from "./cell-client.ts";
 import type { CellSpec } from "./cell-host.ts";
 import { readStartTicks } from "./process-table.ts";
 import type { CellLine } from "./workerd-process.ts";
-import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+import { WorkerdHost } from "./workerd-host.ts";
+import { sampleCellSpec } from "./sample-spec.ts";
 import { makeTestDirectory } from "./test-directory.ts";
 
 const log = pino({ level: "silent" });
@@ -36,15 +35,8 @@ function openHost(): Promise<WorkerdHost> {
   return WorkerdHost.open({ runDirectory, zygoteCount: 1, log, onLine });
 }
 
-async function specOf(source: string): Promise<CellSpec> {
-  const worker = sampleModule(source);
-  const config = configureGroup([worker], () => "capability");
-  const compiler = await ConfigCompiler.open({
-    workerdPath: installedWorkerdPath(),
-    scratchDirectory: join(directory, "scratch"),
-  });
-  const binary = await compiler.compile(config, worker.readBlob);
-  return { config: binary, sockets: ["w0", "health"], sites: [], services: {} };
+function specOf(source: string): Promise<CellSpec> {
+  return sampleCellSpec(source, directory);
 }
 
 const HELLO = `export default { fetch() { console.log("a\\nb"); return new Response("hello"); } };`;
@@ -162,9 +154,15 @@ test("workerd host: a program that can't be started fails the start, and leaves 
     zygoteCount: 0,
     log,
     workerdPath: join(directory, "missing"),
-    sandbox: { name: "none", wrap: (command) => command },
+    confinement: { sandbox: NO_SANDBOX, shortfalls: [] },
   });
-  const spec = { config: new Uint8Array(), sockets: [], sites: [], services: {} };
+  const spec = {
+    config: new Uint8Array(),
+    sockets: [],
+    sites: [],
+    services: {},
+    limits: { cpuMs: 1, memoryBytes: 1 },
+  };
   await expect(broken.start(spec)).rejects.toMatchObject({ code: "cell_failed" });
   expect(await readdir(join(directory, "broken"))).toEqual([]);
   await broken.dispose();

@@ -1,13 +1,15 @@
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { systemClock, type Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Cell, CellHost, CellSpec } from "./cell-host.ts";
 import { canCellsReach, letCellsPass } from "../sandbox/cell-user.ts";
-import { findSandbox } from "../sandbox/find-sandbox.ts";
-import type { Sandbox } from "../sandbox/sandbox.ts";
+import { openConfinement, type Confinement } from "../sandbox/confinement.ts";
+import { CellWatchdog } from "./cell-watchdog.ts";
+import { isMachineBusy } from "./process-table.ts";
 import { SiteTrees } from "./site-trees.ts";
 import { reapStaleCells } from "./stale-cells.ts";
 import { WorkerdProcess, type CellLine } from "./workerd-process.ts";
@@ -23,9 +25,11 @@ export interface WorkerdHostOptions {
   readonly log: Logger;
   /** What cells write, line by line. */
   readonly onLine?: (line: CellLine) => void;
-  /** By default the installed workerd, and the strictest sandbox that the host has. */
+  /** By default the installed workerd. */
   readonly workerdPath?: string;
-  readonly sandbox?: Sandbox;
+  /** By default all that this machine can give. Its control groups are the host's from now on. */
+  readonly confinement?: Confinement;
+  readonly clock?: Clock;
   /** How long a cell may take until it listens; by default `LIMITS.cellStartMs`. */
   readonly startMsMax?: number;
 }
@@ -42,6 +46,7 @@ export function installedWorkerdPath(): string {
 export class WorkerdHost implements CellHost {
   readonly #options: Required<WorkerdHostOptions>;
   readonly #sites: SiteTrees;
+  readonly #watchdog: CellWatchdog;
   /** Every process that was started and is not gone. */
   readonly #processes = new Set<WorkerdProcess>();
   /** Those of them that wait for a config, oldest first. Also in `#processes`. */
@@ -57,6 +62,7 @@ export class WorkerdHost implements CellHost {
       directory: join(options.runDirectory, "site-trees"),
       log: options.log,
     });
+    this.#watchdog = new CellWatchdog({ clock: options.clock, isMachineBusy });
   }
 
   /** Ends what an earlier run left in the run directory, then fills the pool. */
@@ -70,9 +76,13 @@ export class WorkerdHost implements CellHost {
       );
     }
     const workerdPath = options.workerdPath ?? installedWorkerdPath();
-    const sandbox = options.sandbox ?? (await bestSandbox(workerdPath, options));
+    const confinement =
+      options.confinement ??
+      (await openConfinement({ workerdPath, owner: options.runDirectory, log: options.log }));
+    const { sandbox, groups } = confinement;
     const reaped = await reapStaleCells(options.runDirectory, sandbox.user);
     if (reaped > 0) options.log.warn({ cells: reaped }, "ended cells that an earlier agent left");
+    await groups?.clear();
     await letCellsPass(options.runDirectory, sandbox);
     if (!(await canCellsReach(options.runDirectory, sandbox))) {
       throw new EdgeError(
@@ -84,9 +94,10 @@ export class WorkerdHost implements CellHost {
     const host = new WorkerdHost({
       onLine: () => undefined,
       startMsMax: LIMITS.cellStartMs,
+      clock: systemClock,
       ...options,
       workerdPath,
-      sandbox,
+      confinement,
     });
     host.#fillPool();
     return host;
@@ -126,6 +137,7 @@ export class WorkerdHost implements CellHost {
     for (const zygote of this.#zygotes.splice(0)) void zygote.kill();
     await Promise.all([...this.#processes].map((process) => process.stop()));
     await this.#sites.close();
+    await this.#options.confinement.groups?.close();
   }
 
   #fillPool(): void {
@@ -168,15 +180,15 @@ export class WorkerdHost implements CellHost {
 
   async #spawn(): Promise<WorkerdProcess> {
     const id = randomBytes(4).toString("hex");
-    const spawned = await WorkerdProcess.spawn({ ...this.#options, sites: this.#sites, id });
+    const spawned = await WorkerdProcess.spawn({
+      ...this.#options,
+      ...this.#options.confinement,
+      sites: this.#sites,
+      watchdog: this.#watchdog,
+      id,
+    });
     this.#processes.add(spawned);
     void spawned.exited.then(() => this.#processes.delete(spawned));
     return spawned;
   }
-}
-
-async function bestSandbox(workerdPath: string, options: WorkerdHostOptions): Promise<Sandbox> {
-  const { sandbox, shortfall } = await findSandbox({ workerdPath, owner: options.runDirectory });
-  if (shortfall !== undefined) options.log.warn(shortfall);
-  return sandbox;
 }

@@ -1,14 +1,20 @@
 import { chmod, link } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { ConfinedProcess } from "../sandbox/confined-process.ts";
+import type { ControlGroups } from "../sandbox/control-groups.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
+import { askCell } from "./cell-client.ts";
 import { makeCellDirectory } from "./cell-directory.ts";
 import type { Cell, CellExit, CellSpec } from "./cell-host.ts";
+import type { LimitBreach } from "./cell-limits.ts";
+import type { CellWatchdog } from "./cell-watchdog.ts";
 import { readLines } from "./output-lines.ts";
 import type { SiteTrees } from "./site-trees.ts";
+import { mainThreadNs, ownMemoryBytes } from "./process-table.ts";
 import { recordProcess, removeCell } from "./stale-cells.ts";
 
 /** One line that a cell wrote. workerd writes JSON on both streams. */
@@ -23,6 +29,8 @@ export interface WorkerdProcessOptions {
   readonly runDirectory: string;
   readonly sandbox: Sandbox;
   readonly sites: SiteTrees;
+  readonly groups?: ControlGroups;
+  readonly watchdog: CellWatchdog;
   readonly id: string;
   readonly startMsMax: number;
   readonly onLine: (line: CellLine) => void;
@@ -47,6 +55,8 @@ export class WorkerdProcess implements Cell {
   #startMs = 0;
   #onListening: () => void = () => undefined;
   #isStopping = false;
+  /** The limit for which it is ended. */
+  #breach: LimitBreach | undefined;
 
   private constructor(options: WorkerdProcessOptions, process: ConfinedProcess) {
     this.#options = options;
@@ -65,7 +75,7 @@ export class WorkerdProcess implements Cell {
       const args = ["serve", "--experimental", "--binary", "-", "--control-fd=3"];
       const launch = options.sandbox.wrap({ file: options.workerdPath, args }, directory);
       const zygote = new WorkerdProcess(options, await ConfinedProcess.start(launch, directory));
-      await recordProcess(options.runDirectory, options.id, zygote.pid);
+      await zygote.#bound();
       return zygote;
     } catch (error) {
       await removeCell(options.runDirectory, options.id);
@@ -91,10 +101,15 @@ export class WorkerdProcess implements Cell {
    */
   async serve(spec: CellSpec, begunMs: number): Promise<void> {
     await this.#furnish(spec);
+    const { memoryBytes } = spec.limits;
+    await this.#options.groups?.limitMemory(this.id, memoryBytes + LIMITS.idleCellMemoryBytes);
     this.#process.stdin.end(spec.config);
     const outcome = await this.#started(spec.sockets);
     this.#startMs = performance.now() - begunMs;
-    if (outcome === "listening") return;
+    if (outcome === "listening") {
+      this.#watch(spec);
+      return;
+    }
     const exit = await this.kill();
     if (outcome === "ended") throw new CellStartError(exit);
     const { startMsMax } = this.#options;
@@ -116,6 +131,38 @@ export class WorkerdProcess implements Cell {
     this.#isStopping = true;
     this.#process.kill();
     return this.exited;
+  }
+
+  /** Makes its end certain, and what it may take bounded. */
+  async #bound(): Promise<void> {
+    const { runDirectory, groups } = this.#options;
+    try {
+      await recordProcess(runDirectory, this.id, this.pid);
+      await groups?.add(this.id, this.pid);
+    } catch (error) {
+      await this.kill();
+      throw error;
+    }
+  }
+
+  #watch({ limits }: CellSpec): void {
+    const { pid } = this;
+    const stop = this.#options.watchdog.watch({
+      limits,
+      cpuNs: () => mainThreadNs(pid),
+      ...(this.#options.groups?.limitsMemory === true
+        ? {}
+        : { memoryBytes: () => ownMemoryBytes(pid) }),
+      probe: async () => {
+        const socketPath = this.socketPath(HEALTH_SOCKET);
+        await askCell({ socketPath, timeoutMs: LIMITS.watchdogAnswerMs });
+      },
+      end: (breach) => {
+        this.#breach = breach;
+        void this.kill();
+      },
+    });
+    void this.exited.then(stop);
   }
 
   /**
@@ -181,9 +228,17 @@ export class WorkerdProcess implements Cell {
 
   async #waitForExit(): Promise<CellExit> {
     const ended = await this.#process.ended;
+    const { groups, runDirectory } = this.#options;
+    if (await groups?.wasOutOfMemory(this.id)) this.#breach = "exceededMemory";
     // What can't be removed now goes at the next start, with everything else in the run directory.
-    await removeCell(this.#options.runDirectory, this.id).catch(() => undefined);
-    return { ...ended, stderrTail: this.#stderrTail };
+    await groups?.remove(this.id).catch(() => undefined);
+    await removeCell(runDirectory, this.id).catch(() => undefined);
+    const breach = this.#breach ?? breachOf(this.#stderrTail);
+    return {
+      ...ended,
+      stderrTail: this.#stderrTail,
+      ...(breach === undefined ? {} : { breach }),
+    };
   }
 }
 
@@ -196,6 +251,13 @@ export class CellStartError extends EdgeError {
     super("cell_failed", `a cell ended with ${end} before it listened: ${exit.stderrTail.trim()}`);
     this.exit = exit;
   }
+}
+
+/** V8 ends a process whose heap it can't grow any more, and says so last. */
+function breachOf(stderrTail: string): LimitBreach | undefined {
+  return /"level":"fatal".*JavaScript heap out of memory/.test(stderrTail)
+    ? "exceededMemory"
+    : undefined;
 }
 
 function parseJson(line: string): unknown {

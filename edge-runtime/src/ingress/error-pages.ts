@@ -62,6 +62,18 @@ const TEXTS: Partial<Record<EdgeErrorCode, PageText>> = {
     title: "Worker keeps failing",
     explanation: "The worker failed repeatedly and is started again shortly.",
   },
+  cpu_exceeded: {
+    number: 1102,
+    title: "Worker exceeded resource limits",
+    explanation:
+      "The worker used more CPU time than it may and was stopped. It starts again by itself, later when this repeats.",
+  },
+  memory_exceeded: {
+    number: 1102,
+    title: "Worker exceeded resource limits",
+    explanation:
+      "The worker used more memory than it may and was stopped. It starts again by itself, later when this repeats.",
+  },
   cell_lost: {
     number: 502,
     title: "Bad gateway",

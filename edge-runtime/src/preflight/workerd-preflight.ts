@@ -9,6 +9,7 @@ import {
 } from "@atoll/control-plane/contract";
 import { init, parse } from "es-module-lexer";
 import type { Logger } from "pino";
+import { limitsOf } from "../cells/cell-limits.ts";
 import { openCellRoot } from "../cells/cell-root.ts";
 import { installedWorkerdPath, WorkerdHost } from "../cells/workerd-host.ts";
 import { CellStartError } from "../cells/workerd-process.ts";
@@ -18,7 +19,7 @@ import { configureGroup, type GroupMember } from "../config/group-config.ts";
 import { Turnstile } from "../config/turnstile.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { findSandbox } from "../sandbox/find-sandbox.ts";
+import { openConfinement } from "../sandbox/confinement.ts";
 import { startFailure } from "./start-failure.ts";
 import { stubWorkers, unboundName, type StubWorker } from "./stub-worker.ts";
 
@@ -64,15 +65,15 @@ export class WorkerdPreflight implements Preflight {
       workerdPath,
       scratchDirectory: join(options.directory, "compile"),
     });
-    const { sandbox, shortfall } = await findSandbox({ workerdPath, owner: options.directory });
-    if (shortfall !== undefined) options.log.warn(shortfall);
-    const runDirectory = await openCellRoot(join(options.directory, "run"), sandbox);
+    const { directory, log } = options;
+    const confinement = await openConfinement({ workerdPath, owner: directory, log });
+    const runDirectory = await openCellRoot(join(directory, "run"), confinement.sandbox);
     const host = await WorkerdHost.open({
       runDirectory,
-      sandbox,
+      confinement,
       zygoteCount: 1,
       startMsMax: options.startMsMax ?? LIMITS.preflightStartMs,
-      log: options.log,
+      log,
     });
     return new WorkerdPreflight(options, { host, compiler, runDirectory });
   }
@@ -110,6 +111,7 @@ export class WorkerdPreflight implements Preflight {
         sockets: [...config.workerSockets.values(), HEALTH_SOCKET],
         sites: config.sites,
         services: {},
+        limits: limitsOf([member]),
       });
       await cell.kill();
       return { kind: "started", startupMs: Math.round(cell.startMs) };

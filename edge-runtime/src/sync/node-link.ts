@@ -1,7 +1,9 @@
 import {
   LinkChannel,
   type CellStatus,
+  type ConfinementStatus,
   type KvStatus,
+  type LimitEvent,
   type MessageToNode,
 } from "@atoll/control-plane/contract";
 import type { Channel, Clock } from "@atoll/kv-store";
@@ -15,6 +17,8 @@ export interface NodeLinkOptions extends FleetLinkOptions {
   /** The node's key-value store. */
   readonly kv: { attach(channel: Channel): void; status(): ReadonlyArray<KvStatus> };
   readonly cells: () => Promise<ReadonlyArray<CellStatus>>;
+  readonly limitEvents: () => ReadonlyArray<LimitEvent>;
+  readonly confinement: ConfinementStatus;
   /** Where this node serves. */
   readonly ingressUrl: string;
   readonly clock: Clock;
@@ -101,7 +105,9 @@ export class NodeLink {
     const send = async (): Promise<void> => {
       const cells = [...(await this.#options.cells())];
       const kv = [...this.#options.kv.status()];
-      this.#link.send({ kind: "report", report: { cells, kv } });
+      const limitEvents = [...this.#options.limitEvents()];
+      const { confinement } = this.#options;
+      this.#link.send({ kind: "report", report: { cells, kv, limitEvents, confinement } });
     };
     send().catch((error: unknown) => this.#options.log.warn({ err: error }, "could not report"));
   }

@@ -168,6 +168,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   }
 
   onResponseError(_controller: unknown, error: Error): void {
+    const socketPath = this.#link?.socketPath;
     this.#leave();
     if (this.#isOver) return;
     if (!this.#isRetried && this.#mayRetry(error)) {
@@ -176,7 +177,13 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
       void this.#activate();
       return;
     }
-    this.#fail(isRefusedByClientLibrary(error) ? "request_invalid" : "cell_lost", error);
+    if (isRefusedByClientLibrary(error)) this.#fail("request_invalid", error);
+    else void this.#failLost(socketPath, error);
+  }
+
+  async #failLost(socketPath: string | undefined, cause: Error): Promise<void> {
+    const reason = await (socketPath && this.#context.activator.lossOf(socketPath));
+    this.#fail(reason || "cell_lost", cause);
   }
 
   /**

@@ -28,7 +28,10 @@ describe("built-in ingress behind a trusted proxy", () => {
       port: 0,
       fallbackSocketPath: join(folder, "fallback.sock"),
       region: Region.parse("nrt"),
-      activator: { activate: async () => ({ socketPath: join(folder, "cell.sock") }) },
+      activator: {
+        activate: async () => ({ socketPath: join(folder, "cell.sock") }),
+        lossOf: async () => undefined,
+      },
       log: pino({ level: "silent" }),
       countryOf: (address) => (address === "127.0.0.1" ? "ZZ" : undefined),
       onRequest: (worker) => routed.push(worker),

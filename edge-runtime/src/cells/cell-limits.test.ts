@@ -1,0 +1,178 @@
+import { rm } from "node:fs/promises";
+import { request } from "node:http";
+import { join } from "node:path";
+import { Region } from "@atoll/control-plane/contract";
+import { systemClock } from "@atoll/kv-store";
+import pino from "pino";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { ConfigCompiler } from "../config/compile-config.ts";
+import { sampleModule, type SampleWorker } from "../config/sample-version.ts";
+import { BuiltinIngress } from "../ingress/builtin/builtin-ingress.ts";
+import { limitsOf } from "./cell-limits.ts";
+import { CellSupervisor } from "./cell-supervisor.ts";
+import { makeTestDirectory } from "./test-directory.ts";
+import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+
+const log = pino({ level: "silent" });
+let directory: string;
+let host: WorkerdHost;
+let ingress: BuiltinIngress;
+let supervisor: CellSupervisor;
+
+beforeEach(async () => {
+  directory = await makeTestDirectory("atoll-limits-");
+  const compiler = await ConfigCompiler.open({
+    workerdPath: installedWorkerdPath(),
+    scratchDirectory: join(directory, "scratch"),
+  });
+  host = await WorkerdHost.open({ runDirectory: join(directory, "run"), zygoteCount: 1, log });
+  ingress = await BuiltinIngress.open({
+    port: 0,
+    region: Region.parse("fra"),
+    activator: {
+      activate: (worker) => supervisor.activate(worker),
+      lossOf: (socketPath) => supervisor.lossOf(socketPath),
+    },
+    log,
+  });
+  const nowhere = join(directory, "nowhere.sock");
+  const sockets = { "kv.sock": nowhere, "egress.sock": nowhere, "cache.sock": nowhere };
+  supervisor = new CellSupervisor({
+    host,
+    compiler,
+    services: { open: async () => ({ sockets, close: async () => undefined }) },
+    ingress,
+    kvCapability: () => "capability",
+    clock: systemClock,
+    log,
+  });
+});
+
+afterEach(async () => {
+  await supervisor.dispose();
+  await ingress.close();
+  await host.dispose();
+  const left = host.processCount;
+  await rm(directory, { recursive: true, force: true });
+  if (left > 0) throw new Error(`left: ${left} processes`);
+});
+
+/** Runs a worker that burns processor time, takes memory or answers, as its path says. */
+const SOURCE = `
+  let calls = 0;
+  const kept = [];
+  export default { async fetch(request) {
+    const [, what, amount] = new URL(request.url).pathname.split("/");
+    calls += 1;
+    if (what === "loop") for (;;) {}
+    if (what === "burn") { const end = performance.timeOrigin; burn(Number(amount)); }
+    if (what === "grow") for (;;) kept.push(new Uint8Array(1_000_000).fill(1));
+    if (what === "keep") for (let i = 0; i < Number(amount); i += 1) kept.push(new Uint8Array(1_000_000).fill(1));
+    return new Response(String(calls));
+  } };
+  function burn(rounds) { let sum = 0; for (let i = 0; i < rounds * 1e6; i += 1) sum += i % 7; return sum; }
+`;
+
+function worker(name: string, cpuMs?: number): SampleWorker {
+  const sample = sampleModule(SOURCE, { name });
+  if (cpuMs === undefined) return sample;
+  return { ...sample, version: { ...sample.version, limits: { cpuMs } } };
+}
+
+async function run(...workers: ReadonlyArray<SampleWorker>): Promise<void> {
+  expect(await supervisor.apply(workers)).toEqual([]);
+  ingress.setRoutes(
+    workers.map(({ key, name }) => ({ pattern: `${name}.localhost/*`, worker: key })),
+  );
+}
+
+interface Answer {
+  readonly status: number;
+  readonly code: string | undefined;
+  readonly body: string;
+}
+
+function ask(name: string, path: string): Promise<Answer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+  const { port } = new URL(ingress.url);
+  const options = { port, path, agent: false as const, headers: { host: `${name}.localhost` } };
+  const outgoing = request(options, (incoming) => {
+    let body = "";
+    incoming.on("data", (piece) => (body += String(piece)));
+    incoming.on("end", () => {
+      const code = incoming.headers["x-atoll-error"]?.toString();
+      resolve({ status: incoming.statusCode ?? 0, code, body });
+    });
+  });
+  outgoing.on("error", reject);
+  outgoing.end();
+  return promise;
+}
+
+test("limits: a loop is ended, its request gets the page, the worker and its neighbour serve on", async () => {
+  await run(worker("looper", 300), worker("neighbour"));
+  await Promise.all([ask("looper", "/"), ask("neighbour", "/")]);
+  const looping = ask("looper", "/loop");
+  const answer = await looping;
+  expect(answer).toMatchObject({ status: 503, code: "cpu_exceeded" });
+  expect(answer.body).toContain("error code: 1102");
+  // A fresh isolate: the count of its calls starts anew.
+  expect(await ask("looper", "/")).toMatchObject({ status: 200, body: "1" });
+  expect(await ask("neighbour", "/")).toMatchObject({ status: 200, body: "2" });
+  expect(supervisor.limitEvents).toMatchObject([{ workers: ["looper"], reason: "exceededCpu" }]);
+});
+
+test("limits: a request that waits behind a loop is answered by the next cell", async () => {
+  await run(worker("looper", 300));
+  await ask("looper", "/");
+  const looping = ask("looper", "/loop");
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const waiting = ask("looper", "/");
+  expect(await looping).toMatchObject({ status: 503 });
+  expect(await waiting).toMatchObject({ status: 200 });
+});
+
+test("limits: who loops again and again rests with the reason, and heals", async () => {
+  await run(worker("looper", 50));
+  let refusal: Answer | undefined;
+  await vi.waitFor(
+    async () => {
+      const begunMs = performance.now();
+      refusal = await ask("looper", "/loop");
+      expect(refusal).toMatchObject({ status: 503, code: "cpu_exceeded" });
+      // Refused without a start: nothing could loop in this time.
+      expect(performance.now() - begunMs).toBeLessThan(50);
+    },
+    { timeout: 60_000, interval: 10 },
+  );
+  await vi.waitFor(
+    async () => expect(await ask("looper", "/")).toMatchObject({ status: 200, body: "1" }),
+    { timeout: 60_000, interval: 200 },
+  );
+}, 130_000);
+
+test("limits: memory without end ends that cell alone, within its own limit", async () => {
+  await run(worker("grower"), worker("neighbour"));
+  await Promise.all([ask("grower", "/"), ask("neighbour", "/")]);
+  expect(await ask("grower", "/grow")).toMatchObject({ status: 503, code: "memory_exceeded" });
+  expect(await ask("grower", "/")).toMatchObject({ status: 200, body: "1" });
+  expect(await ask("neighbour", "/")).toMatchObject({ status: 200, body: "2" });
+  expect(supervisor.limitEvents).toMatchObject([{ workers: ["grower"], reason: "exceededMemory" }]);
+});
+
+test("limits: what stays below the limit of memory is kept", async () => {
+  await run(worker("keeper"));
+  expect(await ask("keeper", "/keep/100")).toMatchObject({ status: 200 });
+  expect(await ask("keeper", "/keep/60")).toMatchObject({ status: 503, code: "memory_exceeded" });
+});
+
+test("limits: a turn is the longest that a worker of the cell may take, up to the ceiling", () => {
+  const limits = (...cpuMs: ReadonlyArray<number | undefined>): number =>
+    limitsOf(cpuMs.map((each) => worker("any", each))).cpuMs;
+  expect(limits(undefined)).toBe(1_000);
+  expect(limits(50)).toBe(50);
+  expect(limits(50, undefined)).toBe(1_000);
+  expect(limits(29_999)).toBe(29_999);
+  expect(limits(30_000)).toBe(30_000);
+  expect(limits(30_001)).toBe(30_000);
+});

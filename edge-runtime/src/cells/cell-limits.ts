@@ -1,0 +1,32 @@
+import type { EdgeErrorCode } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { PreparedWorker } from "./prepared-worker.ts";
+
+/** Why a cell was ended that used more than it may, in the words of Workers' logs. */
+export type LimitBreach = "exceededCpu" | "exceededMemory";
+
+/** What a cell may use. */
+export interface CellLimits {
+  /** CPU time that one turn of its thread may take. */
+  readonly cpuMs: number;
+  /** Memory above that of a cell that does nothing. */
+  readonly memoryBytes: number;
+}
+
+/** How a request fails that a breach broke off, or that comes while its worker rests for one. */
+export const BREACH_CODES = {
+  exceededCpu: "cpu_exceeded",
+  exceededMemory: "memory_exceeded",
+} as const satisfies Record<LimitBreach, EdgeErrorCode>;
+
+/**
+ * The limits of a cell with these workers. They share its thread, so the longest turn that any of them
+ * asks for is allowed to all.
+ */
+export function limitsOf(workers: ReadonlyArray<Pick<PreparedWorker, "version">>): CellLimits {
+  const asked = workers.map(({ version }) => version.limits?.cpuMs ?? LIMITS.turnCpuMs);
+  return {
+    cpuMs: Math.min(Math.max(...asked), LIMITS.turnCpuMsMax),
+    memoryBytes: LIMITS.cellMemoryBytes,
+  };
+}
