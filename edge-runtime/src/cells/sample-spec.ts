@@ -1,14 +1,18 @@
 import { join } from "node:path";
 import { ConfigCompiler } from "../config/compile-config.ts";
 import { configureGroup } from "../config/group-config.ts";
-import { sampleModule } from "../config/sample-version.ts";
+import { sampleModule, type Sample } from "../config/sample-version.ts";
 import type { CellSpec } from "./cell-host.ts";
 import { limitsOf } from "./cell-limits.ts";
 import { installedWorkerdPath } from "./workerd-host.ts";
 
 /** For tests: what a cell of one module runs, compiled below `directory`. Its worker listens as `w0`. */
-export async function sampleCellSpec(source: string, directory: string): Promise<CellSpec> {
-  const worker = sampleModule(source);
+export async function sampleCellSpec(
+  source: string,
+  directory: string,
+  sample: Sample = {},
+): Promise<CellSpec> {
+  const worker = sampleModule(source, sample);
   const config = configureGroup([worker], () => "capability");
   const compiler = await ConfigCompiler.open({
     workerdPath: installedWorkerdPath(),
