@@ -27,10 +27,11 @@ function addLocalCommands(program: Command): void {
     .command("up")
     .description("run a control plane and three nodes on this machine, until Ctrl-C")
     .addHelpText("after", UP_HELP)
-    .action(async () => {
+    .addOption(requireSandboxOption())
+    .action(async (options: { requireSandbox: boolean }) => {
       const { up } = await import("./up/up.ts");
       const { serveUntilStopped } = await import("./processes/serve-until-stopped.ts");
-      serveUntilStopped(await up(readSettings(process.env)));
+      serveUntilStopped(await up(readSettings(process.env), options));
     });
 
   program
@@ -80,6 +81,7 @@ function addFleetCommands(program: Command): void {
     .option("--base-domain <domain>", "workers answer at <worker>.<domain>", "localhost")
     .option("--ingress-port <port>", "port of the nodes that URLs name", parsePort, 4401)
     .option("--wrangler-env <file>", "write the variables for wrangler to this file")
+    .addOption(requireSandboxOption())
     .action(async (options) => {
       const { runControlPlane } = await import("./control-plane/control-plane.ts");
       const { serveUntilStopped } = await import("./processes/serve-until-stopped.ts");
@@ -107,6 +109,7 @@ function addFleetCommands(program: Command): void {
     .addOption(
       new Option("--egress-allow <host...>", "hosts that workers may reach at private addresses"),
     )
+    .addOption(requireSandboxOption())
     .action(async (options) => {
       const { runNode } = await import("./node/node.ts");
       const { serveUntilStopped } = await import("./processes/serve-until-stopped.ts");
@@ -118,6 +121,11 @@ async function findVariables(): Promise<WranglerEnvironment> {
   const { requireWranglerEnvironment } = await import("./wrangler-environment.ts");
   const { dataDirectory } = readSettings(process.env);
   return requireWranglerEnvironment({ environment: process.env, dataDirectory });
+}
+
+function requireSandboxOption(): Option {
+  const description = "refuse to run where this host can't confine workers fully";
+  return new Option("--require-sandbox", description).default(false);
 }
 
 function parsePort(text: string): number {

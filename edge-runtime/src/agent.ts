@@ -1,6 +1,6 @@
 import { createHash, hkdfSync } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, rm } from "node:fs/promises";
+import { chmod, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { NodeName, Region } from "@atoll/control-plane/contract";
 import { systemClock } from "@atoll/kv-store";
@@ -45,6 +45,8 @@ export interface AgentOptions {
   readonly port: number;
   /** Hosts that workers may reach at private addresses, as `host` or `host:port`. */
   readonly egressAllow: ReadonlyArray<string>;
+  /** Refuses to start on a host that can't confine cells fully; else it says so, and runs. */
+  readonly requireSandbox?: boolean;
   readonly createSites: (options: {
     readonly root: string;
     readonly log: Logger;
@@ -90,9 +92,11 @@ async function openParts(
   const { dataDirectory, log } = options;
   const client = new ControlPlaneClient({ ...options, credential: identity.credential });
   const capabilities = new KvCapabilities(identity.nodeKey);
+  await hideData(dataDirectory);
   const confinement = await openConfinement({
     workerdPath: installedWorkerdPath(),
     owner: dataDirectory,
+    isRequired: options.requireSandbox ?? false,
     log,
   });
   const run = await openRunDirectories(dataDirectory, confinement.sandbox);
@@ -236,6 +240,15 @@ function scratchDirectoryOf(dataDirectory: string): string {
   if (!existsSync(inMemory)) return join(dataDirectory, "compile");
   const name = createHash("sha256").update(dataDirectory).digest("hex").slice(0, 12);
   return join(inMemory, `atoll-${name}`);
+}
+
+/** Keeps what the node stores from everybody else on the machine, cells that broke out included. */
+async function hideData(dataDirectory: string): Promise<void> {
+  for (const name of ["blobs", "configs", "kv", "sites", "state"]) {
+    const directory = join(dataDirectory, name);
+    await mkdir(directory, { recursive: true });
+    await chmod(directory, 0o700);
+  }
 }
 
 /** Where this node's sockets and its cells are while it runs. */

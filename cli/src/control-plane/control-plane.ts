@@ -17,6 +17,7 @@ export interface ControlPlaneCommandOptions {
   readonly baseDomain: string;
   readonly ingressPort: number;
   readonly wranglerEnv?: string;
+  readonly requireSandbox: boolean;
 }
 
 /** `atoll control-plane`. Resolves when it serves. */
@@ -31,6 +32,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
   });
   const preflight = await WorkerdPreflight.open({
     directory: join(dataDirectory, "preflight"),
+    requireSandbox: options.requireSandbox,
     log,
   });
   const controlPlane = await createControlPlane({

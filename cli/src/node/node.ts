@@ -15,6 +15,7 @@ export interface NodeCommandOptions {
   readonly name?: string;
   readonly port: number;
   readonly egressAllow?: ReadonlyArray<string>;
+  readonly requireSandbox: boolean;
 }
 
 /** `atoll node`. Resolves when it serves, which does not need the control plane after the first time. */
@@ -31,6 +32,7 @@ export async function runNode(options: NodeCommandOptions): Promise<Running> {
     host: "127.0.0.1",
     port: options.port,
     egressAllow: options.egressAllow ?? [],
+    requireSandbox: options.requireSandbox,
     createSites: (site) => new SiteDirectories(site),
     log: createLog(name),
   });

@@ -47,7 +47,24 @@ export function formatStatus(status: FleetStatus): string {
         `${node.name}: ${failure.worker} ${failure.version} does not run: ${failure.reason}`,
     ),
   );
-  return [`revision ${status.revision}`, nodes.toString(), ...failures].join("\n");
+  return [
+    `revision ${status.revision}`,
+    nodes.toString(),
+    ...failures,
+    ...status.nodes.flatMap(describeConfinement),
+  ].join("\n");
+}
+
+/** What a node's host can't give to confine cells, and which cells were ended for a limit. */
+function describeConfinement(node: FleetStatus["nodes"][number]): ReadonlyArray<string> {
+  const shortfalls = node.confinement?.shortfalls ?? [];
+  return [
+    ...shortfalls.map((shortfall) => `${node.name}: ${shortfall}`),
+    ...node.limitEvents.map(
+      ({ at, workers, reason }) =>
+        `${node.name}: ${workers.join(", ")} was ended at ${at}: ${reason}`,
+    ),
+  ];
 }
 
 /** The worst lag of a node's namespaces. */

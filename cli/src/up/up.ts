@@ -26,7 +26,10 @@ const POLL_MS = 50;
  * `atoll up`: a control plane and three nodes on this machine, each its own process, started again when
  * it dies. Resolves when all of it serves; `close` stops every process.
  */
-export async function up(settings: Settings): Promise<Running> {
+export async function up(
+  settings: Settings,
+  options: { readonly requireSandbox: boolean },
+): Promise<Running> {
   const { dataDirectory, port } = settings;
   await requireFreePorts([port, ...LOCAL_REGIONS.map((_, index) => port + 1 + index)]);
   await mkdir(dataDirectory, { recursive: true });
@@ -43,7 +46,7 @@ export async function up(settings: Settings): Promise<Running> {
     },
   };
   try {
-    await startAll({ settings, logs, processes });
+    await startAll({ settings, logs, processes, ...options });
     const variables = await readWranglerEnvironment(wranglerEnvironmentFile(dataDirectory));
     if (variables === undefined) throw new Error("the control plane wrote no wrangler.env");
     await waitUntilTogether(variables);
@@ -60,8 +63,10 @@ async function startAll(context: {
   readonly settings: Settings;
   readonly logs: LogFiles;
   readonly processes: ManagedProcess[];
+  readonly requireSandbox: boolean;
 }): Promise<void> {
   const { settings, logs, processes } = context;
+  const confinement = context.requireSandbox ? ["--require-sandbox"] : [];
   const { dataDirectory, port } = settings;
   const manage = (name: string, commandArguments: ReadonlyArray<string>): ManagedProcess => {
     const managed = new ManagedProcess({
@@ -84,6 +89,7 @@ async function startAll(context: {
     ...["--port", String(port)],
     ...["--ingress-port", String(port + 1)],
     ...["--wrangler-env", wranglerEnvironmentFile(dataDirectory)],
+    ...confinement,
   ]).start();
   const joining = await joinTokens({ dataDirectory, controlPlaneData });
   console.log(`Starting the nodes ${LOCAL_REGIONS.join(", ")} …`);
@@ -97,6 +103,7 @@ async function startAll(context: {
         ...["--port", String(port + 1 + index)],
         ...["--control-plane", `http://127.0.0.1:${port}`],
         ...(joining.get(region) ?? []),
+        ...confinement,
       ]).start();
     }),
   );

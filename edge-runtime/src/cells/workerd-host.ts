@@ -32,6 +32,8 @@ export interface WorkerdHostOptions {
   readonly clock?: Clock;
   /** How long a cell may take until it listens; by default `LIMITS.cellStartMs`. */
   readonly startMsMax?: number;
+  /** CPU time that a cell may take until it listens; by default as much as the time allows. */
+  readonly startCpuMsMax?: number;
 }
 
 /** Path of the workerd binary itself: the package's `bin` is a script that costs a Node start. */
@@ -94,6 +96,7 @@ export class WorkerdHost implements CellHost {
     const host = new WorkerdHost({
       onLine: () => undefined,
       startMsMax: LIMITS.cellStartMs,
+      startCpuMsMax: Infinity,
       clock: systemClock,
       ...options,
       workerdPath,

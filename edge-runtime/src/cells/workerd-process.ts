@@ -33,6 +33,7 @@ export interface WorkerdProcessOptions {
   readonly watchdog: CellWatchdog;
   readonly id: string;
   readonly startMsMax: number;
+  readonly startCpuMsMax: number;
   readonly onLine: (line: CellLine) => void;
 }
 
@@ -157,10 +158,7 @@ export class WorkerdProcess implements Cell {
         const socketPath = this.socketPath(HEALTH_SOCKET);
         await askCell({ socketPath, timeoutMs: LIMITS.watchdogAnswerMs });
       },
-      end: (breach) => {
-        this.#breach = breach;
-        void this.kill();
-      },
+      end: (breach) => this.#endFor(breach),
     });
     void this.exited.then(stop);
   }
@@ -194,17 +192,31 @@ export class WorkerdProcess implements Cell {
 
   async #started(sockets: ReadonlyArray<string>): Promise<"listening" | "ended" | "late"> {
     const { promise, resolve } = Promise.withResolvers<"listening" | "ended" | "late">();
+    const cpuNs = mainThreadNs(this.pid) ?? 0;
     this.#onListening = () => {
       if (sockets.every((name) => this.#listening.has(name))) resolve("listening");
     };
     this.#onListening();
     void this.exited.then(() => resolve("ended"));
     const deadline = setTimeout(() => resolve("late"), this.#options.startMsMax);
+    const checks = setInterval(() => this.#checkStart(cpuNs), LIMITS.startCheckMs);
     try {
       return await promise;
     } finally {
       clearTimeout(deadline);
+      clearInterval(checks);
     }
+  }
+
+  /** Ends a start that took too much CPU time since the process had `cpuNs` of it. */
+  #checkStart(cpuNs: number): void {
+    const usedMs = ((mainThreadNs(this.pid) ?? 0) - cpuNs) / 1e6;
+    if (usedMs >= this.#options.startCpuMsMax) this.#endFor("exceededCpu");
+  }
+
+  #endFor(breach: LimitBreach): void {
+    this.#breach = breach;
+    void this.kill();
   }
 
   #readOutput(): void {

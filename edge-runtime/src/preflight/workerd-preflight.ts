@@ -29,6 +29,8 @@ export interface WorkerdPreflightOptions {
   readonly log: Logger;
   /** How long top-level code may take; by default `LIMITS.preflightStartMs`. */
   readonly startMsMax?: number;
+  /** Refuses to open on a host that can't confine cells fully. */
+  readonly requireSandbox?: boolean;
 }
 
 // The account of the throw-away cell: nothing outside of it ever sees the name.
@@ -66,13 +68,19 @@ export class WorkerdPreflight implements Preflight {
       scratchDirectory: join(options.directory, "compile"),
     });
     const { directory, log } = options;
-    const confinement = await openConfinement({ workerdPath, owner: directory, log });
+    const confinement = await openConfinement({
+      workerdPath,
+      owner: directory,
+      isRequired: options.requireSandbox ?? false,
+      log,
+    });
     const runDirectory = await openCellRoot(join(directory, "run"), confinement.sandbox);
     const host = await WorkerdHost.open({
       runDirectory,
       confinement,
       zygoteCount: 1,
       startMsMax: options.startMsMax ?? LIMITS.preflightStartMs,
+      startCpuMsMax: LIMITS.preflightStartCpuMs,
       log,
     });
     return new WorkerdPreflight(options, { host, compiler, runDirectory });
@@ -161,6 +169,15 @@ function readBlob(
 
 /** The message for the developer; rethrows what is not the version's fault. */
 function failureMessage(error: unknown, version: Version): string {
+  if (error instanceof CellStartError && error.exit.breach === "exceededCpu") {
+    return (
+      `Script startup exceeded CPU time limit: its top-level code took more than ` +
+      `${LIMITS.preflightStartCpuMs} ms. Is there a loop at its top level?`
+    );
+  }
+  if (error instanceof CellStartError && error.exit.breach === "exceededMemory") {
+    return "Script startup exceeded memory limit: its top-level code took more than a worker may have.";
+  }
   if (error instanceof CellStartError) {
     const { code } = version;
     return startFailure(error.exit, code.kind === "service-worker" ? code.script.name : "");

@@ -1,5 +1,6 @@
 import { availableParallelism } from "node:os";
 import type { Logger } from "pino";
+import { EdgeError } from "../errors.ts";
 import { ControlGroups } from "./control-groups.ts";
 import { findSandbox } from "./find-sandbox.ts";
 import type { Sandbox } from "./sandbox.ts";
@@ -13,17 +14,26 @@ export interface Confinement {
   readonly shortfalls: ReadonlyArray<string>;
 }
 
-/** Tries out what this host can give, by using it. */
+/**
+ * Tries out what this host can give, by using it. Rejected with `sandbox_missing` when it is required
+ * and something is missing.
+ */
 export async function openConfinement(options: {
   readonly workerdPath: string;
   /** Names whose cells they are: of two owners, neither can do anything about the other's. */
   readonly owner: string;
+  /** Refuses to do with less than everything. */
+  readonly isRequired?: boolean;
   readonly log: Logger;
 }): Promise<Confinement> {
   const { sandbox, shortfall } = await findSandbox(options);
   const cores = availableParallelism();
   const { groups, shortfalls } = await ControlGroups.open({ owner: options.owner, cores });
   const all = [...(shortfall === undefined ? [] : [shortfall]), ...shortfalls];
+  if (options.isRequired === true && all.length > 0) {
+    await groups.close();
+    throw new EdgeError("sandbox_missing", all.join("; "));
+  }
   options.log.info({ sandbox: sandbox.name }, "cells are confined by this sandbox");
   for (const each of all)
     options.log.warn({ shortfall: each }, "this host can't confine cells fully");
