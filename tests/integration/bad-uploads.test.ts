@@ -194,7 +194,7 @@ const STARTS: ReadonlyArray<Row> = [
   ],
   [
     "no handler",
-    withSource("export const a = 1;"),
+    withSource("export function a() {}"),
     { code: 10_021, message: /no default export/i },
   ],
   [
