@@ -61,8 +61,8 @@ export class Bubblewrap implements Sandbox {
   }
 }
 
-export const BWRAP = "/usr/bin/bwrap";
-export const PRLIMIT = "/usr/bin/prlimit";
+const BWRAP = "/usr/bin/bwrap";
+const PRLIMIT = "/usr/bin/prlimit";
 
 // Bounds of the kernel that hold for one process. The address space is not among them: V8 reserves
 // terabytes of it and uses little.

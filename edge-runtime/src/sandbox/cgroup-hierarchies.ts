@@ -2,7 +2,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 
 /** What of the kernel's control groups bounds cells. */
-export const CONTROLLERS = ["memory", "cpu", "pids"] as const;
+const CONTROLLERS = ["memory", "cpu", "pids"] as const;
 export type Controller = (typeof CONTROLLERS)[number];
 
 /** A tree of control groups, and the place in it below which an agent may make groups. */
