@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LIMITS } from "../limits.ts";
@@ -114,6 +115,8 @@ export class ControlGroups {
   async clear(): Promise<void> {
     for (const hierarchy of this.#hierarchies) {
       const owner = this.#directory(hierarchy, "");
+      // After `close` there is none.
+      if (!existsSync(owner)) continue;
       const entries = await readdir(owner, { withFileTypes: true });
       for (const entry of entries) if (entry.isDirectory()) await this.remove(entry.name);
     }
