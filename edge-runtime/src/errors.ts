@@ -98,6 +98,21 @@ export const EDGE_ERRORS = {
     retryable: false,
     meaning: "a request's head is larger than LIMITS.requestHeadBytesMax",
   },
+  request_body_too_large: {
+    status: 413,
+    retryable: false,
+    meaning: "a request's body is larger than LIMITS.requestBodyBytesMax",
+  },
+  websockets_full: {
+    status: 503,
+    retryable: true,
+    meaning: "a cell has LIMITS.cellWebSocketsMax WebSockets already",
+  },
+  answer_timeout: {
+    status: 504,
+    retryable: true,
+    meaning: "a worker sent nothing of its answer for LIMITS.cellAnswerIdleMs",
+  },
   request_timeout: {
     status: 408,
     retryable: true,

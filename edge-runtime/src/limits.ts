@@ -119,6 +119,12 @@ export const LIMITS = {
   requestHeadBytesMax: 16 * 1024,
   /** From a connection's first byte to the end of the head: what is slower only holds a connection. */
   requestHeadMs: 10_000,
+  /** A request's body: what Cloudflare takes on most plans. */
+  requestBodyBytesMax: 100 * 1024 * 1024,
+  /** WebSockets of one cell: each takes a descriptor of the cell's, and requests need some, too. */
+  cellWebSocketsMax: 5_000,
+  /** A cell that sends nothing for so long in the midst of an answer: event streams send more often. */
+  cellAnswerIdleMs: 5 * 60 * 1_000,
   /** Between two pieces of a request's body that the cell waits for. */
   requestBodyIdleMs: 60_000,
   /** Idle client connections; longer than the pauses of a page's reader, so that links open at once. */

@@ -10,6 +10,8 @@ export class RequestBody implements AsyncIterable<Buffer> {
   readonly #response: ServerResponse;
   readonly #onStalled: (() => void) | undefined;
   readonly #idleMs: number;
+  readonly #onTooLarge: (() => void) | undefined;
+  readonly #bytesMax: number;
   readonly #expectsContinue: boolean;
   #isStarted = false;
   #isDiscarding = false;
@@ -21,12 +23,17 @@ export class RequestBody implements AsyncIterable<Buffer> {
       /** Called when the sender lets the reader wait for `idleMs`, of `LIMITS` by default. */
       readonly onStalled?: () => void;
       readonly idleMs?: number;
+      /** Called with the piece that makes the body longer than `bytesMax`; nothing comes after it. */
+      readonly onTooLarge?: () => void;
+      readonly bytesMax?: number;
     },
   ) {
     this.#request = exchange.request;
     this.#response = exchange.response;
     this.#expectsContinue = options.expectsContinue;
     this.#onStalled = options.onStalled;
+    this.#onTooLarge = options.onTooLarge;
+    this.#bytesMax = options.bytesMax ?? Infinity;
     this.#idleMs = options.idleMs ?? LIMITS.requestBodyIdleMs;
   }
 
@@ -47,6 +54,7 @@ export class RequestBody implements AsyncIterable<Buffer> {
     if (this.isHeldBack && !this.#response.headersSent) this.#response.writeContinue();
     this.#isStarted = true;
     let isWaiting = true;
+    let bytes = 0;
     const timer = setTimeout(() => {
       // Time that the receiver takes to accept a piece is not the client's.
       if (isWaiting) this.#onStalled?.();
@@ -56,6 +64,12 @@ export class RequestBody implements AsyncIterable<Buffer> {
       // The request outlives its body when the receiver answers early, so it is not destroyed with it.
       for await (const piece of this.#request.iterator({ destroyOnReturn: false })) {
         if (this.#isDiscarding) continue;
+        bytes += (piece as Buffer).length;
+        if (bytes > this.#bytesMax) {
+          this.#isDiscarding = true;
+          this.#onTooLarge?.();
+          continue;
+        }
         isWaiting = false;
         yield piece as Buffer;
         isWaiting = true;

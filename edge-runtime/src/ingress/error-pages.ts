@@ -104,6 +104,21 @@ const TEXTS: Partial<Record<EdgeErrorCode, PageText>> = {
     title: "Request headers too large",
     explanation: "The request's headers are larger than this server reads.",
   },
+  request_body_too_large: {
+    number: 413,
+    title: "Request too large",
+    explanation: "The request's body is larger than a worker may get.",
+  },
+  websockets_full: {
+    number: 503,
+    title: "Too many WebSockets",
+    explanation: "The worker has as many WebSockets as it may. Try again later.",
+  },
+  answer_timeout: {
+    number: 504,
+    title: "Worker sent nothing",
+    explanation: "The worker did not go on with its answer in time.",
+  },
   request_timeout: {
     number: 408,
     title: "Request timeout",

@@ -23,7 +23,10 @@ export class CellLink {
   readonly #traffic: Traffic[] = [];
   readonly #onIdle: () => void;
 
-  constructor(socketPath: string, onIdle: () => void) {
+  /** WebSockets among the traffic. */
+  #webSockets = 0;
+
+  constructor(socketPath: string, onIdle: () => void, answerIdleMs: number) {
     this.socketPath = socketPath;
     this.#onIdle = onIdle;
     this.#pool = new Pool("http://cell", {
@@ -31,9 +34,9 @@ export class CellLink {
       pipelining: 1,
       keepAliveTimeout: LIMITS.cellIdleConnectionMs,
       maxHeaderSize: LIMITS.cellHeadBytesMax,
-      // A worker may think, and stream, for as long as its client stays.
-      headersTimeout: 0,
-      bodyTimeout: 0,
+      // A worker may think, and stream, for as long as its client stays and something of it is heard.
+      headersTimeout: answerIdleMs,
+      bodyTimeout: answerIdleMs,
     });
   }
 
@@ -56,6 +59,17 @@ export class CellLink {
     if (this.isIdle) this.#onIdle();
   }
 
+  /** Counts one more WebSocket, unless there are as many as may be. Pairs with `endWebSocket`. */
+  beginWebSocket(): boolean {
+    if (this.#webSockets >= LIMITS.cellWebSocketsMax) return false;
+    this.#webSockets += 1;
+    return true;
+  }
+
+  endWebSocket(): void {
+    this.#webSockets -= 1;
+  }
+
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
     this.#pool.dispatch(options, handler);
   }
@@ -75,14 +89,16 @@ export class CellLink {
 /** Which cell serves each worker, and the links to all cells that still have traffic. */
 export class CellLinks {
   readonly #drainMs: number;
+  readonly #answerIdleMs: number;
   readonly #links = new Map<string, CellLink>();
   /** Where new requests of a worker go. Every path in it has a link that lists the worker. */
   readonly #published = new Map<WorkerKey, string>();
   /** Waiting drains by socket path, told when its link has become idle. */
   readonly #drains = new Map<string, Set<() => void>>();
 
-  constructor(drainMs: number) {
+  constructor(drainMs: number, answerIdleMs: number = LIMITS.cellAnswerIdleMs) {
     this.#drainMs = drainMs;
+    this.#answerIdleMs = answerIdleMs;
   }
 
   publish(worker: WorkerKey, socketPath: string | undefined): void {
@@ -105,7 +121,7 @@ export class CellLinks {
   link(socketPath: string): CellLink {
     const known = this.#links.get(socketPath);
     if (known !== undefined) return known;
-    const link: CellLink = new CellLink(socketPath, () => this.#settle(link));
+    const link: CellLink = new CellLink(socketPath, () => this.#settle(link), this.#answerIdleMs);
     this.#links.set(socketPath, link);
     return link;
   }

@@ -5,6 +5,7 @@ import type { Dispatcher } from "undici";
 import { EdgeError, type EdgeErrorCode } from "../../errors.ts";
 import { RequestBody } from "../../http/request-body.ts";
 import { headerText } from "../../http/wire.ts";
+import { LIMITS } from "../../limits.ts";
 import type { Activator } from "../ingress.ts";
 import type { CellLink, CellLinks, Traffic } from "./cell-links.ts";
 import { discardWithin, sendPage } from "./page-answers.ts";
@@ -61,6 +62,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
       this.#body = new RequestBody(routed, {
         expectsContinue: routed.expectsContinue,
         onStalled: () => this.refuse("request_timeout"),
+        // A body that tells its length was judged with the head.
+        bytesMax: LIMITS.requestBodyBytesMax,
+        onTooLarge: () => this.refuse("request_body_too_large"),
       });
     }
   }
@@ -178,6 +182,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
       return;
     }
     if (isRefusedByClientLibrary(error)) this.#fail("request_invalid", error);
+    else if (isStalled(error)) this.#fail("answer_timeout", error);
     else void this.#failLost(socketPath, error);
   }
 
@@ -227,6 +232,12 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
 function isRefusedByClientLibrary(error: Error): boolean {
   const code = (error as NodeJS.ErrnoException).code;
   return code === "UND_ERR_INVALID_ARG" || code === "UND_ERR_NOT_SUPPORTED";
+}
+
+/** Whether the cell is there, and sent nothing for as long as it may. */
+function isStalled(error: Error): boolean {
+  const code = (error as NodeJS.ErrnoException).code;
+  return code === "UND_ERR_HEADERS_TIMEOUT" || code === "UND_ERR_BODY_TIMEOUT";
 }
 
 function pairsOf(raw: ReadonlyArray<Buffer>): Array<[string, string]> {

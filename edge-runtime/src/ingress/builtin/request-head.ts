@@ -41,6 +41,7 @@ export function readRequestHead(request: IncomingMessage): HeadReading {
   if (url.length > LIMITS.requestUrlBytesMax) return refuse("request_url_too_long");
   if (scan.bytes > LIMITS.requestHeadBytesMax) return refuse("request_head_too_large");
   if (host === undefined || scan.hasTwoHosts) return refuse("request_invalid");
+  if (isTooLong(request.headers["content-length"])) return refuse("request_body_too_large");
   const target = originForm(url, host);
   if (target === undefined) return refuse("request_invalid");
   const { hasBody, accept, acceptEncoding, headers, claims } = scan;
@@ -48,6 +49,11 @@ export function readRequestHead(request: IncomingMessage): HeadReading {
     kind: "sound",
     head: { host, target, hasBody, accept, acceptEncoding, headers, claims },
   };
+}
+
+/** Whether a body tells a length that no worker may get. */
+function isTooLong(contentLength: string | undefined): boolean {
+  return contentLength !== undefined && Number(contentLength) > LIMITS.requestBodyBytesMax;
 }
 
 interface HeaderScan {

@@ -75,7 +75,12 @@ export class WebSocketPassage implements Traffic {
 
   #send(socketPath: string): void {
     const { head } = this.#handshake;
-    this.#link = this.#context.links.link(socketPath);
+    const link = this.#context.links.link(socketPath);
+    if (!link.beginWebSocket()) {
+      this.#fail("websockets_full", undefined);
+      return;
+    }
+    this.#link = link;
     this.#link.begin(this);
     const connection = createConnection(socketPath);
     this.#upstream = connection;
@@ -146,6 +151,7 @@ export class WebSocketPassage implements Traffic {
   }
 
   #leave(): void {
+    this.#link?.endWebSocket();
     this.#link?.end(this);
     this.#link = undefined;
   }
