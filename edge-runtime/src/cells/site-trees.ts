@@ -30,8 +30,10 @@ export class SiteTrees {
 
   /** Puts a tree of the site at `target`, which must not exist. */
   async take(site: string, target: string): Promise<void> {
-    const ready = await this.#ready.get(site);
+    const making = this.#ready.get(site);
+    // Taken off before anything is waited for: it is for one cell alone.
     this.#ready.delete(site);
+    const ready = await making;
     if (ready === undefined) await linkTree(site, target);
     else await rename(ready, target);
     this.#prepare(site);
