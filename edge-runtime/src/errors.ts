@@ -41,7 +41,8 @@ export const EDGE_ERRORS = {
   cpu_exceeded: {
     status: 503,
     retryable: true,
-    meaning: "a cell was ended because one turn of its thread took more CPU time than the worker may",
+    meaning:
+      "a cell was ended because one turn of its thread took more CPU time than the worker may",
   },
   memory_exceeded: {
     status: 503,
