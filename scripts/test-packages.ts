@@ -5,11 +5,13 @@ import { existsSync } from "node:fs";
 const PROGRAMS: Readonly<Record<string, string>> = {
   bwrap: "/usr/bin/bwrap",
   chromium: "/usr/bin/chromium",
+  haproxy: "/usr/sbin/haproxy",
   setpriv: "/usr/bin/setpriv",
 };
 const PACKAGE_OF: Readonly<Record<string, string>> = {
   bwrap: "bubblewrap",
   chromium: "chromium",
+  haproxy: "haproxy",
   setpriv: "util-linux",
 };
 

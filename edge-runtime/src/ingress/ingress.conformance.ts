@@ -1,4 +1,4 @@
-import { describe } from "vitest";
+import { beforeEach, describe } from "vitest";
 import { describeHeaders } from "./conformance/headers.conformance.ts";
 import type { IngressBackend } from "./conformance/ingress-harness.ts";
 import { describeHostile } from "./conformance/hostile.conformance.ts";
@@ -13,6 +13,11 @@ import { describeWebSockets } from "./conformance/websockets.conformance.ts";
  */
 export function describeIngress(name: string, backend: IngressBackend): void {
   describe(`${name} as an ingress`, () => {
+    const skipped = new Map(backend.skip?.map(({ test, reason }) => [test, reason]));
+    beforeEach(({ task, skip }) => {
+      const reason = skipped.get(task.name);
+      if (reason !== undefined) skip(reason);
+    });
     describeRouting(backend);
     describeHeaders(backend);
     describeStreaming(backend);

@@ -14,6 +14,7 @@ import {
   type Caller,
   callerOf,
   claimedCaller,
+  LOST_HEADER,
   newRay,
 } from "./client-headers.ts";
 import { ClientConnection, codeOfClientError } from "./client-connection.ts";
@@ -32,6 +33,8 @@ export interface BuiltinIngressOptions {
    * the caller that the proxy names in `cf-connecting-ip`, `x-forwarded-proto`, `cf-ray` and `cf-ipcountry`.
    */
   readonly fallbackSocketPath?: string;
+  /** The socket of a cell by the name that the trusted proxy has for it; `undefined` when it is gone. */
+  readonly lostSocketOf?: (name: string) => string | undefined;
   readonly region: Region;
   readonly activator: Activator;
   readonly log: Logger;
@@ -207,7 +210,9 @@ export class BuiltinIngress implements Ingress {
       expectsContinue,
     });
     connection.begin(exchange, response);
-    exchange.start();
+    const lost = origin === "proxy" ? reading.head.claims?.get(LOST_HEADER) : undefined;
+    if (lost === undefined) exchange.start();
+    else exchange.startAfterLoss(this.#options.lostSocketOf?.(lost));
   }
 
   #onUpgrade(

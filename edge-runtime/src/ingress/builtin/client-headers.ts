@@ -4,6 +4,12 @@ import type { Region } from "@atoll/control-plane/contract";
 import { HEADERS } from "../../config/cell-interface.ts";
 import type { RequestHead } from "./request-head.ts";
 
+/**
+ * By this a trusted proxy says that it lost a request with a cell that may have read it; its value is what
+ * the proxy calls the cell.
+ */
+export const LOST_HEADER = "x-atoll-lost";
+
 /** Who called, as the worker is told. */
 export interface Caller {
   readonly address: string;

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { connect } from "node:net";
 import type { Readable } from "node:stream";
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Dispatcher } from "undici";
@@ -70,10 +71,37 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   }
 
   start(): void {
+    this.#watchClient();
+    this.#begin();
+  }
+
+  /**
+   * Starts a request that a proxy lost with the cell at `socketPath`, `undefined` when that is long gone.
+   * If the cell is alive, only a connection was lost, as happens when one is closed that was idle; then
+   * what changes nothing is sent again. If not, it may have read the request, and have died of it.
+   */
+  startAfterLoss(socketPath: string | undefined): void {
+    this.#watchClient();
+    void this.#resume(socketPath);
+  }
+
+  async #resume(socketPath: string | undefined): Promise<void> {
+    const isAlive = socketPath !== undefined && (await acceptsConnections(socketPath));
+    if (this.#isOver) return;
+    const cause = new Error("the proxy lost the request");
+    if (!isAlive) await this.#failLost(socketPath, cause);
+    else if (this.#body === undefined && isSafe(this.#routed.request.method)) this.#begin();
+    else this.#fail("cell_lost", cause);
+  }
+
+  #watchClient(): void {
     this.#routed.response.on("close", () => {
       if (!this.#routed.response.writableFinished) this.#stop();
       else if (!this.#routed.request.complete) this.#discardBody();
     });
+  }
+
+  #begin(): void {
     const socketPath = this.#context.links.publishedPath(this.#routed.worker);
     if (socketPath === undefined) void this.#activate();
     else this.#send(socketPath);
@@ -238,6 +266,21 @@ function isRefusedByClientLibrary(error: Error): boolean {
 function isStalled(error: Error): boolean {
   const code = (error as NodeJS.ErrnoException).code;
   return code === "UND_ERR_HEADERS_TIMEOUT" || code === "UND_ERR_BODY_TIMEOUT";
+}
+
+/** Whether a request is meant to change nothing. */
+function isSafe(method: string | undefined): boolean {
+  return method === "GET" || method === "HEAD" || method === "OPTIONS";
+}
+
+function acceptsConnections(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(socketPath);
+    socket.once("connect", () => resolve(true));
+    socket.once("error", () => resolve(false));
+    socket.once("close", () => resolve(false));
+    socket.once("connect", () => socket.destroy());
+  });
 }
 
 function pairsOf(raw: ReadonlyArray<Buffer>): Array<[string, string]> {

@@ -27,10 +27,19 @@ interface OpenIngressOptions {
   readonly requestHeadMs: number;
 }
 
+/** A test that one ingress does not pass. */
+export interface SkippedTest {
+  /** Its title. */
+  readonly test: string;
+  /** Why what it does instead is sound. */
+  readonly reason: string;
+}
+
 export interface IngressBackend {
   open(options: OpenIngressOptions): Promise<Ingress>;
   /** Whether names of headers keep their upper-case letters on the way. */
   readonly keepsHeaderCase: boolean;
+  readonly skip?: ReadonlyArray<SkippedTest>;
 }
 
 /** A cell that a test can look into: a server of Node's on a unix socket. */

@@ -126,7 +126,8 @@ export function describeWebSockets(backend: IngressBackend): void {
           isGone = true;
         });
         socket.write(
-          "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+          "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n" +
+            "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
         );
       });
       const socket = await harness.dial();

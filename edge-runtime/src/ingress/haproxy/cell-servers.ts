@@ -1,0 +1,177 @@
+import { chownSync, chmodSync, linkSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import type { WorkerKey } from "@atoll/control-plane/contract";
+import { CELL_BACKENDS } from "./haproxy-config.ts";
+import type { HaproxyPaths } from "./haproxy-paths.ts";
+import type { HaproxySupervisor } from "./haproxy-supervisor.ts";
+import { countOf, parseStatistics } from "./server-statistics.ts";
+
+/** A cell's socket as a server of HAProxy's. One publication of a socket is one server, used once. */
+interface CellServer {
+  readonly backend: string;
+  readonly name: string;
+  readonly socketPath: string;
+  readonly linkPath: string;
+  /** Workers whose requests go here. */
+  readonly workers: Set<WorkerKey>;
+  /** Resolves when no request is in flight to it and none can come. */
+  idle: Promise<void> | undefined;
+  /** What is in flight to it ends now, and is not taken up again. */
+  isCut: boolean;
+}
+
+/**
+ * The cells that HAProxy sends requests to. It reaches each by a hard link in a directory of its own: the
+ * cell's own directory stays closed to it, and it can have a root of its own.
+ */
+export class CellServers {
+  readonly #supervisor: HaproxySupervisor;
+  readonly #paths: HaproxyPaths;
+  readonly #groupId: number | undefined;
+  readonly #published = new Map<WorkerKey, CellServer>();
+  /** Those with workers, by socket. */
+  readonly #bySocket = new Map<string, CellServer>();
+  /** Those without, until their last request is answered. */
+  readonly #leaving = new Set<CellServer>();
+  #count = 0;
+
+  constructor(options: {
+    readonly supervisor: HaproxySupervisor;
+    readonly paths: HaproxyPaths;
+    /** Who else than the owner of a cell's socket must be able to connect to it. */
+    readonly groupId: number | undefined;
+  }) {
+    this.#supervisor = options.supervisor;
+    this.#paths = options.paths;
+    this.#groupId = options.groupId;
+  }
+
+  publish(worker: WorkerKey, socketPath: string | undefined): void {
+    const before = this.#published.get(worker);
+    if (before?.socketPath === socketPath) return;
+    if (socketPath === undefined) this.#published.delete(worker);
+    else {
+      const server = this.#bySocket.get(socketPath) ?? this.#add(socketPath);
+      server.workers.add(worker);
+      this.#published.set(worker, server);
+    }
+    before?.workers.delete(worker);
+    this.#apply();
+    if (before?.workers.size === 0) this.#leave(before);
+  }
+
+  /** Resolves when no request is in flight to a socket that is not published, or after `drainMs`. */
+  async drain(socketPath: string, drainMs: number): Promise<void> {
+    const leaving = [...this.#leaving].filter((server) => server.socketPath === socketPath);
+    await Promise.all(leaving.map((server) => this.#drain(server, drainMs)));
+  }
+
+  async #drain(server: CellServer, drainMs: number): Promise<void> {
+    const end = new AbortController();
+    const isLate = await Promise.race([
+      server.idle?.then(() => false),
+      wait(drainMs, true, { signal: end.signal, ref: false }).catch(() => false),
+    ]);
+    end.abort();
+    if (isLate !== true) return;
+    server.isCut = true;
+    for (const name of [server.name, server.name + ONCE]) {
+      await this.#supervisor.ask(`shutdown sessions server ${server.backend}/${name}`);
+    }
+  }
+
+  /** The socket behind a server's name, while any request to it can be in flight. */
+  socketPathOf(name: string): string | undefined {
+    const servers = [...this.#bySocket.values(), ...this.#leaving];
+    const found = servers.find(
+      (server) => !server.isCut && (name === server.name || name === server.name + ONCE),
+    );
+    return found?.socketPath;
+  }
+
+  #add(socketPath: string): CellServer {
+    this.#count += 1;
+    const backend = `c${this.#count % CELL_BACKENDS}`;
+    const name = `${backend}.${this.#count}`;
+    const linkPath = join(this.#paths.cells, `${this.#count}.sock`);
+    this.#link(socketPath, linkPath);
+    const server = {
+      backend,
+      name,
+      socketPath,
+      linkPath,
+      workers: new Set<WorkerKey>(),
+      idle: undefined,
+      isCut: false,
+    };
+    this.#bySocket.set(socketPath, server);
+    return server;
+  }
+
+  #link(socketPath: string, linkPath: string): void {
+    try {
+      linkSync(socketPath, linkPath);
+      if (this.#groupId === undefined) return;
+      chownSync(linkPath, statSync(linkPath).uid, this.#groupId);
+      chmodSync(linkPath, 0o660);
+    } catch (error) {
+      // The cell is gone already: HAProxy finds nobody there and asks the activator, as it should.
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+  }
+
+  #leave(server: CellServer): void {
+    this.#bySocket.delete(server.socketPath);
+    this.#leaving.add(server);
+    server.idle = this.#waitUntilIdle(server).then(() => {
+      this.#leaving.delete(server);
+      rmSync(server.linkPath, { force: true });
+      this.#apply();
+    });
+  }
+
+  async #waitUntilIdle({ backend, name }: CellServer): Promise<void> {
+    // Until then requests may still be sent there.
+    await this.#supervisor.settled();
+    for (let pauseMs = 5; ; pauseMs = Math.min(POLL_MS_MAX, 2 * pauseMs)) {
+      const answer = await this.#supervisor.ask(`show stat ${backend} 4 -1`);
+      const inFlight = parseStatistics(answer ?? "")
+        .filter(({ svname }) => svname === name || svname === name + ONCE)
+        .reduce((sum, row) => sum + countOf(row, "scur"), 0);
+      if (inFlight === 0) return;
+      await wait(pauseMs, undefined, { ref: false });
+    }
+  }
+
+  #apply(): void {
+    const { maps } = this.#supervisor.state;
+    const servers = [...this.#bySocket.values(), ...this.#leaving];
+    this.#supervisor.apply({
+      maps: {
+        ...maps,
+        cells: new Map([...this.#published].map(([worker, { name }]) => [worker, name])),
+      },
+      servers: new Map(
+        servers.flatMap(({ backend, name, linkPath }) => {
+          const address = `unix@${this.#paths.seenByWorker(linkPath)} weight 0`;
+          return [
+            [`${backend}/${name}`, `${address} pool-max-conn ${CONNECTIONS} pool-purge-delay 1s`],
+            [`${backend}/${name}${ONCE}`, `${address} pool-max-conn 0`],
+          ] as const;
+        }),
+      ),
+    });
+  }
+}
+
+/**
+ * Requests that must not be repeated go to the same cell as a second server, over connections that were
+ * never used before: one that was may be closed by the cell just then, and nobody could tell whether the
+ * request was read.
+ */
+const ONCE = "-once";
+// Idle connections of one cell: one for each request that it had in flight lately, up to this.
+const CONNECTIONS = 1_000;
+// A request may go on for as long as it likes; how soon after its end its cell may stop is of no weight.
+const POLL_MS_MAX = 500;
