@@ -28,7 +28,7 @@ interface OpenIngressOptions {
 }
 
 /** A test that one ingress does not pass. */
-export interface SkippedTest {
+interface SkippedTest {
   /** Its title. */
   readonly test: string;
   /** Why what it does instead is sound. */
