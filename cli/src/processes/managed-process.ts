@@ -11,7 +11,7 @@ export interface ManagedProcessOptions {
   /** Gets each line that the process writes. */
   readonly onLine: (line: string) => void;
   /** Called after each start, when the process id is known. */
-  readonly onStart: () => Promise<void>;
+  readonly onStart: () => void;
   /** Told of an end that was not asked for; the process is then started again. */
   readonly onCrash: (ending: string) => void;
 }
@@ -82,9 +82,12 @@ export class ManagedProcess {
       stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
     this.#child = child;
-    this.#options.onStart().catch((error: unknown) => {
+    try {
+      this.#options.onStart();
+    } catch (error) {
+      // Such as a full disk: the process serves all the same.
       this.#options.onLine(`could not note that ${this.#options.name} started: ${String(error)}`);
-    });
+    }
     const startedAt = performance.now();
     this.#forwardLines(child.stdout);
     this.#forwardLines(child.stderr);

@@ -16,6 +16,7 @@ import {
 } from "../wrangler-environment.ts";
 import { LogFiles } from "./log-files.ts";
 import { requireFreePorts } from "./ports.ts";
+import { writeProcessIds } from "./process-ids.ts";
 import { deployStarter, STARTER_NAME } from "./starter.ts";
 
 // Starting takes seconds; what has not come together by then says why in its log.
@@ -126,15 +127,6 @@ async function joinTokens(folders: {
 
 function nodeData(dataDirectory: string, region: string): string {
   return join(dataDirectory, "nodes", region);
-}
-
-/** What tells operators, and tests, which process is which. */
-async function writeProcessIds(
-  dataDirectory: string,
-  processes: ReadonlyArray<ManagedProcess>,
-): Promise<void> {
-  const ids = Object.fromEntries(processes.map(({ name, pid }) => [name, pid]));
-  await writeFile(join(dataDirectory, "processes.json"), JSON.stringify(ids));
 }
 
 /** Resolves when every node is connected and runs the newest revision. */
