@@ -90,8 +90,11 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
     if (this.#isOver) return;
     const cause = new Error("the proxy lost the request");
     if (!isAlive) await this.#failLost(socketPath, cause);
-    else if (this.#body === undefined && isSafe(this.#routed.request.method)) this.#begin();
-    else this.#fail("cell_lost", cause);
+    else if (this.#body === undefined && isSafe(this.#routed.request.method)) {
+      // A cell that is dying may still accept: this was its request's second try.
+      this.#isRetried = true;
+      this.#begin();
+    } else this.#fail("cell_lost", cause);
   }
 
   #watchClient(): void {

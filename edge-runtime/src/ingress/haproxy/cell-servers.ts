@@ -1,9 +1,10 @@
-import { chownSync, chmodSync, linkSync, rmSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { chownSync, chmodSync, linkSync, lstatSync, rmSync } from "node:fs";
+import { join, relative } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import type { WorkerKey } from "@atoll/control-plane/contract";
-import { CELL_BACKENDS } from "./haproxy-config.ts";
-import type { HaproxyPaths } from "./haproxy-paths.ts";
+import type { Logger } from "pino";
+import { LIMITS } from "../../limits.ts";
+import { PATHS } from "./haproxy-paths.ts";
 import type { HaproxySupervisor } from "./haproxy-supervisor.ts";
 import { countOf, parseStatistics } from "./server-statistics.ts";
 
@@ -27,8 +28,10 @@ interface CellServer {
  */
 export class CellServers {
   readonly #supervisor: HaproxySupervisor;
-  readonly #paths: HaproxyPaths;
+  readonly #directory: string;
   readonly #groupId: number | undefined;
+  readonly #backends: number;
+  readonly #log: Logger;
   readonly #published = new Map<WorkerKey, CellServer>();
   /** Those with workers, by socket. */
   readonly #bySocket = new Map<string, CellServer>();
@@ -38,13 +41,19 @@ export class CellServers {
 
   constructor(options: {
     readonly supervisor: HaproxySupervisor;
-    readonly paths: HaproxyPaths;
+    /** HAProxy's. */
+    readonly directory: string;
     /** Who else than the owner of a cell's socket must be able to connect to it. */
     readonly groupId: number | undefined;
+    /** How many backends there are to spread cells over. */
+    readonly backends: number;
+    readonly log: Logger;
   }) {
     this.#supervisor = options.supervisor;
-    this.#paths = options.paths;
+    this.#directory = options.directory;
     this.#groupId = options.groupId;
+    this.#backends = options.backends;
+    this.#log = options.log;
   }
 
   publish(worker: WorkerKey, socketPath: string | undefined): void {
@@ -76,7 +85,7 @@ export class CellServers {
     end.abort();
     if (isLate !== true) return;
     server.isCut = true;
-    for (const name of [server.name, server.name + ONCE]) {
+    for (const name of namesOf(server.name)) {
       await this.#supervisor.ask(`shutdown sessions server ${server.backend}/${name}`);
     }
   }
@@ -84,17 +93,14 @@ export class CellServers {
   /** The socket behind a server's name, while any request to it can be in flight. */
   socketPathOf(name: string): string | undefined {
     const servers = [...this.#bySocket.values(), ...this.#leaving];
-    const found = servers.find(
-      (server) => !server.isCut && (name === server.name || name === server.name + ONCE),
-    );
-    return found?.socketPath;
+    return servers.find((server) => !server.isCut && server.name === name)?.socketPath;
   }
 
   #add(socketPath: string): CellServer {
     this.#count += 1;
-    const backend = `c${this.#count % CELL_BACKENDS}`;
+    const backend = `c${this.#count % this.#backends}`;
     const name = `${backend}.${this.#count}`;
-    const linkPath = join(this.#paths.cells, `${this.#count}.sock`);
+    const linkPath = join(this.#directory, PATHS.cells, `${this.#count}.sock`);
     this.#link(socketPath, linkPath);
     const server = {
       backend,
@@ -112,12 +118,17 @@ export class CellServers {
   #link(socketPath: string, linkPath: string): void {
     try {
       linkSync(socketPath, linkPath);
+      const link = lstatSync(linkPath);
+      // The cell's directory is the cell's: it may hold a link to something of ours in the socket's place.
+      if (!link.isSocket()) throw new Error("what the cell has put there is no socket");
       if (this.#groupId === undefined) return;
-      chownSync(linkPath, statSync(linkPath).uid, this.#groupId);
+      chownSync(linkPath, link.uid, this.#groupId);
       chmodSync(linkPath, 0o660);
     } catch (error) {
-      // The cell is gone already: HAProxy finds nobody there and asks the activator, as it should.
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      // HAProxy finds nobody there and asks the activator. For a cell that is gone this is as it should be.
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+      rmSync(linkPath, { force: true });
+      this.#log.error({ err: error, socketPath }, "HAProxy cannot reach a cell directly");
     }
   }
 
@@ -137,7 +148,7 @@ export class CellServers {
     for (let pauseMs = 5; ; pauseMs = Math.min(POLL_MS_MAX, 2 * pauseMs)) {
       const answer = await this.#supervisor.ask(`show stat ${backend} 4 -1`);
       const inFlight = parseStatistics(answer ?? "")
-        .filter(({ svname }) => svname === name || svname === name + ONCE)
+        .filter(({ svname }) => namesOf(name).includes(svname ?? ""))
         .reduce((sum, row) => sum + countOf(row, "scur"), 0);
       if (inFlight === 0) return;
       await wait(pauseMs, undefined, { ref: false });
@@ -154,11 +165,11 @@ export class CellServers {
       },
       servers: new Map(
         servers.flatMap(({ backend, name, linkPath }) => {
-          const address = `unix@${this.#paths.seenByWorker(linkPath)} weight 0`;
-          return [
-            [`${backend}/${name}`, `${address} pool-max-conn ${CONNECTIONS} pool-purge-delay 1s`],
-            [`${backend}/${name}${ONCE}`, `${address} pool-max-conn 0`],
-          ] as const;
+          const address = `unix@${relative(this.#directory, linkPath)} weight 0`;
+          return Object.entries(KINDS).map(
+            ([kind, settings]) =>
+              [`${backend}/${name}${kind}`, `${address} ${settings(CONNECTIONS)}`] as const,
+          );
         }),
       ),
     });
@@ -166,12 +177,20 @@ export class CellServers {
 }
 
 /**
- * Requests that must not be repeated go to the same cell as a second server, over connections that were
- * never used before: one that was may be closed by the cell just then, and nobody could tell whether the
- * request was read.
+ * Each cell is three servers. Requests that must not be repeated go over connections that were never used
+ * before: one that was may be closed by the cell just then, and nobody could tell whether the request was
+ * read. WebSockets are counted; what is too much for the cell is the activator's to refuse.
  */
-const ONCE = "-once";
+const KINDS = {
+  "": (connections: number) => `pool-max-conn ${connections} pool-purge-delay 1s`,
+  "-once": () => "pool-max-conn 0",
+  "-ws": () => `pool-max-conn 0 maxconn ${LIMITS.cellWebSocketsMax} maxqueue 1`,
+} as const;
 // Idle connections of one cell: one for each request that it had in flight lately, up to this.
 const CONNECTIONS = 1_000;
 // A request may go on for as long as it likes; how soon after its end its cell may stop is of no weight.
 const POLL_MS_MAX = 500;
+
+function namesOf(name: string): ReadonlyArray<string> {
+  return Object.keys(KINDS).map((kind) => name + kind);
+}

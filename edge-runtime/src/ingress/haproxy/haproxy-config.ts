@@ -1,30 +1,27 @@
-import { fileURLToPath } from "node:url";
 import type { Region } from "@atoll/control-plane/contract";
 import { HEADERS } from "../../config/cell-interface.ts";
 import { LIMITS } from "../../limits.ts";
 import { quote } from "./config-text.ts";
 import { LOST_HEADER } from "../builtin/client-headers.ts";
-import type { HaproxyPaths, MapName } from "./haproxy-paths.ts";
-import { PAGES, pageArguments, type PageName } from "./static-pages.ts";
+import { MAPS, PATHS } from "./haproxy-paths.ts";
+import { PAGES, pageArguments } from "./static-pages.ts";
 
 export interface HaproxyConfigOptions {
   readonly address: string;
   readonly port: number;
   readonly region: Region;
-  readonly paths: HaproxyPaths;
-  /** Who the worker process is, with the directory as all of its file system; as it is started if absent. */
+  /** Who the worker process is, with its directory as its root; as the agent is when absent. */
   readonly user: { readonly userId: number; readonly groupId: number } | undefined;
   readonly threads: number;
   readonly connectionsMax: number;
   readonly requestHeadMs: number;
   readonly drainMs: number;
+  /**
+   * Backends that cells are spread over. HAProxy finds a server by walking through its backend, so each
+   * should hold few.
+   */
+  readonly cellBackends: number;
 }
-
-/**
- * Backends that cells are spread over. HAProxy finds a server by walking through its backend, so each
- * should hold few.
- */
-export const CELL_BACKENDS = 256;
 
 // A request's URL and headers fit, with what is added to them; the answer's head must fit as well. Every
 // request is copied whole, so that it can be repeated: four times as much would cost as much as all else.
@@ -37,26 +34,22 @@ export function haproxyConfig(options: HaproxyConfigOptions): string {
     defaultsSection(options),
     frontendSection(options),
     lostSection(options),
-    activatorSection(options.paths),
-    cellSections(options.paths),
+    activatorSection(),
+    cellSections(options),
   ].join("\n");
 }
 
-const LOST_REQUESTS = fileURLToPath(new URL("lost-requests.lua", import.meta.url));
-
-function globalSection({ paths, user, ...options }: HaproxyConfigOptions): string {
+function globalSection({ user, ...options }: HaproxyConfigOptions): string {
   return section("global", [
     "master-worker",
-    `stats socket ${quote(paths.admin)} mode 600 level admin expose-fd listeners`,
+    `stats socket unix@${PATHS.admin} mode 600 level admin expose-fd listeners`,
     "stats timeout 24d",
-    `lua-load ${quote(LOST_REQUESTS)}`,
+    `lua-load ${PATHS.lostRequests}`,
     `nbthread ${options.threads}`,
     `maxconn ${options.connectionsMax}`,
     "no strict-limits",
     `hard-stop-after ${options.drainMs}ms`,
-    ...(user === undefined
-      ? []
-      : [`uid ${user.userId}`, `gid ${user.groupId}`, `chroot ${quote(paths.directory)}`]),
+    ...(user === undefined ? [] : [`uid ${user.userId}`, `gid ${user.groupId}`, "chroot ."]),
     `tune.bufsize ${BUFFER_BYTES}`,
     "tune.maxrewrite 8192",
     // Idle clients hold most descriptors; without this they would cost the cells their kept connections.
@@ -67,32 +60,28 @@ function globalSection({ paths, user, ...options }: HaproxyConfigOptions): strin
   ]);
 }
 
-function defaultsSection({ paths, ...options }: HaproxyConfigOptions): string {
-  const badRequest = quote(paths.page(PAGES.badRequest));
+function defaultsSection(options: HaproxyConfigOptions): string {
   return section("defaults all", [
     "mode http",
     "timeout connect 5s",
     `timeout http-request ${options.requestHeadMs}ms`,
     `timeout http-keep-alive ${LIMITS.clientIdleMs}ms`,
     `timeout client ${LIMITS.requestBodyIdleMs}ms`,
-    // A worker may think, and stream, for as long as its client stays.
-    "timeout server 24d",
+    // A worker may think, and stream, for as long as its client stays and something of it is heard.
+    `timeout server ${LIMITS.cellAnswerIdleMs}ms`,
     "timeout tunnel 24d",
     // A client that ended its sending side is gone: the cell hears of it.
     "option abortonclose",
     "option http-no-delay",
     "http-reuse always",
-    "retries 1",
-    "option redispatch 1",
-    // What was tried in vain goes to the activator, which knows what became of the cell.
-    "retry-on conn-failure empty-response",
-    ...[400, 413, 422, 501].map((status) => `errorfile ${status} ${badRequest}`),
-    `errorfile 408 ${quote(paths.page(PAGES.requestTimeout))}`,
-    `http-error ${pageOf(paths, "cellLost", "cell_lost")}`,
+    ...[400, 413, 422, 501].map((status) => `errorfile ${status} ${PAGES.badRequest}`),
+    `errorfile 408 ${PAGES.requestTimeout}`,
+    `http-error ${pageArguments("cellLost", "cell_lost")}`,
+    `http-error ${pageArguments("answerTimeout", "answer_timeout")}`,
   ]);
 }
 
-function frontendSection({ paths, region, address, port }: HaproxyConfigOptions): string {
+function frontendSection({ region, address, port }: HaproxyConfigOptions): string {
   return section("frontend world from all", [
     `bind ${address}:${port}`,
     `http-request set-var-fmt(txn.ray) ${quote(`%[rand,hex,bytes(8,8),lower]%[rand,hex,bytes(8,8),lower]-${region}`)}`,
@@ -102,7 +91,7 @@ function frontendSection({ paths, region, address, port }: HaproxyConfigOptions)
     "http-request set-var(txn.expecting) bool(true) if { req.hdr(expect) -m found }",
     `http-request del-header ${quote(STRIPPED)} -m reg`,
     ...callerHeaders(region),
-    ...routing(paths),
+    ...ROUTING,
     "use_backend %[var(txn.cell),field(1,.)] if { var(txn.cell) -m found }",
     "default_backend activator",
     // Nothing that follows a declined handshake is taken for a request.
@@ -114,6 +103,9 @@ function frontendSection({ paths, region, address, port }: HaproxyConfigOptions)
   ]);
 }
 
+// All but a tab, and the line ends that HAProxy itself writes between headers.
+const CONTROL = String.raw`[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)`;
+
 /**
  * What is out of the ordinary goes to the built-in ingress, which then judges and serves it exactly as it
  * would alone. The sizes leave room for what is added here.
@@ -121,23 +113,31 @@ function frontendSection({ paths, region, address, port }: HaproxyConfigOptions)
 const ODDITIES = [
   "acl plain_host req.hdr(host) -m reg -i ^[a-z0-9_-]([a-z0-9_-]|[.](?![.])){0,252}(:[0-9]{1,5})?$",
   "acl plain_url url_beg /",
-  "acl odd_url url -m sub /. %2e %2E \\\\",
+  // Whatever a client of HTTP/2 asks for, HAProxy shows as a whole URL.
+  "acl plain_url fc_http_major 2",
+  "acl odd_url pathq -m sub /. %2e %2E \\\\",
   "acl plain_connection req.fhdr(connection) -m str -i close keep-alive upgrade",
   "acl switching req.hdr(upgrade) -m found",
   "acl websocket req.hdr(upgrade) -m str -i websocket",
-  "acl bodied req.hdr(content-length) -m found",
-  "acl bodied req.hdr(transfer-encoding) -m found",
   `acl large_head req.hdrs,length gt ${LIMITS.requestHeadBytesMax - 2048}`,
   `acl large_url url_len gt ${LIMITS.requestUrlBytesMax - 2048}`,
   "http-request deny status 400 default-errorfiles if !{ req.ver 1.0 1.1 2.0 }",
+  // HAProxy lets control characters pass in values.
+  `http-request deny status 400 default-errorfiles if { req.hdrs -m reg ${quote(CONTROL)} }`,
   // A handshake with a body is one no longer when HAProxy has read it.
   "http-request deny status 400 default-errorfiles if !switching { req.hdr(sec-websocket-key) -m found } { req.ver 1.0 1.1 }",
   "http-request set-var(txn.odd) bool(true) if !plain_host or !plain_url or odd_url",
   "http-request set-var(txn.odd) bool(true) if { req.hdr(connection) -m found } !plain_connection",
   "http-request set-var(txn.odd) bool(true) if switching !websocket",
-  "http-request set-var(txn.odd) bool(true) if switching bodied",
   "http-request set-var(txn.odd) bool(true) if switching !{ method GET }",
   "http-request set-var(txn.odd) bool(true) if large_head or large_url",
+  // A body without a length has to be counted, and one that is too long to be refused.
+  `acl long_body req.hdr(content-length) -m int gt ${LIMITS.requestBodyBytesMax}`,
+  "acl long_body req.hdr(transfer-encoding) -m found",
+  "acl bodiless method GET HEAD OPTIONS DELETE",
+  "acl measured req.hdr(content-length) -m found",
+  "http-request set-var(txn.odd) bool(true) if long_body",
+  "http-request set-var(txn.odd) bool(true) if { fc_http_major 2 } !bodiless !measured",
 ];
 
 /** Headers by which an ingress tells a worker who called, and those that end at a connection. */
@@ -145,13 +145,14 @@ const STRIPPED =
   "^(cf-.*|x-atoll-.*|x-forwarded-.*|x-real-ip|keep-alive|te|trailer|proxy-(connection|authenticate|authorization))$";
 
 function callerHeaders(region: Region): ReadonlyArray<string> {
-  const cf = [
-    `"colo":"${region.toUpperCase()}"`,
-    `"httpProtocol":"HTTP/%[req.ver]"`,
-    `"tlsVersion":"","tlsCipher":"","requestPriority":""`,
-    `"clientAcceptEncoding":"%[req.fhdr(accept-encoding),json(utf8ps)]"`,
-    `"edgeRequestKeepAliveStatus":1`,
-  ].join(",");
+  const cf = (protocol: string): string =>
+    [
+      `{"colo":"${region.toUpperCase()}"`,
+      `"httpProtocol":"${protocol}"`,
+      `"tlsVersion":"","tlsCipher":"","requestPriority":""`,
+      `"clientAcceptEncoding":"%[req.fhdr(accept-encoding),json(utf8ps)]"`,
+      `"edgeRequestKeepAliveStatus":1}`,
+    ].join(",");
   const headers: ReadonlyArray<readonly [string, string]> = [
     ["cf-connecting-ip", "%[src]"],
     ["x-real-ip", "%[src]"],
@@ -160,54 +161,56 @@ function callerHeaders(region: Region): ReadonlyArray<string> {
     [HEADERS.protocol, "http"],
     ["cf-ray", "%[var(txn.ray)]"],
     ["cf-visitor", '{"scheme":"http"}'],
-    [HEADERS.cf, `{${cf}}`],
   ];
-  return headers.map(([name, value]) => `http-request add-header ${name} ${quote(value)}`);
+  const add = (name: string, value: string): string =>
+    `http-request add-header ${name} ${quote(value)}`;
+  return [
+    ...headers.map(([name, value]) => add(name, value)),
+    `${add(HEADERS.cf, cf("HTTP/%[req.ver]"))} if !{ fc_http_major 2 }`,
+    `${add(HEADERS.cf, cf("HTTP/2"))} if { fc_http_major 2 }`,
+  ];
 }
 
 // A host with more labels than this is looked up by the built-in ingress, if no shorter way leads to it.
 const PARENTS_MAX = 6;
 
-/** Finds `txn.cell`, the server of the worker's warm cell, as `RouteMaps` has laid it out. */
-function routing(paths: HaproxyPaths): ReadonlyArray<string> {
-  const map = (name: MapName): string => quote(paths.map(name));
-  const open = "!{ var(txn.route) -m found } { var(txn.host) -m found }";
-  const parents = Array.from(
+const OPEN = "!{ var(txn.route) -m found } { var(txn.host) -m found }";
+
+/** Finds `txn.cell`, the server of the worker's warm cell, as `layOutRoutes` has laid it out. */
+const ROUTING = [
+  "http-request set-var(txn.host) req.hdr(host),lower,field(1,:),rtrim(.) if !{ var(txn.odd) -m found }",
+  `http-request set-var(txn.route) var(txn.host),map_str(${MAPS.hosts})`,
+  ...Array.from(
     { length: PARENTS_MAX },
     (_, index) =>
-      `http-request set-var(txn.route) var(txn.host),field(${index + 2},.,0),map_str(${map("parents")}) if ${open}`,
-  );
-  return [
-    "http-request set-var(txn.host) req.hdr(host),lower,field(1,:),rtrim(.) if !{ var(txn.odd) -m found }",
-    `http-request set-var(txn.route) var(txn.host),map_str(${map("hosts")})`,
-    ...parents,
-    `http-request set-var(txn.route) str(*),map_str(${map("parents")}) if ${open} !{ var(txn.host),field(${PARENTS_MAX + 2},.) -m len gt 0 }`,
-    "http-request set-var(txn.url) url if { var(txn.route) -m beg ? }",
-    "http-request set-var(txn.place) var(txn.route),concat(,txn.url) if { var(txn.url) -m found }",
-    `http-request set-var(txn.route) var(txn.place),map_str(${map("paths")}) if { var(txn.url) -m found }`,
-    `http-request set-var(txn.route) var(txn.place),map_beg(${map("prefixes")}) if { var(txn.route) -m beg ? }`,
-    `http-request set-var(txn.cell) var(txn.route),map_str(${map("cells")})`,
-  ];
-}
+      `http-request set-var(txn.route) var(txn.host),field(${index + 2},.,0),map_str(${MAPS.parents}) if ${OPEN}`,
+  ),
+  `http-request set-var(txn.route) str(*),map_str(${MAPS.parents}) if ${OPEN} !{ var(txn.host),field(${PARENTS_MAX + 2},.) -m len gt 0 }`,
+  "http-request set-var(txn.url) pathq if { var(txn.route) -m beg ? }",
+  "http-request set-var(txn.place) var(txn.route),concat(,txn.url) if { var(txn.url) -m found }",
+  `http-request set-var(txn.route) var(txn.place),map_str(${MAPS.paths}) if { var(txn.url) -m found }`,
+  `http-request set-var(txn.route) var(txn.place),map_beg(${MAPS.prefixes}) if { var(txn.route) -m beg ? }`,
+  `http-request set-var(txn.cell) var(txn.route),map_str(${MAPS.cells})`,
+];
 
 /** Requests that found no cell at their server, or lost it. The activator is told which of them were lost. */
-function lostSection({ paths, user }: HaproxyConfigOptions): string {
+function lostSection({ user }: HaproxyConfigOptions): string {
   const owner = user === undefined ? "" : `uid ${user.userId} gid ${user.groupId} `;
   return section("frontend lost from all", [
-    `bind ${quote(`unix@${paths.lost}`)} ${owner}mode 600`,
+    `bind unix@${PATHS.lost} ${owner}mode 600`,
     "http-request set-var(txn.lost) lua.lost_cell",
     `http-request set-header ${LOST_HEADER} %[var(txn.lost)] if { var(txn.lost) -m len gt 0 }`,
     "default_backend activator",
   ]);
 }
 
-function activatorSection(paths: HaproxyPaths): string {
+function activatorSection(): string {
   return section("backend activator from all", [
     // When it closes connections is its own affair; it is not on the path of warm requests.
     "http-reuse never",
     // After a head that is not sound, nothing says where the next one begins.
     "http-response set-header connection close if { res.hdr(x-atoll-error) -m beg request_ }",
-    `server activator ${quote(`unix@${paths.seenByWorker(paths.fallback)}`)} pool-max-conn 0`,
+    `server activator unix@${PATHS.fallback} pool-max-conn 0`,
   ]);
 }
 
@@ -224,35 +227,32 @@ const THREW = [
 const OWN = "^(server|cf-ray|x-atoll-(cold|error))$";
 const FROM_CELL = "!{ srv_id 1 }";
 
-function cellSections(paths: HaproxyPaths): string {
+function cellSections({ cellBackends }: HaproxyConfigOptions): string {
   const defaults = section("defaults cells from all", [
+    // What was tried in vain goes to the activator, which knows what became of the cell.
+    "retries 1",
+    "option redispatch 1",
+    "retry-on conn-failure empty-response",
     // These run whenever a connection stands. If one stood before, the request was lost with it, and the
     // connection now is the one that it comes back on.
     "tcp-response content lua.note_lost if { var(txn.sent) -m found }",
     "tcp-response content set-var(txn.sent) bool(true)",
     `http-response wait-for-body time 1s if ${FROM_CELL} ${BARE_500} !{ method HEAD }`,
     ...THREW.flatMap((threw) => [
-      `http-response deny ${pageOf(paths, "workerThrewHtml", "worker_threw")} if ${FROM_CELL} ${threw} { var(txn.html) -m found }`,
-      `http-response deny ${pageOf(paths, "workerThrew", "worker_threw")} if ${FROM_CELL} ${threw}`,
+      `http-response deny ${pageArguments("workerThrewHtml", "worker_threw")} if ${FROM_CELL} ${threw} { var(txn.html) -m found }`,
+      `http-response deny ${pageArguments("workerThrew", "worker_threw")} if ${FROM_CELL} ${threw}`,
     ]),
     `http-response del-header ${quote(OWN)} -m reg if ${FROM_CELL}`,
   ]);
-  const backends = Array.from({ length: CELL_BACKENDS }, (_, index) =>
+  const backends = Array.from({ length: cellBackends }, (_, index) =>
     section(`backend c${index} from cells`, [
+      "use-server %[var(txn.cell)]-ws if { var(txn.switching) -m found }",
       "use-server %[var(txn.cell)] if { method GET HEAD OPTIONS }",
       "use-server %[var(txn.cell)]-once if TRUE",
-      `server lost ${quote(`unix@${paths.seenByWorker(paths.lost)}`)} id 1 pool-max-conn 0`,
+      `server lost unix@${PATHS.lost} id 1 pool-max-conn 0`,
     ]),
   );
   return [defaults, ...backends].join("\n");
-}
-
-function pageOf(
-  paths: HaproxyPaths,
-  name: PageName,
-  code: Parameters<typeof pageArguments>[1],
-): string {
-  return pageArguments(name, code, quote(paths.page(PAGES[name])));
 }
 
 function section(head: string, lines: ReadonlyArray<string>): string {

@@ -1,21 +1,22 @@
-import { chmod, chown, mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, chown, readFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { availableParallelism } from "node:os";
+import { join } from "node:path";
 import type { Region, WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
+import { reapStaleCells } from "../../cells/stale-cells.ts";
 import { LIMITS } from "../../limits.ts";
 import { BuiltinIngress } from "../builtin/builtin-ingress.ts";
 import type { Activator, Ingress, IngressCounters, Route } from "../ingress.ts";
 import { CellServers } from "./cell-servers.ts";
-import { haproxyConfig } from "./haproxy-config.ts";
-import { type HaproxyPaths, haproxyPaths, MAPS, type MapName } from "./haproxy-paths.ts";
+import { writeHaproxyFiles } from "./haproxy-files.ts";
+import { PATHS } from "./haproxy-paths.ts";
 import { HaproxySupervisor } from "./haproxy-supervisor.ts";
 import { type HaproxyUser, haproxyUser } from "./haproxy-user.ts";
 import { layOutRoutes } from "./route-maps.ts";
 import { countOf, parseStatistics } from "./server-statistics.ts";
-import { PAGES, type PageName, pageTexts } from "./static-pages.ts";
 
 export interface HaproxyIngressOptions {
   readonly binary: string;
@@ -33,6 +34,9 @@ export interface HaproxyIngressOptions {
   readonly requestHeadMs?: number;
 }
 
+// Each costs 30 KiB. With 500 warm cells two share one, three servers each.
+const CELL_BACKENDS = 256;
+
 /**
  * The ingress for production: HAProxy between clients and cells. Nothing of ours runs for a warm request.
  * All others go to a built-in ingress behind it, which knows every route and cell as well.
@@ -47,19 +51,23 @@ export class HaproxyIngress implements Ingress {
   /** Resolves when it listens. Rejected with `ingress_unavailable` when HAProxy does not start. */
   static async open(options: HaproxyIngressOptions): Promise<HaproxyIngress> {
     const user = await haproxyUser();
-    const paths = haproxyPaths(options.directory, user !== undefined);
+    const { directory } = options;
+    const fallbackSocketPath = join(directory, PATHS.fallback);
     const address = options.address ?? "127.0.0.1";
     const port = options.port === 0 ? await freePort(address) : options.port;
     const drainMs = options.drainMs ?? LIMITS.drainMs;
-    await writeFiles(paths, user, {
-      ...{ address, port, region: options.region, paths, user, drainMs },
+    // A HAProxy that outlived its agent would hold the port.
+    await reapStaleCells(directory, undefined);
+    await writeHaproxyFiles(directory, {
+      ...{ address, port, region: options.region, user, drainMs },
+      cellBackends: CELL_BACKENDS,
       threads: Math.max(1, Math.floor(availableParallelism() / 2)),
       connectionsMax: await connectionsMax(),
       requestHeadMs: options.requestHeadMs ?? LIMITS.requestHeadMs,
     });
     let cells: CellServers | undefined;
     const fallback = await BuiltinIngress.open({
-      fallbackSocketPath: paths.fallback,
+      fallbackSocketPath,
       region: options.region,
       activator: options.activator,
       log: options.log,
@@ -68,10 +76,16 @@ export class HaproxyIngress implements Ingress {
       requestHeadMs: options.requestHeadMs ?? LIMITS.requestHeadMs,
     });
     try {
-      if (user !== undefined) await share(paths.fallback, user);
-      const supervisor = await HaproxySupervisor.open({ ...options, paths });
+      if (user !== undefined) await share(fallbackSocketPath, user);
+      const supervisor = await HaproxySupervisor.open(options);
       const url = `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
-      cells = new CellServers({ supervisor, paths, groupId: user?.groupId });
+      cells = new CellServers({
+        supervisor,
+        directory,
+        groupId: user?.groupId,
+        backends: CELL_BACKENDS,
+        log: options.log,
+      });
       return new HaproxyIngress({ fallback, supervisor, cells, drainMs, url });
     } catch (error) {
       await fallback.close();
@@ -138,31 +152,19 @@ export class HaproxyIngress implements Ingress {
     };
   }
 
+  /**
+   * Puts a new process in the place of the one that serves, as after an upgrade of HAProxy: it takes over the
+   * listening sockets, and the old one finishes its requests. Resolves when the new one knows everything.
+   */
+  async reload(): Promise<void> {
+    await this.#supervisor.reload();
+    await this.#supervisor.settled();
+  }
+
   async close(): Promise<void> {
     await this.#supervisor.close(this.#drainMs);
     await this.#fallback.close();
   }
-}
-
-async function writeFiles(
-  paths: HaproxyPaths,
-  user: HaproxyUser | undefined,
-  config: Parameters<typeof haproxyConfig>[0],
-): Promise<void> {
-  await mkdir(paths.cells, { recursive: true, mode: 0o700 });
-  if (user !== undefined) {
-    for (const directory of [paths.directory, paths.cells]) {
-      await chown(directory, process.getuid?.() ?? 0, user.groupId);
-      await chmod(directory, 0o710);
-    }
-  }
-  const texts = pageTexts();
-  const names = Object.keys(PAGES) as PageName[];
-  await Promise.all([
-    ...(Object.keys(MAPS) as MapName[]).map((name) => writeFile(paths.map(name), "")),
-    ...names.map((name) => writeFile(paths.page(PAGES[name]), texts[name])),
-    writeFile(paths.config, haproxyConfig(config), { mode: 0o600 }),
-  ]);
 }
 
 async function share(socketPath: string, { groupId }: HaproxyUser): Promise<void> {

@@ -1,14 +1,12 @@
-import { join } from "node:path";
-
-/** The maps that the runtime socket changes; empty files, because HAProxy wants to read something. */
+/** The maps that the runtime socket changes, by the names of their files. */
 export const MAPS = {
-  /** Host -> worker, or `?<host>` when the path decides. */
+  /** Host -> worker, or `?=<host>` when the path decides. */
   hosts: "hosts.map",
-  /** The same for `<parent>` of hosts that have no entry, and `*` for all others. */
+  /** The same for hosts below `<parent>` that have no entry nearer to them; `*` is above all. */
   parents: "parents.map",
-  /** `?<host><path>` -> worker, for whole paths. */
+  /** `?=<host><path>` or `?*<parent><path>` -> worker, for whole paths. */
   paths: "paths.map",
-  /** `?<host><path>` -> worker, for beginnings of paths. */
+  /** The same for beginnings of paths. */
   prefixes: "prefixes.map",
   /** Worker -> server of its cell. */
   cells: "cells.map",
@@ -16,37 +14,22 @@ export const MAPS = {
 
 export type MapName = keyof typeof MAPS;
 
-/** Where everything of one HAProxy is. */
-export interface HaproxyPaths {
-  readonly directory: string;
-  readonly config: string;
-  readonly map: (name: MapName) => string;
-  /** Runtime socket of the worker process. */
-  readonly admin: string;
+/**
+ * What is in the directory of one HAProxy. It is started there and knows all of it by relative paths:
+ * they need no quoting, are never too long for a socket, and mean the same after a change of root.
+ */
+export const PATHS = {
+  config: "haproxy.cfg",
+  /** Runtime socket of the process that serves. */
+  admin: "admin.sock",
   /** Runtime socket of the master process. */
-  readonly master: string;
+  master: "master.sock",
   /** Where the built-in ingress takes what HAProxy has no cell for. */
-  readonly fallback: string;
+  fallback: "fallback.sock",
   /** Where HAProxy gives back to itself what it lost a cell with. */
-  readonly lost: string;
-  /** Links to the sockets of cells. */
-  readonly cells: string;
-  readonly page: (name: string) => string;
-  /** A path below `directory` as the worker process sees it. */
-  readonly seenByWorker: (path: string) => string;
-}
-
-export function haproxyPaths(directory: string, isConfined: boolean): HaproxyPaths {
-  return {
-    directory,
-    config: join(directory, "haproxy.cfg"),
-    map: (name) => join(directory, MAPS[name]),
-    admin: join(directory, "admin.sock"),
-    master: join(directory, "master.sock"),
-    fallback: join(directory, "fallback.sock"),
-    lost: join(directory, "lost.sock"),
-    cells: join(directory, "cells"),
-    page: (name) => join(directory, name),
-    seenByWorker: (path) => (isConfined ? path.slice(directory.length) : path),
-  };
-}
+  lost: "lost.sock",
+  /** The script that remembers what was lost. */
+  lostRequests: "lost-requests.lua",
+  /** Folder of links to the sockets of cells. */
+  cells: "cells",
+} as const;

@@ -5,8 +5,9 @@ import { promisify } from "node:util";
 import type { Logger } from "pino";
 import { readLines } from "../../cells/output-lines.ts";
 import { LIMITS } from "../../limits.ts";
+import { PATHS } from "./haproxy-paths.ts";
 
-const PATHS = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy", "/usr/bin/haproxy"];
+const INSTALLED = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy", "/usr/bin/haproxy"];
 /** The first release with servers that come and go over the runtime socket, and stay in support. */
 const VERSION_MIN = [2, 6] as const;
 const SETPRIV = "/usr/bin/setpriv";
@@ -16,18 +17,23 @@ export type HaproxyBinary =
   | { readonly kind: "found"; readonly path: string; readonly version: string }
   | { readonly kind: "missing"; readonly reason: string };
 
-export async function findHaproxy(paths: ReadonlyArray<string> = PATHS): Promise<HaproxyBinary> {
+export async function findHaproxy(
+  paths: ReadonlyArray<string> = INSTALLED,
+): Promise<HaproxyBinary> {
   const path = paths.find((candidate) => existsSync(candidate));
   if (path === undefined) return { kind: "missing", reason: "haproxy is not installed" };
-  const { stdout } = await promisify(execFile)(path, ["-v"]).catch(() => ({ stdout: "" }));
+  const { stdout } = await promisify(execFile)(path, ["-vv"]).catch(() => ({ stdout: "" }));
   const [, version, major, minor] = /version ((\d+)\.(\d+)\S*)/.exec(stdout) ?? [];
   if (version === undefined) return { kind: "missing", reason: `${path} tells no version` };
   const [majorMin, minorMin] = VERSION_MIN;
   const isNew =
     Number(major) > majorMin || (Number(major) === majorMin && Number(minor) >= minorMin);
-  if (isNew) return { kind: "found", path, version };
-  const needed = VERSION_MIN.join(".");
-  return { kind: "missing", reason: `${path} is version ${version}; ${needed} is needed` };
+  if (!isNew) {
+    const needed = VERSION_MIN.join(".");
+    return { kind: "missing", reason: `${path} is version ${version}; ${needed} is needed` };
+  }
+  if (!stdout.includes("+LUA")) return { kind: "missing", reason: `${path} is built without Lua` };
+  return { kind: "found", path, version };
 }
 
 /** One run of HAProxy: a master process and, below it, the one that serves. */
@@ -38,20 +44,24 @@ export class HaproxyProcess {
 
   static async start(options: {
     readonly binary: string;
-    readonly configPath: string;
-    readonly masterSocketPath: string;
+    /** Where `writeHaproxyFiles` has written. */
+    readonly directory: string;
     readonly log: Logger;
   }): Promise<HaproxyProcess> {
     const command = [
       options.binary,
-      ...["-W", "-S", options.masterSocketPath],
-      ...["-f", options.configPath],
+      ...["-W", "-S", `unix@${PATHS.master}`],
+      ...["-f", PATHS.config],
     ];
     // When the agent is killed, the kernel ends the master, and without it the worker ends itself.
     const [file = "", ...rest] = existsSync(SETPRIV)
       ? [SETPRIV, "--pdeathsig", "TERM", ...command]
       : command;
-    const child = spawn(file, rest, { stdio: ["ignore", "pipe", "pipe"], env: {} });
+    const child = spawn(file, rest, {
+      cwd: options.directory,
+      stdio: ["ignore", "pipe", "pipe"],
+      env: {},
+    });
     const started = new HaproxyProcess(child, options.log);
     await once(child, "spawn");
     return started;
@@ -61,7 +71,10 @@ export class HaproxyProcess {
     this.#child = child;
     for (const stream of [child.stdout, child.stderr]) {
       if (stream === null) continue;
-      readLines(stream, LIMITS.cellOutputLineBytes, (text) => log.info({ text }, "HAProxy output"));
+      readLines(stream, LIMITS.cellOutputLineBytes, (text) => {
+        // It tells of every server that comes and goes; only alerts concern anybody else.
+        log[text.startsWith("[ALERT]") ? "warn" : "debug"]({ text }, "HAProxy output");
+      });
     }
     this.exited = new Promise((resolve) => {
       child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));

@@ -1,16 +1,19 @@
 import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import type { Logger } from "pino";
+import { recordProcess } from "../../cells/stale-cells.ts";
 import { EdgeError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
-import type { HaproxyPaths } from "./haproxy-paths.ts";
+import { PATHS } from "./haproxy-paths.ts";
 import { HaproxyProcess } from "./haproxy-process.ts";
 import { EMPTY_STATE, LiveConfiguration, type LiveState } from "./live-configuration.ts";
 import { RuntimeSocket } from "./runtime-socket.ts";
 
 export interface HaproxySupervisorOptions {
   readonly binary: string;
-  readonly paths: HaproxyPaths;
+  /** Where `writeHaproxyFiles` has written. */
+  readonly directory: string;
   readonly log: Logger;
 }
 
@@ -44,6 +47,10 @@ export class HaproxySupervisor {
 
   private constructor(options: HaproxySupervisorOptions) {
     this.#options = options;
+  }
+
+  get #adminPath(): string {
+    return join(this.#options.directory, PATHS.admin);
   }
 
   get pid(): number | undefined {
@@ -85,10 +92,13 @@ export class HaproxySupervisor {
 
   /** Stops accepting, lets requests finish for `drainMs`, then ends them. May be called twice. */
   async close(drainMs: number): Promise<void> {
-    const process = this.#serving?.process;
-    if (!this.#isClosing && process !== undefined) {
+    const serving = this.#serving;
+    if (!this.#isClosing && serving !== undefined) {
+      const { process, runtime } = serving;
       this.#isClosing = true;
       process.finish();
+      // HAProxy waits for every connection, this one included.
+      runtime.close();
       const timer = setTimeout(() => process.stop(), drainMs);
       await process.exited;
       clearTimeout(timer);
@@ -111,40 +121,39 @@ export class HaproxySupervisor {
   }
 
   async #keepRunning(first: HaproxyProcess): Promise<void> {
-    let process = first;
+    let startedMs = performance.now();
     let backoffMs = 0;
-    for (;;) {
-      const startedMs = performance.now();
-      const ending = await process.exited;
-      this.#serving?.runtime.close();
-      this.#serving = undefined;
-      if (this.#isClosing) return;
-      this.#options.log.error({ ending }, "HAProxy ended and is started again");
-      if (performance.now() - startedMs > LIMITS.ingressHealthyMs) backoffMs = 0;
-      for (;;) {
-        await wait(backoffMs);
-        if (this.#isClosing) return;
-        backoffMs = Math.min(LIMITS.ingressBackoffMsMax, Math.max(50, 2 * backoffMs));
-        const next = await this.#start().catch((error: unknown) => {
-          this.#options.log.error({ err: error }, "HAProxy did not start");
-          return undefined;
-        });
-        if (next === undefined) continue;
-        process = next;
-        break;
+    for (let process: HaproxyProcess | undefined = first; ; process = await this.#startAgain()) {
+      if (process !== undefined) {
+        if (this.#isClosing) process.stop();
+        const ending = await process.exited;
+        this.#serving?.runtime.close();
+        this.#serving = undefined;
+        if (!this.#isClosing) this.#options.log.error({ ending }, "HAProxy ended");
       }
+      if (this.#isClosing) return;
+      if (performance.now() - startedMs > LIMITS.ingressHealthyMs) backoffMs = 0;
+      await wait(backoffMs);
+      backoffMs = Math.min(LIMITS.ingressBackoffMsMax, 2 * backoffMs + POLL_MS);
+      startedMs = performance.now();
+    }
+  }
+
+  async #startAgain(): Promise<HaproxyProcess | undefined> {
+    if (this.#isClosing) return undefined;
+    try {
+      return await this.#start();
+    } catch (error) {
+      this.#options.log.error({ err: error }, "HAProxy did not start again");
+      return undefined;
     }
   }
 
   async #start(): Promise<HaproxyProcess> {
-    const { binary, paths, log } = this.#options;
-    await rm(paths.admin, { force: true });
-    const process = await HaproxyProcess.start({
-      binary,
-      configPath: paths.config,
-      masterSocketPath: paths.master,
-      log,
-    });
+    const { binary, directory, log } = this.#options;
+    await rm(this.#adminPath, { force: true });
+    const process = await HaproxyProcess.start({ binary, directory, log });
+    await recordProcess(directory, "haproxy", process.pid);
     this.#serve(process, await this.#connect(process, () => true));
     return process;
   }
@@ -153,7 +162,7 @@ export class HaproxySupervisor {
     this.#serving = {
       process,
       runtime,
-      live: new LiveConfiguration(runtime, this.#options.paths),
+      live: new LiveConfiguration(runtime),
     };
     void this.#tell();
   }
@@ -166,7 +175,7 @@ export class HaproxySupervisor {
     const deadline = performance.now() + LIMITS.ingressStartMs;
     while (!process.hasExited && performance.now() < deadline) {
       // Until the process listens there is no socket, or one that nobody reads from.
-      const runtime = await RuntimeSocket.open(this.#options.paths.admin).catch(() => undefined);
+      const runtime = await RuntimeSocket.open(this.#adminPath).catch(() => undefined);
       const info = await runtime?.ask("show info").catch(() => undefined);
       if (runtime !== undefined && info !== undefined && isRight(info)) return runtime;
       runtime?.close();

@@ -1,6 +1,6 @@
 import { EdgeError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
-import { type HaproxyPaths, MAPS, type MapName } from "./haproxy-paths.ts";
+import { MAPS, type MapName } from "./haproxy-paths.ts";
 import type { RuntimeSocket } from "./runtime-socket.ts";
 
 type Maps = Readonly<Record<MapName, ReadonlyMap<string, string>>>;
@@ -30,14 +30,12 @@ export const EMPTY_STATE: LiveState = {
  */
 export class LiveConfiguration {
   readonly #runtime: RuntimeSocket;
-  readonly #paths: HaproxyPaths;
   #applied = EMPTY_STATE;
   #wanted = EMPTY_STATE;
   #applying: Promise<void> | undefined;
 
-  constructor(runtime: RuntimeSocket, paths: HaproxyPaths) {
+  constructor(runtime: RuntimeSocket) {
     this.#runtime = runtime;
-    this.#paths = paths;
   }
 
   /**
@@ -100,7 +98,7 @@ export class LiveConfiguration {
     before: ReadonlyMap<string, string>,
     after: ReadonlyMap<string, string>,
   ): Promise<unknown> {
-    const path = this.#paths.map(name);
+    const path = MAPS[name];
     if (name !== "cells") return this.#replaceMap(path, after);
     const commands = [
       ...[...after]

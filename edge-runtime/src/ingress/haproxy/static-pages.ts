@@ -10,6 +10,7 @@ export const PAGES = {
   requestTimeout: "request-timeout.http",
   /** Bodies in HAProxy's log format. */
   cellLost: "cell-lost.txt",
+  answerTimeout: "answer-timeout.txt",
   workerThrew: "worker-threw.txt",
   workerThrewHtml: "worker-threw.html",
 } as const;
@@ -22,18 +23,19 @@ export function pageTexts(): Readonly<Record<PageName, string>> {
     badRequest: wholeAnswer("request_invalid"),
     requestTimeout: wholeAnswer("request_timeout"),
     cellLost: bodyFormat("cell_lost", "text/plain"),
+    answerTimeout: bodyFormat("answer_timeout", "text/plain"),
     workerThrew: bodyFormat("worker_threw", "text/plain"),
     workerThrewHtml: bodyFormat("worker_threw", "text/html"),
   };
 }
 
 /** The arguments of a rule that answers with a page, from its status on. */
-export function pageArguments(name: PageName, code: EdgeErrorCode, file: string): string {
+export function pageArguments(name: PageName, code: EdgeErrorCode): string {
   const { status, headers } = errorPage(code, { ray: "", accept: acceptOf(name) });
   const [contentType, ...others] = headers.map(([header, value]) =>
     header === "content-type" ? `content-type "${value}"` : `hdr ${header} "${value}"`,
   );
-  return `status ${status} ${contentType} lf-file ${file} ${others.join(" ")}`;
+  return `status ${status} ${contentType} lf-file ${PAGES[name]} ${others.join(" ")}`;
 }
 
 function acceptOf(name: PageName): string {

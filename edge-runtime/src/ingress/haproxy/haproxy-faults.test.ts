@@ -1,0 +1,245 @@
+import { readdir, readFile, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect as connectHttp2 } from "node:http2";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { Agent, get } from "node:http";
+import { Readable } from "node:stream";
+import { pino } from "pino";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { LIMITS } from "../../limits.ts";
+import { IngressHarness, readUntil, until, worker } from "../conformance/ingress-harness.ts";
+import { HaproxyIngress } from "./haproxy-ingress.ts";
+import { PATHS } from "./haproxy-paths.ts";
+import { findHaproxy } from "./haproxy-process.ts";
+import { RuntimeSocket } from "./runtime-socket.ts";
+
+let folder: string;
+let harness: IngressHarness;
+let ingress: HaproxyIngress;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "haproxy-faults-"));
+  const binary = await findHaproxy();
+  if (binary.kind === "missing") throw new Error(`The tests need HAProxy: ${binary.reason}`);
+  harness = await IngressHarness.open({
+    keepsHeaderCase: false,
+    open: async (options) => {
+      ingress = await HaproxyIngress.open({
+        ...options,
+        binary: binary.path,
+        directory: join(folder, "haproxy"),
+        port: 0,
+        log: pino({ level: "silent" }),
+      });
+      return ingress;
+    },
+  });
+});
+afterEach(async () => {
+  await harness.dispose();
+  await rm(folder, { recursive: true });
+});
+
+/** One question to the process that serves. */
+async function ask(command: string): Promise<string> {
+  const runtime = await RuntimeSocket.open(join(folder, "haproxy", PATHS.admin));
+  try {
+    return await runtime.ask(command);
+  } finally {
+    runtime.close();
+  }
+}
+
+async function workerPid(): Promise<number> {
+  return Number(/^Pid: (\d+)$/m.exec(await ask("show info"))?.[1]);
+}
+
+async function serverNames(): Promise<ReadonlyArray<string>> {
+  const rows = (await ask("show stat -1 4 -1")).split("\n").map((row) => row.split(",")[1] ?? "");
+  return rows.filter((name) => /^c\d+\./.test(name));
+}
+
+/** Whether requests reach the cell without the activator. */
+async function isServed(): Promise<boolean> {
+  const answer = await harness.call().catch(() => undefined);
+  return answer?.text === "served";
+}
+
+test.each(["worker", "master"] as const)(
+  "haproxy: comes back when its %s process is killed, and knows the warm cells",
+  async (which) => {
+    await harness.serve((_, response) => response.end("served"));
+    const before = await workerPid();
+    process.kill(which === "worker" ? before : (ingress.pid ?? 0), "SIGKILL");
+    await until(isServed, "its return");
+    // At first it knows nothing, and everything takes the way of cold requests.
+    await until(async () => {
+      const map = await ask("show map cells.map").catch(() => "");
+      return map.includes(worker("test")) && (await workerPid()) !== before;
+    }, "the map");
+    expect(await isServed()).toBe(true);
+    expect((await serverNames()).length).toBe(3);
+  },
+);
+
+test("haproxy: takes 200 switches without a new process, and leaves nothing behind", async () => {
+  const pids = [ingress.pid, await workerPid()];
+  const cells = await Promise.all(
+    ["one", "two"].map((name) => harness.startCell((_, response) => response.end(name))),
+  );
+  const agent = new Agent({ keepAlive: true, maxSockets: 8 });
+  for (let turn = 0; turn < 200; turn += 1) {
+    const next = cells[turn % 2];
+    const before = cells[(turn + 1) % 2];
+    harness.routeTo(next?.socketPath ?? "");
+    await ingress.settled();
+    const request = get({
+      port: harness.port,
+      agent,
+      headers: { host: "test.localhost" },
+    });
+    const [response] = await once(request, "response");
+    expect(response.statusCode).toBe(200);
+    response.resume();
+    await ingress.drain(before?.socketPath ?? "");
+  }
+  agent.destroy();
+  expect([ingress.pid, await workerPid()]).toEqual(pids);
+  // Kept connections to cells that live hold on to their servers for a while.
+  for (const cell of cells) cell.server.closeIdleConnections();
+  await until(async () => {
+    harness.ingress.publish(worker("other"), cells[0]?.socketPath);
+    harness.ingress.publish(worker("other"), undefined);
+    await ingress.settled();
+    return (await serverNames()).length === 3;
+  }, "the servers to be removed");
+  expect(await readdir(join(folder, "haproxy", PATHS.cells))).toHaveLength(1);
+  expect((await ingress.counters()).errors).toBe(0);
+});
+
+test("haproxy: finishes its requests and refuses none while a new process takes its place", async () => {
+  let finish = (): void => undefined;
+  await harness.serve((request, response) => {
+    if (request.url === "/slow") finish = () => response.end("slow");
+    else response.end("served");
+  });
+  const before = await workerPid();
+  const slow = harness.call({ path: "/slow" });
+  await until(async () => (await ingress.counters()).requests === 1, "the request");
+  const reloading = ingress.reload();
+  for (let count = 0; count < 50; count += 1) expect(await isServed()).toBe(true);
+  await reloading;
+  expect(await workerPid()).not.toBe(before);
+  expect(await isServed()).toBe(true);
+  finish();
+  expect((await slow).text).toBe("slow");
+});
+
+test("haproxy: what a killed cell had in flight gets the page of the limit that killed it", async () => {
+  const { kill } = await harness.serveWorker(
+    `export default { fetch: () => scheduler.wait(60_000) }`,
+  );
+  harness.lossOf = async () => "cpu_exceeded";
+  const inFlight = [harness.call(), harness.call({ method: "POST", body: "not repeated" })];
+  await until(async () => (await ingress.counters()).requests === 2, "the requests");
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await kill();
+  for (const answer of await Promise.all(inFlight)) {
+    expect([answer.status, answer.headers["x-atoll-error"]]).toEqual([503, "cpu_exceeded"]);
+  }
+});
+
+test("haproxy: what a cell puts in its socket's place is not followed", async () => {
+  const secret = await harness.startCell((_, response) => response.end("secret"));
+  const path = harness.newSocketPath();
+  await symlink(secret.socketPath, path);
+  harness.routeTo(path);
+  harness.activate = () => Promise.reject(new Error("asked"));
+  await ingress.settled();
+  expect(await readdir(join(folder, "haproxy", PATHS.cells))).toEqual([]);
+});
+
+test("haproxy: runs with no rights of root's", async () => {
+  const status = await readFile(`/proc/${await workerPid()}/status`, "utf8");
+  const [user] = /^Uid:\t(\d+)/m.exec(status)?.slice(1) ?? [];
+  expect(Number(user)).not.toBe(0);
+  expect(/^CapEff:\t(\w+)$/m.exec(status)?.[1]).toBe("0000000000000000");
+});
+
+test("haproxy: HTTP/2 without TLS reaches the worker, which is told", async () => {
+  await harness.serve((request, response) => response.end(request.headers["x-atoll-cf"]));
+  await ingress.settled();
+  const session = connectHttp2(ingress.url);
+  const stream = session.request({ ":path": "/", ":authority": "test.localhost" });
+  let text = "";
+  stream.setEncoding("utf8").on("data", (piece: string) => {
+    text += piece;
+  });
+  await once(stream, "end");
+  session.destroy();
+  expect(JSON.parse(text)).toMatchObject({ httpProtocol: "HTTP/2", colo: "FRA" });
+});
+
+test.each(['gzip, "x\\', "\u00e9\u00ff", "a\tb", "%[src] ${HOME} %%"])(
+  "haproxy: the caller's words (%j) stay words in what the worker is told",
+  async (words) => {
+    await harness.serve((request, response) => response.end(request.headers["x-atoll-cf"]));
+    const answer = await harness.call({ headers: { "accept-encoding": words } });
+    expect(Object.keys(JSON.parse(answer.text))).toHaveLength(7);
+  },
+);
+
+test.each([
+  ["tells", { "content-length": String(LIMITS.requestBodyBytesMax + 1) }],
+  ["does not tell", { "transfer-encoding": "chunked" }],
+])("haproxy: a body that is too long and %s so is refused", async (_, headers) => {
+  await harness.serve((request, response) => {
+    request.resume();
+    request.on("end", () => response.end("read"));
+  });
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+  const socket = await harness.dial();
+  socket.on("error", () => undefined);
+  const answered = readUntil(socket, (text) => text.includes("\r\n\r\n"));
+  socket.write(`POST / HTTP/1.1\r\nhost: test.localhost\r\n${lines.join("")}\r\n`);
+  const chunk = `100000\r\n${"x".repeat(0x100000)}\r\n`;
+  // What is refused by its length is answered before anything of it is sent.
+  Readable.from(Array.from({ length: 101 }, () => chunk)).pipe(socket);
+  expect(await answered).toMatch(/^HTTP\/1.1 413 /);
+});
+
+test("haproxy: reads one request of a connection at a time", async () => {
+  let reached = 0;
+  await harness.serve(() => {
+    reached += 1;
+  });
+  const socket = await harness.dial();
+  socket.write("GET / HTTP/1.1\r\nhost: test.localhost\r\n\r\n".repeat(2_000));
+  await until(() => reached > 0, "the first request");
+  const other = harness.call().catch(() => undefined);
+  await until(() => reached > 1, "a request of another connection");
+  expect(reached).toBe(2);
+  socket.destroy();
+  await ingress.close();
+  await other;
+});
+
+test.each([
+  [
+    "both length headers",
+    "content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    { "content-length": "0" },
+  ],
+  ["a folded header", "x-folded: a\r\n b\r\n\r\n", { "x-folded": "a   b" }],
+  ["the same host twice", "host: test.localhost\r\n\r\n", { host: "test.localhost" }],
+])("haproxy: %s reach a cell in one reading", async (_, lines, expected) => {
+  await harness.serve((request, response) => response.end(JSON.stringify(request.headers)));
+  const socket = await harness.dial();
+  socket.write(`POST / HTTP/1.1\r\nhost: test.localhost\r\n${lines}`);
+  const answer = await readUntil(socket, (text) => text.includes("}"));
+  const seen = JSON.parse(answer.slice(answer.indexOf("{"), answer.lastIndexOf("}") + 1));
+  expect(seen).toMatchObject(expected);
+  expect("content-length" in seen && "transfer-encoding" in seen).toBe(false);
+});
