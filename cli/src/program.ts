@@ -7,6 +7,9 @@ Environment:
   ATOLL_DATA   folder of everything that is kept (default: .atoll)
   ATOLL_PORT   first of four ports: the control plane's, then one for each node (default: 4400)`;
 
+// Named here once more: `atoll --help` loads no part of a node. The option is typed by what it is passed to.
+const INGRESSES = ["auto", "haproxy", "builtin"];
+
 /**
  * The `atoll` command. Each action loads its own parts, because most commands need few of them and
  * `atoll --help` none.
@@ -106,6 +109,15 @@ function addFleetCommands(program: Command): void {
     .option("--join <token>", "one-time token, needed only for the first start")
     .option("--name <name>", "unique in the fleet (default: the region)")
     .option("--port <port>", "port of the ingress on 127.0.0.1", parsePort, 4401)
+    .addOption(
+      new Option(
+        "--ingress <which>",
+        "what accepts requests; auto is haproxy where it is installed",
+      )
+        .choices(INGRESSES)
+        .env("ATOLL_INGRESS")
+        .default("builtin"),
+    )
     .addOption(
       new Option("--egress-allow <host...>", "hosts that workers may reach at private addresses"),
     )

@@ -13,8 +13,8 @@ import { ConfigCompiler } from "./config/compile-config.ts";
 import { ConfigCache } from "./config/config-cache.ts";
 import { EgressPolicy } from "./egress/egress-policy.ts";
 import { EgressProxy } from "./egress/egress-proxy.ts";
-import { BuiltinIngress } from "./ingress/builtin/builtin-ingress.ts";
 import type { Activator } from "./ingress/ingress.ts";
+import { type IngressChoice, openIngress } from "./ingress/open-ingress.ts";
 import { LIMITS } from "./limits.ts";
 import { letCellsPass } from "./sandbox/cell-user.ts";
 import { openConfinement, type Confinement } from "./sandbox/confinement.ts";
@@ -40,6 +40,7 @@ export interface AgentOptions {
   readonly joinToken: string | undefined;
   /** Identity, state, blobs, sites and data. For one agent. */
   readonly dataDirectory: string;
+  readonly ingress: IngressChoice;
   /** Where the ingress listens. */
   readonly host: string;
   readonly port: number;
@@ -125,7 +126,9 @@ async function openParts(
   closers.push(() => host.dispose());
   // The ingress and the supervisor need each other: requests that come before there is one find no route.
   let activator: Activator | undefined;
-  const ingress = await BuiltinIngress.open({
+  const ingress = await openIngress({
+    choice: options.ingress,
+    directory: run.ingress,
     port: options.port,
     address: options.host,
     region: identity.region,
@@ -171,7 +174,12 @@ async function openParts(
   const follower = new StateFollower({
     store: new StateStore({ directory: join(dataDirectory, "state"), log }),
     fleetKey: identity.fleetKey,
-    run: (workers) => runner.run(workers),
+    run: async (workers) => {
+      const failures = await runner.run(workers);
+      // What is acknowledged is what every new request meets.
+      await ingress.settled();
+      return failures;
+    },
     log,
   });
   await follower.restore();
@@ -251,18 +259,25 @@ async function hideData(dataDirectory: string): Promise<void> {
   }
 }
 
+interface RunDirectories {
+  readonly root: string;
+  readonly sockets: string;
+  readonly cells: string;
+  readonly ingress: string;
+}
+
 /** Where this node's sockets and its cells are while it runs. */
 async function openRunDirectories(
   dataDirectory: string,
   sandbox: Sandbox,
-): Promise<{ readonly root: string; readonly sockets: string; readonly cells: string }> {
+): Promise<RunDirectories> {
   const root = await openCellRoot(join(dataDirectory, "run"), sandbox);
   await letCellsPass(root, sandbox);
   const sockets = join(root, "sockets");
   // Sockets of an earlier run would refuse the address; cells of an earlier run are the host's to end.
   await rm(sockets, { recursive: true, force: true });
   await mkdir(sockets, { recursive: true, mode: 0o700 });
-  return { root, sockets, cells: join(root, "cells") };
+  return { root, sockets, cells: join(root, "cells"), ingress: join(root, "ingress") };
 }
 
 function requireActivator(activator: Activator | undefined): Activator {

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { NodeName, Region } from "@atoll/control-plane/contract";
-import { startAgent } from "@atoll/edge-runtime";
+import { type IngressChoice, startAgent } from "@atoll/edge-runtime";
 import { SiteDirectories } from "@atoll/sites";
 import type { z } from "zod";
 import { createLog } from "../log.ts";
@@ -14,6 +14,7 @@ export interface NodeCommandOptions {
   readonly join?: string;
   readonly name?: string;
   readonly port: number;
+  readonly ingress: IngressChoice;
   readonly egressAllow?: ReadonlyArray<string>;
   readonly requireSandbox: boolean;
 }
@@ -31,6 +32,7 @@ export async function runNode(options: NodeCommandOptions): Promise<Running> {
     dataDirectory: resolve(options.data),
     host: "127.0.0.1",
     port: options.port,
+    ingress: options.ingress,
     egressAllow: options.egressAllow ?? [],
     requireSandbox: options.requireSandbox,
     createSites: (site) => new SiteDirectories(site),
