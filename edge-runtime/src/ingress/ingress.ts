@@ -35,6 +35,13 @@ export interface IngressCounters {
   readonly openConnections: number;
 }
 
+/** The requests of one cell's socket, WebSockets among them. */
+export interface RequestCounts {
+  /** Since the socket was published; starts anew when the ingress itself had to. */
+  readonly begun: number;
+  readonly inFlight: number;
+}
+
 /**
  * Accepts requests on a node and finds the cell for each. Implementations share one conformance suite,
  * `ingress.conformance.ts`.
@@ -60,6 +67,8 @@ export interface Ingress {
    */
   drain(socketPath: string): Promise<void>;
   counters(): Promise<IngressCounters>;
+  /** What went to a socket that is published or drains; nothing of any other. */
+  requestsOf(socketPath: string): Promise<RequestCounts>;
   /** Stops accepting, drains for at most `LIMITS.drainMs`, then closes. May be called twice. */
   close(): Promise<void>;
 }

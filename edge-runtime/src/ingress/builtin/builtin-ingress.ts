@@ -6,7 +6,7 @@ import type { Region, WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { EDGE_ERRORS, type EdgeErrorCode } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
-import type { Activator, Ingress, IngressCounters, Route } from "../ingress.ts";
+import type { Activator, Ingress, IngressCounters, RequestCounts, Route } from "../ingress.ts";
 import { RouteTable } from "../route-table.ts";
 import { CellLinks } from "./cell-links.ts";
 import {
@@ -116,6 +116,10 @@ export class BuiltinIngress implements Ingress {
       errors: this.#errors,
       openConnections: this.#connections.size,
     };
+  }
+
+  async requestsOf(socketPath: string): Promise<RequestCounts> {
+    return this.#links.requestsOf(socketPath);
   }
 
   close(): Promise<void> {

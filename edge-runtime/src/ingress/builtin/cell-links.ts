@@ -1,6 +1,7 @@
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import { type Dispatcher, Pool } from "undici";
 import { LIMITS } from "../../limits.ts";
+import type { RequestCounts } from "../ingress.ts";
 
 /** Something in flight to a cell that can be cut off. */
 export interface Traffic {
@@ -22,7 +23,8 @@ export class CellLink {
    */
   readonly #traffic: Traffic[] = [];
   readonly #onIdle: () => void;
-
+  /** All traffic that there ever was. */
+  #begun = 0;
   /** WebSockets among the traffic. */
   #webSockets = 0;
 
@@ -40,6 +42,10 @@ export class CellLink {
     });
   }
 
+  get requests(): RequestCounts {
+    return { begun: this.#begun, inFlight: this.#traffic.length };
+  }
+
   get isIdle(): boolean {
     return this.#traffic.length === 0;
   }
@@ -47,6 +53,7 @@ export class CellLink {
   /** Pairs with `end`. */
   begin(traffic: Traffic): void {
     traffic.position = this.#traffic.push(traffic) - 1;
+    this.#begun += 1;
   }
 
   end(traffic: Traffic): void {
@@ -116,6 +123,10 @@ export class CellLinks {
 
   publishedPath(worker: WorkerKey): string | undefined {
     return this.#published.get(worker);
+  }
+
+  requestsOf(socketPath: string): RequestCounts {
+    return this.#links.get(socketPath)?.requests ?? { begun: 0, inFlight: 0 };
   }
 
   link(socketPath: string): CellLink {

@@ -145,6 +145,34 @@ export function describeSwitching(backend: IngressBackend): void {
       expect(cell.connectionCount()).toBeLessThanOrEqual(3);
     });
 
+    test("tells how many requests a cell has begun and has in flight", async () => {
+      const held: ServerResponse[] = [];
+      const cell = await harness.serve((request, response) => {
+        if (request.url === "/held") held.push(response);
+        else response.end("ok");
+      });
+      const { ingress } = harness;
+      expect(await ingress.requestsOf(cell.socketPath)).toEqual({ begun: 0, inFlight: 0 });
+      await harness.call();
+      await harness.call({ method: "POST", body: "counted, too" });
+      await until(
+        async () => (await ingress.requestsOf(cell.socketPath)).inFlight === 0,
+        "the requests to be over",
+      );
+      expect(await ingress.requestsOf(cell.socketPath)).toEqual({ begun: 2, inFlight: 0 });
+      const slow = harness.call({ path: "/held" });
+      await until(() => held.length === 1, "the request");
+      expect(await ingress.requestsOf(cell.socketPath)).toEqual({ begun: 3, inFlight: 1 });
+      // Also while it drains.
+      ingress.publish(worker("test"), undefined);
+      await ingress.settled();
+      expect(await ingress.requestsOf(cell.socketPath)).toEqual({ begun: 3, inFlight: 1 });
+      held[0]?.end();
+      await slow;
+      const unknown = await ingress.requestsOf(harness.newSocketPath());
+      expect(unknown).toEqual({ begun: 0, inFlight: 0 });
+    });
+
     test("never fails a request because the cell closed an idle connection", async () => {
       const cell = await harness.serve((_, response) => response.end("ok"));
       harness.activate = async () => ({ socketPath: cell.socketPath });

@@ -4,6 +4,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { LIMITS } from "../../limits.ts";
+import type { RequestCounts } from "../ingress.ts";
 import { PATHS } from "./haproxy-paths.ts";
 import type { HaproxySupervisor } from "./haproxy-supervisor.ts";
 import { countOf, parseStatistics } from "./server-statistics.ts";
@@ -37,7 +38,7 @@ export class CellServers {
   readonly #bySocket = new Map<string, CellServer>();
   /** Those without, until their last request is answered. */
   readonly #leaving = new Set<CellServer>();
-  #count = 0;
+  #added = 0;
 
   constructor(options: {
     readonly supervisor: HaproxySupervisor;
@@ -90,6 +91,18 @@ export class CellServers {
     }
   }
 
+  /** What HAProxy itself sent to a socket. One command answers it. */
+  async requestsOf(socketPath: string): Promise<RequestCounts> {
+    const servers = [...this.#bySocket.values(), ...this.#leaving].filter(
+      (server) => server.socketPath === socketPath,
+    );
+    const counts = await Promise.all(servers.map((server) => this.#count(server)));
+    return {
+      begun: counts.reduce((sum, { begun }) => sum + begun, 0),
+      inFlight: counts.reduce((sum, { inFlight }) => sum + inFlight, 0),
+    };
+  }
+
   /** The socket behind a server's name, while any request to it can be in flight. */
   socketPathOf(name: string): string | undefined {
     const servers = [...this.#bySocket.values(), ...this.#leaving];
@@ -97,10 +110,10 @@ export class CellServers {
   }
 
   #add(socketPath: string): CellServer {
-    this.#count += 1;
-    const backend = `c${this.#count % this.#backends}`;
-    const name = `${backend}.${this.#count}`;
-    const linkPath = join(this.#directory, PATHS.cells, `${this.#count}.sock`);
+    this.#added += 1;
+    const backend = `c${this.#added % this.#backends}`;
+    const name = `${backend}.${this.#added}`;
+    const linkPath = join(this.#directory, PATHS.cells, `${this.#added}.sock`);
     this.#link(socketPath, linkPath);
     const server = {
       backend,
@@ -142,17 +155,24 @@ export class CellServers {
     });
   }
 
-  async #waitUntilIdle({ backend, name }: CellServer): Promise<void> {
+  async #waitUntilIdle(server: CellServer): Promise<void> {
     // Until then requests may still be sent there.
     await this.#supervisor.settled();
     for (let pauseMs = 5; ; pauseMs = Math.min(POLL_MS_MAX, 2 * pauseMs)) {
-      const answer = await this.#supervisor.ask(`show stat ${backend} 4 -1`);
-      const inFlight = parseStatistics(answer ?? "")
-        .filter(({ svname }) => namesOf(name).includes(svname ?? ""))
-        .reduce((sum, row) => sum + countOf(row, "scur"), 0);
+      const { inFlight } = await this.#count(server);
       if (inFlight === 0) return;
       await wait(pauseMs, undefined, { ref: false });
     }
+  }
+
+  async #count({ backend, name }: CellServer): Promise<RequestCounts> {
+    const answer = await this.#supervisor.ask(`show stat ${backend} 4 -1`);
+    const names = namesOf(name);
+    const rows = parseStatistics(answer ?? "").filter(({ svname }) => names.includes(svname ?? ""));
+    return {
+      begun: rows.reduce((sum, row) => sum + countOf(row, "stot"), 0),
+      inFlight: rows.reduce((sum, row) => sum + countOf(row, "scur"), 0),
+    };
   }
 
   #apply(): void {

@@ -9,7 +9,7 @@ import type { Logger } from "pino";
 import { reapStaleCells } from "../../cells/stale-cells.ts";
 import { LIMITS } from "../../limits.ts";
 import { BuiltinIngress } from "../builtin/builtin-ingress.ts";
-import type { Activator, Ingress, IngressCounters, Route } from "../ingress.ts";
+import type { Activator, Ingress, IngressCounters, RequestCounts, Route } from "../ingress.ts";
 import { CellServers } from "./cell-servers.ts";
 import { writeHaproxyFiles } from "./haproxy-files.ts";
 import { PATHS } from "./haproxy-paths.ts";
@@ -149,6 +149,15 @@ export class HaproxyIngress implements Ingress {
       requests: countOf(world, "req_tot"),
       errors: fallback.errors + failed,
       openConnections: countOf(world, "scur"),
+    };
+  }
+
+  async requestsOf(socketPath: string): Promise<RequestCounts> {
+    const direct = await this.#cells.requestsOf(socketPath);
+    const fallback = await this.#fallback.requestsOf(socketPath);
+    return {
+      begun: direct.begun + fallback.begun,
+      inFlight: direct.inFlight + fallback.inFlight,
     };
   }
 
