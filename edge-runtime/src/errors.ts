@@ -139,6 +139,11 @@ export const EDGE_ERRORS = {
     retryable: true,
     meaning: "one cell has more outgoing requests in flight than LIMITS.egressRequestsMax",
   },
+  subrequests_exceeded: {
+    status: 429,
+    retryable: false,
+    meaning: "a worker made more subrequests than its requests allow",
+  },
   egress_unreachable: {
     status: 502,
     retryable: true,

@@ -155,6 +155,14 @@ export const LIMITS = {
   runtimePayloadLengthMax: 64 * 1024,
   /** Heads that cells send and servers answer with: workerd itself writes no larger ones. */
   egressHeadBytesMax: 64 * 1024,
+  /** Subrequests of one request, unless the worker asks for more: Cloudflare's own default. */
+  subrequests: 50,
+  /** The most that a worker may ask for. */
+  subrequestsMax: 10_000,
+  /** How old the number of a cell's requests may be by which its subrequests are counted. */
+  subrequestCountMs: 1_000,
+  /** How long a request may go on after its answer, with `waitUntil`: Cloudflare's own limit. */
+  waitUntilMs: 30_000,
   /** Outgoing requests and sockets of one cell in flight: far above what one thread can make use of. */
   egressRequestsMax: 1_000,
   /** Hosts that one cell has connections to at a time. */

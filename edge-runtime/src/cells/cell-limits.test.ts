@@ -8,7 +8,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { ConfigCompiler } from "../config/compile-config.ts";
 import { sampleModule, type SampleWorker } from "../config/sample-version.ts";
 import { BuiltinIngress } from "../ingress/builtin/builtin-ingress.ts";
-import { limitsOf } from "./cell-limits.ts";
+import { limitsOf, subrequestsOf } from "./cell-limits.ts";
 import { CellSupervisor } from "./cell-supervisor.ts";
 import { makeTestDirectory } from "./test-directory.ts";
 import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
@@ -181,4 +181,20 @@ test("limits: a turn is the longest that a worker of the cell may take, up to th
   expect(limits(29_999)).toBe(29_999);
   expect(limits(30_000)).toBe(30_000);
   expect(limits(30_001)).toBe(30_000);
+});
+
+test("limits: subrequests are those of all workers of the cell, up to the ceiling", () => {
+  const allowed = (...subrequests: ReadonlyArray<number | undefined>): number =>
+    subrequestsOf(
+      subrequests.map((each) => {
+        const { version } = worker("any");
+        return { version: { ...version, ...(each && { limits: { subrequests: each } }) } };
+      }),
+    );
+  expect(allowed(undefined)).toBe(50);
+  expect(allowed(7)).toBe(7);
+  expect(allowed(7, undefined)).toBe(57);
+  expect(allowed(9_999)).toBe(9_999);
+  expect(allowed(10_000)).toBe(10_000);
+  expect(allowed(10_001)).toBe(10_000);
 });

@@ -30,3 +30,14 @@ export function limitsOf(workers: ReadonlyArray<Pick<PreparedWorker, "version">>
     memoryBytes: LIMITS.cellMemoryBytes,
   };
 }
+
+/**
+ * How many subrequests each request to a cell with these workers may make. A request may pass through all of
+ * them, so it has what each of them may make.
+ */
+export function subrequestsOf(workers: ReadonlyArray<Pick<PreparedWorker, "version">>): number {
+  const sum = workers
+    .map(({ version }) => version.limits?.subrequests ?? LIMITS.subrequests)
+    .reduce((total, each) => total + each, 0);
+  return Math.min(sum, LIMITS.subrequestsMax);
+}

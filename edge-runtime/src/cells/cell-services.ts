@@ -1,5 +1,6 @@
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { ServiceSocket } from "../config/cell-interface.ts";
+import type { SubrequestBound } from "../egress/egress-proxy.ts";
 
 /** The node's sockets that one cell may call. */
 export interface OpenCellServices {
@@ -9,11 +10,18 @@ export interface OpenCellServices {
   close(): Promise<void>;
 }
 
+/** A cell that is about to start. */
+export interface ServedCell {
+  /** They share an account. */
+  readonly workers: ReadonlyArray<WorkerKey>;
+  readonly subrequests: SubrequestBound;
+}
+
 /**
  * Where cells find the node. A socket tells which cell calls it: CONNECT carries no header of ours, so
  * the way out is a socket of its own for each cell.
  */
 export interface CellServices {
-  /** Opens the sockets for a new cell of these workers, which share an account. */
-  open(workers: ReadonlyArray<WorkerKey>): Promise<OpenCellServices>;
+  /** Opens the sockets for a new cell. */
+  open(cell: ServedCell): Promise<OpenCellServices>;
 }

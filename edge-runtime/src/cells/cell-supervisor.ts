@@ -20,7 +20,7 @@ import type { CellSources, WarmCell } from "./warm-cell.ts";
 
 export interface CellSupervisorOptions extends CellSources {
   /** Where requests arrive. */
-  readonly ingress: Pick<Ingress, "publish" | "drain">;
+  readonly ingress: Pick<Ingress, "publish" | "drain" | "requestsOf">;
   readonly kvCapability: KvCapability;
   readonly clock: Clock;
 }

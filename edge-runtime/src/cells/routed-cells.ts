@@ -1,5 +1,5 @@
 import type { WorkerKey } from "@atoll/control-plane/contract";
-import type { Activator, Ingress } from "../ingress/ingress.ts";
+import type { Activator, Ingress, RequestCounts } from "../ingress/ingress.ts";
 import { askCell, type CellResponse } from "./cell-client.ts";
 
 /**
@@ -7,9 +7,10 @@ import { askCell, type CellResponse } from "./cell-client.ts";
  * activator where none is published, and knows what is in flight. Nothing is retried, so a request that
  * met a cell on its way out fails the test.
  */
-export class RoutedCells implements Pick<Ingress, "publish" | "drain"> {
+export class RoutedCells implements Pick<Ingress, "publish" | "drain" | "requestsOf"> {
   readonly published = new Map<WorkerKey, string>();
   readonly #inFlight = new Map<string, number>();
+  readonly #begun = new Map<string, number>();
   readonly #drained: Array<() => void> = [];
 
   publish(worker: WorkerKey, socketPath: string | undefined): void {
@@ -23,6 +24,13 @@ export class RoutedCells implements Pick<Ingress, "publish" | "drain"> {
     }
   }
 
+  async requestsOf(socketPath: string): Promise<RequestCounts> {
+    return {
+      begun: this.#begun.get(socketPath) ?? 0,
+      inFlight: this.#inFlight.get(socketPath) ?? 0,
+    };
+  }
+
   /** One request to a worker. `isCold` tells whether it waited for a start. */
   async ask(
     worker: WorkerKey,
@@ -32,6 +40,7 @@ export class RoutedCells implements Pick<Ingress, "publish" | "drain"> {
     const activation =
       known === undefined ? await activator.activate(worker) : { socketPath: known };
     const { socketPath } = activation;
+    this.#begun.set(socketPath, (this.#begun.get(socketPath) ?? 0) + 1);
     this.#count(socketPath, 1);
     try {
       const answer = await askCell({ socketPath, timeoutMs: 10_000 });

@@ -73,6 +73,7 @@ export class SampleCells {
         compiler: this.#compiler,
         log,
         services: { open: async () => ({ sockets, close: async () => undefined }) },
+        ingress: { requestsOf: async () => ({ begun: 0, inFlight: 0 }) },
       },
     );
     return (index, request) => {

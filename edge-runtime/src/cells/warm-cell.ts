@@ -3,8 +3,9 @@ import type { Logger } from "pino";
 import type { ConfigCompiler } from "../config/compile-config.ts";
 import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import type { GroupConfig } from "../config/group-config.ts";
+import type { Ingress, RequestCounts } from "../ingress/ingress.ts";
 import type { Cell, CellExit, CellHost } from "./cell-host.ts";
-import { limitsOf } from "./cell-limits.ts";
+import { limitsOf, subrequestsOf } from "./cell-limits.ts";
 import { connectOnce, probeCell } from "./cell-probe.ts";
 import type { CellServices, OpenCellServices } from "./cell-services.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
@@ -14,6 +15,8 @@ export interface CellSources {
   readonly host: CellHost;
   readonly compiler: ConfigCompiler;
   readonly services: CellServices;
+  /** Tells how many requests a socket got. */
+  readonly ingress: Pick<Ingress, "requestsOf">;
   readonly log: Logger;
 }
 
@@ -43,7 +46,15 @@ export class WarmCell {
   ): Promise<WarmCell> {
     const { workers, config } = group;
     const binary = await sources.compiler.compile(config, readBlobOf(workers));
-    const services = await sources.services.open(workers.map((worker) => worker.key));
+    // Nothing reaches the cell, and it reaches nothing, before it listens.
+    let socketPaths: ReadonlyArray<string> = [];
+    const services = await sources.services.open({
+      workers: workers.map((worker) => worker.key),
+      subrequests: {
+        perRequest: subrequestsOf(workers),
+        requests: () => requestsOf(sources.ingress, socketPaths),
+      },
+    });
     const closeServices = (): Promise<void> => close(services, sources.log);
     try {
       const cell = await sources.host.start({
@@ -53,7 +64,9 @@ export class WarmCell {
         services: services.sockets,
         limits: limitsOf(workers),
       });
-      return new WarmCell(cell, config, closeServices);
+      const warm = new WarmCell(cell, config, closeServices);
+      socketPaths = warm.socketPaths;
+      return warm;
     } catch (error) {
       await closeServices();
       throw error;
@@ -103,6 +116,18 @@ export class WarmCell {
     await this.#cell.stop();
     return this.ended;
   }
+}
+
+/** What all workers of a cell got together. */
+async function requestsOf(
+  ingress: Pick<Ingress, "requestsOf">,
+  socketPaths: ReadonlyArray<string>,
+): Promise<RequestCounts> {
+  const all = await Promise.all(socketPaths.map((path) => ingress.requestsOf(path)));
+  return {
+    begun: all.reduce((sum, { begun }) => sum + begun, 0),
+    inFlight: all.reduce((sum, { inFlight }) => sum + inFlight, 0),
+  };
 }
 
 async function close(services: OpenCellServices, log: Logger): Promise<void> {

@@ -96,9 +96,14 @@ describe("egress proxy, from inside a real cell", () => {
       }),
     });
     cell = await EgressCell.start((socketPath) =>
-      proxy.open(socketPath, { cell: "test", workers: [] }).then((opened) => {
-        listener = opened;
-      }),
+      proxy
+        .open(socketPath, {
+          identity: { cell: "test", workers: [] },
+          subrequests: { perRequest: 1_000, requests: async () => ({ begun: 1, inFlight: 1 }) },
+        })
+        .then((opened) => {
+          listener = opened;
+        }),
     );
     return async () => {
       for (const server of [api, secure]) server.closeAllConnections();
@@ -238,6 +243,30 @@ describe("egress proxy, from inside a real cell", () => {
     const busy = answers.filter(({ text }) => text.startsWith("egress_busy: more than 20 "));
     expect(busy.map(({ status }) => status)).toEqual(Array.from({ length: 5 }, () => 503));
     expect((await cell.fetch(`http://api.test:${apiPort()}/gzip`)).status).toBe(200);
+  });
+
+  test("subrequests that no request of the cell allows are refused, whatever their kind", async () => {
+    const limited = await EgressCell.start((socketPath) =>
+      proxy
+        .open(socketPath, {
+          identity: { cell: "limited", workers: [] },
+          subrequests: { perRequest: 3, requests: async () => ({ begun: 1, inFlight: 1 }) },
+        })
+        .then(() => undefined),
+    );
+    const url = `http://api.test:${apiPort()}/`;
+    const tcp = { host: "127.0.0.1", port: tcpPort, says: "x" };
+    expect(await limited.fetch(url)).toMatchObject({ status: 200 });
+    expect(await limited.fetch(url, { says: "x" })).toMatchObject({ text: "101 x" });
+    expect(await limited.connect(tcp)).toBe("x");
+    expect(await limited.fetch(url)).toEqual({
+      status: 429,
+      text: "subrequests_exceeded: Too many subrequests: the limit is 3 for each request\n",
+      cookies: [],
+    });
+    expect((await limited.fetch(url, { says: "x" })).text).toMatch(/^429 subrequests_exceeded/);
+    expect(await limited.connect(tcp)).toMatch(/Error/);
+    await limited.stop();
   });
 
   test("requests and bytes are counted", async () => {

@@ -6,12 +6,14 @@ import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { EdgeError } from "../errors.ts";
 import { endToEnd } from "../http/hop-by-hop.ts";
+import type { RequestCounts } from "../ingress/ingress.ts";
 import { LIMITS } from "../limits.ts";
 import { Connector } from "./connector.ts";
 import { parseConnectTarget, parseRequestTarget } from "./destination.ts";
 import { sendDenial, toEgressError, writeDenial } from "./denial.ts";
 import type { EgressPolicy } from "./egress-policy.ts";
 import { FetchPassage } from "./fetch-passage.ts";
+import { SubrequestAllowance } from "./subrequest-allowance.ts";
 import { tunnel, upgrade } from "./tunnel.ts";
 
 export interface EgressProxyOptions {
@@ -29,6 +31,14 @@ export interface EgressProxyOptions {
 export interface EgressIdentity {
   readonly cell: string;
   readonly workers: ReadonlyArray<WorkerKey>;
+}
+
+/** By what the subrequests of a cell are bounded. */
+export interface SubrequestBound {
+  /** How many each request may make. */
+  readonly perRequest: number;
+  /** What the ingress has sent to the cell; counts all that reached it before the call. */
+  readonly requests: () => Promise<RequestCounts>;
 }
 
 /** What passed a listener since it opened. Bytes include heads, as seen on the cell's side. */
@@ -61,10 +71,13 @@ export class EgressProxy {
   }
 
   /** Listens on `socketPath`, in place of whatever an earlier process left there. */
-  async open(socketPath: string, identity: EgressIdentity): Promise<EgressListener> {
+  async open(
+    socketPath: string,
+    cell: { readonly identity: EgressIdentity; readonly subrequests: SubrequestBound },
+  ): Promise<EgressListener> {
     const listener = new Listener(this.#options, {
       socketPath,
-      identity,
+      ...cell,
       onClosed: () => this.#listeners.delete(listener),
     });
     this.#listeners.add(listener);
@@ -86,6 +99,7 @@ class Listener implements EgressListener {
   readonly #server: Server;
   /** One per cell, so that no tenant's request travels on a connection that another's opened. */
   readonly #connector: Connector;
+  readonly #allowance: SubrequestAllowance;
   readonly #sockets = new Set<Socket>();
   #inFlight = 0;
   #requests = 0;
@@ -100,6 +114,7 @@ class Listener implements EgressListener {
     listener: {
       readonly socketPath: string;
       readonly identity: EgressIdentity;
+      readonly subrequests: SubrequestBound;
       readonly onClosed: () => void;
     },
   ) {
@@ -108,6 +123,10 @@ class Listener implements EgressListener {
     this.#identity = listener.identity;
     this.#onClosed = listener.onClosed;
     this.#connector = new Connector(options);
+    this.#allowance = new SubrequestAllowance({
+      ...listener.subrequests,
+      nowMs: () => performance.now(),
+    });
     this.#server = this.#createServer();
   }
 
@@ -153,7 +172,7 @@ class Listener implements EgressListener {
       keepAliveTimeout: 0,
     });
     server.on("connection", (socket: Socket) => this.#onConnection(socket));
-    server.on("request", (request, response) => this.#onRequest(request, response));
+    server.on("request", (request, response) => void this.#onRequest(request, response));
     server.on("connect", (request: IncomingMessage, socket: Socket) => {
       this.#onSocket(socket, () =>
         tunnel(socket, this.#connector, parseConnectTarget(request.url ?? "")),
@@ -181,11 +200,12 @@ class Listener implements EgressListener {
     });
   }
 
-  #onRequest(request: IncomingMessage, response: ServerResponse): void {
+  async #onRequest(request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.#requests += 1;
     response.once("close", () => this.#leave());
     try {
-      this.#enter();
+      await this.#enter();
+      if (response.destroyed) return;
       const target = parseRequestTarget(request.url ?? "");
       const dispatcher = this.#connector.dispatcherFor(target);
       new FetchPassage(
@@ -204,8 +224,8 @@ class Listener implements EgressListener {
     socket.once("close", () => this.#leave());
     const attempt = async (): Promise<void> => {
       try {
-        this.#enter();
-        await run();
+        await this.#enter();
+        if (!socket.destroyed) await run();
       } catch (error) {
         this.#note(toEgressError(error));
         writeDenial(socket, toEgressError(error));
@@ -214,7 +234,7 @@ class Listener implements EgressListener {
     void attempt();
   }
 
-  #enter(): void {
+  async #enter(): Promise<void> {
     this.#inFlight += 1;
     const requestsMax = this.#options.requestsMax ?? LIMITS.egressRequestsMax;
     if (this.#inFlight > requestsMax) {
@@ -223,6 +243,7 @@ class Listener implements EgressListener {
         `more than ${requestsMax} outgoing requests of one cell are in flight`,
       );
     }
+    await this.#allowance.take();
   }
 
   #leave(): void {

@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { randomBytes } from "node:crypto";
-import type { WorkerKey } from "@atoll/control-plane/contract";
-import type { CellServices, OpenCellServices } from "../cells/cell-services.ts";
+import type { CellServices, OpenCellServices, ServedCell } from "../cells/cell-services.ts";
 import type { EgressProxy } from "../egress/egress-proxy.ts";
 
 export interface NodeCellServicesOptions {
@@ -20,10 +19,11 @@ export class NodeCellServices implements CellServices {
     this.#options = options;
   }
 
-  async open(workers: ReadonlyArray<WorkerKey>): Promise<OpenCellServices> {
+  async open({ workers, subrequests }: ServedCell): Promise<OpenCellServices> {
     const cell = randomBytes(4).toString("hex");
     const socketPath = join(this.#options.directory, `${cell}.sock`);
-    const wayOut = await this.#options.egress.open(socketPath, { cell, workers });
+    const identity = { cell, workers };
+    const wayOut = await this.#options.egress.open(socketPath, { identity, subrequests });
     return {
       sockets: {
         "kv.sock": this.#options.kvSocketPath,
