@@ -109,6 +109,11 @@ export const EDGE_ERRORS = {
     retryable: true,
     meaning: "a cell has LIMITS.cellWebSocketsMax WebSockets already",
   },
+  answer_head_too_large: {
+    status: 502,
+    retryable: false,
+    meaning: "a worker answered with more header lines than LIMITS.cellHeadBytesMax",
+  },
   answer_timeout: {
     status: 504,
     retryable: true,

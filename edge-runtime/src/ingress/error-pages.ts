@@ -42,6 +42,11 @@ const TEXTS: Partial<Record<EdgeErrorCode, PageText>> = {
     title: "Nothing here",
     explanation: "The worker of this host is not on this node.",
   },
+  answer_head_too_large: {
+    number: 502,
+    title: "Answer too large",
+    explanation: "The worker answered with more headers than this node passes on.",
+  },
   worker_threw: {
     number: 1101,
     title: "Worker threw exception",

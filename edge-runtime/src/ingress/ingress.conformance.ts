@@ -2,6 +2,7 @@ import { beforeEach, describe } from "vitest";
 import { describeHeaders } from "./conformance/headers.conformance.ts";
 import type { IngressBackend } from "./conformance/ingress-harness.ts";
 import { describeHostile } from "./conformance/hostile.conformance.ts";
+import { describeLimits } from "./conformance/limits.conformance.ts";
 import { describeRouting } from "./conformance/routing.conformance.ts";
 import { describeStreaming } from "./conformance/streaming.conformance.ts";
 import { describeSwitching } from "./conformance/switching.conformance.ts";
@@ -24,5 +25,6 @@ export function describeIngress(name: string, backend: IngressBackend): void {
     describeWebSockets(backend);
     describeSwitching(backend);
     describeHostile(backend);
+    describeLimits(backend);
   });
 }

@@ -141,7 +141,8 @@ export class BuiltinIngress implements Ingress {
     const server = createServer({
       // The judgement of sizes is `readRequestHead`'s, which knows URL and headers apart; the parser only
       // needs to stop before a head grows without bound.
-      maxHeaderSize: LIMITS.requestUrlBytesMax + LIMITS.requestHeadBytesMax + 1024,
+      maxHeaderSize:
+        LIMITS.requestUrlBytesMax + LIMITS.requestHeadBytesMax + LIMITS.callerHeadersBytesMax,
       requireHostHeader: false,
       insecureHTTPParser: false,
       headersTimeout: this.#options.requestHeadMs ?? LIMITS.requestHeadMs,
@@ -271,6 +272,8 @@ export class BuiltinIngress implements Ingress {
 
   #onClientError(error: NodeJS.ErrnoException, socket: Socket): void {
     const connection = this.#connections.get(socket);
+    // What follows a request that ends its connection is not read: the answer closes it.
+    if (error.code === "HPE_CLOSED_CONNECTION" && connection !== undefined) return;
     const code = codeOfClientError(error);
     if (code === undefined || connection === undefined) socket.destroy();
     else if (connection.refuseCurrent(code) === "nothing-in-flight") {

@@ -35,7 +35,8 @@ export class CellLink {
       socketPath,
       pipelining: 1,
       keepAliveTimeout: LIMITS.cellIdleConnectionMs,
-      maxHeaderSize: LIMITS.cellHeadBytesMax,
+      // The judgement is `Exchange`'s, which knows what of the head goes on.
+      maxHeaderSize: 2 * LIMITS.cellHeadBytesMax,
       // A worker may think, and stream, for as long as its client stays and something of it is heard.
       headersTimeout: answerIdleMs,
       bodyTimeout: answerIdleMs,

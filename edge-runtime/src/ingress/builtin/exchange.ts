@@ -4,6 +4,7 @@ import type { Readable } from "node:stream";
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Dispatcher } from "undici";
 import { EdgeError, type EdgeErrorCode } from "../../errors.ts";
+import { endToEnd } from "../../http/hop-by-hop.ts";
 import { RequestBody } from "../../http/request-body.ts";
 import { headerText } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
@@ -11,7 +12,7 @@ import type { Activator } from "../ingress.ts";
 import type { CellLink, CellLinks, Traffic } from "./cell-links.ts";
 import { discardWithin, sendPage } from "./page-answers.ts";
 import type { RequestHead } from "./request-head.ts";
-import { clientHeaders, isUncaughtException } from "./response-head.ts";
+import { clientHeaders, isUncaughtException, lineBytes } from "./response-head.ts";
 
 /** Where requests go and who is told about them; one for all exchanges of an ingress. */
 export interface ExchangeContext {
@@ -180,7 +181,12 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
       return;
     }
     const { response, ray } = this.#routed;
-    const headers = clientHeaders(raw, { ray, coldMs: this.#coldMs });
+    const passed = endToEnd(raw);
+    if (lineBytes(passed) > LIMITS.cellHeadBytesMax) {
+      this.#fail("answer_head_too_large");
+      return;
+    }
+    const headers = clientHeaders(passed, { ray, coldMs: this.#coldMs });
     // A client that still holds its body back cannot tell whether it has to send it after this.
     if (this.#body?.isHeldBack === true) headers.push("connection", "close");
     response.writeHead(status, statusMessage ?? "", headers);
@@ -214,6 +220,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
     }
     if (isRefusedByClientLibrary(error)) this.#fail("request_invalid", error);
     else if (isStalled(error)) this.#fail("answer_timeout", error);
+    else if (isOversized(error)) this.#fail("answer_head_too_large", error);
     else void this.#failLost(socketPath, error);
   }
 
@@ -269,6 +276,11 @@ function isRefusedByClientLibrary(error: Error): boolean {
 function isStalled(error: Error): boolean {
   const code = (error as NodeJS.ErrnoException).code;
   return code === "UND_ERR_HEADERS_TIMEOUT" || code === "UND_ERR_BODY_TIMEOUT";
+}
+
+/** Whether the answer's head is larger than the client library reads. */
+function isOversized(error: Error): boolean {
+  return (error as NodeJS.ErrnoException).code === "UND_ERR_HEADERS_OVERFLOW";
 }
 
 /** Whether a request is meant to change nothing. */

@@ -57,6 +57,7 @@ function isTooLong(contentLength: string | undefined): boolean {
 }
 
 interface HeaderScan {
+  /** Of the lines that go on to the worker. */
   bytes: number;
   host: string | undefined;
   hasTwoHosts: boolean;
@@ -83,8 +84,6 @@ function scanHeaders(rawHeaders: ReadonlyArray<string>): HeaderScan {
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] ?? "";
     const value = rawHeaders[index + 1] ?? "";
-    // Four bytes of every line are its separator and its end.
-    scan.bytes += name.length + value.length + 4;
     const lower = name.toLowerCase();
     if (lower === "connection") connection += `,${value}`;
     if (lower === "transfer-encoding") scan.hasBody = true;
@@ -94,6 +93,8 @@ function scanHeaders(rawHeaders: ReadonlyArray<string>): HeaderScan {
       scan.claims.set(lower, value);
       continue;
     }
+    // Four bytes of every line are its separator and its end.
+    scan.bytes += name.length + value.length + 4;
     noteHeader(scan, lower, value);
     scan.headers.push(name, value);
   }

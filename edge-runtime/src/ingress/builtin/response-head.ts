@@ -1,4 +1,3 @@
-import { endToEnd } from "../../http/hop-by-hop.ts";
 import { headerText } from "../../http/wire.ts";
 
 /** What the ingress adds to every answer. */
@@ -9,18 +8,25 @@ export interface ResponseMarks {
 }
 
 /**
- * Headers for the client, names and values in turn: the cell's, in its order, case and repetition,
- * without those of its connection and without those that only the ingress may set.
+ * Headers for the client, names and values in turn: those that a cell passes on, in its order, case and
+ * repetition, without those that only the ingress may set.
  */
-export function clientHeaders(raw: ReadonlyArray<Buffer | string>, marks: ResponseMarks): string[] {
+export function clientHeaders(passed: ReadonlyArray<string>, marks: ResponseMarks): string[] {
   const headers: string[] = [];
-  const passed = endToEnd(raw);
   for (let index = 0; index < passed.length; index += 2) {
     const name = passed[index] ?? "";
     if (!isIngressOwn(name.toLowerCase())) headers.push(name, passed[index + 1] ?? "");
   }
   appendMarks(headers, marks);
   return headers;
+}
+
+/** Bytes of header lines, names and values in turn, as they are on the wire. */
+export function lineBytes(headers: ReadonlyArray<string>): number {
+  let bytes = 0;
+  // Each line has a separator and an end, of two bytes each.
+  for (const { length } of headers) bytes += length + 2;
+  return bytes;
 }
 
 /** Appends what marks an answer as ours. */

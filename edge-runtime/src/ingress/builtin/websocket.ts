@@ -3,6 +3,7 @@ import { createConnection } from "node:net";
 import type { Duplex } from "node:stream";
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import { EdgeError, type EdgeErrorCode } from "../../errors.ts";
+import { endToEnd } from "../../http/hop-by-hop.ts";
 import { responseHeadText } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
 import type { CellLink, Traffic } from "./cell-links.ts";
@@ -123,7 +124,8 @@ export class WebSocketPassage implements Traffic {
 
   #headText(response: IncomingMessage, ending: ReadonlyArray<string>): string {
     const { ray } = this.#handshake;
-    const headers = clientHeaders(response.rawHeaders, { ray, coldMs: this.#coldMs });
+    const passed = endToEnd(response.rawHeaders);
+    const headers = clientHeaders(passed, { ray, coldMs: this.#coldMs });
     headers.push(...ending);
     return responseHeadText(response.statusCode ?? 502, response.statusMessage ?? "", headers);
   }

@@ -1,5 +1,3 @@
-import { once } from "node:events";
-import { type IncomingMessage, request as httpRequest } from "node:http";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { EdgeError } from "../../errors.ts";
 import { type IngressBackend, IngressHarness, worker } from "./ingress-harness.ts";
@@ -113,27 +111,6 @@ export function describeHeaders(backend: IngressBackend): void {
         expect(names).not.toContain(gone);
       }
       expect(answer.headers["x-private"]).toBeUndefined();
-    });
-
-    test("of a worker's answer may be 100 KiB", async () => {
-      await harness.serve((_, response) => {
-        response.writeHead(200, {
-          "x-large": "v".repeat(50 * 1024),
-          "x-larger": "w".repeat(50 * 1024),
-        });
-        response.end();
-      });
-      const request = httpRequest({
-        port: harness.port,
-        headers: { host: "test.localhost" },
-        maxHeaderSize: 128 * 1024,
-        agent: false,
-      });
-      request.end();
-      const [response] = (await once(request, "response")) as [IncomingMessage];
-      response.resume();
-      expect(response.headers["x-large"]).toHaveLength(50 * 1024);
-      expect(response.headers["x-larger"]).toHaveLength(50 * 1024);
     });
 
     test("of the ingress are never the worker's to set", async () => {

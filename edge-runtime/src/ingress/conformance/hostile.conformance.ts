@@ -163,6 +163,14 @@ export function describeHostile(backend: IngressBackend): void {
       expect(reached).toEqual([]);
     });
 
+    test("what follows a request that ends its connection is not read", async () => {
+      const first = `GET /first HTTP/1.1\r\n${HOST}\r\nconnection: close\r\n\r\n`;
+      const answer = await harness.exchange(first + SMUGGLED);
+      expect(answer).toMatch(/^HTTP\/1.1 200 /);
+      expect(answer.match(/HTTP\/1.1 \d/g)).toHaveLength(1);
+      expect(reached).toEqual(["GET /first"]);
+    });
+
     test("a URL and headers just within the limits are served", async () => {
       const answer = await harness.call({
         path: `/${"u".repeat(16 * KIB - 1)}`,

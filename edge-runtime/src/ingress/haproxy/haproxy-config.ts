@@ -242,6 +242,8 @@ function cellSections({ cellBackends }: HaproxyConfigOptions): string {
       `http-response deny ${pageArguments("workerThrewHtml", "worker_threw")} if ${FROM_CELL} ${threw} { var(txn.html) -m found }`,
       `http-response deny ${pageArguments("workerThrew", "worker_threw")} if ${FROM_CELL} ${threw}`,
     ]),
+    // With the empty line that ends them.
+    `http-response deny ${pageArguments("answerTooLarge", "answer_head_too_large")} if ${FROM_CELL} { res.hdrs,length gt ${LIMITS.cellHeadBytesMax + 2} }`,
     `http-response del-header ${quote(OWN)} -m reg if ${FROM_CELL}`,
   ]);
   const backends = Array.from({ length: cellBackends }, (_, index) =>

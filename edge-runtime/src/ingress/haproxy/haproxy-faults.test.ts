@@ -5,10 +5,8 @@ import { connect as connectHttp2 } from "node:http2";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { Agent, get } from "node:http";
-import { Readable } from "node:stream";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { LIMITS } from "../../limits.ts";
 import { IngressHarness, readUntil, until, worker } from "../conformance/ingress-harness.ts";
 import { HaproxyIngress } from "./haproxy-ingress.ts";
 import { PATHS } from "./haproxy-paths.ts";
@@ -190,25 +188,6 @@ test.each(['gzip, "x\\', "\u00e9\u00ff", "a\tb", "%[src] ${HOME} %%"])(
     expect(Object.keys(JSON.parse(answer.text))).toHaveLength(7);
   },
 );
-
-test.each([
-  ["tells", { "content-length": String(LIMITS.requestBodyBytesMax + 1) }],
-  ["does not tell", { "transfer-encoding": "chunked" }],
-])("haproxy: a body that is too long and %s so is refused", async (_, headers) => {
-  await harness.serve((request, response) => {
-    request.resume();
-    request.on("end", () => response.end("read"));
-  });
-  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
-  const socket = await harness.dial();
-  socket.on("error", () => undefined);
-  const answered = readUntil(socket, (text) => text.includes("\r\n\r\n"));
-  socket.write(`POST / HTTP/1.1\r\nhost: test.localhost\r\n${lines.join("")}\r\n`);
-  const chunk = `100000\r\n${"x".repeat(0x100000)}\r\n`;
-  // What is refused by its length is answered before anything of it is sent.
-  Readable.from(Array.from({ length: 101 }, () => chunk)).pipe(socket);
-  expect(await answered).toMatch(/^HTTP\/1.1 413 /);
-});
 
 test("haproxy: reads one request of a connection at a time", async () => {
   let reached = 0;

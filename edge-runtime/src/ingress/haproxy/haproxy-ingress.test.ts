@@ -36,10 +36,6 @@ describeIngress("HAProxy", {
       reason: "a head that HAProxy cannot hold is refused with 400, not 431",
     },
     {
-      test: "of a worker's answer may be 100 KiB",
-      reason: "an answer's head must fit a buffer of HAProxy's; larger ones cost every request",
-    },
-    {
       test: "a client that only ends its sending side still gets the answer",
       reason: "HAProxy takes it for gone, or would never notice one that is",
     },

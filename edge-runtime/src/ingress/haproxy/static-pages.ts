@@ -11,6 +11,7 @@ export const PAGES = {
   /** Bodies in HAProxy's log format. */
   cellLost: "cell-lost.txt",
   answerTimeout: "answer-timeout.txt",
+  answerTooLarge: "answer-too-large.txt",
   workerThrew: "worker-threw.txt",
   workerThrewHtml: "worker-threw.html",
 } as const;
@@ -24,6 +25,7 @@ export function pageTexts(): Readonly<Record<PageName, string>> {
     requestTimeout: wholeAnswer("request_timeout"),
     cellLost: bodyFormat("cell_lost", "text/plain"),
     answerTimeout: bodyFormat("answer_timeout", "text/plain"),
+    answerTooLarge: bodyFormat("answer_head_too_large", "text/plain"),
     workerThrew: bodyFormat("worker_threw", "text/plain"),
     workerThrewHtml: bodyFormat("worker_threw", "text/html"),
   };
