@@ -116,7 +116,7 @@ function addFleetCommands(program: Command): void {
       )
         .choices(INGRESSES)
         .env("ATOLL_INGRESS")
-        .default("builtin"),
+        .default("auto"),
     )
     .addOption(
       new Option("--egress-allow <host...>", "hosts that workers may reach at private addresses"),

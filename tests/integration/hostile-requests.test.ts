@@ -53,10 +53,8 @@ test.each([
   ["an unknown version", `GET / HTTP/9.9\r\n${HOST}\r\n\r\n`],
   ["a header without a colon", `GET / HTTP/1.1\r\n${HOST}\r\nnonsense\r\n\r\n`],
   ["NUL in a header", `GET / HTTP/1.1\r\n${HOST}\r\nx-nul: a\0b\r\n\r\n`],
-  ["a folded header", `GET / HTTP/1.1\r\n${HOST}\r\nx-a: b\r\n c\r\n\r\n`],
   ["no host", "GET /hostless HTTP/1.1\r\n\r\n"],
   ["an empty host", "GET /hostless HTTP/1.1\r\nhost:\r\n\r\n"],
-  ["the host twice", `GET / HTTP/1.1\r\n${HOST}\r\n${HOST}\r\n\r\n`],
   ["two hosts", `GET / HTTP/1.1\r\n${HOST}\r\nhost: starter.localhost\r\n\r\n`],
   ["a host with a path", "GET / HTTP/1.1\r\nhost: counter.localhost/x\r\n\r\n"],
   ["a host with a user", "GET / HTTP/1.1\r\nhost: a@counter.localhost\r\n\r\n"],
@@ -65,14 +63,6 @@ test.each([
   ["a host with a port of no machine", "GET / HTTP/1.1\r\nhost: a.localhost:99999999\r\n\r\n"],
   ["a target of another host", `GET http://starter.localhost/ HTTP/1.1\r\n${HOST}\r\n\r\n`],
   ["CONNECT", `CONNECT counter.localhost:80 HTTP/1.1\r\n${HOST}\r\n\r\n`],
-  [
-    "both length headers",
-    `POST / HTTP/1.1\r\n${HOST}\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`,
-  ],
-  [
-    "both length headers, the other way round",
-    `POST / HTTP/1.1\r\n${HOST}\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n`,
-  ],
   ["two lengths", `POST / HTTP/1.1\r\n${HOST}\r\ncontent-length: 0\r\ncontent-length: 44\r\n\r\n`],
   ["a length with a sign", `POST / HTTP/1.1\r\n${HOST}\r\ncontent-length: +0\r\n\r\n`],
   [
@@ -89,6 +79,29 @@ test.each([
   expect(text).not.toContain("<script>");
   expect(await reached()).toEqual(before);
 });
+
+// HTTP gives each of these one reading, which HAProxy takes; the built-in ingress refuses them.
+test.each([
+  ["a folded header", `GET / HTTP/1.1\r\n${HOST}\r\nconnection: close\r\nx-a: b\r\n c\r\n\r\n`],
+  ["the host twice", `GET / HTTP/1.1\r\n${HOST}\r\n${HOST}\r\nconnection: close\r\n\r\n`],
+  [
+    "both length headers",
+    `POST / HTTP/1.1\r\n${HOST}\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n`,
+  ],
+  [
+    "both length headers, the other way round",
+    `POST / HTTP/1.1\r\n${HOST}\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n`,
+  ],
+])(
+  "a request is read in one way or refused, and nothing after it is served: %s",
+  async (_, bytes) => {
+    const { text } = await sendRaw(port, bytes + SMUGGLED);
+    expect(text).toMatch(/^HTTP\/1\.1 (200|400) /);
+    expect(text.match(/HTTP\/1\.1 \d/g)).toHaveLength(1);
+    expect(text.toLowerCase()).toContain("connection: close");
+    expect(await reached()).not.toContain("/smuggled");
+  },
+);
 
 test.each([
   ["a size that is no number", "zz\r\nabc\r\n0\r\n\r\n"],
@@ -107,7 +120,11 @@ test.each([
 
 test.each([
   ["a URL of 20 KiB", `GET /${"u".repeat(20 * KIB)} HTTP/1.1\r\n${HOST}\r\n\r\n`, 414],
-  ["a header of 200 KiB", `GET / HTTP/1.1\r\n${HOST}\r\nx: ${"v".repeat(200 * KIB)}\r\n\r\n`, 431],
+  [
+    "a header of 200 KiB",
+    `GET / HTTP/1.1\r\n${HOST}\r\nx: ${"v".repeat(200 * KIB)}\r\n\r\n`,
+    "4(00|31)",
+  ],
   ["2,000 headers", `GET / HTTP/1.1\r\n${HOST}\r\n${"x-a: 12345678\r\n".repeat(2_000)}\r\n`, 431],
 ])("an oversized head is refused: %s", async (_, bytes, status) => {
   const before = await reached();
