@@ -79,6 +79,8 @@ export const LIMITS = {
   activationRoundsMax: 4,
   /** What the contract allows as the reason of a failure. */
   failureReasonLengthMax: 2_000,
+  /** Cells of one worker: each costs every request of a worker with several a microsecond in HAProxy. */
+  workerCellsMax: 8,
   /** Requests that wait for one cold cell. Starts take 20 ms: more than this is a flood. */
   activationQueueMax: 1_000,
   /** A cell without traffic for this long is stopped; starting it again costs one cold request. */

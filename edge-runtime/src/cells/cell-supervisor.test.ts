@@ -98,7 +98,7 @@ test("supervisor: 100 concurrent activations start one cell", async () => {
   expect(new Set(activations.map((activation) => activation.socketPath)).size).toBe(1);
   expect(activations.every((activation) => (activation.coldMs ?? 0) > 0)).toBe(true);
   expect(openServices).toBe(1);
-  expect(routes.published.get(worker.key)).toBe(activations[0]?.socketPath);
+  expect(routes.published.get(worker.key)).toEqual([activations[0]?.socketPath]);
   expect(await supervisor.activate(worker.key)).toEqual({
     socketPath: activations[0]?.socketPath,
   });
@@ -155,7 +155,7 @@ test("supervisor: what did not change is not touched, and what left is stopped",
   await Promise.all([ask(a), ask(b)]);
   const before = routes.published.get(a.key);
   await supervisor.apply([a]);
-  expect(routes.published.get(a.key)).toBe(before);
+  expect(routes.published.get(a.key)).toEqual(before);
   expect(routes.published.has(b.key)).toBe(false);
   await expect(supervisor.activate(b.key)).rejects.toMatchObject({ code: "worker_unknown" });
   await vi.waitFor(() => expect(openServices).toBe(1), 5_000);
@@ -272,7 +272,9 @@ test("supervisor: the status tells memory, time and state of each cell", async (
   expect(status).toMatchObject({ workers: ["sample"], version: worker.version.id, state: "warm" });
   expect(status?.memoryBytes).toBeGreaterThan(1024 * 1024);
   expect(status?.cpuMs).toBeGreaterThanOrEqual(0);
-  expect(supervisor.workersOf(cellIdOf(routes.published.get(worker.key)))).toEqual([worker.key]);
+  expect(supervisor.workersOf(cellIdOf(routes.published.get(worker.key)?.[0]))).toEqual([
+    worker.key,
+  ]);
 });
 
 test("supervisor: an idle cell is stopped, and the next request starts it again", async () => {

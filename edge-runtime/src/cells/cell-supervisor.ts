@@ -299,7 +299,7 @@ export class CellSupervisor implements Activator {
       if (cell !== undefined && socketPath !== undefined) this.#remember(cell, socketPath);
       if (socketPath === undefined) this.#published.delete(worker);
       else this.#published.set(worker, socketPath);
-      this.#options.ingress.publish(worker, socketPath);
+      this.#options.ingress.publish(worker, socketPath === undefined ? [] : [socketPath]);
     }
   }
 

@@ -8,14 +8,14 @@ import { askCell, type CellResponse } from "./cell-client.ts";
  * met a cell on its way out fails the test.
  */
 export class RoutedCells implements Pick<Ingress, "publish" | "drain" | "requestsOf"> {
-  readonly published = new Map<WorkerKey, string>();
+  readonly published = new Map<WorkerKey, ReadonlyArray<string>>();
   readonly #inFlight = new Map<string, number>();
   readonly #begun = new Map<string, number>();
   readonly #drained: Array<() => void> = [];
 
-  publish(worker: WorkerKey, socketPath: string | undefined): void {
-    if (socketPath === undefined) this.published.delete(worker);
-    else this.published.set(worker, socketPath);
+  publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void {
+    if (socketPaths.length === 0) this.published.delete(worker);
+    else this.published.set(worker, socketPaths);
   }
 
   async drain(socketPath: string): Promise<void> {
@@ -36,7 +36,7 @@ export class RoutedCells implements Pick<Ingress, "publish" | "drain" | "request
     worker: WorkerKey,
     activator: Activator,
   ): Promise<CellResponse & { readonly isCold: boolean }> {
-    const known = this.published.get(worker);
+    const known = this.published.get(worker)?.[0];
     const activation =
       known === undefined ? await activator.activate(worker) : { socketPath: known };
     const { socketPath } = activation;

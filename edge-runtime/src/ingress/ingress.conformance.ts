@@ -1,4 +1,5 @@
 import { beforeEach, describe } from "vitest";
+import { describeBalancing } from "./conformance/balancing.conformance.ts";
 import { describeHeaders } from "./conformance/headers.conformance.ts";
 import type { IngressBackend } from "./conformance/ingress-harness.ts";
 import { describeHostile } from "./conformance/hostile.conformance.ts";
@@ -24,6 +25,7 @@ export function describeIngress(name: string, backend: IngressBackend): void {
     describeStreaming(backend);
     describeWebSockets(backend);
     describeSwitching(backend);
+    describeBalancing(backend);
     describeHostile(backend);
     describeLimits(backend);
   });

@@ -52,10 +52,10 @@ export interface Ingress {
   /** Replaces all routes at once; requests in flight go on. Throws `route_invalid` and changes nothing. */
   setRoutes(routes: ReadonlyArray<Route>): void;
   /**
-   * Says where a worker's warm cell listens; new requests go there. `undefined` makes the worker cold:
-   * its next request goes through the activator.
+   * Says where a worker's warm cells listen; a new request goes to the one with the fewest in flight, the
+   * first of equals. None makes the worker cold: its next request goes through the activator.
    */
-  publish(worker: WorkerKey, socketPath: string | undefined): void;
+  publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void;
   /**
    * Resolves when every new request is treated by the routes and sockets that were set before this call:
    * an ingress that is another process learns of them within a millisecond, not at once.

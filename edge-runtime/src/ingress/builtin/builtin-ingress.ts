@@ -98,8 +98,8 @@ export class BuiltinIngress implements Ingress {
     this.#table = new RouteTable(routes);
   }
 
-  publish(worker: WorkerKey, socketPath: string | undefined): void {
-    this.#links.publish(worker, socketPath);
+  publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void {
+    this.#links.publish(worker, socketPaths);
   }
 
   drain(socketPath: string): Promise<void> {

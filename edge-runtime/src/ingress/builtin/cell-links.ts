@@ -99,8 +99,8 @@ export class CellLinks {
   readonly #drainMs: number;
   readonly #answerIdleMs: number;
   readonly #links = new Map<string, CellLink>();
-  /** Where new requests of a worker go. Every path in it has a link that lists the worker. */
-  readonly #published = new Map<WorkerKey, string>();
+  /** Where new requests of a worker go, never empty. Every path in it has a link that lists the worker. */
+  readonly #published = new Map<WorkerKey, ReadonlyArray<string>>();
   /** Waiting drains by socket path, told when its link has become idle. */
   readonly #drains = new Map<string, Set<() => void>>();
 
@@ -109,21 +109,24 @@ export class CellLinks {
     this.#answerIdleMs = answerIdleMs;
   }
 
-  publish(worker: WorkerKey, socketPath: string | undefined): void {
-    const before = this.#published.get(worker);
-    if (before === socketPath) return;
-    if (socketPath === undefined) this.#published.delete(worker);
-    else {
-      this.#published.set(worker, socketPath);
-      this.link(socketPath).workers.add(worker);
+  publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void {
+    const before = this.#published.get(worker) ?? [];
+    if (socketPaths.length === 0) this.#published.delete(worker);
+    else this.#published.set(worker, socketPaths);
+    for (const path of socketPaths) this.link(path).workers.add(worker);
+    for (const path of before.filter((each) => !socketPaths.includes(each))) {
+      const old = this.#links.get(path);
+      old?.workers.delete(worker);
+      if (old?.isIdle === true) this.#settle(old);
     }
-    const old = before === undefined ? undefined : this.#links.get(before);
-    old?.workers.delete(worker);
-    if (old?.isIdle === true) this.#settle(old);
   }
 
+  /** Where a worker's next request goes, as `Ingress.publish` promises. */
   publishedPath(worker: WorkerKey): string | undefined {
-    return this.#published.get(worker);
+    const paths = this.#published.get(worker);
+    if (paths === undefined || paths.length === 1) return paths?.[0];
+    const inFlight = (path: string): number => this.requestsOf(path).inFlight;
+    return paths.reduce((least, path) => (inFlight(path) < inFlight(least) ? path : least));
   }
 
   requestsOf(socketPath: string): RequestCounts {

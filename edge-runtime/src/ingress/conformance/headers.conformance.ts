@@ -142,7 +142,7 @@ export function describeHeaders(backend: IngressBackend): void {
     test("a cold worker's request waits for it and says how long, later ones do not", async () => {
       const cell = await harness.startCell((_, response) => response.end("warm now"));
       harness.activate = async (key) => {
-        harness.ingress.publish(key, cell.socketPath);
+        harness.ingress.publish(key, [cell.socketPath]);
         return { socketPath: cell.socketPath, coldMs: 17 };
       };
       const first = await harness.call({ method: "POST", body: "kept while it waits" });
@@ -150,7 +150,7 @@ export function describeHeaders(backend: IngressBackend): void {
       expect(first.text).toBe("warm now");
       const second = await harness.call();
       expect(second.headers["x-atoll-cold"]).toBeUndefined();
-      harness.ingress.publish(worker("test"), undefined);
+      harness.ingress.publish(worker("test"), []);
       expect((await harness.call()).headers["x-atoll-cold"]).toBe("17");
     });
 

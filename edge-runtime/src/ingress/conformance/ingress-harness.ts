@@ -127,9 +127,9 @@ export class IngressHarness {
     return cell;
   }
 
-  routeTo(socketPath: string): void {
+  routeTo(...socketPaths: ReadonlyArray<string>): void {
     this.ingress.setRoutes([{ pattern: "test.localhost/*", worker: worker("test") }]);
-    this.ingress.publish(worker("test"), socketPath);
+    this.ingress.publish(worker("test"), socketPaths);
   }
 
   async startCell(listener: RequestListener): Promise<ScriptedCell> {
@@ -157,6 +157,15 @@ export class IngressHarness {
 
   /** Starts a real cell and routes `test.localhost` to it. Returns what ends its process. */
   async serveWorker(script: string): Promise<{ readonly kill: () => Promise<void> }> {
+    const { socketPath, kill } = await this.startWorker(script);
+    this.routeTo(socketPath);
+    await this.ingress.settled();
+    return { kill };
+  }
+
+  async startWorker(
+    script: string,
+  ): Promise<{ readonly socketPath: string; readonly kill: () => Promise<void> }> {
     const socketPath = this.newSocketPath();
     const folder = await mkdtemp(join(this.#folder, "workerd-"));
     await writeFile(join(folder, "worker.js"), script);
@@ -173,9 +182,7 @@ export class IngressHarness {
     this.#cleanups.push(kill);
     const control = createInterface({ input: child.stdio[3] as Readable });
     await within(once(control, "line"), "workerd to listen");
-    this.routeTo(socketPath);
-    await this.ingress.settled();
-    return { kill };
+    return { socketPath, kill };
   }
 
   /** Makes one request on a connection of its own. */

@@ -13,7 +13,7 @@ export function describeRouting(backend: IngressBackend): void {
       const cell = await harness.startCell((request, response) => {
         response.end(`${name} ${request.headers.host ?? ""} ${request.url ?? ""}`);
       });
-      harness.ingress.publish(worker(name), cell.socketPath);
+      harness.ingress.publish(worker(name), [cell.socketPath]);
     }
 
     test("leads each request to the worker of the most specific pattern", async () => {

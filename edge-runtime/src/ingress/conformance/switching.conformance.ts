@@ -102,7 +102,7 @@ export function describeSwitching(backend: IngressBackend): void {
         (error: Error) => error.message,
       );
       await arrived;
-      harness.ingress.publish(worker("test"), undefined);
+      harness.ingress.publish(worker("test"), []);
       const begun = Date.now();
       const closed = once(socket, "close");
       socket.resume();
@@ -164,7 +164,7 @@ export function describeSwitching(backend: IngressBackend): void {
       await until(() => held.length === 1, "the request");
       expect(await ingress.requestsOf(cell.socketPath)).toEqual({ begun: 3, inFlight: 1 });
       // Also while it drains.
-      ingress.publish(worker("test"), undefined);
+      ingress.publish(worker("test"), []);
       await ingress.settled();
       expect(await ingress.requestsOf(cell.socketPath)).toEqual({ begun: 3, inFlight: 1 });
       held[0]?.end();
@@ -238,7 +238,7 @@ export function describeSwitching(backend: IngressBackend): void {
         { pattern: "test.localhost/*", worker: worker("test") },
         { pattern: "other.localhost/*", worker: worker("other") },
       ]);
-      harness.ingress.publish(worker("other"), other.socketPath);
+      harness.ingress.publish(worker("other"), [other.socketPath]);
       const doomed = harness.call();
       const untouched = harness.call({ host: "other.localhost" });
       await until(

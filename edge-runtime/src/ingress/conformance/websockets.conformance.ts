@@ -97,7 +97,7 @@ export function describeWebSockets(backend: IngressBackend): void {
       await harness.serveWorker(ECHO);
       const warm = harness.ingress;
       harness.activate = () => Promise.reject(new Error("does not start"));
-      warm.publish(worker("test"), undefined);
+      warm.publish(worker("test"), []);
       const answer = await harness.exchange(`${HANDSHAKE.join("\r\n")}\r\n\r\n`);
       expect(answer).toMatch(/^HTTP\/1.1 502 /);
       const before = await harness.exchange(

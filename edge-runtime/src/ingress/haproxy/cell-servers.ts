@@ -5,12 +5,16 @@ import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { LIMITS } from "../../limits.ts";
 import type { RequestCounts } from "../ingress.ts";
-import { PATHS } from "./haproxy-paths.ts";
+import { MANY, PATHS } from "./haproxy-paths.ts";
 import type { HaproxySupervisor } from "./haproxy-supervisor.ts";
 import { countOf, parseStatistics } from "./server-statistics.ts";
 
-/** A cell's socket as a server of HAProxy's. One publication of a socket is one server, used once. */
+/**
+ * A cell's socket as a server of HAProxy's. One publication of a socket is one server, used once: also a
+ * cell that gets company moves from a backend of single cells to another server, in `MANY`.
+ */
 interface CellServer {
+  readonly number: number;
   readonly backend: string;
   readonly name: string;
   readonly socketPath: string;
@@ -33,11 +37,14 @@ export class CellServers {
   readonly #groupId: number | undefined;
   readonly #backends: number;
   readonly #log: Logger;
-  readonly #published = new Map<WorkerKey, CellServer>();
-  /** Those with workers, by socket. */
-  readonly #bySocket = new Map<string, CellServer>();
+  /** Where requests of each worker go, never empty. */
+  readonly #published = new Map<WorkerKey, ReadonlyArray<CellServer>>();
+  /** Those with workers, by placement and socket. */
+  readonly #placed = new Map<string, CellServer>();
   /** Those without, until their last request is answered. */
   readonly #leaving = new Set<CellServer>();
+  /** Requests of servers that are gone, by socket, while it has others. */
+  readonly #begunBefore = new Map<string, number>();
   #added = 0;
 
   constructor(options: {
@@ -57,18 +64,20 @@ export class CellServers {
     this.#log = options.log;
   }
 
-  publish(worker: WorkerKey, socketPath: string | undefined): void {
-    const before = this.#published.get(worker);
-    if (before?.socketPath === socketPath) return;
-    if (socketPath === undefined) this.#published.delete(worker);
-    else {
-      const server = this.#bySocket.get(socketPath) ?? this.#add(socketPath);
-      server.workers.add(worker);
-      this.#published.set(worker, server);
-    }
-    before?.workers.delete(worker);
+  publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void {
+    const before = this.#published.get(worker) ?? [];
+    const placement = socketPaths.length > 1 ? "many" : "one";
+    const servers = socketPaths.map((socketPath) => this.#place(socketPath, placement));
+    const isSame =
+      before.length === servers.length && servers.every((each) => before.includes(each));
+    if (isSame) return;
+    if (servers.length === 0) this.#published.delete(worker);
+    else this.#published.set(worker, servers);
+    for (const server of servers) server.workers.add(worker);
+    const left = before.filter((server) => !servers.includes(server));
+    for (const server of left) server.workers.delete(worker);
     this.#apply();
-    if (before?.workers.size === 0) this.#leave(before);
+    for (const server of left) if (server.workers.size === 0) this.#leave(server);
   }
 
   /** Resolves when no request is in flight to a socket that is not published, or after `drainMs`. */
@@ -93,38 +102,44 @@ export class CellServers {
 
   /** What HAProxy itself sent to a socket. One command answers it. */
   async requestsOf(socketPath: string): Promise<RequestCounts> {
-    const servers = [...this.#bySocket.values(), ...this.#leaving].filter(
-      (server) => server.socketPath === socketPath,
-    );
+    const servers = this.#all().filter((server) => server.socketPath === socketPath);
     const counts = await Promise.all(servers.map((server) => this.#count(server)));
+    const before = this.#begunBefore.get(socketPath) ?? 0;
     return {
-      begun: counts.reduce((sum, { begun }) => sum + begun, 0),
+      begun: counts.reduce((sum, { begun }) => sum + begun, before),
       inFlight: counts.reduce((sum, { inFlight }) => sum + inFlight, 0),
     };
   }
 
   /** The socket behind a server's name, while any request to it can be in flight. */
   socketPathOf(name: string): string | undefined {
-    const servers = [...this.#bySocket.values(), ...this.#leaving];
-    return servers.find((server) => !server.isCut && server.name === name)?.socketPath;
+    return this.#all().find((server) => !server.isCut && server.name === name)?.socketPath;
   }
 
-  #add(socketPath: string): CellServer {
+  #all(): ReadonlyArray<CellServer> {
+    return [...this.#placed.values(), ...this.#leaving];
+  }
+
+  #place(socketPath: string, placement: "one" | "many"): CellServer {
+    const key = placementKey(socketPath, placement);
+    const known = this.#placed.get(key);
+    if (known !== undefined) return known;
     this.#added += 1;
-    const backend = `c${this.#added % this.#backends}`;
-    const name = `${backend}.${this.#added}`;
-    const linkPath = join(this.#directory, PATHS.cells, `${this.#added}.sock`);
+    const number = this.#added;
+    const backend = placement === "many" ? MANY : `c${number % this.#backends}`;
+    const linkPath = join(this.#directory, PATHS.cells, `${number}.sock`);
     this.#link(socketPath, linkPath);
     const server = {
+      number,
       backend,
-      name,
+      name: `${backend}.${number}`,
       socketPath,
       linkPath,
       workers: new Set<WorkerKey>(),
       idle: undefined,
       isCut: false,
     };
-    this.#bySocket.set(socketPath, server);
+    this.#placed.set(key, server);
     return server;
   }
 
@@ -146,21 +161,27 @@ export class CellServers {
   }
 
   #leave(server: CellServer): void {
-    this.#bySocket.delete(server.socketPath);
+    const { socketPath } = server;
+    this.#placed.delete(placementKey(socketPath, server.backend === MANY ? "many" : "one"));
     this.#leaving.add(server);
-    server.idle = this.#waitUntilIdle(server).then(() => {
+    server.idle = this.#waitUntilIdle(server).then((begun) => {
       this.#leaving.delete(server);
       rmSync(server.linkPath, { force: true });
+      const before = this.#begunBefore.get(socketPath) ?? 0;
+      const hasOthers = this.#all().some((other) => other.socketPath === socketPath);
+      if (hasOthers) this.#begunBefore.set(socketPath, before + begun);
+      else this.#begunBefore.delete(socketPath);
       this.#apply();
     });
   }
 
-  async #waitUntilIdle(server: CellServer): Promise<void> {
+  /** Resolves with how many requests it ever had. */
+  async #waitUntilIdle(server: CellServer): Promise<number> {
     // Until then requests may still be sent there.
     await this.#supervisor.settled();
     for (let pauseMs = 5; ; pauseMs = Math.min(POLL_MS_MAX, 2 * pauseMs)) {
-      const { inFlight } = await this.#count(server);
-      if (inFlight === 0) return;
+      const { begun, inFlight } = await this.#count(server);
+      if (inFlight === 0) return begun;
       await wait(pauseMs, undefined, { ref: false });
     }
   }
@@ -177,14 +198,13 @@ export class CellServers {
 
   #apply(): void {
     const { maps } = this.#supervisor.state;
-    const servers = [...this.#bySocket.values(), ...this.#leaving];
     this.#supervisor.apply({
       maps: {
         ...maps,
-        cells: new Map([...this.#published].map(([worker, { name }]) => [worker, name])),
+        cells: new Map([...this.#published].map(([worker, servers]) => [worker, entryOf(servers)])),
       },
       servers: new Map(
-        servers.flatMap(({ backend, name, linkPath }) => {
+        this.#all().flatMap(({ backend, name, linkPath }) => {
           const address = `unix@${relative(this.#directory, linkPath)} weight 0`;
           return Object.entries(KINDS).map(
             ([kind, settings]) =>
@@ -213,4 +233,15 @@ const POLL_MS_MAX = 500;
 
 function namesOf(name: string): ReadonlyArray<string> {
   return Object.keys(KINDS).map((kind) => name + kind);
+}
+
+function placementKey(socketPath: string, placement: "one" | "many"): string {
+  return `${placement} ${socketPath}`;
+}
+
+/** What the map says of a worker: the name of its server, or in `MANY` the numbers of all. */
+function entryOf(servers: ReadonlyArray<CellServer>): string {
+  const [first] = servers;
+  if (first !== undefined && first.backend !== MANY) return first.name;
+  return `${MANY}.${servers.map(({ number }) => number).join("-")}`;
 }

@@ -20,6 +20,7 @@ const OPTIONS: HaproxyConfigOptions = {
   requestHeadMs: 10_000,
   drainMs: 30_000,
   cellBackends: 1,
+  workerCellsMax: 3,
 };
 
 test("haproxy config: is what was reviewed", async () => {

@@ -3,7 +3,7 @@ import { HEADERS } from "../../config/cell-interface.ts";
 import { LIMITS } from "../../limits.ts";
 import { quote } from "./config-text.ts";
 import { LOST_HEADER } from "../builtin/client-headers.ts";
-import { MAPS, PATHS } from "./haproxy-paths.ts";
+import { MANY, MAPS, PATHS } from "./haproxy-paths.ts";
 import { PAGES, pageArguments } from "./static-pages.ts";
 
 export interface HaproxyConfigOptions {
@@ -21,6 +21,8 @@ export interface HaproxyConfigOptions {
    * should hold few.
    */
   readonly cellBackends: number;
+  /** Cells of one worker that requests are balanced over. */
+  readonly workerCellsMax: number;
 }
 
 // A request's URL and headers fit, with what is added to them; the answer's head must fit as well. Every
@@ -227,7 +229,7 @@ const THREW = [
 const OWN = "^(server|cf-ray|x-atoll-(cold|error))$";
 const FROM_CELL = "!{ srv_id 1 }";
 
-function cellSections({ cellBackends }: HaproxyConfigOptions): string {
+function cellSections({ cellBackends, workerCellsMax }: HaproxyConfigOptions): string {
   const defaults = section("defaults cells from all", [
     // What was tried in vain goes to the activator, which knows what became of the cell.
     "retries 1",
@@ -247,14 +249,43 @@ function cellSections({ cellBackends }: HaproxyConfigOptions): string {
     `http-response del-header ${quote(OWN)} -m reg if ${FROM_CELL}`,
   ]);
   const backends = Array.from({ length: cellBackends }, (_, index) =>
-    section(`backend c${index} from cells`, [
-      "use-server %[var(txn.cell)]-ws if { var(txn.switching) -m found }",
-      "use-server %[var(txn.cell)] if { method GET HEAD OPTIONS }",
-      "use-server %[var(txn.cell)]-once if TRUE",
-      `server lost unix@${PATHS.lost} id 1 pool-max-conn 0`,
-    ]),
+    section(`backend c${index} from cells`, USE_CELL),
   );
-  return [defaults, ...backends].join("\n");
+  const many = section(`backend ${MANY} from cells`, [...leastBusy(workerCellsMax), ...USE_CELL]);
+  return [defaults, ...backends, many].join("\n");
+}
+
+/** To the server that `txn.cell` names. All others weigh nothing, so whatever comes back goes to `lost`. */
+const USE_CELL = [
+  "use-server %[var(txn.cell)]-ws if { var(txn.switching) -m found }",
+  "use-server %[var(txn.cell)] if { method GET HEAD OPTIONS }",
+  "use-server %[var(txn.cell)]-once if TRUE",
+  `server lost unix@${PATHS.lost} id 1 pool-max-conn 0`,
+];
+
+/**
+ * Makes `txn.cell` the least busy of the cells that it lists, the first of equals, by counting what each
+ * has in flight. Not `balance leastconn`: that would also choose where a request goes that was lost with
+ * its cell, and send it to the next one; and it would count the three servers of a cell apart.
+ */
+function leastBusy(cellsMax: number): ReadonlyArray<string> {
+  const inFlight = `table_conn_cur(${MANY})`;
+  const others = Array.from(
+    { length: cellsMax - 1 },
+    (_, index) => `var(txn.cells),field(${index + 2},-)`,
+  );
+  const least = `http-request set-var(txn.least) var(txn.pick),${inFlight}`;
+  return [
+    "stick-table type integer size 10k expire 1m store conn_cur",
+    "http-request set-var(txn.cells) var(txn.cell),field(2,.)",
+    "http-request set-var(txn.pick) var(txn.cells),field(1,-)",
+    ...others.flatMap((other) => [
+      least,
+      `http-request set-var(txn.pick) ${other} if { ${other},${inFlight},sub(txn.least) lt 0 }`,
+    ]),
+    "http-request track-sc0 var(txn.pick)",
+    `http-request set-var(txn.cell) str(${MANY}.),concat(,txn.pick)`,
+  ];
 }
 
 function section(head: string, lines: ReadonlyArray<string>): string {

@@ -108,8 +108,8 @@ test("haproxy: takes 200 switches without a new process, and leaves nothing behi
   // Kept connections to cells that live hold on to their servers for a while.
   for (const cell of cells) cell.server.closeIdleConnections();
   await until(async () => {
-    harness.ingress.publish(worker("other"), cells[0]?.socketPath);
-    harness.ingress.publish(worker("other"), undefined);
+    harness.ingress.publish(worker("other"), [cells[0]?.socketPath ?? ""]);
+    harness.ingress.publish(worker("other"), []);
     await ingress.settled();
     return (await serverNames()).length === 3;
   }, "the servers to be removed");

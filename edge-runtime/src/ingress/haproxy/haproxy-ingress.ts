@@ -61,6 +61,7 @@ export class HaproxyIngress implements Ingress {
     await writeHaproxyFiles(directory, {
       ...{ address, port, region: options.region, user, drainMs },
       cellBackends: CELL_BACKENDS,
+      workerCellsMax: LIMITS.workerCellsMax,
       threads: Math.max(1, Math.floor(availableParallelism() / 2)),
       connectionsMax: await connectionsMax(),
       requestHeadMs: options.requestHeadMs ?? LIMITS.requestHeadMs,
@@ -118,9 +119,9 @@ export class HaproxyIngress implements Ingress {
     this.#supervisor.apply({ ...state, maps: { ...state.maps, ...layOutRoutes(routes) } });
   }
 
-  publish(worker: WorkerKey, socketPath: string | undefined): void {
-    this.#fallback.publish(worker, socketPath);
-    this.#cells.publish(worker, socketPath);
+  publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void {
+    this.#fallback.publish(worker, socketPaths);
+    this.#cells.publish(worker, socketPaths);
   }
 
   settled(): Promise<void> {

@@ -8,7 +8,7 @@ export const MAPS = {
   paths: "paths.map",
   /** The same for beginnings of paths. */
   prefixes: "prefixes.map",
-  /** Worker -> server of its cell. */
+  /** Worker -> `<backend>.<number>`, the server of its cell; `MANY.<number>-<number>…` when it has more. */
   cells: "cells.map",
 } as const;
 
@@ -33,3 +33,6 @@ export const PATHS = {
   /** Folder of links to the sockets of cells. */
   cells: "cells",
 } as const;
+
+/** The backend of all workers that have more than one cell. */
+export const MANY = "many";
