@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { readSettings } from "./settings.ts";
 import type { WranglerEnvironment } from "./wrangler-environment.ts";
@@ -9,6 +10,7 @@ Environment:
 
 // Named here once more: `atoll --help` loads no part of a node. The option is typed by what it is passed to.
 const INGRESSES = ["auto", "haproxy", "builtin"];
+const CELL_POLICIES = ["per-worker", "shared"];
 
 /**
  * The `atoll` command. Each action loads its own parts, because most commands need few of them and
@@ -21,6 +23,7 @@ export function createProgram(): Command {
     .showHelpAfterError("(run the command with --help for its options)");
   addLocalCommands(program);
   addFleetCommands(program);
+  addAccountCommands(program);
   return program;
 }
 
@@ -127,6 +130,41 @@ function addFleetCommands(program: Command): void {
       const { serveUntilStopped } = await import("./processes/serve-until-stopped.ts");
       serveUntilStopped(await runNode(options));
     });
+}
+
+/** What operators grant the accounts of their fleet. */
+function addAccountCommands(program: Command): void {
+  const accounts = program.command("account").description("what each account is granted on nodes");
+  accounts
+    .command("list")
+    .description("show all accounts and what they are granted")
+    .addOption(controlPlaneDataOption())
+    .action(async ({ data }: { data?: string }) => {
+      const { listAccounts } = await import("./account/account.ts");
+      console.log(await listAccounts({ dataDirectory: controlPlaneData(data) }));
+    });
+  accounts
+    .command("set")
+    .description("change what an account is granted; every node follows")
+    .argument("<account>", "its id, or its name")
+    .addOption(
+      new Option("--cells <policy>", "whether small workers share a cell").choices(CELL_POLICIES),
+    )
+    .option("--memory <MB>", "memory of a cell above that of an idle one, 64 to 4096", Number)
+    .addOption(controlPlaneDataOption())
+    .action(async (account: string, { data, ...options }) => {
+      const { setAccount } = await import("./account/account.ts");
+      const dataDirectory = controlPlaneData(data);
+      console.log(await setAccount({ ...options, dataDirectory, account }));
+    });
+}
+
+function controlPlaneDataOption(): Option {
+  return new Option("--data <folder>", "the control plane's data folder (default: in ATOLL_DATA)");
+}
+
+function controlPlaneData(given: string | undefined): string {
+  return given ?? join(readSettings(process.env).dataDirectory, "control-plane");
 }
 
 async function findVariables(): Promise<WranglerEnvironment> {

@@ -77,9 +77,9 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
   const blobs = new DirectoryBlobStore(join(dataDirectory, "blobs"));
   const database = await openSqliteDatabase(join(dataDirectory, DATABASE_FILE));
   try {
-    const accounts = new AccountsService({ database, clock });
-    const nodes = new NodesService({ database, clock });
     const mutations = new Mutations({ database, clock });
+    const accounts = new AccountsService({ database, mutations, clock });
+    const nodes = new NodesService({ database, clock });
     const versions = new VersionStore(new SecretSealer(masterKey));
     const hostNames = new HostNames({
       baseDomain: options.baseDomain,

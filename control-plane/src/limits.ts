@@ -73,6 +73,8 @@ export const LIMITS = {
   annotationCharactersMax: 1_000,
   /** Outbox rows kept: a node that was away longer gets a snapshot, which is then cheaper. */
   stateChangesMax: 10_000,
+  /** How often changes are looked for that another process made: who made one waits this long for it. */
+  stateLookMs: 1_000,
   /** A join token is typed or pasted soon after it was made. */
   joinTokenMs: 60 * 60 * 1_000,
   /** `last seen` is for people: written at most this often, so that calls of nodes stay reads. */

@@ -47,7 +47,7 @@ export const EDGE_ERRORS = {
   memory_exceeded: {
     status: 503,
     retryable: true,
-    meaning: "a cell was ended because it took more memory than LIMITS.cellMemoryBytes",
+    meaning: "a cell was ended because it took more memory than its account grants",
   },
   sandbox_missing: {
     status: 500,

@@ -27,10 +27,12 @@ export const LIMITS = {
   turnCpuMs: 1_000,
   /** The longest turn that a worker may ask for. */
   turnCpuMsMax: 30_000,
-  /** What a cell may take above an idle one: Cloudflare's limit of an isolate. */
-  cellMemoryBytes: 128 * 1024 * 1024,
   /** What a cell that does nothing takes after it got its config, with room for a large bundle's code. */
   idleCellMemoryBytes: 16 * 1024 * 1024,
+  /** Workers of a shared cell that need not share it: a fault of one breaks off what all have in flight. */
+  sharedCellWorkersMax: 20,
+  /** Their code: 1.5 MB of memory each besides, all below the limit of one cell. */
+  sharedCellCodeBytesMax: 8 * 1024 * 1024,
   /** Threads of a cell: workerd has one for each core to compile with, and a few more. */
   cellThreadsMax: 256,
   /** How often cells that work are looked at: a tenth of the usual turn. */

@@ -1,23 +1,34 @@
 import { randomBytes } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
-import { AccountId } from "../contract/index.ts";
+import { AccountId, type AccountSettings } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
+import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { Principal } from "../http/request-context.ts";
 import { credentialId, isCredential, mintCredential } from "../secrets/credential.ts";
-import type { Account, Bootstrap } from "./schemas.ts";
+import { WorkerStore } from "../workers/store.ts";
+import type { Account, Bootstrap, ConfiguredAccount } from "./schemas.ts";
 import { AccountStore } from "./store.ts";
 
 const TOKEN_KIND = "atoll";
+/** Stands in the audit trail for whoever has the control plane's data folder. */
+const OPERATOR = "operator";
 
 /** Accounts, and the API tokens that speak for them. */
 export class AccountsService {
   readonly #database: Database;
+  readonly #mutations: Mutations;
   readonly #clock: Clock;
   readonly #store = new AccountStore();
+  readonly #workers = new WorkerStore();
 
-  constructor(parts: { readonly database: Database; readonly clock: Clock }) {
+  constructor(parts: {
+    readonly database: Database;
+    readonly mutations: Mutations;
+    readonly clock: Clock;
+  }) {
     this.#database = parts.database;
+    this.#mutations = parts.mutations;
     this.#clock = parts.clock;
   }
 
@@ -51,6 +62,25 @@ export class AccountsService {
     const account = await this.#store.find(this.#database, principal.account);
     if (account !== undefined) return account;
     throw new ControlPlaneError("unauthenticated", `Account ${principal.account} no longer exists`);
+  }
+
+  /** Every account, the oldest first. */
+  async list(): Promise<ReadonlyArray<ConfiguredAccount>> {
+    return this.#store.list(this.#database);
+  }
+
+  /** Changes what an account is granted; all its workers are desired anew, with it. Resolves with the whole. */
+  async configure(id: AccountId, changes: Partial<AccountSettings>): Promise<AccountSettings> {
+    return this.#mutations.run({ account: id, tokenId: OPERATOR }, async (mutation) => {
+      const { transaction } = mutation;
+      const before = await this.#store.settings(transaction, id);
+      const settings = { ...before, ...changes };
+      await this.#store.configure(transaction, { id, settings });
+      for (const { name } of await this.#workers.list(transaction, id))
+        await mutation.changed(name);
+      await mutation.audit({ action: "account.configure", subject: id, details: settings });
+      return settings;
+    });
   }
 
   async #create(transaction: Transaction, name: string): Promise<Bootstrap> {

@@ -1,7 +1,7 @@
-import { AccountId } from "../contract/index.ts";
+import { AccountId, AccountSettings } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { StoredCredential } from "../secrets/credential.ts";
-import type { Account } from "./schemas.ts";
+import type { Account, ConfiguredAccount } from "./schemas.ts";
 
 export interface TokenRow {
   readonly credential: StoredCredential;
@@ -28,6 +28,37 @@ export class AccountStore {
       .where("id", "=", id)
       .executeTakeFirst();
     return row && { id: AccountId.parse(row.id), name: row.name };
+  }
+
+  /** Every account, the oldest first. */
+  async list(database: Database | Transaction): Promise<ReadonlyArray<ConfiguredAccount>> {
+    const rows = await database.selectFrom("accounts").selectAll().orderBy("created_at").execute();
+    return rows.map(({ id, name, cells, memory_mib }) => ({
+      id: AccountId.parse(id),
+      name,
+      settings: AccountSettings.parse({ cells, memoryMib: memory_mib }),
+    }));
+  }
+
+  /** Of an account that is known to exist. */
+  async settings(database: Database | Transaction, id: AccountId): Promise<AccountSettings> {
+    const { cells, memory_mib } = await database
+      .selectFrom("accounts")
+      .select(["cells", "memory_mib"])
+      .where("id", "=", id)
+      .executeTakeFirstOrThrow();
+    return AccountSettings.parse({ cells, memoryMib: memory_mib });
+  }
+
+  async configure(
+    transaction: Transaction,
+    { id, settings }: Pick<ConfiguredAccount, "id" | "settings">,
+  ): Promise<void> {
+    await transaction
+      .updateTable("accounts")
+      .set({ cells: settings.cells, memory_mib: settings.memoryMib })
+      .where("id", "=", id)
+      .execute();
   }
 
   async insert(

@@ -22,6 +22,14 @@ export {
   Version,
   type ModuleKind,
 } from "./worker.ts";
+/** What an operator grants an account. */
+export {
+  ACCOUNT_MEMORY_MIB,
+  AccountSettings,
+  CELL_POLICIES,
+  DEFAULT_ACCOUNT_SETTINGS,
+  type CellPolicy,
+} from "./account-settings.ts";
 /** Messages between control plane and node, and their encoding. */
 export {
   CellStatus,

@@ -1,5 +1,6 @@
 import { NamespaceId } from "@atoll/kv-store";
 import { z } from "zod";
+import { AccountSettings, DEFAULT_ACCOUNT_SETTINGS } from "./account-settings.ts";
 import { AccountId, BlobHash, VersionId, WorkerName } from "./names.ts";
 
 /** What a module is to the worker that imports it. */
@@ -122,5 +123,7 @@ export const DesiredWorker = z.object({
    * the form `host/path` with `*` as documented for Workers routes; the most specific one wins.
    */
   routes: z.array(z.string()),
+  /** Of its account. */
+  settings: AccountSettings.default(DEFAULT_ACCOUNT_SETTINGS),
 });
 export type DesiredWorker = z.infer<typeof DesiredWorker>;

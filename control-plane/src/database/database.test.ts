@@ -20,7 +20,7 @@ test("database: what was written is there when it is opened again", async () => 
   await first.insertInto("accounts").values(ACCOUNT).execute();
   await first.destroy();
   const second = await openSqliteDatabase(path);
-  expect(await second.selectFrom("accounts").selectAll().execute()).toEqual([ACCOUNT]);
+  expect(await second.selectFrom("accounts").selectAll().execute()).toMatchObject([ACCOUNT]);
   await second.destroy();
 });
 

@@ -1,10 +1,19 @@
+import type { Generated } from "kysely";
+
 /**
  * The tables. Types are what both SQLite and PostgreSQL give back: text, numbers, and 0 or 1 for a
  * condition. Times are ISO 8601 in UTC, which sort as text; documents are JSON text that the store of
  * their resource parses.
  */
 export interface Schema {
-  accounts: { id: string; name: string; created_at: string };
+  accounts: {
+    id: string;
+    name: string;
+    created_at: string;
+    /** With `memory_mib` the contract's `AccountSettings`. */
+    cells: Generated<string>;
+    memory_mib: Generated<number>;
+  };
   /** `token_hash` is SHA-256: the token itself is shown once and never stored. */
   api_tokens: {
     id: string;

@@ -2,10 +2,12 @@ import {
   AccountId,
   StateRevision,
   WorkerName,
+  type AccountSettings,
   type SecretValues,
   type Version,
   type WorkerKey,
 } from "../contract/index.ts";
+import { AccountStore } from "../accounts/store.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import { DeploymentStore } from "../deployments/store.ts";
 import type { HostNames } from "../routes/host-names.ts";
@@ -28,6 +30,7 @@ export interface WorkerState {
   readonly name: WorkerName;
   readonly versions: ReadonlyArray<VersionState>;
   readonly routes: ReadonlyArray<string>;
+  readonly settings: AccountSettings;
 }
 
 /** A worker as people look at it: what serves, since when, and where. */
@@ -59,6 +62,7 @@ export class DesiredState {
   readonly #mutations: Mutations;
   readonly #versions: VersionStore;
   readonly #hostNames: HostNames;
+  readonly #accounts = new AccountStore();
   readonly #workers = new WorkerStore();
   readonly #deployments = new DeploymentStore();
   readonly #routes = new RouteStore();
@@ -162,7 +166,8 @@ export class DesiredState {
       versions.push({ version, percentage, secrets });
     }
     const routes = await this.#routesOf(transaction, worker);
-    return { account: worker.account, name: worker.name, versions, routes };
+    const settings = await this.#accounts.settings(transaction, worker.account);
+    return { account: worker.account, name: worker.name, versions, routes, settings };
   }
 
   async #routesOf(transaction: Transaction, worker: StoredWorker): Promise<ReadonlyArray<string>> {

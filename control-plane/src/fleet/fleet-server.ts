@@ -44,11 +44,15 @@ export class FleetServer {
   readonly #connections = new Map<string, Connection>();
   readonly #stopFollowing: () => void;
   readonly #heartbeat: NodeJS.Timeout;
+  readonly #lookout: NodeJS.Timeout;
+  /** The newest revision that the lookout found. */
+  #seenRevision = 0;
 
   constructor(options: FleetServerOptions) {
     this.#options = options;
     this.#stopFollowing = options.desiredState.onChange(() => this.#advanceAll());
     this.#heartbeat = setInterval(() => this.#checkAll(), LIMITS.linkPingMs);
+    this.#lookout = setInterval(() => void this.#lookForChanges(), LIMITS.stateLookMs);
   }
 
   /** Takes over an HTTP upgrade to the link's path. Anything but an enrolled node is turned away. */
@@ -68,6 +72,7 @@ export class FleetServer {
   /** Ends every connection. May be called twice. */
   close(): void {
     clearInterval(this.#heartbeat);
+    clearInterval(this.#lookout);
     this.#stopFollowing();
     // 1001, "going away": nodes come back to whichever control plane answers.
     for (const { socket } of this.#connections.values()) socket.close(1001, "shutting down");
@@ -138,6 +143,18 @@ export class FleetServer {
         this.#options.log.error({ err: error }, "could not read the desired state for a node");
         socket.terminate();
       });
+    }
+  }
+
+  /** What a command beside this process changed, or another control plane, calls nobody back here. */
+  async #lookForChanges(): Promise<void> {
+    try {
+      const revision = await this.#options.desiredState.revision();
+      if (revision === this.#seenRevision) return;
+      this.#seenRevision = revision;
+      this.#advanceAll();
+    } catch (error) {
+      this.#options.log.error({ err: error }, "could not look for changes of the desired state");
     }
   }
 

@@ -14,7 +14,9 @@ import {
   type MessageFromNode,
 } from "../contract/index.ts";
 import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
+import { openAccountsService } from "../accounts/open-accounts-service.ts";
 import { LIMITS } from "../limits.ts";
+import { TestClock } from "../test-support/test-clock.ts";
 import { FleetStatus } from "./status.ts";
 
 /** A node that does what the test says: its end of the link, and the keys it enrolled with. */
@@ -182,6 +184,22 @@ describe("fleet", () => {
     const change = await node.change();
     expect(node.secretsOf(change)).toEqual({ KEY: "hush" });
     expect(Buffer.from(encodeMessage(change)).includes("hush")).toBe(false);
+  });
+
+  test("a change that another process made reaches a connected node", async () => {
+    await api.deploy("hello");
+    const node = await enrol();
+    node.hello(0);
+    const { revision } = await node.change();
+    node.send({ kind: "applied", revision, failures: [] });
+    const beside = await openAccountsService({
+      dataDirectory: api.directory,
+      clock: new TestClock(),
+    });
+    await beside.accounts.configure(api.tenants.ours.account.id, { memoryMib: 512 });
+    await beside.close();
+    const change = await node.change();
+    expect(change.kind === "delta" && change.upserts[0]?.settings.memoryMib).toBe(512);
   });
 
   test("a second connection of a node replaces the first", async () => {

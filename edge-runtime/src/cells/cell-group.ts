@@ -4,7 +4,7 @@ import type { GroupConfig } from "../config/group-config.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellExit } from "./cell-host.ts";
-import { BREACH_CODES, type LimitBreach } from "./cell-limits.ts";
+import { BREACH_CODES, limitsOf, type LimitBreach } from "./cell-limits.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { mainThreadNs } from "./process-table.ts";
 import { RestartBackoff } from "./restart-backoff.ts";
@@ -248,7 +248,8 @@ export class CellGroup {
 function identityOf(workers: ReadonlyArray<PreparedWorker>, config: GroupConfig): string {
   // Sites are not in the config's text, and a redeploy of the same code is a restart that was asked for.
   const versions = workers.map((worker) => `${worker.key}@${worker.version.id}`).toSorted();
+  const limits = limitsOf(workers);
   return createHash("sha256")
-    .update(JSON.stringify([config.hash, config.sites, versions]))
+    .update(JSON.stringify([config.hash, config.sites, versions, limits]))
     .digest("hex");
 }

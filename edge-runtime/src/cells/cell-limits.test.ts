@@ -172,6 +172,16 @@ test("limits: what stays below the limit of memory is kept", async () => {
   expect(await ask("keeper", "/keep/60")).toMatchObject({ status: 503, code: "memory_exceeded" });
 });
 
+test("limits: memory is what the account grants, and follows a change of it", async () => {
+  const keeper = { ...worker("keeper"), settings: { cells: "per-worker", memoryMib: 64 } } as const;
+  await run(keeper);
+  expect(await ask("keeper", "/keep/100")).toMatchObject({ code: "memory_exceeded" });
+  expect(await ask("keeper", "/")).toMatchObject({ status: 200 });
+  // Nothing else changes, not even the version.
+  await run({ ...keeper, settings: { cells: "per-worker", memoryMib: 256 } });
+  expect(await ask("keeper", "/keep/180")).toMatchObject({ status: 200 });
+});
+
 test("limits: a turn is the longest that a worker of the cell may take, up to the ceiling", () => {
   const limits = (...cpuMs: ReadonlyArray<number | undefined>): number =>
     limitsOf(cpuMs.map((each) => worker("any", each))).cpuMs;

@@ -19,15 +19,19 @@ export const BREACH_CODES = {
   exceededMemory: "memory_exceeded",
 } as const satisfies Record<LimitBreach, EdgeErrorCode>;
 
+const MIB = 1024 * 1024;
+
 /**
- * The limits of a cell with these workers. They share its thread, so the longest turn that any of them
- * asks for is allowed to all.
+ * The limits of a cell with these workers, which are of one account. They share its thread, so the longest
+ * turn that any of them asks for is allowed to all.
  */
-export function limitsOf(workers: ReadonlyArray<Pick<PreparedWorker, "version">>): CellLimits {
+export function limitsOf(
+  workers: ReadonlyArray<Pick<PreparedWorker, "version" | "settings">>,
+): CellLimits {
   const asked = workers.map(({ version }) => version.limits?.cpuMs ?? LIMITS.turnCpuMs);
   return {
     cpuMs: Math.min(Math.max(...asked), LIMITS.turnCpuMsMax),
-    memoryBytes: LIMITS.cellMemoryBytes,
+    memoryBytes: Math.max(...workers.map(({ settings }) => settings.memoryMib)) * MIB,
   };
 }
 

@@ -4,6 +4,7 @@ import { LIMITS } from "../limits.ts";
 import type { LimitBreach } from "./cell-limits.ts";
 import { CellWatchdog, type WatchedCell } from "./cell-watchdog.ts";
 
+const MEMORY_BYTES = 128 * 1024 * 1024;
 const LIMIT_MS = 1_000;
 
 let clock: ManualClock;
@@ -18,7 +19,7 @@ beforeEach(() => {
 
 /** A cell whose use of the machine a test decides. */
 class ScriptedCell implements WatchedCell {
-  readonly limits = { cpuMs: LIMIT_MS, memoryBytes: LIMITS.cellMemoryBytes };
+  readonly limits = { cpuMs: LIMIT_MS, memoryBytes: MEMORY_BYTES };
   readonly breaches: LimitBreach[] = [];
   usedMs = 0;
   bytes = 0;
@@ -88,7 +89,7 @@ test.each([
 ])("watchdog: memory of the limit and $above bytes", async ({ above, breaches }) => {
   const cell = new ScriptedCell();
   watch(cell);
-  cell.bytes = LIMITS.cellMemoryBytes + LIMITS.idleCellMemoryBytes + above;
+  cell.bytes = MEMORY_BYTES + LIMITS.idleCellMemoryBytes + above;
   await pass(cell, 1, LIMITS.watchdogMs);
   expect(cell.breaches).toEqual(breaches);
 });

@@ -1,4 +1,4 @@
-import type { AccountId } from "@atoll/control-plane/contract";
+import type { AccountId, AccountSettings } from "@atoll/control-plane/contract";
 import type { ReadBlob } from "../config/compile-config.ts";
 import type { GroupMember } from "../config/group-config.ts";
 
@@ -8,6 +8,8 @@ import type { GroupMember } from "../config/group-config.ts";
  */
 export interface PreparedWorker extends GroupMember {
   readonly account: AccountId;
+  /** Of its account. */
+  readonly settings: AccountSettings;
   /** Content of a blob that the version names. */
   readonly readBlob: ReadBlob;
 }

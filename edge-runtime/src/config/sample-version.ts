@@ -1,9 +1,11 @@
 import { createHash, randomUUID } from "node:crypto";
 import {
   AccountId,
+  DEFAULT_ACCOUNT_SETTINGS,
   Version,
   WorkerKey,
   WorkerName,
+  type AccountSettings,
   type Binding,
   type ModuleKind,
 } from "@atoll/control-plane/contract";
@@ -30,10 +32,12 @@ export interface Sample {
   readonly assets?: Version["assets"];
   readonly siteDirectory?: string;
   readonly compatibilityFlags?: ReadonlyArray<string>;
+  readonly settings?: Partial<AccountSettings>;
 }
 
 export type SampleWorker = GroupMember & {
   readonly account: AccountId;
+  readonly settings: AccountSettings;
   readonly readBlob: ReadBlob;
 };
 
@@ -63,6 +67,7 @@ export function sampleWorker(sample: Sample): SampleWorker {
       assets: sample.assets,
     }),
     secrets: sample.secrets ?? {},
+    settings: { ...DEFAULT_ACCOUNT_SETTINGS, ...sample.settings },
     ...(sample.siteDirectory !== undefined && { siteDirectory: sample.siteDirectory }),
     readBlob: async (hash) => {
       const blob = blobs.get(hash);

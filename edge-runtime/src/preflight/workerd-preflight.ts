@@ -2,6 +2,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
   AccountId,
+  DEFAULT_ACCOUNT_SETTINGS,
   type Preflight,
   type PreflightCandidate,
   type PreflightResult,
@@ -119,7 +120,7 @@ export class WorkerdPreflight implements Preflight {
         sockets: [...config.workerSockets.values(), HEALTH_SOCKET],
         sites: config.sites,
         services: {},
-        limits: limitsOf([member]),
+        limits: limitsOf([{ ...member, settings: DEFAULT_ACCOUNT_SETTINGS }]),
       });
       await cell.kill();
       return { kind: "started", startupMs: Math.round(cell.startMs) };

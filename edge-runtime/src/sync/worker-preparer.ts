@@ -56,6 +56,7 @@ export class WorkerPreparer {
     return {
       key: workerKey(worker),
       account: worker.account,
+      settings: worker.settings,
       name: worker.name,
       version: site === undefined ? version : { ...version, assets: site.assets },
       secrets: this.#openSecrets(deployed),

@@ -36,6 +36,7 @@ function worker(name: string, version = 1): DesiredWorker {
 describe("worker runner", () => {
   /** What happened, in order. */
   let events: string[];
+  let applied: ReadonlyArray<PreparedWorker>;
   let unpreparable: Set<string>;
   let unstartable: Set<string>;
   let nowMs: number;
@@ -62,9 +63,9 @@ describe("worker runner", () => {
         const version = wanted.versions[0]?.version;
         if (version === undefined || unpreparable.has(wanted.name)) throw new Error("no blob");
         events.push(`prepare ${wanted.name}@${version.number}`);
-        const { account, name } = wanted;
+        const { account, name, settings } = wanted;
         const readBlob = (): Promise<Uint8Array> => Promise.resolve(new Uint8Array());
-        return { key: workerKey(wanted), account, name, version, secrets: {}, readBlob };
+        return { key: workerKey(wanted), account, name, settings, version, secrets: {}, readBlob };
       },
       prune: async (workers) => {
         events.push(`prune all but ${workers.map(({ name }) => name).join(" ")}`);
@@ -75,6 +76,7 @@ describe("worker runner", () => {
       supervisor: {
         apply: async (workers): Promise<ReadonlyArray<WorkerFailure>> => {
           events.push(`apply ${describeWorkers(workers)}`);
+          applied = workers;
           return workers
             .filter(({ name }) => unstartable.has(name))
             .map(({ key, version }) => ({ worker: key, version: version.id, reason: "throws" }));
@@ -109,6 +111,14 @@ describe("worker runner", () => {
     await runner.run([worker("a"), worker("b", 2)]);
     expect(events.filter((event) => event.startsWith("prepare"))).toEqual(["prepare b@2"]);
     expect(events).toContain("apply a@1 b@2");
+  });
+
+  test("new settings of an account reach its workers without preparing them anew", async () => {
+    await runner.run([worker("a")]);
+    events = [];
+    await runner.run([{ ...worker("a"), settings: { cells: "shared", memoryMib: 256 } }]);
+    expect(events.filter((event) => event.startsWith("prepare"))).toEqual([]);
+    expect(applied[0]?.settings).toEqual({ cells: "shared", memoryMib: 256 });
   });
 
   test("a worker that can't be prepared stays as it was, and does not hold back the others", async () => {

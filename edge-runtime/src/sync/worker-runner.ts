@@ -91,7 +91,10 @@ export class WorkerRunner {
         // The ingress would refuse all routes for one that is malformed.
         for (const pattern of worker.routes) parseRoutePattern(pattern);
         const isSame = before?.version.id === servingVersion(worker).version.id;
-        prepared.push(isSame ? before : await this.#options.preparer.prepare(worker));
+        const { settings } = worker;
+        prepared.push(
+          isSame ? { ...before, settings } : await this.#options.preparer.prepare(worker),
+        );
       } catch (error) {
         failures.push(failureOf(worker, error));
         if (before !== undefined) prepared.push(before);

@@ -1,0 +1,49 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openAccountsService } from "@atoll/control-plane";
+import { systemClock } from "@atoll/kv-store";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { UsageError } from "../settings.ts";
+import { listAccounts, setAccount } from "./account.ts";
+
+let dataDirectory: string;
+let id: string;
+beforeEach(async () => {
+  dataDirectory = await mkdtemp(join(tmpdir(), "atoll-account-"));
+  const { accounts, close } = await openAccountsService({ dataDirectory, clock: systemClock });
+  id = (await accounts.create("Ours")).account.id;
+  await accounts.create("Twin");
+  await accounts.create("Twin");
+  await close();
+});
+afterEach(() => rm(dataDirectory, { recursive: true }));
+
+test("account: what is set by name or id is shown by the list", async () => {
+  await setAccount({ dataDirectory, account: "Ours", cells: "shared" });
+  expect(await setAccount({ dataDirectory, account: id, memory: 256 })).toBe(
+    `${id}: cells shared, memory 256 MB`,
+  );
+  const lines = (await listAccounts({ dataDirectory })).split("\n");
+  expect(lines.find((line) => line.includes("Ours"))).toMatch(/shared.*256 MB/);
+  expect(lines.filter((line) => line.includes("Twin"))).toHaveLength(2);
+  expect(lines.find((line) => line.includes("Twin"))).toMatch(/per-worker.*128 MB/);
+});
+
+test.each([
+  [{ account: "Nobody", memory: 128 }, "There is no account 'Nobody'"],
+  [{ account: "Twin", memory: 128 }, "2 accounts are named 'Twin'"],
+  [{ account: "Ours" }, "Nothing to set"],
+  [{ account: "Ours", memory: 63 }, "from 64 to 4096"],
+  [{ account: "Ours", memory: 4_097 }, "from 64 to 4096"],
+  [{ account: "Ours", memory: Number.NaN }, "from 64 to 4096"],
+])("account: %j is refused", async (given, message) => {
+  const refusal = await setAccount({ dataDirectory, ...given }).catch((error: unknown) => error);
+  expect(refusal).toBeInstanceOf(UsageError);
+  expect(String(refusal)).toContain(message);
+});
+
+test("account: a folder without a control plane is not made", async () => {
+  const elsewhere = join(dataDirectory, "elsewhere");
+  await expect(listAccounts({ dataDirectory: elsewhere })).rejects.toThrow("does not exist");
+});

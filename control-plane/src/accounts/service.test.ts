@@ -1,0 +1,56 @@
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { AccountSettings, DEFAULT_ACCOUNT_SETTINGS } from "../contract/index.ts";
+import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
+
+let api: ControlPlaneApi;
+beforeEach(async () => {
+  api = await ControlPlaneApi.start();
+});
+afterEach(() => api.close());
+
+test("accounts: what one is granted is desired for each of its workers, and for nobody else's", async () => {
+  const { accounts, desiredState } = api.controlPlane;
+  const { id } = api.tenants.ours.account;
+  await api.deploy("one");
+  await api.deploy("two");
+  await api.deploy("other", {}, "theirs");
+  const before = await desiredState.revision();
+  expect(await accounts.configure(id, { memoryMib: 256 })).toEqual({
+    cells: "per-worker",
+    memoryMib: 256,
+  });
+  await accounts.configure(id, { cells: "shared" });
+  const granted = { cells: "shared", memoryMib: 256 };
+  const changes = await desiredState.changesSince(before);
+  expect(changes?.upserts.map(({ name, settings }) => ({ name, settings }))).toEqual([
+    { name: "one", settings: granted },
+    { name: "two", settings: granted },
+  ]);
+  const { workers } = await desiredState.snapshot();
+  expect(workers.find(({ name }) => name === "other")?.settings).toEqual(DEFAULT_ACCOUNT_SETTINGS);
+  const listed = (await accounts.list()).map(({ name, settings }) => ({ name, settings }));
+  expect(listed).toContainEqual({ name: "Ours", settings: granted });
+  expect(listed).toContainEqual({ name: "Theirs", settings: DEFAULT_ACCOUNT_SETTINGS });
+});
+
+test("accounts: what one is granted is in the audit trail as the operator's doing", async () => {
+  const { id } = api.tenants.ours.account;
+  await api.controlPlane.accounts.configure(id, { memoryMib: 64 });
+  const rows = await api.controlPlane.database.selectFrom("audit").selectAll().execute();
+  expect(rows).toMatchObject([
+    { account_id: id, token_id: "operator", action: "account.configure", subject: id },
+  ]);
+  expect(JSON.parse(rows[0]?.details ?? "")).toEqual({ cells: "per-worker", memoryMib: 64 });
+});
+
+test("accounts: one without workers is configured without a new state", async () => {
+  const { accounts, desiredState } = api.controlPlane;
+  await accounts.configure(api.tenants.ours.account.id, { cells: "shared" });
+  expect(await desiredState.revision()).toBe(0);
+});
+
+test("account settings: memory is bounded, and what an older sender leaves out is the default", () => {
+  const isSound = (memoryMib: number): boolean => AccountSettings.safeParse({ memoryMib }).success;
+  expect([63, 64, 4_096, 4_097, 100.5].map(isSound)).toEqual([false, true, true, false, false]);
+  expect(AccountSettings.parse({ later: true })).toEqual(DEFAULT_ACCOUNT_SETTINGS);
+});
