@@ -1,33 +1,64 @@
-import { AccountId, WorkerKey, WorkerName, type Binding } from "@atoll/control-plane/contract";
+import {
+  AccountId,
+  BlobHash,
+  Code,
+  WorkerKey,
+  WorkerName,
+  type Binding,
+  type CellPolicy,
+} from "@atoll/control-plane/contract";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
+import { LIMITS } from "../limits.ts";
 import { planCells, type PlannedWorker } from "./plan-cells.ts";
 
 const ACCOUNTS = ["a", "b"].map((letter) => AccountId.parse(letter.repeat(32)));
 
-/** Workers with random bindings: to each other, to themselves, to workers that don't exist. */
-const someWorkers = fc
-  .uniqueArray(
-    fc.record({
-      account: fc.constantFrom(...ACCOUNTS),
-      name: fc.integer({ min: 0, max: 12 }),
-      calls: fc.array(fc.integer({ min: 0, max: 15 }), { maxLength: 2 }),
-    }),
-    { selector: (worker) => `${worker.account}/${worker.name}` },
-  )
-  .map((drafts) => drafts.map((draft) => plannedWorker(draft.account, draft.name, draft.calls)));
+interface Draft {
+  readonly account: AccountId;
+  readonly name: number;
+  /** Workers that it calls. */
+  readonly calls: ReadonlyArray<number>;
+  readonly size: number;
+}
 
-function plannedWorker(
-  account: AccountId,
-  name: number,
-  calls: ReadonlyArray<number>,
-): PlannedWorker {
+/** Workers with random bindings: to each other, to themselves, to workers that don't exist. */
+const someDrafts = fc.uniqueArray(
+  fc.record({
+    account: fc.constantFrom(...ACCOUNTS),
+    name: fc.integer({ min: 0, max: 60 }),
+    calls: fc.array(fc.integer({ min: 0, max: 150 }), { maxLength: 2 }),
+    size: fc.integer({ min: 0, max: LIMITS.sharedCellCodeBytesMax + 2 }),
+  }),
+  { selector: (worker) => `${worker.account}/${worker.name}`, maxLength: 60 },
+);
+
+function workersOf(...policies: ReadonlyArray<CellPolicy>): fc.Arbitrary<PlannedWorker[]> {
+  const assigned = fc.tuple(fc.constantFrom(...policies), fc.constantFrom(...policies));
+  return fc
+    .tuple(someDrafts, assigned)
+    .map(([drafts, cells]) =>
+      drafts.map((draft) =>
+        plannedWorker(draft, cells[ACCOUNTS.indexOf(draft.account)] ?? "shared"),
+      ),
+    );
+}
+
+const someWorkers = workersOf("per-worker", "shared");
+
+function plannedWorker({ account, name, calls, size }: Draft, cells: CellPolicy): PlannedWorker {
   const bindings = calls.map((call, index): Binding => ({
     type: "service",
     name: `S${index}`,
     service: WorkerName.parse(`w${call}`),
   }));
-  return { account, key: WorkerKey.parse(`${account}/w${name}`), version: { bindings } };
+  const blob = BlobHash.parse("0".repeat(64));
+  const code = Code.parse({
+    kind: "modules",
+    modules: [{ name: "index.js", kind: "esm", blob, size }],
+  });
+  const key = WorkerKey.parse(`${account}/w${name}`);
+  return { account, key, version: { bindings, code }, settings: { cells } };
 }
 
 function keysOf(groups: ReadonlyArray<ReadonlyArray<PlannedWorker>>): string[][] {
@@ -55,15 +86,48 @@ test("plan: bound workers of an account share a cell", () => {
   );
 });
 
-test("plan: workers of one group are connected, so nobody shares a cell without a reason", () => {
+test("plan: nobody shares a cell with another account", () => {
   fc.assert(
     fc.property(someWorkers, (workers) => {
       for (const group of planCells(workers)) {
-        expect(group.filter((worker) => !reachedFrom(group).has(worker.key))).toEqual([]);
         expect(new Set(group.map((worker) => worker.account)).size).toBe(1);
       }
     }),
   );
+});
+
+test("plan: without sharing, workers of one group are connected", () => {
+  fc.assert(
+    fc.property(workersOf("per-worker"), (workers) => {
+      for (const group of planCells(workers)) expect(isConnected(group)).toBe(true);
+    }),
+  );
+});
+
+test("plan: what shares a cell without need is within its bounds", () => {
+  fc.assert(
+    fc.property(workersOf("shared"), (workers) => {
+      for (const group of planCells(workers).filter((each) => !isConnected(each))) {
+        expect(group.length).toBeLessThanOrEqual(LIMITS.sharedCellWorkersMax);
+        expect(sizeOf(group)).toBeLessThanOrEqual(LIMITS.sharedCellCodeBytesMax);
+      }
+    }),
+  );
+});
+
+test("plan: small workers of an account that shares are in as few cells as their number needs", () => {
+  const [account] = ACCOUNTS as [AccountId];
+  const plan = (count: number, size: number): ReadonlyArray<number> =>
+    planCells(
+      Array.from({ length: count }, (_, name) =>
+        plannedWorker({ account, name, calls: [], size }, "shared"),
+      ),
+    ).map((group) => group.length);
+  const { sharedCellWorkersMax: workersMax, sharedCellCodeBytesMax: bytesMax } = LIMITS;
+  expect(plan(workersMax, 1)).toEqual([workersMax]);
+  expect(plan(workersMax + 1, 1).toSorted((a, b) => a - b)).toEqual([1, workersMax]);
+  expect(plan(2, bytesMax / 2)).toEqual([2]);
+  expect(plan(2, bytesMax / 2 + 1)).toEqual([1, 1]);
 });
 
 test("plan: the order of the workers does not matter", () => {
@@ -79,6 +143,19 @@ test("plan: the order of the workers does not matter", () => {
     }),
   );
 });
+
+/** Whether bindings lead from one worker of a group to all others. */
+function isConnected(group: ReadonlyArray<PlannedWorker>): boolean {
+  const reached = reachedFrom(group);
+  return group.every(({ key }) => reached.has(key));
+}
+
+function sizeOf(group: ReadonlyArray<PlannedWorker>): number {
+  const sizes = group.map(({ version: { code } }) =>
+    code.kind === "modules" ? (code.modules[0]?.size ?? 0) : 0,
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
 
 /** What the bindings of a group connect with its first worker, in either direction. */
 function reachedFrom(group: ReadonlyArray<PlannedWorker>): ReadonlySet<string> {

@@ -1,20 +1,38 @@
-import type { AccountId, Version, WorkerKey } from "@atoll/control-plane/contract";
+import type { AccountId, AccountSettings, Version, WorkerKey } from "@atoll/control-plane/contract";
+import { LIMITS } from "../limits.ts";
+import { DisjointSets } from "./disjoint-sets.ts";
 
 /** What grouping depends on. */
 export interface PlannedWorker {
   readonly key: WorkerKey;
   readonly account: AccountId;
-  readonly version: Pick<Version, "bindings">;
+  readonly version: Pick<Version, "bindings" | "code">;
+  readonly settings: Pick<AccountSettings, "cells">;
 }
+
+type Group<Worker> = ReadonlyArray<Worker>;
 
 /**
  * Decides which workers share a cell: those that are bound to each other by service bindings, directly
- * or through others, and nobody else. Bindings never lead out of an account. The order of the workers
- * doesn't matter: groups and their members come sorted by key. Keys must be distinct.
+ * or through others, and nobody else. Bindings never lead out of an account. Where an account's policy is
+ * `shared`, such groups of its own are put together as far as `LIMITS` allows: then a cell has either one
+ * group, or several that are small. The order of the workers doesn't matter: groups and their members come
+ * sorted by key. Keys must be distinct.
  */
 export function planCells<Worker extends PlannedWorker>(
   workers: ReadonlyArray<Worker>,
-): ReadonlyArray<ReadonlyArray<Worker>> {
+): ReadonlyArray<Group<Worker>> {
+  const bound = groupBound(workers);
+  const isShared = (group: Group<Worker>): boolean => group[0]?.settings.cells === "shared";
+  const accounts = Map.groupBy(bound.filter(isShared), (group) => group[0]?.account);
+  const shared = [...accounts.values()].flatMap(putTogether);
+  return [...bound.filter((group) => !isShared(group)), ...shared].toSorted(byFirstKey);
+}
+
+/** Groups in which everybody has to be in one cell, and no larger ones. */
+function groupBound<Worker extends PlannedWorker>(
+  workers: ReadonlyArray<Worker>,
+): ReadonlyArray<Group<Worker>> {
   const sorted = workers.toSorted((a, b) => (a.key < b.key ? -1 : 1));
   const groups = new DisjointSets(sorted.map((worker) => worker.key));
   for (const worker of sorted) {
@@ -23,36 +41,39 @@ export function planCells<Worker extends PlannedWorker>(
   return [...Map.groupBy(sorted, (worker) => groups.rootOf(worker.key)).values()];
 }
 
+/** Fills one cell after the other with the groups of one account. What is too large has its own. */
+function putTogether<Worker extends PlannedWorker>(
+  groups: ReadonlyArray<Group<Worker>>,
+): ReadonlyArray<Group<Worker>> {
+  const cells: Worker[][] = [];
+  const large: Array<Group<Worker>> = [];
+  for (const group of groups) {
+    const open = cells.at(-1);
+    if (!mayShare(group)) large.push(group);
+    else if (open !== undefined && mayShare([...open, ...group])) open.push(...group);
+    else cells.push([...group]);
+  }
+  return [...cells.map((cell) => cell.toSorted((a, b) => (a.key < b.key ? -1 : 1))), ...large];
+}
+
+function mayShare(workers: Group<PlannedWorker>): boolean {
+  const bytes = workers.reduce((sum, worker) => sum + codeBytes(worker), 0);
+  return workers.length <= LIMITS.sharedCellWorkersMax && bytes <= LIMITS.sharedCellCodeBytesMax;
+}
+
+function codeBytes({ version: { code } }: PlannedWorker): number {
+  if (code.kind === "none") return 0;
+  const modules = code.kind === "modules" ? code.modules : [code.script, ...code.parts];
+  return modules.reduce((sum, { size }) => sum + size, 0);
+}
+
+function byFirstKey(a: Group<PlannedWorker>, b: Group<PlannedWorker>): number {
+  return (a[0]?.key ?? "") < (b[0]?.key ?? "") ? -1 : 1;
+}
+
 /** Keys of the workers that a worker calls; they need not exist. */
 function boundWorkers(worker: PlannedWorker): ReadonlyArray<WorkerKey> {
   return worker.version.bindings.flatMap((binding) =>
     binding.type === "service" ? [`${worker.account}/${binding.service}`] : [],
   );
-}
-
-/** Disjoint sets of keys; the root of a set is its smallest key, so it does not depend on the order. */
-class DisjointSets {
-  readonly #parents: Map<string, string>;
-
-  constructor(keys: ReadonlyArray<string>) {
-    this.#parents = new Map(keys.map((key) => [key, key]));
-  }
-
-  /** Unites the sets of two keys; a key that is in no set is left out. */
-  join(a: string, b: string): void {
-    if (!this.#parents.has(a) || !this.#parents.has(b)) return;
-    const [low, high] = [this.rootOf(a), this.rootOf(b)].toSorted();
-    this.#parents.set(high as string, low as string);
-  }
-
-  rootOf(key: string): string {
-    let root = key;
-    for (let parent = this.#parents.get(root); parent !== undefined && parent !== root;) {
-      root = parent;
-      parent = this.#parents.get(root);
-    }
-    // Paths stay short because what was looked up points to the root from now on.
-    this.#parents.set(key, root);
-    return root;
-  }
 }
