@@ -1,3 +1,4 @@
+import type { AccountId } from "@atoll/control-plane/contract";
 import type { CellLimits, LimitBreach } from "./cell-limits.ts";
 
 /**
@@ -7,6 +8,8 @@ import type { CellLimits, LimitBreach } from "./cell-limits.ts";
  * sandbox needs to bind only that directory.
  */
 export interface CellSpec {
+  /** Whose workers they are: the cells of an account share the processors as one. */
+  readonly account: AccountId;
   /** Binary workerd config. */
   readonly config: Uint8Array;
   /** Names of the listening sockets in the config; the cell is ready when each of them listens. */

@@ -20,6 +20,7 @@ export async function sampleCellSpec(
   });
   const binary = await compiler.compile(config, worker.readBlob);
   return {
+    account: worker.account,
     config: binary,
     sockets: ["w0", "health"],
     sites: [],

@@ -45,6 +45,8 @@ export class WarmCell {
     sources: CellSources,
   ): Promise<WarmCell> {
     const { workers, config } = group;
+    const [first] = workers;
+    if (first === undefined) throw new TypeError("a cell without workers");
     const binary = await sources.compiler.compile(config, readBlobOf(workers));
     // Nothing reaches the cell, and it reaches nothing, before it listens.
     let socketPaths: ReadonlyArray<string> = [];
@@ -58,6 +60,7 @@ export class WarmCell {
     const closeServices = (): Promise<void> => close(services, sources.log);
     try {
       const cell = await sources.host.start({
+        account: first.account,
         config: binary,
         sockets: [...config.workerSockets.values(), HEALTH_SOCKET],
         sites: config.sites,

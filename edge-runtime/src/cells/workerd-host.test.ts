@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { AccountId } from "@atoll/control-plane/contract";
 import pino from "pino";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { NO_SANDBOX } from "../sandbox/sandbox.ts";
@@ -161,6 +162,7 @@ test("workerd host: a program that can't be started fails the start, and leaves 
     sockets: [],
     sites: [],
     services: {},
+    account: AccountId.parse("0".repeat(32)),
     limits: { cpuMs: 1, memoryBytes: 1 },
   };
   await expect(broken.start(spec)).rejects.toMatchObject({ code: "cell_failed" });

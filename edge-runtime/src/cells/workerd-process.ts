@@ -103,7 +103,11 @@ export class WorkerdProcess implements Cell {
   async serve(spec: CellSpec, begunMs: number): Promise<void> {
     await this.#furnish(spec);
     const { memoryBytes } = spec.limits;
-    await this.#options.groups?.limitMemory(this.id, memoryBytes + LIMITS.idleCellMemoryBytes);
+    await this.#options.groups?.assign(this.id, {
+      pid: this.pid,
+      account: spec.account,
+      memoryBytes: memoryBytes + LIMITS.idleCellMemoryBytes,
+    });
     this.#process.stdin.end(spec.config);
     const outcome = await this.#started(spec.sockets);
     this.#startMs = performance.now() - begunMs;

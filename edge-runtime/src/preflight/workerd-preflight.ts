@@ -120,6 +120,7 @@ export class WorkerdPreflight implements Preflight {
         sockets: [...config.workerSockets.values(), HEALTH_SOCKET],
         sites: config.sites,
         services: {},
+        account: NO_ACCOUNT,
         limits: limitsOf([{ ...member, settings: DEFAULT_ACCOUNT_SETTINGS }]),
       });
       await cell.kill();

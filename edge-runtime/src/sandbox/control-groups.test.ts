@@ -2,7 +2,8 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { mainThreadNs } from "../cells/process-table.ts";
 import { findHierarchies, type Controller } from "./cgroup-hierarchies.ts";
 import { ControlGroups } from "./control-groups.ts";
 
@@ -16,6 +17,31 @@ async function open(owner: string): Promise<ControlGroups> {
     await groups.close();
   });
   return groups;
+}
+
+/** Has a process become a cell, as hosts do. */
+async function start(
+  groups: ControlGroups,
+  { cell, pid, account = "account", memoryBytes = 1e9 }: StartOptions,
+): Promise<void> {
+  await groups.add(cell, pid);
+  await groups.assign(cell, { pid, account, memoryBytes });
+}
+
+interface StartOptions {
+  readonly cell: string;
+  readonly pid: number;
+  readonly account?: string;
+  readonly memoryBytes?: number;
+}
+
+/** Where a process is that nobody waited for on its way from those that have no account. */
+function settledGroupOf(pid: number): Promise<string> {
+  return vi.waitFor(async () => {
+    const group = await groupOf(pid, "cpu");
+    expect(group).not.toMatch(/zygotes$/);
+    return group;
+  }, 5_000);
 }
 
 /** A process that takes memory when a line arrives, and ends. */
@@ -38,8 +64,7 @@ test.runIf(isWritable)(
     const ended = new Promise<unknown[]>((resolve) =>
       eater.once("close", (...end) => resolve(end)),
     );
-    await groups.add("cell", eater.pid ?? 0);
-    await groups.limitMemory("cell", 50_000_000);
+    await start(groups, { cell: "cell", pid: eater.pid ?? 0, memoryBytes: 50_000_000 });
     expect(await groups.wasOutOfMemory("cell")).toBe(false);
     eater.stdin?.end("go\n");
     expect(await ended).toEqual([null, "SIGKILL"]);
@@ -52,8 +77,7 @@ test.runIf(isWritable)("control groups: what stays below its limit goes on", asy
   const groups = await open("test of restraint");
   const eater = startEater();
   const ended = new Promise<unknown[]>((resolve) => eater.once("close", (...end) => resolve(end)));
-  await groups.add("cell", eater.pid ?? 0);
-  await groups.limitMemory("cell", 600_000_000);
+  await start(groups, { cell: "cell", pid: eater.pid ?? 0, memoryBytes: 600_000_000 });
   eater.stdin?.end("go\n");
   expect(await ended).toEqual([0, null]);
   expect(await groups.wasOutOfMemory("cell")).toBe(false);
@@ -64,21 +88,96 @@ test.runIf(isWritable)(
   async () => {
     const owner = "test of leftovers";
     const earlier = await open(owner);
-    const sleeper = spawn("/usr/bin/sleep", ["60"]);
-    await earlier.add("left", sleeper.pid ?? 0);
-    const memory = hierarchies.find(({ controllers }) => controllers.includes("memory"));
-    const group = await groupOf(sleeper.pid ?? 0, "memory");
-    expect(group).toMatch(/atoll-[0-9a-f]{12}\/left$/);
-    const ended = new Promise((resolve) => sleeper.once("close", resolve));
-    sleeper.kill("SIGKILL");
-    await ended;
+    const waiting = spawn("/usr/bin/sleep", ["60"]);
+    const left = spawn("/usr/bin/sleep", ["60"]);
+    await earlier.add("waiting", waiting.pid ?? 0);
+    await start(earlier, { cell: "left", pid: left.pid ?? 0 });
+    await vi.waitFor(async () =>
+      expect(await groupOf(left.pid ?? 0, "cpu")).toMatch(/atoll-[0-9a-f]{12}\/account\/left$/),
+    );
+    expect(await groupOf(waiting.pid ?? 0, "cpu")).toMatch(/atoll-[0-9a-f]{12}\/zygotes$/);
+    const [, name = ""] = /(atoll-[0-9a-f]{12})/.exec(await groupOf(left.pid ?? 0, "cpu")) ?? [];
+    const ended = [waiting, left].map(
+      (each) => new Promise((resolve) => each.once("close", resolve)),
+    );
+    for (const each of [waiting, left]) each.kill("SIGKILL");
+    await Promise.all(ended);
     const later = await open(owner);
     await later.clear();
     await later.close();
     await later.close();
-    const name = group.split("/").at(-2) ?? "";
-    expect(existsSync(join(memory?.directory ?? "/", name))).toBe(false);
+    const remains = hierarchies.filter(({ directory }) => existsSync(join(directory, name)));
+    expect(remains).toEqual([]);
   },
+);
+
+test.runIf(isWritable)(
+  "control groups: an account's group goes with its last cell, and comes again",
+  async () => {
+    const groups = await open("test of accounts");
+    const cpu = hierarchies.find(({ controllers }) => controllers.includes("cpu"));
+    const sleepers = ["one", "two"].map((cell) => ({
+      cell,
+      child: spawn("/usr/bin/sleep", ["60"]),
+    }));
+    for (const { cell, child } of sleepers) await start(groups, { cell, pid: child.pid ?? 0 });
+    const [, path = ""] =
+      /(.*)\/one$/.exec(await settledGroupOf(sleepers[0]?.child.pid ?? 0)) ?? [];
+    const account = join(cpu?.directory ?? "", path.slice(path.indexOf("atoll-")));
+    for (const { cell, child } of sleepers) {
+      expect(existsSync(account)).toBe(true);
+      const ended = new Promise((resolve) => child.once("close", resolve));
+      child.kill("SIGKILL");
+      await ended;
+      await groups.remove(cell);
+    }
+    expect(existsSync(account)).toBe(false);
+    const again = spawn("/usr/bin/sleep", ["60"]);
+    await start(groups, { cell: "three", pid: again.pid ?? 0 });
+    expect(await settledGroupOf(again.pid ?? 0)).toMatch(/account\/three$/);
+    const ended = new Promise((resolve) => again.once("close", resolve));
+    again.kill("SIGKILL");
+    await ended;
+  },
+);
+
+test.runIf(isWritable)(
+  "control groups: an account with three busy cells gets no more than one with one",
+  async () => {
+    const groups = await open("test of fairness");
+    const spinners = ["many", "many", "many", "single"].map((account, index) => {
+      // All on one core: only there do they have to share.
+      const command = ["-c", "0", "/usr/bin/perl", "-e", "<STDIN>; 1 while 1"];
+      const child = spawn("/usr/bin/taskset", command, { stdio: ["pipe", "ignore", "ignore"] });
+      return { account, cell: `spinner-${index}`, child };
+    });
+    try {
+      for (const { account, cell, child } of spinners) {
+        await start(groups, { account, cell, pid: child.pid ?? 0 });
+        await settledGroupOf(child.pid ?? 0);
+      }
+      for (const { child } of spinners) child.stdin?.write("go\n");
+      const usedMs = (wanted: string): number =>
+        spinners
+          .filter(({ account }) => account === wanted)
+          .reduce((sum, { child }) => sum + (mainThreadNs(child.pid ?? 0) ?? 0) / 1e6, 0);
+      await vi.waitFor(
+        () => expect(usedMs("single") + usedMs("many")).toBeGreaterThan(2_000),
+        60_000,
+      );
+      const ratio = usedMs("many") / usedMs("single");
+      // Between cells alone it would be 3.
+      expect(ratio).toBeGreaterThan(0.5);
+      expect(ratio).toBeLessThan(2);
+    } finally {
+      const ended = spinners.map(
+        ({ child }) => new Promise((resolve) => child.once("close", resolve)),
+      );
+      for (const { child } of spinners) child.kill("SIGKILL");
+      await Promise.all(ended);
+    }
+  },
+  90_000,
 );
 
 test("control groups: what a host lacks is said, and the rest works without it", async () => {

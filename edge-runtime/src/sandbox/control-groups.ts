@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { LIMITS } from "../limits.ts";
 import { findHierarchies, type Controller, type Hierarchy } from "./cgroup-hierarchies.ts";
 
@@ -26,15 +26,37 @@ const SHARES = { 1: { usual: 1024, max: 262_144 }, 2: { usual: 100, max: 10_000 
 // The kernel takes a moment after a process's end until its group counts as empty.
 const REMOVE_RETRIES = 20;
 const REMOVE_RETRY_MS = 10;
+// An account's group goes with its last cell, at worst each time that another one starts.
+const MAKE_TRIES = 5;
+
+/** Where processes wait for their account, in the hierarchies that have accounts. */
+const NEUTRAL = "zygotes";
+
+/** What a process becomes that waited. */
+export interface Assignment {
+  readonly pid: number;
+  /** Whose cell it is. */
+  readonly account: string;
+  readonly memoryBytes: number;
+}
 
 /**
- * A control group of the kernel's for each cell, in one group for all cells of an owner, below the
- * agent's own. The kernel then ends a cell that takes too much memory, divides the processors fairly
- * between cells, and bounds threads.
+ * Control groups of the kernel's for the cells of an owner, below the agent's own. The kernel then ends a
+ * cell that takes too much memory, bounds threads, and divides the processors fairly: between accounts
+ * first, then between the cells of each.
+ *
+ * So the hierarchy that has the processors is `<owner>/<account>/<cell>`, and a process moves there when its
+ * account is known. All others are `<owner>/<cell>` from the beginning: moving takes the kernel up to 15 ms,
+ * which a cold start should not have to wait for.
  */
 export class ControlGroups {
   readonly #hierarchies: ReadonlyArray<Hierarchy>;
   readonly #name: string;
+  /** The cells of each account that has any. */
+  readonly #accounts = new Map<string, Set<string>>();
+  readonly #accountOf = new Map<string, string>();
+  /** Moves that nobody waited for, by cell. */
+  readonly #moves = new Map<string, Promise<void>>();
 
   private constructor(hierarchies: ReadonlyArray<Hierarchy>, name: string) {
     this.#hierarchies = hierarchies;
@@ -72,31 +94,48 @@ export class ControlGroups {
     return this.#hierarchies.some(({ controllers }) => controllers.includes("memory"));
   }
 
-  /** Makes a cell's group and moves its process there. What the process has used so far does not count. */
+  /** Takes in a process that has no account yet. What it has used so far does not count. */
   async add(cell: string, pid: number): Promise<void> {
     for (const hierarchy of this.#hierarchies) {
       const directory = this.#directory(hierarchy, cell);
-      await mkdir(directory);
-      if (hierarchy.controllers.includes("pids")) {
-        const { processes } = FILES[hierarchy.version];
-        await writeFile(join(directory, processes), `${LIMITS.cellThreadsMax}`);
-      }
-      await writeFile(join(directory, "cgroup.procs"), `${pid}`);
+      await mkdir(directory, { recursive: true });
+      if (!hasAccounts(hierarchy)) await limitThreads(hierarchy, directory);
+      await enter(directory, pid);
     }
   }
 
-  /** Sets what a cell may take from now on. */
-  async limitMemory(cell: string, bytes: number): Promise<void> {
-    const hierarchy = this.#find("memory");
-    if (hierarchy === undefined) return;
-    const file = join(this.#directory(hierarchy, cell), FILES[hierarchy.version].memoryLimit);
-    await writeFile(file, `${bytes}`);
+  /**
+   * Makes a process that was added the cell of an account. Its limits hold from now on; that its processor
+   * time counts as the account's may follow a moment later.
+   */
+  async assign(cell: string, { pid, account, memoryBytes }: Assignment): Promise<void> {
+    this.#accountOf.set(cell, account);
+    this.#accounts.set(account, (this.#accounts.get(account) ?? new Set()).add(cell));
+    for (const hierarchy of this.#hierarchies) {
+      const directory = this.#directory(hierarchy, cell);
+      if (hasAccounts(hierarchy)) await makeCellGroup(hierarchy, directory);
+      if (hierarchy.controllers.includes("memory")) {
+        await writeFile(join(directory, FILES[hierarchy.version].memoryLimit), `${memoryBytes}`);
+      }
+      if (!hasAccounts(hierarchy)) continue;
+      const moved = enter(directory, pid);
+      // Where nothing but the processor is divided there, nothing that must be bounded depends on it. Who
+      // could not move stays among those that wait, who have one share together.
+      if (hierarchy.controllers.length === 1)
+        this.#moves.set(
+          cell,
+          moved.catch(() => undefined),
+        );
+      else await moved;
+    }
   }
 
   /** Whether the kernel ended a process of the cell because of its memory. */
   async wasOutOfMemory(cell: string): Promise<boolean> {
     const hierarchy = this.#find("memory");
-    if (hierarchy === undefined) return false;
+    const isWaiting = !this.#accountOf.has(cell);
+    // Who waits takes no memory worth a limit.
+    if (hierarchy === undefined || isWaiting) return false;
     const file = join(this.#directory(hierarchy, cell), FILES[hierarchy.version].memoryEvents);
     try {
       return /^oom_kill [1-9]/m.test(await readFile(file, "utf8"));
@@ -106,43 +145,119 @@ export class ControlGroups {
     }
   }
 
-  /** Removes a cell's group, once its process is gone. */
+  /** Removes a cell's group, once its process is gone, and its account's with the last one. */
   async remove(cell: string): Promise<void> {
-    for (const hierarchy of this.#hierarchies) await removeGroup(this.#directory(hierarchy, cell));
+    await this.#moves.get(cell);
+    this.#moves.delete(cell);
+    const account = this.#accountOf.get(cell);
+    for (const hierarchy of this.#hierarchies) {
+      if (hasAccounts(hierarchy) && account === undefined) continue;
+      await removeGroup(this.#directory(hierarchy, cell));
+    }
+    if (account === undefined) return;
+    this.#accountOf.delete(cell);
+    const cells = this.#accounts.get(account);
+    cells?.delete(cell);
+    if (cells === undefined || cells.size > 0) return;
+    this.#accounts.delete(account);
+    for (const hierarchy of this.#hierarchies.filter(hasAccounts)) {
+      // A cell that starts just now makes it anew, or keeps it.
+      await rmdir(this.#path(hierarchy, account)).catch(() => undefined);
+    }
   }
 
   /** Removes what an earlier agent left, whose processes were ended before. */
   async clear(): Promise<void> {
     for (const hierarchy of this.#hierarchies) {
-      const owner = this.#directory(hierarchy, "");
-      // After `close` there is none.
-      if (!existsSync(owner)) continue;
-      const entries = await readdir(owner, { withFileTypes: true });
-      for (const entry of entries) if (entry.isDirectory()) await this.remove(entry.name);
+      const owner = this.#path(hierarchy);
+      for (const group of await groupsIn(owner)) {
+        for (const cell of await groupsIn(group)) await removeGroup(cell);
+        await removeGroup(group);
+      }
     }
   }
 
   /** Removes all groups. May be called twice. */
   async close(): Promise<void> {
-    for (const hierarchy of this.#hierarchies) await removeGroup(this.#directory(hierarchy, ""));
+    for (const hierarchy of this.#hierarchies) {
+      await removeGroup(this.#path(hierarchy, NEUTRAL));
+      await removeGroup(this.#path(hierarchy));
+    }
   }
 
   #find(controller: Controller): Hierarchy | undefined {
     return this.#hierarchies.find(({ controllers }) => controllers.includes(controller));
   }
 
+  /** Where a cell is now. */
   #directory(hierarchy: Hierarchy, cell: string): string {
-    return join(hierarchy.directory, this.#name, cell);
+    if (!hasAccounts(hierarchy)) return this.#path(hierarchy, cell);
+    const account = this.#accountOf.get(cell);
+    return account === undefined
+      ? this.#path(hierarchy, NEUTRAL)
+      : this.#path(hierarchy, account, cell);
   }
+
+  #path(hierarchy: Hierarchy, ...names: ReadonlyArray<string>): string {
+    return join(hierarchy.directory, this.#name, ...names);
+  }
+}
+
+/** Whether a hierarchy has a level of accounts: the one that divides the processors. */
+function hasAccounts({ controllers }: Hierarchy): boolean {
+  return controllers.includes("cpu");
+}
+
+/** Makes the group of a cell in that of its account, which may be removed at the same time. */
+async function makeCellGroup(hierarchy: Hierarchy, directory: string): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const account = dirname(directory);
+      await mkdir(account, { recursive: true });
+      await handDown(hierarchy, account);
+      await mkdir(directory);
+      await limitThreads(hierarchy, directory);
+      return;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== "ENOENT" || attempt === MAKE_TRIES) throw error;
+    }
+  }
+}
+
+async function limitThreads(hierarchy: Hierarchy, directory: string): Promise<void> {
+  if (!hierarchy.controllers.includes("pids")) return;
+  const { processes } = FILES[hierarchy.version];
+  await writeFile(join(directory, processes), `${LIMITS.cellThreadsMax}`);
+}
+
+async function enter(directory: string, pid: number): Promise<void> {
+  try {
+    await writeFile(join(directory, "cgroup.procs"), `${pid}`);
+  } catch (error) {
+    // A process that ended meanwhile is somebody else's news.
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+/** Lets the groups in a group have what it has. */
+async function handDown({ controllers, version }: Hierarchy, directory: string): Promise<void> {
+  if (version === 1) return;
+  const wanted = controllers.map((controller) => `+${controller}`).join(" ");
+  await writeFile(join(directory, "cgroup.subtree_control"), wanted);
+}
+
+async function groupsIn(directory: string): Promise<ReadonlyArray<string>> {
+  // After `close` there is none.
+  if (!existsSync(directory)) return [];
+  const entries = await readdir(directory, { withFileTypes: true });
+  return entries.filter((each) => each.isDirectory()).map(({ name }) => join(directory, name));
 }
 
 async function setUpOwner(hierarchy: Hierarchy, name: string, cores: number): Promise<void> {
   const directory = join(hierarchy.directory, name);
   const { controllers, version } = hierarchy;
-  if (version === 2) {
-    const wanted = controllers.map((controller) => `+${controller}`).join(" ");
-    await writeFile(join(directory, "cgroup.subtree_control"), wanted);
-  }
+  await handDown(hierarchy, directory);
   if (!controllers.includes("cpu")) return;
   // All cells together weigh as much as one busy process for each core, so the agent always has its turn.
   const share = Math.min(SHARES[version].usual * cores, SHARES[version].max);

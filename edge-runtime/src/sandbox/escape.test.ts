@@ -65,7 +65,8 @@ async function run(program: string): Promise<Run> {
   }
   confined.control.resume();
   await confinement.groups?.add(id, confined.pid);
-  await confinement.groups?.limitMemory(id, 64 * 1024 * 1024);
+  const memoryBytes = 64 * 1024 * 1024;
+  await confinement.groups?.assign(id, { pid: confined.pid, account: "account", memoryBytes });
   confined.stdin.end(program);
   const { code, signal } = await confined.ended;
   await confinement.groups?.remove(id);
