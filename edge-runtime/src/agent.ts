@@ -233,6 +233,7 @@ async function openCells(
     runDirectory: parts.runDirectory,
     confinement: parts.confinement,
     zygoteCount: LIMITS.zygoteCount,
+    zygoteCountMax: LIMITS.zygoteCountMax,
     log,
     onLine: ({ cell, stream, text }) => log.info({ cell, stream, text }, "cell output"),
   });

@@ -99,8 +99,16 @@ export const LIMITS = {
   backoffHoldMs: 1_000,
   /** A cell that lived this long was healthy: its earlier deaths no longer count. */
   cellHealthyMs: 60_000,
-  /** Started ahead of need: cold starts that come at the same time, at 5 MB each. */
+  /** Started ahead of need: cold starts that come at the same time in quiet times, at 5 MB each. */
   zygoteCount: 3,
+  /** The same when starts come in bursts, such as after many cells were put to sleep. */
+  zygoteCountMax: 16,
+  /** After this long a start counts half in how many are expected. */
+  zygoteRateHalfLifeMs: 15_000,
+  /** How often zygotes that nobody needs any more are looked for. */
+  zygoteTrimMs: 5_000,
+  /** Zygotes that are started at once. */
+  zygoteAdditionsMax: 4,
   /** A small call to the control plane; it answers in milliseconds or not at all. */
   controlPlaneCallMs: 10_000,
   /** One blob of at most 64 MiB over a slow link. */

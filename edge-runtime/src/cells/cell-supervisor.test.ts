@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import type { Clock } from "@atoll/kv-store";
 import pino from "pino";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { ConfigCache } from "../config/config-cache.ts";
@@ -10,6 +9,7 @@ import { sampleModule, type Sample, type SampleWorker } from "../config/sample-v
 import { LIMITS } from "../limits.ts";
 import { askCell } from "./cell-client.ts";
 import { CellSupervisor } from "./cell-supervisor.ts";
+import { ManualClock } from "./manual-clock.ts";
 import { readStartTicks } from "./process-table.ts";
 import { RoutedCells } from "./routed-cells.ts";
 import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
@@ -378,24 +378,4 @@ function isGone(pid: number): boolean {
 /** The cell in whose directory a socket is. */
 function cellIdOf(socketPath: string | undefined): string {
   return basename(dirname(socketPath ?? ""));
-}
-
-/** A clock that moves only when a test says so. */
-class ManualClock implements Clock {
-  #nowMs = 1_000_000;
-  readonly #callbacks = new Set<() => void>();
-
-  nowMs(): number {
-    return this.#nowMs;
-  }
-
-  every(_intervalMs: number, callback: () => void): () => void {
-    this.#callbacks.add(callback);
-    return () => this.#callbacks.delete(callback);
-  }
-
-  advance(ms: number): void {
-    this.#nowMs += ms;
-    for (const callback of this.#callbacks) callback();
-  }
 }

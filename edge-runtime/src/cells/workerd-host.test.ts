@@ -4,9 +4,11 @@ import { join } from "node:path";
 import { AccountId } from "@atoll/control-plane/contract";
 import pino from "pino";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { LIMITS } from "../limits.ts";
 import { NO_SANDBOX } from "../sandbox/sandbox.ts";
 import { askCell } from "./cell-client.ts";
 import type { CellSpec } from "./cell-host.ts";
+import { ManualClock } from "./manual-clock.ts";
 import { readStartTicks } from "./process-table.ts";
 import type { CellLine } from "./workerd-process.ts";
 import { WorkerdHost } from "./workerd-host.ts";
@@ -174,3 +176,22 @@ async function pidOf(record: string): Promise<number> {
   const { readFile } = await import("node:fs/promises");
   return Number((await readFile(join(runDirectory, record), "utf8")).split(" ")[0]);
 }
+
+test("workerd host: the pool grows with a burst of starts, and shrinks when no more come", async () => {
+  const clock = new ManualClock();
+  const bursting = await WorkerdHost.open({
+    runDirectory: join(directory, "bursting"),
+    zygoteCount: 1,
+    zygoteCountMax: 4,
+    clock,
+    log,
+  });
+  const spec = await sampleCellSpec(`export default { fetch: () => new Response() };`, directory);
+  await vi.waitFor(() => expect(bursting.processCount).toBe(1), 10_000);
+  const cells = await Promise.all([1, 2, 3].map(() => bursting.start(spec)));
+  await vi.waitFor(() => expect(bursting.processCount).toBe(cells.length + 3), 10_000);
+  clock.advance(LIMITS.zygoteRateHalfLifeMs * 10);
+  await vi.waitFor(() => expect(bursting.processCount).toBe(cells.length + 1), 10_000);
+  await bursting.dispose();
+  expect(bursting.processCount).toBe(0);
+});

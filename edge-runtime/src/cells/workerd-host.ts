@@ -13,6 +13,7 @@ import { isMachineBusy } from "./process-table.ts";
 import { SiteTrees } from "./site-trees.ts";
 import { reapStaleCells } from "./stale-cells.ts";
 import { WorkerdProcess, type CellLine } from "./workerd-process.ts";
+import { noteStart, NO_STARTS, zygotesWanted, type StartRate } from "./zygote-pool-size.ts";
 
 export interface WorkerdHostOptions {
   /**
@@ -20,8 +21,10 @@ export interface WorkerdHostOptions {
    * 107 bytes, so this one has at most `LIMITS.runDirectoryBytesMax`.
    */
   readonly runDirectory: string;
-  /** How many processes wait, started, for a config. 0 starts each one when it is needed. */
+  /** How many processes wait, started, for a config, at least. 0 starts each one when it is needed. */
   readonly zygoteCount: number;
+  /** How many may wait when starts come in bursts; by default never more than at least. */
+  readonly zygoteCountMax?: number;
   readonly log: Logger;
   /** What cells write, line by line. */
   readonly onLine?: (line: CellLine) => void;
@@ -55,6 +58,8 @@ export class WorkerdHost implements CellHost {
   readonly #zygotes: WorkerdProcess[] = [];
   /** Additions to the pool that are under way. */
   readonly #additions = new Set<Promise<void>>();
+  #starts: StartRate = NO_STARTS;
+  readonly #stopTrimming: () => void;
   #retry: NodeJS.Timeout | undefined;
   #isDisposed = false;
 
@@ -65,6 +70,7 @@ export class WorkerdHost implements CellHost {
       log: options.log,
     });
     this.#watchdog = new CellWatchdog({ clock: options.clock, isMachineBusy });
+    this.#stopTrimming = options.clock.every(LIMITS.zygoteTrimMs, () => this.#trimPool());
   }
 
   /** Ends what an earlier run left in the run directory, then fills the pool. */
@@ -98,6 +104,7 @@ export class WorkerdHost implements CellHost {
       startMsMax: LIMITS.cellStartMs,
       startCpuMsMax: Infinity,
       clock: systemClock,
+      zygoteCountMax: options.zygoteCount,
       ...options,
       workerdPath,
       confinement,
@@ -114,6 +121,7 @@ export class WorkerdHost implements CellHost {
   async start(spec: CellSpec): Promise<Cell> {
     const begunMs = performance.now();
     if (this.#isDisposed) throw new EdgeError("closed", "the cell host was shut down");
+    this.#starts = noteStart(this.#starts, this.#options.clock.nowMs());
     const cell = this.#zygotes.shift() ?? (await this.#spawn());
     this.#fillPool();
     if (this.#isDisposed) {
@@ -136,6 +144,7 @@ export class WorkerdHost implements CellHost {
   async dispose(): Promise<void> {
     this.#isDisposed = true;
     clearTimeout(this.#retry);
+    this.#stopTrimming();
     await Promise.all(this.#additions);
     for (const zygote of this.#zygotes.splice(0)) void zygote.kill();
     await Promise.all([...this.#processes].map((process) => process.stop()));
@@ -143,13 +152,25 @@ export class WorkerdHost implements CellHost {
     await this.#options.confinement.groups?.close();
   }
 
+  get #zygotesWanted(): number {
+    const { clock, zygoteCount: min, zygoteCountMax: max } = this.#options;
+    return zygotesWanted(this.#starts, clock.nowMs(), { min, max });
+  }
+
   #fillPool(): void {
     if (this.#isDisposed) return;
-    const missing = this.#options.zygoteCount - this.#zygotes.length - this.#additions.size;
-    for (let count = 0; count < missing; count += 1) {
+    const missing = this.#zygotesWanted - this.#zygotes.length - this.#additions.size;
+    // A few at a time: a burst that has emptied the pool needs the machine for its own cells.
+    const room = LIMITS.zygoteAdditionsMax - this.#additions.size;
+    for (let count = 0; count < Math.min(missing, room); count += 1) {
       const addition = this.#addZygote().finally(() => this.#additions.delete(addition));
       this.#additions.add(addition);
     }
+  }
+
+  /** Ends what waits for a burst that did not come, the oldest last: those are used first. */
+  #trimPool(): void {
+    for (const zygote of this.#zygotes.splice(this.#zygotesWanted)) void zygote.kill();
   }
 
   async #addZygote(): Promise<void> {
@@ -157,6 +178,8 @@ export class WorkerdHost implements CellHost {
       const zygote = await this.#spawn();
       this.#zygotes.push(zygote);
       void zygote.exited.then(() => this.#replace(zygote));
+      // Once this one is no addition any more, there may be room for the next.
+      setImmediate(() => this.#fillPool());
     } catch (error) {
       this.#options.log.error({ err: error }, "can't start a zygote");
       this.#fillPoolLater();
