@@ -121,6 +121,11 @@ function addFleetCommands(program: Command): void {
         .env("ATOLL_INGRESS")
         .default("auto"),
     )
+    .option(
+      "--memory-budget <MB>",
+      "what workers may take together (default: half of the memory that there is)",
+      parseMegabytes,
+    )
     .addOption(
       new Option("--egress-allow <host...>", "hosts that workers may reach at private addresses"),
     )
@@ -182,4 +187,10 @@ function parsePort(text: string): number {
   const port = Number(text);
   if (Number.isInteger(port) && port >= 1 && port <= 65_535) return port;
   throw new InvalidArgumentError("A port is a number from 1 to 65535.");
+}
+
+function parseMegabytes(text: string): number {
+  const megabytes = Number(text);
+  if (Number.isInteger(megabytes) && megabytes >= 64) return megabytes;
+  throw new InvalidArgumentError("A memory budget is a whole number of MB, 64 at least.");
 }

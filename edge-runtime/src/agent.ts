@@ -46,6 +46,8 @@ export interface AgentOptions {
   readonly port: number;
   /** Hosts that workers may reach at private addresses, as `host` or `host:port`. */
   readonly egressAllow: ReadonlyArray<string>;
+  /** What all cells together may take, in bytes; by default a part of the memory that there is. */
+  readonly memoryBudgetBytes?: number;
   /** Refuses to start on a host that can't confine cells fully; else it says so, and runs. */
   readonly requireSandbox?: boolean;
   readonly createSites: (options: {
@@ -148,6 +150,9 @@ async function openParts(
       egress,
     }),
     ingress,
+    ...(options.memoryBudgetBytes === undefined
+      ? {}
+      : { memoryBudgetBytes: options.memoryBudgetBytes }),
     kvCapability: (worker, namespace) => capabilities.of(worker, namespace),
     clock: systemClock,
     log,

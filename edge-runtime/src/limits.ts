@@ -87,8 +87,12 @@ export const LIMITS = {
   activationQueueMax: 1_000,
   /** A cell without traffic for this long is stopped; starting it again costs one cold request. */
   idleMs: 10 * 60 * 1_000,
-  /** How often idle cells are looked for: a fraction of `idleMs`. */
-  idleCheckMs: 15_000,
+  /** How often all cells are looked at: 500 of them take 2 ms of a processor. */
+  cellLookMs: 2_000,
+  /** What all cells may take of the memory that the agent may use; the rest is the agent's and the host's. */
+  memoryBudgetShare: 0.5,
+  /** Cells that are started ahead at once: it must not slow down what serves. */
+  prewarmsMax: 2,
   /** A worker that served within this time is started again at once when its cell dies. */
   warmRestartMs: 5 * 60 * 1_000,
   /** The first wait after a repeated death; it doubles with each further one. */

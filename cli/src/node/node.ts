@@ -16,6 +16,8 @@ export interface NodeCommandOptions {
   readonly port: number;
   readonly ingress: IngressChoice;
   readonly egressAllow?: ReadonlyArray<string>;
+  /** In MB. */
+  readonly memoryBudget?: number;
   readonly requireSandbox: boolean;
 }
 
@@ -34,6 +36,9 @@ export async function runNode(options: NodeCommandOptions): Promise<Running> {
     port: options.port,
     ingress: options.ingress,
     egressAllow: options.egressAllow ?? [],
+    ...(options.memoryBudget === undefined
+      ? {}
+      : { memoryBudgetBytes: options.memoryBudget * 1024 * 1024 }),
     requireSandbox: options.requireSandbox,
     createSites: (site) => new SiteDirectories(site),
     log: createLog(name),

@@ -1,23 +1,21 @@
 import { createHash } from "node:crypto";
-import type { Clock } from "@atoll/kv-store";
 import type { GroupConfig } from "../config/group-config.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellExit } from "./cell-host.ts";
 import { BREACH_CODES, limitsOf, type LimitBreach } from "./cell-limits.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
-import { mainThreadNs } from "./process-table.ts";
 import { RestartBackoff } from "./restart-backoff.ts";
 import { CellStartError } from "./workerd-process.ts";
 import { readBlobOf, WarmCell, type CellSources } from "./warm-cell.ts";
 
 /** What a group tells its supervisor, which alone knows whether the group is the one that serves. */
 export interface GroupEvents {
-  /** The group's cell changed: started, ended by itself, or fell asleep. */
+  /** The group's cells changed: one started, ended by itself, or is out of use. */
   cellChanged(group: CellGroup): void;
   /** A cell is out of use: whoever hears this drains it, then stops it. */
   retired(group: CellGroup, cell: WarmCell): void;
-  /** The group's cell was ended for a limit; `cellChanged` follows. */
+  /** A cell of the group was ended for a limit; `cellChanged` follows. */
   limitExceeded(group: CellGroup, breach: LimitBreach): void;
 }
 
@@ -25,17 +23,19 @@ export interface CellGroupOptions extends CellSources {
   readonly workers: ReadonlyArray<PreparedWorker>;
   readonly config: GroupConfig;
   readonly events: GroupEvents;
-  readonly clock: Clock;
 }
+
+type Cells = readonly [WarmCell, ...WarmCell[]];
 
 type GroupState =
   | { readonly kind: "cold" }
   | { readonly kind: "starting"; readonly started: Promise<WarmCell> }
-  | { readonly kind: "warm"; readonly cell: WarmCell }
+  | { readonly kind: "warm"; readonly cells: Cells }
   | { readonly kind: "retired" };
 
 /**
- * The workers that share a cell, and that cell's life: cold, starting, warm, cold again. A group never
+ * The workers that share a cell, and that cell's life: cold, starting, warm, cold again. While it is warm it
+ * may have further cells that run the same, each of which starts, drains and dies by itself. A group never
  * changes what it runs: a new version is a new group, started beside this one, which then retires.
  */
 export class CellGroup {
@@ -46,16 +46,20 @@ export class CellGroup {
   readonly #options: CellGroupOptions;
   readonly #backoff = new RestartBackoff();
   #state: GroupState = { kind: "cold" };
+  /** How many cells it has while it is warm, unless one has just died. */
+  #wanted = 1;
   /** The latest start, which may outlast the group's retirement. */
   #started: Promise<unknown> = Promise.resolve();
+  /** The latest start of a further cell. */
+  #added: Promise<void> = Promise.resolve();
   /** Calls of `activate` that have no answer yet. */
   #waiting = 0;
   /** A restart that waits for its time. */
   #restart: NodeJS.Timeout | undefined;
   /** The limit for which its latest cell was ended. */
   #breach: LimitBreach | undefined;
-  /** When the cell was last seen to have worked, by its CPU clock as it was then. */
-  #active = { atMs: 0, cpuNs: 0 };
+  /** The last use of cells that are gone. */
+  #lastUseMs = 0;
 
   constructor(options: CellGroupOptions) {
     this.#options = options;
@@ -64,9 +68,9 @@ export class CellGroup {
     this.identity = identityOf(options.workers, options.config);
   }
 
-  /** The cell that listens now. */
-  get cell(): WarmCell | undefined {
-    return this.#state.kind === "warm" ? this.#state.cell : undefined;
+  /** The cells that listen now, the oldest first. */
+  get cells(): ReadonlyArray<WarmCell> {
+    return this.#state.kind === "warm" ? this.#state.cells : [];
   }
 
   /** Whether somebody used it lately, so that what replaces it must be warm from the beginning. */
@@ -94,54 +98,57 @@ export class CellGroup {
     }
     this.#waiting += 1;
     try {
-      return await this.#warm();
+      const cell = await this.#warm();
+      cell.activity.noteUse(this.#options.clock.nowMs());
+      return cell;
     } finally {
       this.#waiting -= 1;
     }
   }
 
-  /** Puts the cell to sleep when nothing called it for `LIMITS.idleMs`. */
-  checkIdle(): void {
-    const cell = this.cell;
-    if (cell === undefined) return;
-    const cpuNs = mainThreadNs(cell.pid);
-    if (cpuNs === undefined) return;
-    const nowMs = this.#options.clock.nowMs();
-    if (cpuNs !== this.#active.cpuNs) {
-      this.#active = { atMs: nowMs, cpuNs };
-      return;
-    }
-    if (nowMs - this.#active.atMs < LIMITS.idleMs) return;
-    this.#options.log.info({ workers: this.#names }, "a cell was idle and is stopped");
-    this.sleep();
+  /** Makes the group warm before anybody used it; rejected as `activate` is. */
+  async prewarm(): Promise<void> {
+    await this.#warm();
   }
 
-  /** Makes the group cold; the next activation starts it again. */
-  sleep(): void {
-    const { cell } = this;
-    if (cell === undefined) return;
-    this.#state = { kind: "cold" };
+  /** Starts one more cell beside those of a warm group. Resolves when it serves, or when it can't. */
+  async grow(): Promise<void> {
+    this.#wanted = this.cells.length + 1;
+    await this.#addMissing();
+  }
+
+  /** Takes one cell out of use; without any the group is cold, and the next activation starts it again. */
+  release(cell: WarmCell): void {
+    if (!this.cells.includes(cell)) return;
+    this.#leave(cell);
+    this.#wanted = Math.max(1, this.cells.length);
     this.#options.events.cellChanged(this);
     this.#options.events.retired(this, cell);
   }
 
-  /** Ends the group for ever. Its cell, also one that is still starting, is handed to `retired`. */
+  /** Makes the group cold. */
+  sleep(): void {
+    for (const cell of this.cells) this.release(cell);
+  }
+
+  /** Ends the group for ever. Its cells, also one that is still starting, are handed to `retired`. */
   retire(): void {
-    const state = this.#state;
+    const { cells } = this;
     clearTimeout(this.#restart);
     this.#restart = undefined;
     this.#state = { kind: "retired" };
-    if (state.kind === "warm") this.#options.events.retired(this, state.cell);
+    for (const cell of cells) this.#options.events.retired(this, cell);
   }
 
   /** Resolves when no start is under way. */
   async settled(): Promise<void> {
     // A start that failed was reported to whoever asked for it.
     await this.#started.catch(() => undefined);
+    await this.#added;
   }
 
   async #warm(): Promise<WarmCell> {
-    if (this.#state.kind === "warm") return this.#state.cell;
+    if (this.#state.kind === "warm") return this.#state.cells[0];
     if (this.#state.kind === "starting") return this.#state.started;
     if (this.#state.kind === "retired") throw this.#retiredError();
     const started = this.#start();
@@ -193,28 +200,62 @@ export class CellGroup {
       this.#options.events.retired(this, cell);
       throw this.#retiredError();
     }
-    this.#state = { kind: "warm", cell };
-    this.#active = { atMs: this.#options.clock.nowMs(), cpuNs: 0 };
-    const startedMs = this.#options.clock.nowMs();
-    void cell.ended.then((exit) => this.#takeExit({ cell, exit, startedMs }));
+    this.#wanted = 1;
+    this.#take(cell, []);
+  }
+
+  /** Adds what is missing of the cells that a warm group should have, one after the other. */
+  #addMissing(): Promise<void> {
+    this.#added = this.#added.then(async () => {
+      try {
+        while (this.cells.length > 0 && this.cells.length < this.#wanted) await this.#addCell();
+      } catch (error) {
+        this.#options.log.error({ workers: this.#names, err: error }, "no further cell started");
+        this.#wanted = Math.max(1, this.cells.length);
+      }
+    });
+    return this.#added;
+  }
+
+  async #addCell(): Promise<void> {
+    const cell = await WarmCell.start(this, this.#options);
+    const { cells } = this;
+    // The group was put to sleep or replaced meanwhile.
+    if (cells.length === 0) this.#options.events.retired(this, cell);
+    else this.#take(cell, cells);
+  }
+
+  /** Puts a cell that has started into use, after the others. */
+  #take(cell: WarmCell, others: ReadonlyArray<WarmCell>): void {
+    const [first = cell, ...further] = others;
+    this.#state = { kind: "warm", cells: first === cell ? [cell] : [first, ...further, cell] };
+    if (this.#lastUseMs > 0) cell.activity.noteUse(this.#lastUseMs);
+    void cell.ended.then((exit) => this.#takeExit(cell, exit));
     this.#options.log.info(
-      { workers: this.#names, pid: cell.pid, ms: cell.startMs },
+      { workers: this.#names, pid: cell.pid, ms: cell.startMs, cells: this.cells.length },
       "a cell started",
     );
     this.#options.events.cellChanged(this);
   }
 
-  #takeExit(end: { cell: WarmCell; exit: CellExit; startedMs: number }): void {
-    // A cell that was stopped on purpose left the state before: this end is nobody's surprise.
-    if (this.cell !== end.cell) return;
+  #leave(cell: WarmCell): void {
+    this.#lastUseMs = Math.max(this.#lastUseMs, cell.activity.lastUseMs);
+    const [first, ...others] = this.cells.filter((each) => each !== cell);
+    this.#state =
+      first === undefined ? { kind: "cold" } : { kind: "warm", cells: [first, ...others] };
+  }
+
+  #takeExit(cell: WarmCell, exit: CellExit): void {
+    // A cell that was stopped on purpose left before: this end is nobody's surprise.
+    if (!this.cells.includes(cell)) return;
     const nowMs = this.#options.clock.nowMs();
-    this.#state = { kind: "cold" };
-    this.#backoff.noteDeath(nowMs, nowMs - end.startedMs);
-    this.#breach = end.exit.breach;
+    this.#leave(cell);
+    this.#backoff.noteDeath(nowMs, nowMs - cell.startedAtMs);
+    const { breach } = exit;
+    this.#breach = breach;
     const { deaths } = this.#backoff;
-    const { breach } = end.exit;
     this.#options.log.error(
-      { workers: this.#names, deaths, ...(breach && { reason: breach }), ...end.exit },
+      { workers: this.#names, deaths, ...(breach && { reason: breach }), ...exit },
       breach === undefined ? "a cell ended by itself" : "a cell exceeded a limit and was ended",
     );
     if (breach !== undefined) this.#options.events.limitExceeded(this, breach);
@@ -225,14 +266,19 @@ export class CellGroup {
   /** Starts again in the background while the last use is recent; else the next request does it. */
   #restartLater(): void {
     const nowMs = this.#options.clock.nowMs();
-    if (nowMs - this.#active.atMs > LIMITS.warmRestartMs) return;
+    if (nowMs - this.#lastUseMs > LIMITS.warmRestartMs) return;
     const attempt = (): void => {
       this.#restart = undefined;
+      if (this.cells.length > 0) {
+        void this.#addMissing();
+        return;
+      }
       this.#warm().catch((error: unknown) => {
         this.#options.log.error({ workers: this.#names, err: error }, "a cell did not restart");
         if (this.#state.kind === "cold" && this.#restart === undefined) this.#restartLater();
       });
     };
+    clearTimeout(this.#restart);
     this.#restart = setTimeout(attempt, this.#backoff.waitMs(nowMs)).unref();
   }
 

@@ -3,13 +3,12 @@ import type { CellGroup } from "./cell-group.ts";
 import { readUsage } from "./process-table.ts";
 import type { WarmCell } from "./warm-cell.ts";
 
-/** What status pages show of a cell; `undefined` when there is no process, or none any more. */
+/** What status pages show of a cell; `undefined` when there is no process any more. */
 export async function cellStatus(
   group: CellGroup,
-  cell: WarmCell | undefined,
+  cell: WarmCell,
   state: CellStatus["state"],
 ): Promise<CellStatus | undefined> {
-  if (cell === undefined) return undefined;
   const usage = await readUsage(cell.pid);
   if (usage === undefined) return undefined;
   return {

@@ -282,7 +282,7 @@ test("supervisor: an idle cell is stopped, and the next request starts it again"
   await supervisor.apply([worker]);
   await ask(worker);
   // The first look only notes the CPU clock.
-  clock.advance(LIMITS.idleCheckMs);
+  clock.advance(LIMITS.cellLookMs);
   await vi.waitFor(async () => {
     clock.advance(LIMITS.idleMs);
     expect(routes.published.has(worker.key)).toBe(false);

@@ -5,7 +5,6 @@ import type {
   WorkerFailure,
   WorkerKey,
 } from "@atoll/control-plane/contract";
-import type { Clock } from "@atoll/kv-store";
 import { configureGroup, type KvCapability } from "../config/group-config.ts";
 import { Turnstile } from "../config/turnstile.ts";
 import { EdgeError, type EdgeErrorCode } from "../errors.ts";
@@ -13,7 +12,9 @@ import type { Activation, Activator, Ingress } from "../ingress/ingress.ts";
 import { LIMITS } from "../limits.ts";
 import { CellGroup, type GroupEvents } from "./cell-group.ts";
 import { BREACH_CODES, type LimitBreach } from "./cell-limits.ts";
+import { CellKeeper } from "./cell-keeper.ts";
 import { cellStatus } from "./cell-status.ts";
+import { defaultMemoryBudget } from "./memory-policy.ts";
 import { planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
@@ -22,7 +23,8 @@ export interface CellSupervisorOptions extends CellSources {
   /** Where requests arrive. */
   readonly ingress: Pick<Ingress, "publish" | "drain" | "requestsOf">;
   readonly kvCapability: KvCapability;
-  readonly clock: Clock;
+  /** What all cells together may take; by default a part of the machine's memory. */
+  readonly memoryBudgetBytes?: number;
 }
 
 interface QueuedApply {
@@ -59,7 +61,7 @@ export class CellSupervisor implements Activator {
    */
   #failed: ReadonlyMap<string, CellGroup> = new Map();
   /** What the ingress was told last. */
-  readonly #published = new Map<WorkerKey, string>();
+  readonly #published = new Map<WorkerKey, ReadonlyArray<string>>();
   /** The cell behind each socket path that was published, until a while after its end. */
   readonly #cellAt = new Map<string, WarmCell>();
   #limitEvents: ReadonlyArray<LimitEvent> = [];
@@ -71,7 +73,9 @@ export class CellSupervisor implements Activator {
   #queued: QueuedApply | undefined;
   #applying: Promise<void> | undefined;
   #isDisposed = false;
-  readonly #stopIdleChecks: () => void;
+  readonly #keeper: CellKeeper;
+  /** Whether it runs what this node is to run: before, everything is new to it. */
+  #hasApplied = false;
 
   constructor(options: CellSupervisorOptions) {
     this.#options = options;
@@ -80,8 +84,10 @@ export class CellSupervisor implements Activator {
       retired: (group, cell) => this.#drainAndStop(group, cell),
       limitExceeded: (group, breach) => this.#noteLimit(group, breach),
     };
-    this.#stopIdleChecks = options.clock.every(LIMITS.idleCheckMs, () => {
-      for (const group of this.#groups()) group.checkIdle();
+    this.#keeper = new CellKeeper({
+      memoryBudgetBytes: defaultMemoryBudget(),
+      ...options,
+      groups: () => this.#groups(),
     });
   }
 
@@ -107,11 +113,12 @@ export class CellSupervisor implements Activator {
     for (let round = 0; round < LIMITS.activationRoundsMax; round += 1) {
       const group = this.#groupOf.get(worker);
       if (group === undefined) throw new EdgeError("worker_unknown", `${worker} is not run here`);
-      const { cell } = group;
-      if (cell !== undefined && round === 0) {
-        if (await cell.accepts(worker)) return { socketPath: cell.socketPath(worker) };
-        // It is dying, and the ingress knew before we did.
-        if (await hasEnded(cell)) continue;
+      const { cells } = group;
+      if (cells.length > 0 && round === 0) {
+        const accepting = await firstAccepting(cells, worker);
+        if (accepting !== undefined) return { socketPath: accepting.socketPath(worker) };
+        // They are dying, and the ingress knew before we did.
+        if ((await Promise.all(cells.map(hasEnded))).some(Boolean)) continue;
         throw new EdgeError("cell_failed", `the cell of ${worker} accepts no connections`);
       }
       try {
@@ -141,7 +148,9 @@ export class CellSupervisor implements Activator {
 
   /** Every cell that has a process, those that drain included. */
   async status(): Promise<ReadonlyArray<CellStatus>> {
-    const warm = [...this.#groups()].map((group) => cellStatus(group, group.cell, "warm"));
+    const warm = [...this.#groups()].flatMap((group) =>
+      group.cells.map((cell) => cellStatus(group, cell, "warm")),
+    );
     const draining = [...this.#retiring].map(([cell, { group }]) =>
       cellStatus(group, cell, "draining"),
     );
@@ -151,7 +160,9 @@ export class CellSupervisor implements Activator {
 
   /** The workers of a cell, for its log lines. */
   workersOf(cellId: string): ReadonlyArray<WorkerKey> {
-    const groups = [...this.#groups()].filter((group) => group.cell?.id === cellId);
+    const groups = [...this.#groups()].filter((group) =>
+      group.cells.some((cell) => cell.id === cellId),
+    );
     const retiring = [...this.#retiring].filter(([cell]) => cell.id === cellId);
     const found = groups[0] ?? retiring[0]?.[1].group;
     return found?.workers.map((worker) => worker.key) ?? [];
@@ -160,10 +171,10 @@ export class CellSupervisor implements Activator {
   /** Drains and stops every cell. May be called twice. The host and the ingress stay their owner's. */
   async dispose(): Promise<void> {
     this.#isDisposed = true;
-    this.#stopIdleChecks();
     this.#queued?.reject(closed());
     this.#queued = undefined;
     await this.#applying;
+    await this.#keeper.stop();
     const groups = this.#groups();
     this.#switch(new Map());
     await Promise.all([...groups].map((group) => group.settled()));
@@ -197,6 +208,10 @@ export class CellSupervisor implements Activator {
       throw closed();
     }
     this.#switch(this.#assign(attempts));
+    const deployed = [...this.#groups()].filter(({ identity }) => !known.has(identity));
+    // What a node finds when it starts was not deployed just now, and may be hundreds.
+    if (this.#hasApplied) this.#keeper.prewarm(deployed);
+    this.#hasApplied = true;
     this.#failed = new Map(
       attempts.flatMap((attempt) =>
         attempt.kind === "failed" && attempt.group !== undefined
@@ -246,7 +261,7 @@ export class CellSupervisor implements Activator {
   }
 
   #needsStart(attempt: Attempt): boolean {
-    if (attempt.kind === "failed" || attempt.group.cell !== undefined) return false;
+    if (attempt.kind === "failed" || attempt.group.cells.length > 0) return false;
     return attempt.group.workers.some(({ key }) => {
       const current = this.#groupOf.get(key);
       return current !== attempt.group && current?.isInUse === true;
@@ -293,18 +308,19 @@ export class CellSupervisor implements Activator {
   /** Tells the ingress where these workers listen, as far as that changed. */
   #publish(workers: ReadonlyArray<WorkerKey>): void {
     for (const worker of workers) {
-      const cell = this.#groupOf.get(worker)?.cell;
-      const socketPath = cell?.socketPath(worker);
-      if (socketPath === this.#published.get(worker)) continue;
-      if (cell !== undefined && socketPath !== undefined) this.#remember(cell, socketPath);
-      if (socketPath === undefined) this.#published.delete(worker);
-      else this.#published.set(worker, socketPath);
-      this.#options.ingress.publish(worker, socketPath === undefined ? [] : [socketPath]);
+      const cells = this.#groupOf.get(worker)?.cells ?? [];
+      const socketPaths = cells.map((cell) => cell.socketPath(worker));
+      if (socketPaths.join() === (this.#published.get(worker) ?? []).join()) continue;
+      for (const cell of cells) this.#remember(cell, cell.socketPath(worker));
+      if (cells.length === 0) this.#published.delete(worker);
+      else this.#published.set(worker, socketPaths);
+      this.#options.ingress.publish(worker, socketPaths);
     }
   }
 
   /** Keeps a cell findable by its socket for requests that it breaks off. */
   #remember(cell: WarmCell, socketPath: string): void {
+    if (this.#cellAt.has(socketPath)) return;
     this.#cellAt.set(socketPath, cell);
     void cell.ended.then(async () => {
       await setTimeout(LIMITS.lossMemoryMs, undefined, { ref: false });
@@ -339,6 +355,14 @@ export class CellSupervisor implements Activator {
   #groups(): ReadonlySet<CellGroup> {
     return new Set(this.#groupOf.values());
   }
+}
+
+async function firstAccepting(
+  cells: ReadonlyArray<WarmCell>,
+  worker: WorkerKey,
+): Promise<WarmCell | undefined> {
+  for (const cell of cells) if (await cell.accepts(worker)) return cell;
+  return undefined;
 }
 
 /** Waits a little for a cell's end. */

@@ -45,14 +45,28 @@ export async function readStartTicks(pid: number): Promise<string | undefined> {
   }
 }
 
+/** What the main thread of a process did since it started, in nanoseconds. */
+export interface ThreadTimes {
+  readonly ranNs: number;
+  /** It had something to do, and waited for a processor. */
+  readonly waitedNs: number;
+}
+
 /**
- * Nanoseconds that the main thread of a process ran, or `undefined` when it is gone. All JavaScript and
- * all sockets of workerd are on that thread, so a cell that nobody called stands still to the nanosecond.
- * At once rather than later: for the few microseconds that it takes, a promise costs several times more.
+ * Times of the main thread of a process, or `undefined` when it is gone. All JavaScript and all sockets of
+ * workerd are on that thread, so a cell that nobody called stands still to the nanosecond. At once rather
+ * than later: for the few microseconds that it takes, a promise costs several times more.
  */
-export function mainThreadNs(pid: number): number | undefined {
+export function mainThreadTimes(pid: number): ThreadTimes | undefined {
   const text = readNow(`/proc/${pid}/schedstat`);
-  return text === undefined ? undefined : Number(text.split(" ")[0]);
+  if (text === undefined) return undefined;
+  const [ranNs, waitedNs] = text.split(" ");
+  return { ranNs: Number(ranNs), waitedNs: Number(waitedNs) };
+}
+
+/** Nanoseconds that the main thread of a process ran, or `undefined` when it is gone. */
+export function mainThreadNs(pid: number): number | undefined {
+  return mainThreadTimes(pid)?.ranNs;
 }
 
 /** Memory of a process less what it maps of files, or `undefined` when it is gone. */

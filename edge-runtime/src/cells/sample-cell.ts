@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { rm } from "node:fs/promises";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { join } from "node:path";
+import { systemClock } from "@atoll/kv-store";
 import pino from "pino";
 import { ConfigCompiler } from "../config/compile-config.ts";
 import { configureGroup } from "../config/group-config.ts";
@@ -71,6 +72,7 @@ export class SampleCells {
       {
         host: this.#host,
         compiler: this.#compiler,
+        clock: systemClock,
         log,
         services: { open: async () => ({ sockets, close: async () => undefined }) },
         ingress: { requestsOf: async () => ({ begun: 0, inFlight: 0 }) },

@@ -1,9 +1,11 @@
 import type { WorkerKey } from "@atoll/control-plane/contract";
+import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { ConfigCompiler } from "../config/compile-config.ts";
 import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import type { GroupConfig } from "../config/group-config.ts";
 import type { Ingress, RequestCounts } from "../ingress/ingress.ts";
+import { CellActivity } from "./cell-activity.ts";
 import type { Cell, CellExit, CellHost } from "./cell-host.ts";
 import { limitsOf, subrequestsOf } from "./cell-limits.ts";
 import { connectOnce, probeCell } from "./cell-probe.ts";
@@ -17,6 +19,7 @@ export interface CellSources {
   readonly services: CellServices;
   /** Tells how many requests a socket got. */
   readonly ingress: Pick<Ingress, "requestsOf">;
+  readonly clock: Clock;
   readonly log: Logger;
 }
 
@@ -24,12 +27,21 @@ export interface CellSources {
 export class WarmCell {
   readonly #cell: Cell;
   readonly #config: GroupConfig;
+  readonly startedAtMs: number;
+  readonly activity: CellActivity;
   /** Resolves when the process is gone and its sockets were given back. Never rejects. */
   readonly ended: Promise<CellExit>;
 
-  private constructor(cell: Cell, config: GroupConfig, closeServices: () => Promise<void>) {
+  private constructor(
+    cell: Cell,
+    config: GroupConfig,
+    owner: { readonly nowMs: number; readonly closeServices: () => Promise<void> },
+  ) {
+    const { nowMs, closeServices } = owner;
     this.#cell = cell;
     this.#config = config;
+    this.startedAtMs = nowMs;
+    this.activity = new CellActivity(cell.pid, nowMs);
     this.ended = cell.exited.then(async (exit) => {
       await closeServices();
       return exit;
@@ -67,7 +79,7 @@ export class WarmCell {
         services: services.sockets,
         limits: limitsOf(workers),
       });
-      const warm = new WarmCell(cell, config, closeServices);
+      const warm = new WarmCell(cell, config, { nowMs: sources.clock.nowMs(), closeServices });
       socketPaths = warm.socketPaths;
       return warm;
     } catch (error) {
