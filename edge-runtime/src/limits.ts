@@ -81,6 +81,14 @@ export const LIMITS = {
   activationRoundsMax: 4,
   /** What the contract allows as the reason of a failure. */
   failureReasonLengthMax: 2_000,
+  /** A thread that has something to do for so much of the time has a core's work. */
+  fullCoreShare: 0.9,
+  /** What the others may have to do at most after a cell of several was taken away: far from a core's work. */
+  spareCoreShare: 0.4,
+  /** Looks in a row that find all cells of a group full before it gets one more: 4 s. */
+  growLooks: 2,
+  /** Looks in a row that find one cell too many before it goes: 30 s, because load comes and goes. */
+  shrinkLooks: 15,
   /** Cells of one worker: each costs every request of a worker with several a microsecond in HAProxy. */
   workerCellsMax: 8,
   /** Requests that wait for one cold cell. Starts take 20 ms: more than this is a flood. */

@@ -5,6 +5,14 @@ import type { Ingress } from "../ingress/ingress.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellGroup } from "./cell-group.ts";
 import { chooseSleepers } from "./memory-policy.ts";
+import {
+  cellsWanted,
+  followLoad,
+  mayGrow,
+  mayHaveSeveralCells,
+  NO_TREND,
+  type LoadTrend,
+} from "./scale-policy.ts";
 import type { WarmCell } from "./warm-cell.ts";
 
 export interface CellKeeperOptions {
@@ -13,6 +21,8 @@ export interface CellKeeperOptions {
   readonly ingress: Pick<Ingress, "requestsOf">;
   /** What all cells together may take. */
   readonly memoryBudgetBytes: number;
+  /** Processors that cells can run on. */
+  readonly cores: number;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -23,13 +33,16 @@ interface GroupCell {
 }
 
 /**
- * Keeps cells warm as long as it is worth their memory. One timer looks at all of them: who was idle for
- * long goes to sleep, and when all together take more than the budget, who was used least recently. It also
- * starts ahead what was never used, where there is room.
+ * Keeps as many cells warm as it is worth. One timer looks at all of them: who was idle for long goes to
+ * sleep, and when all together take more than the budget, who was used least recently. Groups that are more
+ * than a core's work get further cells, and lose them again. It also starts ahead what was never used, where
+ * there is room.
  */
 export class CellKeeper {
   readonly #options: CellKeeperOptions;
   readonly #prewarms = new Turnstile(LIMITS.prewarmsMax);
+  /** How busy groups were; a group that is no more takes its entry with it. */
+  readonly #trends = new WeakMap<CellGroup, LoadTrend>();
   readonly #stopLooking: () => void;
   /** What a look began and did not end yet: it asks the ingress. */
   #keeping: Promise<void> | undefined;
@@ -77,11 +90,37 @@ export class CellKeeper {
       this.#options.log.info({ pid: cell.pid }, "a cell was idle and is stopped");
       group.release(cell);
     }
-    this.#keeping ??= this.#keepBudget()
+    this.#keeping ??= this.#keep()
       .catch((error: unknown) => {
         this.#options.log.error({ err: error }, "could not look after the cells");
       })
       .finally(() => (this.#keeping = undefined));
+  }
+
+  async #keep(): Promise<void> {
+    await this.#keepBudget();
+    for (const group of this.#options.groups()) await this.#scale(group);
+  }
+
+  async #scale(group: CellGroup): Promise<void> {
+    const { cells } = group;
+    if (cells.length === 0 || !mayHaveSeveralCells(group.workers)) return;
+    const before = this.#trends.get(group) ?? NO_TREND;
+    const trend = followLoad(
+      before,
+      cells.map((cell) => cell.activity.busyShare),
+    );
+    this.#trends.set(group, trend);
+    const inFlight = mayGrow(trend)
+      ? (await Promise.all(cells.map((cell) => this.#inFlight(cell)))).reduce((a, b) => a + b, 0)
+      : 0;
+    const cellsMax = Math.min(this.#options.cores, LIMITS.workerCellsMax);
+    const wanted = cellsWanted(trend, { cells: cells.length, inFlight, cellsMax });
+    if (wanted === cells.length || this.#isStopped) return;
+    this.#trends.set(group, NO_TREND);
+    const last = cells.at(-1);
+    if (wanted > cells.length) void group.grow();
+    else if (last !== undefined) group.release(last);
   }
 
   async #keepBudget(): Promise<void> {

@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { setImmediate, setTimeout } from "node:timers/promises";
 import type {
   CellStatus,
@@ -25,6 +26,8 @@ export interface CellSupervisorOptions extends CellSources {
   readonly kvCapability: KvCapability;
   /** What all cells together may take; by default a part of the machine's memory. */
   readonly memoryBudgetBytes?: number;
+  /** Processors that cells can run on; by default all that there are. */
+  readonly cores?: number;
 }
 
 interface QueuedApply {
@@ -86,6 +89,7 @@ export class CellSupervisor implements Activator {
     };
     this.#keeper = new CellKeeper({
       memoryBudgetBytes: defaultMemoryBudget(),
+      cores: availableParallelism(),
       ...options,
       groups: () => this.#groups(),
     });

@@ -1,0 +1,148 @@
+import { rm } from "node:fs/promises";
+import { Agent, get } from "node:http";
+import { join } from "node:path";
+import { Region } from "@atoll/control-plane/contract";
+import type { Clock } from "@atoll/kv-store";
+import pino from "pino";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { ConfigCompiler } from "../config/compile-config.ts";
+import { sampleModule } from "../config/sample-version.ts";
+import { BuiltinIngress } from "../ingress/builtin/builtin-ingress.ts";
+import { CellSupervisor } from "./cell-supervisor.ts";
+import { readStartTicks } from "./process-table.ts";
+import { makeTestDirectory } from "./test-directory.ts";
+import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+
+const log = pino({ level: "silent" });
+/** Looks come more often than in earnest, so that the test takes less time; shares are measured all the same. */
+const LOOK_MS = 250;
+
+let directory: string;
+let host: WorkerdHost;
+let ingress: BuiltinIngress;
+let supervisor: CellSupervisor;
+let load: Load | undefined;
+
+beforeEach(async () => {
+  directory = await makeTestDirectory("atoll-scaling-");
+  const compiler = await ConfigCompiler.open({
+    workerdPath: installedWorkerdPath(),
+    scratchDirectory: join(directory, "scratch"),
+  });
+  host = await WorkerdHost.open({ runDirectory: join(directory, "run"), zygoteCount: 1, log });
+  ingress = await BuiltinIngress.open({
+    port: 0,
+    region: Region.parse("fra"),
+    activator: {
+      activate: (worker) => supervisor.activate(worker),
+      lossOf: (socketPath) => supervisor.lossOf(socketPath),
+    },
+    log,
+  });
+  const nowhere = join(directory, "nowhere.sock");
+  const sockets = { "kv.sock": nowhere, "egress.sock": nowhere, "cache.sock": nowhere };
+  const clock: Clock = {
+    nowMs: () => Math.round(performance.now()),
+    every: (_, callback) => {
+      const timer = setInterval(callback, LOOK_MS);
+      return () => clearInterval(timer);
+    },
+  };
+  supervisor = new CellSupervisor({
+    host,
+    compiler,
+    services: { open: async () => ({ sockets, close: async () => undefined }) },
+    ingress,
+    kvCapability: () => "capability",
+    cores: 2,
+    clock,
+    log,
+  });
+});
+
+afterEach(async () => {
+  await load?.stop();
+  await supervisor.dispose();
+  await ingress.close();
+  await host.dispose();
+  const left = host.processCount;
+  await rm(directory, { recursive: true, force: true });
+  if (left > 0) throw new Error(`left: ${left} processes`);
+});
+
+/** Asks again and again, several at a time. */
+class Load {
+  readonly outcomes = new Map<string, number>();
+  readonly #agent = new Agent({ keepAlive: true });
+  readonly #clients: Promise<unknown>;
+  #isOver = false;
+
+  constructor(clients: number) {
+    this.#clients = Promise.all(Array.from({ length: clients }, () => this.#ask()));
+  }
+
+  async stop(): Promise<void> {
+    this.#isOver = true;
+    await this.#clients;
+    this.#agent.destroy();
+  }
+
+  async #ask(): Promise<void> {
+    while (!this.#isOver) {
+      const outcome = await new Promise<string>((resolve) => {
+        const { port } = new URL(ingress.url);
+        const headers = { host: "busy.localhost" };
+        get({ port, agent: this.#agent, headers }, (response) => {
+          response.resume();
+          response.once("end", () => resolve(String(response.statusCode)));
+        }).once("error", (error) => resolve(error.message));
+      });
+      this.outcomes.set(outcome, (this.outcomes.get(outcome) ?? 0) + 1);
+    }
+  }
+}
+
+/** Each request takes some milliseconds of a processor. */
+const SOURCE = `export default { fetch() {
+  let sum = 0;
+  for (let i = 0; i < 2e7; i += 1) sum += i % 7;
+  return new Response(String(sum));
+} };`;
+
+async function warmPids(): Promise<ReadonlyArray<number>> {
+  const cells = await supervisor.status();
+  return cells.filter(({ state }) => state === "warm").map(({ pid }) => pid);
+}
+
+test("scaling: a worker that fills a core gets a second cell, survives the loss of one, and shrinks again", async () => {
+  const worker = sampleModule(SOURCE, { name: "busy" });
+  await supervisor.apply([worker]);
+  ingress.setRoutes([{ pattern: "busy.localhost/*", worker: worker.key }]);
+  load = new Load(8);
+  await vi.waitFor(async () => expect(await warmPids()).toHaveLength(2), 60_000);
+  // Both work.
+  const usedMs = async (): Promise<ReadonlyArray<number>> =>
+    (await supervisor.status()).map(({ cpuMs }) => cpuMs);
+  const before = await usedMs();
+  await vi.waitFor(async () => {
+    const now = await usedMs();
+    expect(now.map((ms, index) => ms - (before[index] ?? 0) > 200)).toEqual([true, true]);
+  }, 60_000);
+  expect([...load.outcomes.keys()]).toEqual(["200"]);
+
+  const [first = 0, second = 0] = await warmPids();
+  process.kill(first, "SIGKILL");
+  await vi.waitFor(async () => expect(await readStartTicks(first)).toBeUndefined(), 10_000);
+  await vi.waitFor(async () => {
+    const pids = await warmPids();
+    expect(pids).toContain(second);
+    expect(pids).toHaveLength(2);
+  }, 60_000);
+  // Only what the killed one had in flight was lost.
+  expect(load.outcomes.get("502") ?? 0).toBeLessThanOrEqual(8);
+  expect([...load.outcomes.keys()].filter((each) => each !== "200" && each !== "502")).toEqual([]);
+
+  await load.stop();
+  await vi.waitFor(async () => expect(await supervisor.status()).toHaveLength(1), 60_000);
+  expect(await warmPids()).toEqual([second]);
+}, 240_000);
