@@ -1,7 +1,6 @@
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { Turnstile } from "../config/turnstile.ts";
-import type { Ingress } from "../ingress/ingress.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellGroup } from "./cell-group.ts";
 import { chooseSleepers } from "./memory-policy.ts";
@@ -18,7 +17,6 @@ import type { WarmCell } from "./warm-cell.ts";
 export interface CellKeeperOptions {
   /** The groups that serve now. */
   readonly groups: () => ReadonlySet<CellGroup>;
-  readonly ingress: Pick<Ingress, "requestsOf">;
   /** What all cells together may take. */
   readonly memoryBudgetBytes: number;
   /** Processors that cells can run on. */
@@ -112,7 +110,7 @@ export class CellKeeper {
     );
     this.#trends.set(group, trend);
     const inFlight = mayGrow(trend)
-      ? (await Promise.all(cells.map((cell) => this.#inFlight(cell)))).reduce((a, b) => a + b, 0)
+      ? (await Promise.all(cells.map(inFlightTo))).reduce((a, b) => a + b, 0)
       : 0;
     const cellsMax = Math.min(this.#options.cores, LIMITS.workerCellsMax);
     const wanted = cellsWanted(trend, { cells: cells.length, inFlight, cellsMax });
@@ -133,7 +131,7 @@ export class CellKeeper {
     const bytes = cells.reduce((sum, each) => sum + each.bytes, 0);
     if (bytes <= memoryBudgetBytes) return;
     const counted = await Promise.all(
-      cells.map(async (each) => ({ ...each, inFlight: await this.#inFlight(each.cell) })),
+      cells.map(async (each) => ({ ...each, inFlight: await inFlightTo(each.cell) })),
     );
     for (const { group, cell } of chooseSleepers(counted, memoryBudgetBytes)) {
       log.info({ pid: cell.pid, bytes, memoryBudgetBytes }, "a cell is stopped for its memory");
@@ -142,15 +140,13 @@ export class CellKeeper {
     }
   }
 
-  async #inFlight(cell: WarmCell): Promise<number> {
-    const { ingress } = this.#options;
-    const counts = await Promise.all(cell.socketPaths.map((path) => ingress.requestsOf(path)));
-    return counts.reduce((sum, { inFlight }) => sum + inFlight, 0);
-  }
-
   #cells(): ReadonlyArray<GroupCell> {
     return [...this.#options.groups()].flatMap((group) =>
       group.cells.map((cell) => ({ group, cell })),
     );
   }
+}
+
+async function inFlightTo(cell: WarmCell): Promise<number> {
+  return (await cell.requests()).inFlight;
 }

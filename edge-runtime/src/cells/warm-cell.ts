@@ -27,6 +27,7 @@ export interface CellSources {
 export class WarmCell {
   readonly #cell: Cell;
   readonly #config: GroupConfig;
+  readonly #ingress: Pick<Ingress, "requestsOf">;
   readonly startedAtMs: number;
   readonly activity: CellActivity;
   /** Resolves when the process is gone and its sockets were given back. Never rejects. */
@@ -35,13 +36,14 @@ export class WarmCell {
   private constructor(
     cell: Cell,
     config: GroupConfig,
-    owner: { readonly nowMs: number; readonly closeServices: () => Promise<void> },
+    owner: Pick<CellSources, "ingress" | "clock"> & { closeServices: () => Promise<void> },
   ) {
-    const { nowMs, closeServices } = owner;
+    const { ingress, clock, closeServices } = owner;
     this.#cell = cell;
     this.#config = config;
-    this.startedAtMs = nowMs;
-    this.activity = new CellActivity(cell.pid, nowMs);
+    this.#ingress = ingress;
+    this.startedAtMs = clock.nowMs();
+    this.activity = new CellActivity(cell.pid, this.startedAtMs);
     this.ended = cell.exited.then(async (exit) => {
       await closeServices();
       return exit;
@@ -61,12 +63,12 @@ export class WarmCell {
     if (first === undefined) throw new TypeError("a cell without workers");
     const binary = await sources.compiler.compile(config, readBlobOf(workers));
     // Nothing reaches the cell, and it reaches nothing, before it listens.
-    let socketPaths: ReadonlyArray<string> = [];
+    let warm: WarmCell | undefined;
     const services = await sources.services.open({
       workers: workers.map((worker) => worker.key),
       subrequests: {
         perRequest: subrequestsOf(workers),
-        requests: () => requestsOf(sources.ingress, socketPaths),
+        requests: async () => warm?.requests() ?? { begun: 0, inFlight: 0 },
       },
     });
     const closeServices = (): Promise<void> => close(services, sources.log);
@@ -79,8 +81,7 @@ export class WarmCell {
         services: services.sockets,
         limits: limitsOf(workers),
       });
-      const warm = new WarmCell(cell, config, { nowMs: sources.clock.nowMs(), closeServices });
-      socketPaths = warm.socketPaths;
+      warm = new WarmCell(cell, config, { ...sources, closeServices });
       return warm;
     } catch (error) {
       await closeServices();
@@ -111,6 +112,15 @@ export class WarmCell {
     return [...this.#config.workerSockets.values()].map((name) => this.#cell.socketPath(name));
   }
 
+  /** What all its workers got together. */
+  async requests(): Promise<RequestCounts> {
+    const all = await Promise.all(this.socketPaths.map((path) => this.#ingress.requestsOf(path)));
+    return {
+      begun: all.reduce((sum, { begun }) => sum + begun, 0),
+      inFlight: all.reduce((sum, { inFlight }) => sum + inFlight, 0),
+    };
+  }
+
   /** Whether a worker's socket accepts connections: it stops before the end of the process is known. */
   async accepts(worker: WorkerKey): Promise<boolean> {
     try {
@@ -131,18 +141,6 @@ export class WarmCell {
     await this.#cell.stop();
     return this.ended;
   }
-}
-
-/** What all workers of a cell got together. */
-async function requestsOf(
-  ingress: Pick<Ingress, "requestsOf">,
-  socketPaths: ReadonlyArray<string>,
-): Promise<RequestCounts> {
-  const all = await Promise.all(socketPaths.map((path) => ingress.requestsOf(path)));
-  return {
-    begun: all.reduce((sum, { begun }) => sum + begun, 0),
-    inFlight: all.reduce((sum, { inFlight }) => sum + inFlight, 0),
-  };
 }
 
 async function close(services: OpenCellServices, log: Logger): Promise<void> {
