@@ -332,6 +332,30 @@ test("supervisor: workers bound to each other share a cell and call each other",
   expect(await ask(callee)).toBe("callee");
 });
 
+test("supervisor: in a shared cell a broken worker holds back nobody else", async () => {
+  const shared = { settings: { cells: "shared" } } as const;
+  const [a, b] = [says("a", { name: "a", ...shared }), says("b", { name: "b", ...shared })];
+  expect(await supervisor.apply([a, b])).toEqual([]);
+  expect(await Promise.all([ask(a), ask(b)])).toEqual(["a", "b"]);
+  expect(await supervisor.status()).toMatchObject([{ workers: ["a", "b"] }]);
+  const broken = sampleModule(`throw new Error("broken");`, { name: "a", ...shared });
+  const [changed, added] = [
+    says("changed", { name: "b", ...shared }),
+    says("added", { name: "c", ...shared }),
+  ];
+  const failures = await supervisor.apply([broken, changed, added]);
+  expect(failures).toMatchObject([{ worker: a.key, version: broken.version.id }]);
+  expect(await Promise.all([ask(a), ask(b), ask(added)])).toEqual(["a", "changed", "added"]);
+  // Mended, they are together again.
+  const mended = says("mended", { name: "a", ...shared });
+  expect(await supervisor.apply([mended, changed, added])).toEqual([]);
+  expect(await Promise.all([ask(a), ask(b), ask(added)])).toEqual(["mended", "changed", "added"]);
+  await vi.waitFor(
+    async () => expect(await supervisor.status()).toMatchObject([{ workers: ["a", "b", "c"] }]),
+    5_000,
+  );
+});
+
 test("supervisor: a start that is under way when it is disposed leaves nothing", async () => {
   const worker = says("hello");
   await supervisor.apply([worker]);

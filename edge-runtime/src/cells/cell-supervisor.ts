@@ -15,8 +15,9 @@ import { CellGroup, type GroupEvents } from "./cell-group.ts";
 import { BREACH_CODES, type LimitBreach } from "./cell-limits.ts";
 import { CellKeeper } from "./cell-keeper.ts";
 import { cellStatus } from "./cell-status.ts";
+import { failuresOf, reasonOf, type Attempt } from "./group-attempt.ts";
 import { defaultMemoryBudget } from "./memory-policy.ts";
-import { planCells } from "./plan-cells.ts";
+import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
 
@@ -35,17 +36,6 @@ interface QueuedApply {
   readonly resolve: (failures: ReadonlyArray<WorkerFailure>) => void;
   readonly reject: (reason: unknown) => void;
 }
-
-/** A group that should run, or why it can't. */
-type Attempt =
-  | { readonly kind: "ready"; readonly group: CellGroup }
-  | {
-      readonly kind: "failed";
-      readonly workers: ReadonlyArray<PreparedWorker>;
-      readonly reason: string;
-      /** Absent when there was not even a config. */
-      readonly group: CellGroup | undefined;
-    };
 
 /**
  * Keeps the workers of a node running: decides which share a cell, starts cells on demand and beside
@@ -203,10 +193,7 @@ export class CellSupervisor implements Activator {
       ...this.#failed,
       ...[...this.#groups()].map((group) => [group.identity, group] as const),
     ]);
-    const planned = await Promise.all(
-      planCells(workers).map((group) => this.#prepare(group, known)),
-    );
-    const attempts = await this.#warmUp(planned);
+    const attempts = await this.#attempt(planCells(workers), known);
     if (this.#isDisposed) {
       for (const attempt of attempts) if (attempt.kind === "ready") attempt.group.retire();
       throw closed();
@@ -227,6 +214,24 @@ export class CellSupervisor implements Activator {
     this.#options.host.keepReady(configs.flatMap((config) => config.sites));
     await this.#options.compiler.retain(configs.map((config) => config.hash));
     return attempts.flatMap(failuresOf);
+  }
+
+  /**
+   * Prepares groups and starts those that replace one in use. Where one fails that was put together without
+   * need, its parts are tried by themselves: what is broken must not hold back what only shares its cell.
+   */
+  async #attempt(
+    groups: ReadonlyArray<ReadonlyArray<PreparedWorker>>,
+    known: ReadonlyMap<string, CellGroup>,
+  ): Promise<ReadonlyArray<Attempt>> {
+    const planned = await Promise.all(groups.map((group) => this.#prepare(group, known)));
+    const attempts = (await this.#warmUp(planned)).map(async (attempt) => {
+      const parts = attempt.kind === "failed" ? planApart(attempt.workers) : [];
+      if (parts.length < 2) return [attempt];
+      // The whole is kept with nobody in it, so that it rests before it is tried again.
+      return [{ ...attempt, workers: [] }, ...(await this.#attempt(parts, known))];
+    });
+    return (await Promise.all(attempts)).flat();
   }
 
   /** The group as it runs already, or a new one whose config is compiled. */
@@ -377,18 +382,4 @@ function hasEnded(cell: WarmCell): Promise<boolean> {
 
 function closed(): EdgeError {
   return new EdgeError("closed", "the cell supervisor was shut down");
-}
-
-function reasonOf(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
-  return message.slice(0, LIMITS.failureReasonLengthMax);
-}
-
-function failuresOf(attempt: Attempt): ReadonlyArray<WorkerFailure> {
-  if (attempt.kind === "ready") return [];
-  return attempt.workers.map(({ key, version }) => ({
-    worker: key,
-    version: version.id,
-    reason: attempt.reason,
-  }));
 }

@@ -22,15 +22,15 @@ type Group<Worker> = ReadonlyArray<Worker>;
 export function planCells<Worker extends PlannedWorker>(
   workers: ReadonlyArray<Worker>,
 ): ReadonlyArray<Group<Worker>> {
-  const bound = groupBound(workers);
+  const bound = planApart(workers);
   const isShared = (group: Group<Worker>): boolean => group[0]?.settings.cells === "shared";
   const accounts = Map.groupBy(bound.filter(isShared), (group) => group[0]?.account);
   const shared = [...accounts.values()].flatMap(putTogether);
   return [...bound.filter((group) => !isShared(group)), ...shared].toSorted(byFirstKey);
 }
 
-/** Groups in which everybody has to be in one cell, and no larger ones. */
-function groupBound<Worker extends PlannedWorker>(
+/** Groups in which everybody has to be in one cell, and no larger ones, whatever the policy. */
+export function planApart<Worker extends PlannedWorker>(
   workers: ReadonlyArray<Worker>,
 ): ReadonlyArray<Group<Worker>> {
   const sorted = workers.toSorted((a, b) => (a.key < b.key ? -1 : 1));
