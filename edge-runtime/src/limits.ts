@@ -83,6 +83,8 @@ export const LIMITS = {
   failureReasonLengthMax: 2_000,
   /** A thread that has something to do for so much of the time has a core's work. */
   fullCoreShare: 0.9,
+  /** A cell that gets less of a core is on a machine without one to spare: further cells would gain nothing. */
+  grantedCoreShare: 0.3,
   /** What the others may have to do at most after a cell of several was taken away: far from a core's work. */
   spareCoreShare: 0.4,
   /** Looks in a row that find all cells of a group full before it gets one more: 4 s. */

@@ -1,6 +1,19 @@
 import { LIMITS } from "../limits.ts";
 import { mainThreadTimes, ownMemoryBytes, type ThreadTimes } from "./process-table.ts";
 
+/** How much a cell's thread had to do, from 0 to 1. */
+export interface CellLoad {
+  /** The part of the time that it ran, or waited for a processor: with 1 it could not do more. */
+  readonly busyShare: number;
+  /** The part of the time that it ran. */
+  readonly ranShare: number;
+}
+
+interface Look {
+  readonly times: ThreadTimes;
+  readonly atMs: number;
+}
+
 /**
  * What a cell did lately, as the kernel tells it: nobody has to count requests, whichever ingress is in
  * front. Whoever owns it looks from time to time.
@@ -10,8 +23,8 @@ export class CellActivity {
   readonly #startedAtMs: number;
   #lastUseMs = 0;
   /** As of the look before; absent before the first one. */
-  #seen: { readonly times: ThreadTimes; readonly atMs: number } | undefined;
-  #busyShare = 0;
+  #seen: Look | undefined;
+  #load: CellLoad = { busyShare: 0, ranShare: 0 };
   #memoryBytes: number = LIMITS.idleCellMemoryBytes;
 
   constructor(pid: number, startedAtMs: number) {
@@ -28,12 +41,9 @@ export class CellActivity {
     return Math.max(this.#lastUseMs, this.#startedAtMs);
   }
 
-  /**
-   * Between the latest two looks, which part of the time its thread had something to do. Where others take
-   * the processor as well, that is more than it ran: what counts is that it could not do more.
-   */
-  get busyShare(): number {
-    return this.#busyShare;
+  /** Between the latest two looks. */
+  get load(): CellLoad {
+    return this.#load;
   }
 
   /** Memory that is its own; before the first look what an idle cell may take. */
@@ -53,7 +63,7 @@ export class CellActivity {
     this.#seen = { times, atMs: nowMs };
     const hasMoved = before !== undefined && before.times.ranNs !== times.ranNs;
     if (hasMoved) this.noteUse(nowMs);
-    this.#busyShare = before === undefined ? 0 : shareOf(before, this.#seen);
+    if (before !== undefined) this.#load = loadBetween(before, this.#seen);
     // Memory of a cell that stood still did not change.
     if (before === undefined || hasMoved) {
       this.#memoryBytes = ownMemoryBytes(this.#pid) ?? this.#memoryBytes;
@@ -61,12 +71,10 @@ export class CellActivity {
   }
 }
 
-function shareOf(
-  before: { readonly times: ThreadTimes; readonly atMs: number },
-  now: { readonly times: ThreadTimes; readonly atMs: number },
-): number {
+function loadBetween(before: Look, now: Look): CellLoad {
   const passedNs = (now.atMs - before.atMs) * 1e6;
-  const busyNs =
-    now.times.ranNs - before.times.ranNs + (now.times.waitedNs - before.times.waitedNs);
-  return passedNs > 0 ? Math.min(1, busyNs / passedNs) : 0;
+  const shareOf = (ns: number): number => (passedNs > 0 ? Math.min(1, ns / passedNs) : 0);
+  const ranNs = now.times.ranNs - before.times.ranNs;
+  const waitedNs = now.times.waitedNs - before.times.waitedNs;
+  return { busyShare: shareOf(ranNs + waitedNs), ranShare: shareOf(ranNs) };
 }

@@ -106,7 +106,7 @@ export class CellKeeper {
     const before = this.#trends.get(group) ?? NO_TREND;
     const trend = followLoad(
       before,
-      cells.map((cell) => cell.activity.busyShare),
+      cells.map((cell) => cell.activity.load),
     );
     this.#trends.set(group, trend);
     const inFlight = mayGrow(trend)
@@ -122,7 +122,7 @@ export class CellKeeper {
   }
 
   async #keepBudget(): Promise<void> {
-    const { memoryBudgetBytes, log } = this.#options;
+    const { memoryBudgetBytes } = this.#options;
     const cells = this.#cells().map((each) => ({
       ...each,
       bytes: each.cell.activity.memoryBytes,
@@ -130,14 +130,25 @@ export class CellKeeper {
     }));
     const bytes = cells.reduce((sum, each) => sum + each.bytes, 0);
     if (bytes <= memoryBudgetBytes) return;
-    const counted = await Promise.all(
-      cells.map(async (each) => ({ ...each, inFlight: await inFlightTo(each.cell) })),
-    );
-    for (const { group, cell } of chooseSleepers(counted, memoryBudgetBytes)) {
-      log.info({ pid: cell.pid, bytes, memoryBudgetBytes }, "a cell is stopped for its memory");
-      // A request that came meanwhile is waited for: what is out of use drains first.
-      group.release(cell);
+    // Only who would have to go is asked about, until nobody of those is left that was not.
+    const known = new Map<WarmCell, number>();
+    for (;;) {
+      const counted = cells.map((each) => ({ ...each, inFlight: known.get(each.cell) ?? 0 }));
+      const chosen = chooseSleepers(counted, memoryBudgetBytes);
+      const unknown = chosen.filter(({ cell }) => !known.has(cell));
+      if (unknown.length === 0) {
+        for (const each of chosen) this.#putToSleep(each);
+        return;
+      }
+      const counts = unknown.map(async ({ cell }) => known.set(cell, await inFlightTo(cell)));
+      await Promise.all(counts);
     }
+  }
+
+  #putToSleep({ group, cell }: GroupCell): void {
+    this.#options.log.info({ pid: cell.pid }, "a cell is stopped to make room for others");
+    // A request that came meanwhile is waited for: what is out of use drains first.
+    group.release(cell);
   }
 
   #cells(): ReadonlyArray<GroupCell> {

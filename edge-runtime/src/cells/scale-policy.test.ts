@@ -4,12 +4,16 @@ import { expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
 import { cellsWanted, followLoad, mayHaveSeveralCells, NO_TREND } from "./scale-policy.ts";
 
+/** The busy share of each cell; it ran all of that time. */
 type Shares = ReadonlyArray<number>;
 
 /** What is wanted after looks that found these. */
 function wantedAfter(looks: ReadonlyArray<Shares>, inFlight = 100, cellsMax = 4): number {
   const cells = looks.at(-1)?.length ?? 0;
-  return cellsWanted(looks.reduce(followLoad, NO_TREND), { cells, inFlight, cellsMax });
+  const trend = looks
+    .map((shares) => shares.map((share) => ({ busyShare: share, ranShare: share })))
+    .reduce(followLoad, NO_TREND);
+  return cellsWanted(trend, { cells, inFlight, cellsMax });
 }
 
 function times(count: number, shares: Shares): ReadonlyArray<Shares> {
@@ -33,6 +37,13 @@ test("scale policy: no more for a request that nobody waits behind, nor above th
   expect(wantedAfter(looks, 2)).toBe(2);
   expect(wantedAfter(looks, 3)).toBe(3);
   expect(wantedAfter(looks, 100, 2)).toBe(2);
+});
+
+test("scale policy: no more cells where there is no core to run them on", () => {
+  const isFull = (ranShare: number): boolean =>
+    followLoad(NO_TREND, [{ busyShare: 1, ranShare }]).full === 1;
+  expect(isFull(LIMITS.grantedCoreShare)).toBe(true);
+  expect(isFull(LIMITS.grantedCoreShare - 0.01)).toBe(false);
 });
 
 test("scale policy: one cell fewer when the others could do it easily for a while", () => {

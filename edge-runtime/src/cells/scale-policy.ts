@@ -1,5 +1,6 @@
 import type { Version } from "@atoll/control-plane/contract";
 import { LIMITS } from "../limits.ts";
+import type { CellLoad } from "./cell-activity.ts";
 
 /** For how many looks in a row a group had too few cells, or more than it needs. Replaced, never changed. */
 export interface LoadTrend {
@@ -10,16 +11,20 @@ export interface LoadTrend {
 export const NO_TREND: LoadTrend = { full: 0, spare: 0 };
 
 /**
- * The trend after one more look. `busyShares` are those of the group's cells, from 0 to 1. It has too few
- * when each of them has a core's work, and more than it needs when one fewer would be far from that: between
- * the two nothing happens, so that a group does not go back and forth.
+ * The trend after one more look at all cells of a group. It has too few when each of them has a core's work
+ * and gets a good part of a core, without which there is none to run another cell on. It has more than it
+ * needs when one fewer would be far from that. Between the two nothing happens, so that a group does not go
+ * back and forth.
  */
-export function followLoad(trend: LoadTrend, busyShares: ReadonlyArray<number>): LoadTrend {
-  const sum = busyShares.reduce((total, share) => total + share, 0);
-  const isFull =
-    busyShares.length > 0 && busyShares.every((share) => share >= LIMITS.fullCoreShare);
-  const isSpare = busyShares.length > 1 && sum / (busyShares.length - 1) <= LIMITS.spareCoreShare;
+export function followLoad(trend: LoadTrend, loads: ReadonlyArray<CellLoad>): LoadTrend {
+  const isFull = loads.length > 0 && loads.every(fillsCore);
+  const sum = loads.reduce((total, { busyShare }) => total + busyShare, 0);
+  const isSpare = loads.length > 1 && sum / (loads.length - 1) <= LIMITS.spareCoreShare;
   return { full: isFull ? trend.full + 1 : 0, spare: isSpare ? trend.spare + 1 : 0 };
+}
+
+function fillsCore({ busyShare, ranShare }: CellLoad): boolean {
+  return busyShare >= LIMITS.fullCoreShare && ranShare >= LIMITS.grantedCoreShare;
 }
 
 /** Whether a group has been full for so long that what it has in flight decides. */
