@@ -97,7 +97,7 @@ export const LIMITS = {
   activationQueueMax: 1_000,
   /** A cell without traffic for this long is stopped; starting it again costs one cold request. */
   idleMs: 10 * 60 * 1_000,
-  /** How often all cells are looked at: 500 of them take 2 ms of a processor. */
+  /** How often all cells are looked at: 500 of them take 4 ms of a processor. */
   cellLookMs: 2_000,
   /** What all cells may take of the memory that the agent may use; the rest is the agent's and the host's. */
   memoryBudgetShare: 0.5,

@@ -56,6 +56,9 @@ export class WorkerdProcess implements Cell {
   #startMs = 0;
   #onListening: () => void = () => undefined;
   #isStopping = false;
+  #hasEnded = false;
+  /** Its latest way into a control group: a group that is made after its end would never be removed. */
+  #grouped: Promise<void> = Promise.resolve();
   /** The limit for which it is ended. */
   #breach: LimitBreach | undefined;
 
@@ -103,11 +106,13 @@ export class WorkerdProcess implements Cell {
   async serve(spec: CellSpec, begunMs: number): Promise<void> {
     await this.#furnish(spec);
     const { memoryBytes } = spec.limits;
-    await this.#options.groups?.assign(this.id, {
-      pid: this.pid,
-      account: spec.account,
-      memoryBytes: memoryBytes + LIMITS.idleCellMemoryBytes,
-    });
+    await this.#group((groups) =>
+      groups.assign(this.id, {
+        pid: this.pid,
+        account: spec.account,
+        memoryBytes: memoryBytes + LIMITS.idleCellMemoryBytes,
+      }),
+    );
     this.#process.stdin.end(spec.config);
     const outcome = await this.#started(spec.sockets);
     this.#startMs = performance.now() - begunMs;
@@ -140,14 +145,20 @@ export class WorkerdProcess implements Cell {
 
   /** Makes its end certain, and what it may take bounded. */
   async #bound(): Promise<void> {
-    const { runDirectory, groups } = this.#options;
     try {
-      await recordProcess(runDirectory, this.id, this.pid);
-      await groups?.add(this.id, this.pid);
+      await recordProcess(this.#options.runDirectory, this.id, this.pid);
+      await this.#group((groups) => groups.add(this.id, this.pid));
     } catch (error) {
       await this.kill();
       throw error;
     }
+  }
+
+  async #group(enter: (groups: ControlGroups) => Promise<void>): Promise<void> {
+    const { groups } = this.#options;
+    if (groups === undefined || this.#hasEnded) return;
+    this.#grouped = enter(groups);
+    await this.#grouped;
   }
 
   #watch({ limits }: CellSpec): void {
@@ -244,6 +255,9 @@ export class WorkerdProcess implements Cell {
 
   async #waitForExit(): Promise<CellExit> {
     const ended = await this.#process.ended;
+    this.#hasEnded = true;
+    // What went wrong with it was told to whoever started it.
+    await this.#grouped.catch(() => undefined);
     const { groups, runDirectory } = this.#options;
     if (await groups?.wasOutOfMemory(this.id)) this.#breach = "exceededMemory";
     // What can't be removed now goes at the next start, with everything else in the run directory.
