@@ -53,7 +53,8 @@ export interface Ingress {
   setRoutes(routes: ReadonlyArray<Route>): void;
   /**
    * Says where a worker's warm cells listen; a new request goes to the one with the fewest in flight, the
-   * first of equals. None makes the worker cold: its next request goes through the activator.
+   * first of equals. At most `LIMITS.workerCellsMax` of them are used. None makes the worker cold: its next
+   * request goes through the activator.
    */
   publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void;
   /**
