@@ -8,8 +8,8 @@ import type {
 } from "@atoll/control-plane/contract";
 import { configureGroup, type KvCapability } from "../config/group-config.ts";
 import { Turnstile } from "../config/turnstile.ts";
-import { EdgeError, type EdgeErrorCode } from "../errors.ts";
-import type { Activation, Activator, Ingress } from "../ingress/ingress.ts";
+import { EdgeError } from "../errors.ts";
+import type { Activation, Activator, CellLoss, Ingress } from "../ingress/ingress.ts";
 import { LIMITS } from "../limits.ts";
 import { CellGroup, type GroupEvents } from "./cell-group.ts";
 import { BREACH_CODES, type LimitBreach } from "./cell-limits.ts";
@@ -128,10 +128,13 @@ export class CellSupervisor implements Activator {
     throw new EdgeError("cell_failed", `${worker} was replaced each time it had started`);
   }
 
-  async lossOf(socketPath: string): Promise<EdgeErrorCode | undefined> {
+  async lossOf(socketPath: string): Promise<CellLoss | undefined> {
     const cell = this.#cellAt.get(socketPath);
     if (cell === undefined) return undefined;
-    const ended = cell.ended.then(({ breach }) => breach && BREACH_CODES[breach]);
+    const ended = cell.ended.then(({ breach, signal }) => {
+      if (breach !== undefined) return BREACH_CODES[breach];
+      return signal === "SIGKILL" ? "killed" : undefined;
+    });
     return Promise.race([ended, setTimeout(LIMITS.lossReasonMs, undefined, { ref: false })]);
   }
 

@@ -17,6 +17,11 @@ const PAGE_BYTES = 4_096;
 const USER_TICKS = 11;
 const SYSTEM_TICKS = 12;
 const START_TICKS = 19;
+const FLAGS = 6;
+// The kernel's PF_EXITING.
+const EXITING = 0x4;
+// Signals are counted from one.
+const SIGKILL_BIT = 1n << 8n;
 
 /** Usage of a process, or `undefined` when it is gone. */
 export async function readUsage(pid: number): Promise<ProcessUsage | undefined> {
@@ -73,6 +78,22 @@ export function mainThreadNs(pid: number): number | undefined {
 export function ownMemoryBytes(pid: number): number | undefined {
   const [, resident, shared] = readNow(`/proc/${pid}/statm`)?.split(" ") ?? [];
   return resident === undefined ? undefined : (Number(resident) - Number(shared)) * PAGE_BYTES;
+}
+
+/**
+ * Whether a process is on its way out, or gone: killed, and not yet rid of what it has open. Until then its
+ * sockets accept connections that nobody will ever read from.
+ */
+export function isEnding(pid: number): boolean {
+  const status = readNow(`/proc/${pid}/status`) ?? "";
+  if (!/^State:\t[^XZ]/m.test(status)) return true;
+  const pending = [...status.matchAll(/^S(?:ig|hd)Pnd:\t([0-9a-f]+)$/gm)].map(
+    ([, set]) => `0x${set}`,
+  );
+  if (pending.some((set) => (BigInt(set) & SIGKILL_BIT) !== 0n)) return true;
+  const stat = readNow(`/proc/${pid}/stat`) ?? "";
+  const flags = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[FLAGS];
+  return flags === undefined || (Number(flags) & EXITING) !== 0;
 }
 
 /** Whether any process but this one runs at this moment, on the whole machine. */

@@ -11,6 +11,7 @@ import { limitsOf, subrequestsOf } from "./cell-limits.ts";
 import { connectOnce, probeCell } from "./cell-probe.ts";
 import type { CellServices, OpenCellServices } from "./cell-services.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
+import { isEnding } from "./process-table.ts";
 
 /** What starting a cell takes. */
 export interface CellSources {
@@ -121,8 +122,9 @@ export class WarmCell {
     };
   }
 
-  /** Whether a worker's socket accepts connections: it stops before the end of the process is known. */
+  /** Whether a worker's socket accepts connections that are read: that stops before its end is known. */
   async accepts(worker: WorkerKey): Promise<boolean> {
+    if (isEnding(this.pid)) return false;
     try {
       await connectOnce(this.socketPath(worker));
       return true;

@@ -15,6 +15,12 @@ export interface Activation {
   readonly coldMs?: number;
 }
 
+/**
+ * Why a cell ended: for a limit, by its code, or because somebody killed it who is no part of the node. Then
+ * nothing that it was asked was the reason.
+ */
+export type CellLoss = EdgeErrorCode | "killed";
+
 /** Makes a cold worker ready. Many calls for one worker start one cell. */
 export interface Activator {
   /**
@@ -23,10 +29,10 @@ export interface Activator {
    */
   activate(worker: WorkerKey): Promise<Activation>;
   /**
-   * Why the cell behind a socket broke off what it had in flight, when that was for a limit. Resolves as
-   * soon as its end is known, and within a second.
+   * Why the cell behind a socket broke off what it had in flight, when that is known. Resolves as soon as
+   * its end is known, and within a second.
    */
-  lossOf(socketPath: string): Promise<EdgeErrorCode | undefined>;
+  lossOf(socketPath: string): Promise<CellLoss | undefined>;
 }
 
 export interface IngressCounters {

@@ -53,6 +53,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   #controller: Dispatcher.DispatchController | undefined;
   position = -1;
   #isRetried = false;
+  /** It was with a cell that somebody killed, and goes to the next one. */
+  #isRepeated = false;
   /** The client is gone or has been answered by us: whatever the cell does is of no interest. */
   #isOver = false;
   #coldMs: number | undefined;
@@ -90,12 +92,10 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
     const isAlive = socketPath !== undefined && (await acceptsConnections(socketPath));
     if (this.#isOver) return;
     const cause = new Error("the proxy lost the request");
-    if (!isAlive) await this.#failLost(socketPath, cause);
-    else if (this.#body === undefined && isSafe(this.#routed.request.method)) {
-      // A cell that is dying may still accept: this was its request's second try.
-      this.#isRetried = true;
-      this.#begin();
-    } else this.#fail("cell_lost", cause);
+    // A cell that is dying may still accept: then the reason of its end is known soon.
+    if (!isAlive || !this.#canRepeat) return this.#failLost(socketPath, cause);
+    this.#isRetried = true;
+    this.#begin();
   }
 
   #watchClient(): void {
@@ -225,8 +225,20 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   }
 
   async #failLost(socketPath: string | undefined, cause: Error): Promise<void> {
-    const reason = await (socketPath && this.#context.activator.lossOf(socketPath));
-    this.#fail(reason || "cell_lost", cause);
+    const loss = await (socketPath && this.#context.activator.lossOf(socketPath));
+    if (this.#isOver) return;
+    if (loss !== "killed") this.#fail(loss || "cell_lost", cause);
+    else if (!this.#isRepeated && this.#canRepeat) {
+      this.#isRepeated = true;
+      this.#controller = undefined;
+      void this.#activate();
+    } else this.#fail("cell_lost", cause);
+  }
+
+  /** Whether it changes nothing for the client when two cells read the request. */
+  get #canRepeat(): boolean {
+    const { request, response } = this.#routed;
+    return this.#body === undefined && isSafe(request.method) && !response.headersSent;
   }
 
   /**

@@ -16,8 +16,7 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { Region, type WorkerKey } from "@atoll/control-plane/contract";
 import { installedWorkerdPath } from "../../cells/workerd-host.ts";
-import type { EdgeErrorCode } from "../../errors.ts";
-import type { Activation, Activator, Ingress } from "../ingress.ts";
+import type { Activation, Activator, CellLoss, Ingress } from "../ingress.ts";
 
 /** What the suite needs to choose about an ingress; waits are shortened so that they can be waited for. */
 interface OpenIngressOptions {
@@ -83,7 +82,7 @@ export class IngressHarness {
   /** What activating a worker does; a test replaces it. */
   activate: (worker: WorkerKey) => Promise<Activation>;
   /** Why a cell is said to have ended; a test replaces it. */
-  lossOf: (socketPath: string) => Promise<EdgeErrorCode | undefined> = async () => undefined;
+  lossOf: (socketPath: string) => Promise<CellLoss | undefined> = async () => undefined;
   readonly #folder: string;
   readonly #cleanups: Array<() => Promise<void>> = [];
   #cells = 0;

@@ -227,6 +227,25 @@ export function describeSwitching(backend: IngressBackend): void {
       expect((await later).text).toBe("again");
     });
 
+    test("repeats once what changes nothing when somebody killed the cell", async () => {
+      const { kill } = await harness.serveWorker(
+        `export default { async fetch(request) { await request.text(); await scheduler.wait(60_000); } }`,
+      );
+      harness.lossOf = async () => "killed";
+      const live = await harness.startCell((_, response) => response.end("again"));
+      harness.activate = async () => ({ socketPath: live.socketPath });
+      const safe = harness.call();
+      const other = harness.call({ method: "POST", body: "perhaps an order" });
+      await until(
+        async () => (await harness.ingress.counters()).requests === 2,
+        "the requests to arrive",
+      );
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await kill();
+      expect((await safe).text).toBe("again");
+      expect((await other).headers["x-atoll-error"]).toBe("cell_lost");
+    });
+
     test("leaves requests to other cells alone", async () => {
       const { kill } = await harness.serveWorker(
         `export default { fetch: () => scheduler.wait(60_000) }`,
