@@ -76,11 +76,19 @@ interface RequestOptions {
   readonly body?: string | Uint8Array;
 }
 
-export async function startAtoll(): Promise<TestAtoll> {
+/** `environment` is added to that of every part. */
+export async function startAtoll(
+  options: { readonly environment?: Readonly<Record<string, string>> } = {},
+): Promise<TestAtoll> {
   const parent = await mkdtemp(join(tmpdir(), "atoll-"));
   const dataDirectory = join(parent, "data");
   const port = await findFreePorts(1 + REGIONS.length);
-  const environment = { ...process.env, ATOLL_DATA: dataDirectory, ATOLL_PORT: String(port) };
+  const environment = {
+    ...process.env,
+    ...options.environment,
+    ATOLL_DATA: dataDirectory,
+    ATOLL_PORT: String(port),
+  };
   let up = await startUp(environment, parent);
   const variables = await readVariables(join(dataDirectory, "wrangler.env"));
   const url = `http://127.0.0.1:${port}`;

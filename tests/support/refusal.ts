@@ -86,6 +86,12 @@ export async function readStatus(atoll: TestAtoll): Promise<{
     readonly revision: number;
     readonly connected: boolean;
     readonly failures: ReadonlyArray<unknown>;
+    readonly cells: ReadonlyArray<{
+      readonly workers: ReadonlyArray<string>;
+      readonly state: string;
+      readonly pid: number;
+      readonly memoryBytes: number;
+    }>;
   }>;
 }> {
   const { body } = await request(`${atoll.url}/console/status`, {

@@ -1,0 +1,54 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { startAtoll, type TestAtoll } from "../support/atoll.ts";
+import { Churn } from "../support/churn.ts";
+import { eventually } from "../support/eventually.ts";
+import { growth, type NodeInventory, takeInventory } from "../support/node-inventory.ts";
+
+const SEED = 7;
+// Blobs that nobody needs are removed when no deploy came for half a minute.
+const LEFTOVERS_MS = 90_000;
+
+describe.each(["haproxy", "builtin"])("churn: behind the %s ingress", (ingress) => {
+  let atoll: TestAtoll;
+  beforeAll(async () => {
+    atoll = await startAtoll({ environment: { ATOLL_INGRESS: ingress } });
+  });
+  afterAll(() => atoll.stop());
+
+  test("redeploys and killed cells fail no request but the killed cells' own, and leave nothing", async () => {
+    const plan = { region: "fra", workers: 6, pauseMs: 5, seed: SEED } as const;
+    const rehearsal = await Churn.open(atoll, { ...plan, redeploys: 2, kills: 2 });
+    // What is opened once and kept is open after this.
+    await rehearsal.run();
+    const before = await settledInventory(rehearsal);
+    const churn = await Churn.open(atoll, { ...plan, redeploys: 30, kills: 30 });
+    const { requests, failures } = await churn.run();
+    expect(failures).toEqual([]);
+    expect(requests).toBeGreaterThan(500);
+    await churn.warmUp();
+    let left: ReadonlyArray<string> = [];
+    await eventually(
+      async () => {
+        left = growth(before, await takeInventory(atoll, "fra"));
+        return left.length === 0;
+      },
+      { what: "nothing is left behind", deadlineMs: LEFTOVERS_MS },
+    ).catch(() => undefined);
+    expect(left).toEqual([]);
+  }, 240_000);
+
+  /** The inventory when it stands still. */
+  async function settledInventory(churn: Churn): Promise<NodeInventory> {
+    await churn.warmUp();
+    let before = await takeInventory(atoll, "fra");
+    return eventually(
+      async () => {
+        const after = await takeInventory(atoll, "fra");
+        const isSettled = JSON.stringify(before) === JSON.stringify(after);
+        before = after;
+        return isSettled && after;
+      },
+      { what: "the node settles" },
+    );
+  }
+});
