@@ -1,7 +1,7 @@
 import { readProcessTree } from "../support/process-tree.ts";
 
 /** CPU time of a process under `""`, and of its descendants by the name of their program. */
-export type CpuByProgram = ReadonlyMap<string, number>;
+type CpuByProgram = ReadonlyMap<string, number>;
 
 /**
  * CPU time that a process and all its descendants have used, in milliseconds, in steps of 10 ms.
@@ -11,7 +11,7 @@ export async function readTreeCpuMs(pid: number): Promise<number> {
   return [...(await readCpuMsByProgram(pid)).values()].reduce((sum, cpuMs) => sum + cpuMs, 0);
 }
 
-export async function readCpuMsByProgram(pid: number): Promise<CpuByProgram> {
+async function readCpuMsByProgram(pid: number): Promise<CpuByProgram> {
   const tree = await readProcessTree(pid);
   if (tree.length === 0) throw new Error(`there is no process ${pid}`);
   const sums = new Map<string, number>();
