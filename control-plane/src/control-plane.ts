@@ -23,6 +23,7 @@ import { createResources } from "./resources.ts";
 import { HostNames } from "./routes/host-names.ts";
 import { loadMasterKey } from "./secrets/master-key.ts";
 import { SecretSealer } from "./secrets/sealing.ts";
+import { UsageService } from "./usage/service.ts";
 import { VersionStore } from "./versions/store.ts";
 
 export interface ControlPlaneOptions {
@@ -89,12 +90,13 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const namespaces = new NamespacesService({ database, mutations, origin: options.kvOrigin });
     await namespaces.removeLeftovers();
     const entries = new EntriesService({ origin: options.kvOrigin, blobs });
+    const usage = new UsageService({ database, clock, log });
     const verifyToken = (token: string) => accounts.verifyToken(token);
     const http = await HttpServer.listen({ host: options.host, port: options.port, log });
-    const shared = { ...options, database, mutations, versions, blobs, accounts, hostNames };
+    const shared = { ...options, database, mutations, versions, blobs, accounts, hostNames, usage };
     const { selfAuthenticated, resources } = createResources({ ...shared, masterKey });
     const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, clock });
-    const fleet = startFleet({ ...options, http, nodes, blobs, desiredState, masterKey });
+    const fleet = startFleet({ ...options, http, nodes, blobs, desiredState, masterKey, usage });
     const { registry } = fleet;
     const whenServed = async (): Promise<void> =>
       registry.whenApplied(await desiredState.revision(), servedWaitMs);

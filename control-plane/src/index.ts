@@ -9,6 +9,8 @@ export { openAccountsService } from "./accounts/open-accounts-service.ts";
 export { openNodesService } from "./nodes/open-nodes-service.ts";
 /** The fleet's state, as its nodes tell it. */
 export { FleetStatus } from "./fleet/status.ts";
+/** What workers used, as the API tells it. */
+export { WorkerUsage } from "./usage/schemas.ts";
 /** How calls fail. */
 export { CONTROL_PLANE_ERRORS, ControlPlaneError, type ControlPlaneErrorCode } from "./errors.ts";
 export { LIMITS } from "./limits.ts";

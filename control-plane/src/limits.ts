@@ -89,6 +89,14 @@ export const LIMITS = {
   linkPingMs: 5_000,
   /** Bytes waiting for one node; past it the node is cut and starts over. */
   linkBufferedBytesMax: 64 * MIB,
+  /** Usage is kept for the bills of a year, and another month to ask about them. */
+  usageKeptMs: 400 * 24 * 60 * 60 * 1_000,
+  /** What a question for usage is about when nobody says: a month. */
+  usagePeriodMs: 31 * 24 * 60 * 60 * 1_000,
+  /** Versions that one answer about usage lists; a shorter period or one worker has fewer. */
+  usageVersionsMax: 10_000,
+  /** Rows that one statement stores: their values stay below what databases take as parameters. */
+  usageRowsPerStatement: 200,
   /** Cloudflare's own limit of namespaces per account. */
   namespacesMax: 1_000,
   /** Cloudflare's own limit of a namespace's title. */

@@ -20,6 +20,8 @@ import { createSecretRoutes } from "./secrets/routes.ts";
 import { SecretsService } from "./secrets/service.ts";
 import { createSubdomainRoutes } from "./subdomain/routes.ts";
 import { createUnsupportedRoutes } from "./unsupported/routes.ts";
+import { createUsageRoutes } from "./usage/routes.ts";
+import type { UsageService } from "./usage/service.ts";
 import { Publisher } from "./versions/publisher.ts";
 import { createVersionRoutes } from "./versions/routes.ts";
 import { VersionsService } from "./versions/service.ts";
@@ -35,6 +37,7 @@ export interface ResourceParts {
   readonly accounts: AccountsService;
   readonly hostNames: HostNames;
   readonly preflight: Preflight;
+  readonly usage: UsageService;
   readonly masterKey: Uint8Array;
   readonly clock: Clock;
 }
@@ -64,6 +67,7 @@ export function createResources(parts: ResourceParts): {
       createSubdomainRoutes(workers, hostNames),
       createRouteRoutes(routes, hostNames),
       createDomainRoutes(routes),
+      createUsageRoutes(parts.usage),
       createUnsupportedRoutes(),
     ],
   };

@@ -1,10 +1,8 @@
 import { z } from "zod";
 import { NodeName, Region, StateRevision } from "./names.ts";
+import { UsageBatch } from "./usage.ts";
+import { WorkerKey } from "./worker-key.ts";
 import { DesiredWorker } from "./worker.ts";
-
-/** Names a worker across accounts: `<account>/<worker>`. */
-export const WorkerKey = z.string().regex(/^[0-9a-f]{32}\/[a-z0-9_-]{1,63}$/);
-export type WorkerKey = z.infer<typeof WorkerKey>;
 
 /**
  * A change of the desired state. A snapshot replaces all that a node had; a delta holds for a node
@@ -34,6 +32,8 @@ export const MessageToNode = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("state"), body: Bytes, signature: Bytes }),
   /** A message of the key-value replication, which `@atoll/kv-store` parses. */
   z.object({ kind: z.literal("kv"), message: z.unknown() }),
+  /** Every batch of this node's usage up to this number is on disk here, and may be forgotten there. */
+  z.object({ kind: z.literal("usage-ack"), sequence: z.int().nonnegative() }),
 ]);
 export type MessageToNode = z.infer<typeof MessageToNode>;
 
@@ -111,6 +111,8 @@ export const MessageFromNode = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("refused"), revision: StateRevision, reason: z.string().max(2_000) }),
   z.object({ kind: z.literal("report"), report: NodeReport }),
   z.object({ kind: z.literal("kv"), message: z.unknown() }),
+  /** Answered with `usage-ack`. */
+  z.object({ kind: z.literal("usage"), batch: UsageBatch }),
 ]);
 export type MessageFromNode = z.infer<typeof MessageFromNode>;
 

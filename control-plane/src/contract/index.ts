@@ -43,8 +43,17 @@ export {
   NodeReport,
   StateChange,
   WorkerFailure,
-  WorkerKey,
 } from "./fleet-messages.ts";
+export { WorkerKey } from "./worker-key.ts";
+/** What workers used. */
+export {
+  USAGE_BATCH_ROWS_MAX,
+  USAGE_SUMS,
+  UsageBatch,
+  UsageRow,
+  type UsageCounts,
+  type UsageSum,
+} from "./usage.ts";
 export { LinkChannel } from "./link-channel.ts";
 export { decodeMessage, encodeMessage, WIRE_MESSAGE_BYTES_MAX } from "./wire.ts";
 /** What protects the messages: signatures of the desired state, boxes for secrets. */

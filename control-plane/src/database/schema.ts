@@ -113,5 +113,29 @@ export interface Schema {
     sealing_key: string;
     enrolled_at: string;
     last_seen_at: string;
+    /** The last batch of its usage that is in the table below. */
+    usage_sequence: number;
+  };
+  /** What a version used on a node within an hour; see the contract's `UsageRow`. */
+  usage: {
+    account_id: string;
+    worker: string;
+    version_id: string;
+    node: string;
+    hour: string;
+    requests: number;
+    errors: number;
+    wall_ms: number;
+    bytes_in: number;
+    bytes_out: number;
+    cpu_us: number;
+    subrequests: number;
+    subrequest_bytes_out: number;
+    subrequest_bytes_in: number;
+    kv_reads: number;
+    kv_writes: number;
+    kv_deletes: number;
+    kv_lists: number;
+    memory_peak_bytes: number;
   };
 }

@@ -8,6 +8,7 @@ import type { DesiredState } from "../desired-state/desired-state.ts";
 import { bearerToken } from "../http/authentication.ts";
 import { LIMITS } from "../limits.ts";
 import type { EnrolledNode, NodesService } from "../nodes/service.ts";
+import type { UsageService } from "../usage/service.ts";
 import type { FleetRegistry } from "./fleet-registry.ts";
 import { NodeSession } from "./node-session.ts";
 
@@ -16,6 +17,7 @@ export interface FleetServerOptions {
   readonly desiredState: DesiredState;
   readonly registry: FleetRegistry;
   readonly kv: OriginServer;
+  readonly usage: UsageService;
   /** Ed25519 private key, PEM. */
   readonly fleetKey: string;
   readonly log: Logger;
@@ -96,6 +98,7 @@ export class FleetServer {
       fleetKey: this.#options.fleetKey,
       send: (bytes) => this.#sendBounded(socket, bytes),
       onKvMessage: (message) => channel.receive(message),
+      usage: this.#options.usage,
       log,
     });
     const connection: Connection = { socket, session, isAlive: true };

@@ -11,6 +11,8 @@ import {
   openBox,
   rawPublicKey,
   StateChange,
+  USAGE_SUMS,
+  UsageBatch,
   type MessageFromNode,
 } from "../contract/index.ts";
 import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
@@ -25,6 +27,8 @@ class ScriptedNode {
   readonly #enrolment: EnrolResponse;
   readonly #sealingKey: KeyObject;
   readonly #changes: StateChange[] = [];
+  /** Numbers of the batches of usage that were said to be stored. */
+  readonly usageAcks: number[] = [];
   #wake: () => void = () => undefined;
 
   private constructor(socket: WebSocket, enrolment: EnrolResponse, sealingKey: KeyObject) {
@@ -33,6 +37,7 @@ class ScriptedNode {
     this.#sealingKey = sealingKey;
     socket.on("message", (data: Buffer) => {
       const message = decodeMessage(MessageToNode, data);
+      if (message.kind === "usage-ack") this.usageAcks.push(message.sequence);
       if (message.kind !== "state") return;
       expect(isSignedState(enrolment.fleetKey, message)).toBe(true);
       this.#changes.push(decodeMessage(StateChange, message.body));
@@ -200,6 +205,57 @@ describe("fleet", () => {
     await beside.close();
     const change = await node.change();
     expect(change.kind === "delta" && change.upserts[0]?.settings.memoryMib).toBe(512);
+  });
+
+  test("a batch of usage is acknowledged each time it comes, and counts once", async () => {
+    const node = await enrol();
+    const { id } = api.tenants.ours.account;
+    const counts = Object.fromEntries(USAGE_SUMS.map((name) => [name, 1]));
+    const version = "11111111-1111-4111-8111-111111111111";
+    const hour = "2026-11-20T12:00:00.000Z";
+    const row = { ...counts, memoryPeakBytes: 1, worker: `${id}/hello`, version, hour };
+    const message = {
+      kind: "usage",
+      batch: UsageBatch.parse({ sequence: 1, rows: [row] }),
+    } as const;
+    node.send(message);
+    node.send(message);
+    await expect.poll(() => node.usageAcks).toEqual([1, 1]);
+    const back = await node.reconnect(api);
+    nodes.push(back);
+    back.send(message);
+    await expect.poll(() => back.usageAcks).toEqual([1]);
+    const { result } = await api.call("GET A/usage");
+    expect(result.workers).toMatchObject([{ worker: "hello", version, requests: 1, kvReads: 1 }]);
+  });
+
+  test.each([
+    { requests: -1 },
+    { requests: 1.5 },
+    { cpuUs: Number.MAX_SAFE_INTEGER + 1 },
+    { hour: "2026-11-20T12:30:00.000Z" },
+    // The same version and hour as the row before it.
+    { hour: "2026-11-20T12:00:00.000Z" },
+    { worker: "hello" },
+    { version: "1" },
+  ])("a node that reports %j is cut, and nothing of it is kept", async (wrong) => {
+    const node = await enrol();
+    const counts = Object.fromEntries(USAGE_SUMS.map((name) => [name, 1]));
+    const sound = {
+      ...counts,
+      memoryPeakBytes: 1,
+      worker: `${api.tenants.ours.account.id}/hello`,
+      version: "11111111-1111-4111-8111-111111111111",
+      hour: "2026-11-20T12:00:00.000Z",
+    };
+    const closed = node.closed();
+    const batch = {
+      sequence: 1,
+      rows: [sound, { ...sound, hour: "2026-11-20T11:00:00.000Z", ...wrong }],
+    };
+    node.sendBytes(encodeMessage({ kind: "usage", batch }));
+    expect(await closed).toBe(1002);
+    expect((await api.call("GET A/usage")).result.workers).toEqual([]);
   });
 
   test("a second connection of a node replaces the first", async () => {

@@ -6,6 +6,7 @@ import type { DesiredState } from "../desired-state/desired-state.ts";
 import type { HttpServer } from "../http/server.ts";
 import type { NodesService } from "../nodes/service.ts";
 import { deriveKey } from "../secrets/sealing.ts";
+import type { UsageService } from "../usage/service.ts";
 import { FleetRegistry } from "./fleet-registry.ts";
 import { FleetServer } from "./fleet-server.ts";
 import { createFleetRoutes } from "./routes.ts";
@@ -16,6 +17,7 @@ export interface FleetOptions {
   readonly blobs: BlobStore;
   readonly desiredState: DesiredState;
   readonly kvOrigin: KvOrigin;
+  readonly usage: UsageService;
   readonly masterKey: Uint8Array;
   readonly clock: Clock;
   readonly log: Logger;
@@ -30,7 +32,7 @@ export interface Fleet {
 
 /** Mounts `/fleet` and takes over the nodes' connections. */
 export function startFleet(options: FleetOptions): Fleet {
-  const { http, nodes, blobs, desiredState, kvOrigin, clock, log } = options;
+  const { http, nodes, blobs, desiredState, kvOrigin, usage, clock, log } = options;
   const fleetKey = fleetKeyFromSeed(deriveKey(options.masterKey, "atoll fleet signatures v1"));
   const registry = new FleetRegistry();
   const kv = new OriginServer({
@@ -40,7 +42,7 @@ export function startFleet(options: FleetOptions): Fleet {
     clock,
     log,
   });
-  const server = new FleetServer({ nodes, desiredState, registry, kv, fleetKey, log });
+  const server = new FleetServer({ nodes, desiredState, registry, kv, usage, fleetKey, log });
   http.mount("/fleet", createFleetRoutes({ nodes, blobs, fleetKey }));
   http.server.on("upgrade", (request, socket, head) => {
     server.upgrade(request, socket, head).catch((error: unknown) => {

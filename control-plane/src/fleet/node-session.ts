@@ -13,6 +13,7 @@ import {
   type StateChange,
 } from "../contract/index.ts";
 import type { DesiredState, WorkerState } from "../desired-state/desired-state.ts";
+import type { UsageService } from "../usage/service.ts";
 import { EMPTY_REPORT, type FleetRegistry, type NodeStatus } from "./fleet-registry.ts";
 
 /** The node at the other end of a session. */
@@ -32,6 +33,7 @@ export interface NodeSessionOptions {
   readonly send: (bytes: Uint8Array) => void;
   /** Messages of the key-value replication. */
   readonly onKvMessage: (message: unknown) => void;
+  readonly usage: UsageService;
   readonly log: Logger;
 }
 
@@ -93,6 +95,11 @@ export class NodeSession {
         return this.#update({ report: message.report });
       case "kv":
         return this.#options.onKvMessage(message.message);
+      case "usage": {
+        // A node speaks for itself alone: what it reports is stored under the name that it enrolled with.
+        const sequence = await this.#options.usage.record(this.#status.name, message.batch);
+        return this.#send({ kind: "usage-ack", sequence });
+      }
     }
   }
 

@@ -1,3 +1,4 @@
+import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createKvNamespaceRoutes } from "../kv-namespaces/routes.ts";
 import { EntriesService } from "../kv-namespaces/entries-service.ts";
@@ -6,6 +7,7 @@ import { createResources } from "../resources.ts";
 import { HostNames } from "../routes/host-names.ts";
 import { SecretSealer } from "../secrets/sealing.ts";
 import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
+import { UsageService } from "../usage/service.ts";
 import { VersionStore } from "../versions/store.ts";
 
 let api: ControlPlaneApi;
@@ -27,7 +29,8 @@ function accountAddresses(): ReadonlyArray<Address> {
   const versions = new VersionStore(new SecretSealer(masterKey));
   const hostNames = new HostNames({ baseDomain: "atoll.test", publicPort: 80 });
   const services = { database, mutations, versions, blobs, accounts, hostNames, preflight, clock };
-  const { resources } = createResources({ ...services, masterKey });
+  const usage = new UsageService({ database, clock, log: pino({ level: "silent" }) });
+  const { resources } = createResources({ ...services, usage, masterKey });
   // The origin is only called by handlers, and this test calls none of these.
   const origin = undefined as never;
   const kv = createKvNamespaceRoutes({

@@ -63,6 +63,8 @@ export class NodeStore {
       sealing_key: Buffer.from(node.sealingKey).toString("base64"),
       enrolled_at: node.enrolledAt,
       last_seen_at: node.lastSeenAt,
+      // It starts with nothing on its disk, so it counts its batches of usage from the beginning.
+      usage_sequence: 0,
     };
     await transaction.insertInto("nodes").values(row).execute();
   }

@@ -1,11 +1,13 @@
 import type { Migration } from "kysely/migration";
 import { first } from "./0001-first.ts";
 import { kvLeftovers } from "./0002-kv-leftovers.ts";
+import { usage } from "./0003-usage.ts";
 import { accountSettings } from "./0004-account-settings.ts";
 
 /** Every step of the schema's history, run once each in the order of their names. Never edit one that was released. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0001-first": first,
   "0002-kv-leftovers": kvLeftovers,
+  "0003-usage": usage,
   "0004-account-settings": accountSettings,
 };

@@ -1,0 +1,159 @@
+import type { ExpressionBuilder, Expression } from "kysely";
+import { AccountId, VersionId, type NodeName, type UsageRow } from "../contract/index.ts";
+import type { Database, Transaction } from "../database/database.ts";
+import type { Schema } from "../database/schema.ts";
+import { LIMITS } from "../limits.ts";
+import type { UsageFilter, WorkerUsage } from "./schemas.ts";
+
+/** Columns of what adds up. */
+const SUMS = [
+  ...(["requests", "errors", "wall_ms", "bytes_in", "bytes_out", "cpu_us"] as const),
+  ...(["subrequests", "subrequest_bytes_out", "subrequest_bytes_in"] as const),
+  ...(["kv_reads", "kv_writes", "kv_deletes", "kv_lists"] as const),
+] as const;
+const KEY = ["account_id", "worker", "version_id", "hour", "node"] as const;
+
+/** Usage by account, worker, version, node and hour, and how far each node has told it. */
+export class UsageStore {
+  /** The last batch that is stored of a node; `undefined` when there is no such node. */
+  async lastSequence(transaction: Transaction, node: NodeName): Promise<number | undefined> {
+    const row = await transaction
+      .selectFrom("nodes")
+      .select("usage_sequence")
+      .where("name", "=", node)
+      .executeTakeFirst();
+    return row?.usage_sequence;
+  }
+
+  async advance(
+    transaction: Transaction,
+    to: { readonly node: NodeName; readonly sequence: number },
+  ): Promise<void> {
+    await transaction
+      .updateTable("nodes")
+      .set({ usage_sequence: to.sequence })
+      .where("name", "=", to.node)
+      .execute();
+  }
+
+  /** Adds rows to what is there. Resolves with the workers whose accounts do not exist: theirs are left out. */
+  async add(
+    transaction: Transaction,
+    added: { readonly node: NodeName; readonly rows: ReadonlyArray<UsageRow> },
+  ): Promise<ReadonlyArray<string>> {
+    const accounts = await this.#existing(transaction, added.rows.map(accountOf));
+    const known = added.rows.filter((row) => accounts.has(accountOf(row)));
+    for (let index = 0; index < known.length; index += LIMITS.usageRowsPerStatement) {
+      const rows = known.slice(index, index + LIMITS.usageRowsPerStatement);
+      await transaction
+        .insertInto("usage")
+        .values(rows.map((row) => toRow(row, added.node)))
+        .onConflict((conflict) => conflict.columns([...KEY]).doUpdateSet(combine))
+        .execute();
+    }
+    const unknown = added.rows.filter((row) => !accounts.has(accountOf(row)));
+    return unknown.map(({ worker }) => worker);
+  }
+
+  /** Removes what was used before an hour. */
+  async prune(transaction: Transaction, hour: string): Promise<void> {
+    await transaction.deleteFrom("usage").where("hour", "<", hour).execute();
+  }
+
+  /** The sums of an account's versions, by worker and version. */
+  async read(database: Database, filter: UsageFilter): Promise<ReadonlyArray<WorkerUsage>> {
+    let query = database
+      .selectFrom("usage")
+      .select(["worker", "version_id"])
+      .select((row) => SUMS.map((name) => row.fn.sum<number>(name).as(name)))
+      .select((row) => row.fn.max("memory_peak_bytes").as("memory_peak_bytes"))
+      .where("account_id", "=", filter.account)
+      .where("hour", ">=", filter.from)
+      .where("hour", "<", filter.to)
+      .groupBy(["worker", "version_id"])
+      .orderBy("worker")
+      .orderBy("version_id")
+      .limit(LIMITS.usageVersionsMax);
+    if (filter.worker !== undefined) query = query.where("worker", "=", filter.worker);
+    return (await query.execute()).map(toUsage);
+  }
+
+  async #existing(
+    transaction: Transaction,
+    accounts: ReadonlyArray<AccountId>,
+  ): Promise<ReadonlySet<string>> {
+    const rows = await transaction
+      .selectFrom("accounts")
+      .select("id")
+      .where("id", "in", [...new Set(accounts)])
+      .execute();
+    return new Set(rows.map(({ id }) => id));
+  }
+}
+
+type Excluded = Schema & { excluded: Schema["usage"] };
+
+/** How a row that arrives is added to the one that is there. */
+function combine(row: ExpressionBuilder<Excluded, "usage" | "excluded">) {
+  const sums = SUMS.map((name): [string, Expression<number>] => [
+    name,
+    row(row.ref(`usage.${name}`), "+", row.ref(`excluded.${name}`)),
+  ]);
+  // Neither `max` nor `greatest` is known to both databases.
+  const peak = row
+    .case()
+    .when("excluded.memory_peak_bytes", ">", row.ref("usage.memory_peak_bytes"))
+    .then(row.ref("excluded.memory_peak_bytes"))
+    .else(row.ref("usage.memory_peak_bytes"))
+    .end();
+  return { ...Object.fromEntries(sums), memory_peak_bytes: peak };
+}
+
+function accountOf({ worker }: UsageRow): AccountId {
+  return AccountId.parse(worker.split("/")[0]);
+}
+
+function toRow(row: UsageRow, node: NodeName): Schema["usage"] {
+  return {
+    account_id: accountOf(row),
+    worker: row.worker.split("/")[1] ?? "",
+    version_id: row.version,
+    node,
+    hour: row.hour,
+    requests: row.requests,
+    errors: row.errors,
+    wall_ms: row.wallMs,
+    bytes_in: row.bytesIn,
+    bytes_out: row.bytesOut,
+    cpu_us: row.cpuUs,
+    subrequests: row.subrequests,
+    subrequest_bytes_out: row.subrequestBytesOut,
+    subrequest_bytes_in: row.subrequestBytesIn,
+    kv_reads: row.kvReads,
+    kv_writes: row.kvWrites,
+    kv_deletes: row.kvDeletes,
+    kv_lists: row.kvLists,
+    memory_peak_bytes: row.memoryPeakBytes,
+  };
+}
+
+function toUsage(row: Omit<Schema["usage"], "account_id" | "node" | "hour">): WorkerUsage {
+  return {
+    worker: row.worker,
+    version: VersionId.parse(row.version_id),
+    requests: row.requests,
+    errors: row.errors,
+    wallMs: row.wall_ms,
+    cpuMs: row.cpu_us / 1_000,
+    memoryPeakBytes: row.memory_peak_bytes,
+    bytesIn: row.bytes_in,
+    bytesOut: row.bytes_out,
+    subrequests: row.subrequests,
+    subrequestBytesOut: row.subrequest_bytes_out,
+    subrequestBytesIn: row.subrequest_bytes_in,
+    kvReads: row.kv_reads,
+    kvWrites: row.kv_writes,
+    kvDeletes: row.kv_deletes,
+    kvLists: row.kv_lists,
+  };
+}
