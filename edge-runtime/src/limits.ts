@@ -177,6 +177,14 @@ export const LIMITS = {
   ingressHealthyMs: 60_000,
   /** The longest wait between two starts of a HAProxy that keeps ending. */
   ingressBackoffMsMax: 5_000,
+  /** How often what HAProxy tells of requests is read: being woken for each would cost more than all else. */
+  requestLogMs: 100,
+  /** What HAProxy keeps of it for an agent that is busy: 80,000 requests. */
+  requestLogBytesMax: 8 * 1024 * 1024,
+  /** What it tells of one request: a worker's key, two names and eight numbers. */
+  requestLineBytesMax: 400,
+  /** The last requests before its end are told of within a millisecond, or not at all. */
+  requestLogFlushMs: 1_000,
   /** What HAProxy says to one command: its statistics are a few hundred bytes for each backend. */
   runtimeAnswerLengthMax: 4 * 1024 * 1024,
   /** Entries of a map that travel in one command, which has to fit a buffer of HAProxy's. */

@@ -15,6 +15,7 @@ export class RequestBody implements AsyncIterable<Buffer> {
   readonly #expectsContinue: boolean;
   #isStarted = false;
   #isDiscarding = false;
+  #bytesTaken = 0;
 
   constructor(
     exchange: { readonly request: IncomingMessage; readonly response: ServerResponse },
@@ -42,6 +43,11 @@ export class RequestBody implements AsyncIterable<Buffer> {
     return this.#expectsContinue && !this.#isStarted;
   }
 
+  /** How much the receiver has taken. */
+  get bytesTaken(): number {
+    return this.#bytesTaken;
+  }
+
   /** Reads the rest and forgets it, so that the connection can carry the next request. */
   discard(): void {
     this.#isDiscarding = true;
@@ -54,7 +60,6 @@ export class RequestBody implements AsyncIterable<Buffer> {
     if (this.isHeldBack && !this.#response.headersSent) this.#response.writeContinue();
     this.#isStarted = true;
     let isWaiting = true;
-    let bytes = 0;
     const timer = setTimeout(() => {
       // Time that the receiver takes to accept a piece is not the client's.
       if (isWaiting) this.#onStalled?.();
@@ -64,12 +69,13 @@ export class RequestBody implements AsyncIterable<Buffer> {
       // The request outlives its body when the receiver answers early, so it is not destroyed with it.
       for await (const piece of this.#request.iterator({ destroyOnReturn: false })) {
         if (this.#isDiscarding) continue;
-        bytes += (piece as Buffer).length;
-        if (bytes > this.#bytesMax) {
+        const { length } = piece as Buffer;
+        if (this.#bytesTaken + length > this.#bytesMax) {
           this.#isDiscarding = true;
           this.#onTooLarge?.();
           continue;
         }
+        this.#bytesTaken += length;
         isWaiting = false;
         yield piece as Buffer;
         isWaiting = true;

@@ -4,6 +4,7 @@ import { describeHeaders } from "./conformance/headers.conformance.ts";
 import type { IngressBackend } from "./conformance/ingress-harness.ts";
 import { describeHostile } from "./conformance/hostile.conformance.ts";
 import { describeLimits } from "./conformance/limits.conformance.ts";
+import { describeMetering } from "./conformance/metering.conformance.ts";
 import { describeRouting } from "./conformance/routing.conformance.ts";
 import { describeStreaming } from "./conformance/streaming.conformance.ts";
 import { describeSwitching } from "./conformance/switching.conformance.ts";
@@ -28,5 +29,6 @@ export function describeIngress(name: string, backend: IngressBackend): void {
     describeBalancing(backend);
     describeHostile(backend);
     describeLimits(backend);
+    describeMetering(backend);
   });
 }

@@ -35,6 +35,24 @@ export interface Activator {
   lossOf(socketPath: string): Promise<CellLoss | undefined>;
 }
 
+/** One request that was routed to a worker and has ended, a WebSocket included. */
+export interface ServedRequest {
+  readonly worker: WorkerKey;
+  /** The latest cell that had it; `undefined` when none had, as when the worker does not start. */
+  readonly socketPath: string | undefined;
+  /** Of the answer, be it the worker's or a page of the ingress; 499 when it ended before there was one. */
+  readonly status: number;
+  /** Of its body, as far as the cell took it. Framing does not count; all that a WebSocket carries does. */
+  readonly bytesIn: number;
+  /** Of the body of the worker's answer, as far as it went out. A page of the ingress counts nothing. */
+  readonly bytesOut: number;
+  /** From its head to its end. */
+  readonly wallMs: number;
+}
+
+/** Told of each request once, soon after its end. Must be cheap and must not throw. */
+export type OnServed = (request: ServedRequest) => void;
+
 export interface IngressCounters {
   readonly requests: number;
   readonly errors: number;

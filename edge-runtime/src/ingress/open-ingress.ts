@@ -10,7 +10,7 @@ export type IngressChoice = (typeof INGRESS_CHOICES)[number];
 
 export interface OpenIngressOptions extends Pick<
   BuiltinIngressOptions,
-  "address" | "region" | "activator" | "log"
+  "address" | "region" | "activator" | "onServed" | "log"
 > {
   readonly choice: IngressChoice;
   readonly port: number;

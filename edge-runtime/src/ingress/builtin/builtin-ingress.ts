@@ -6,7 +6,14 @@ import type { Region, WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { EDGE_ERRORS, type EdgeErrorCode } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
-import type { Activator, Ingress, IngressCounters, RequestCounts, Route } from "../ingress.ts";
+import type {
+  Activator,
+  Ingress,
+  IngressCounters,
+  OnServed,
+  RequestCounts,
+  Route,
+} from "../ingress.ts";
 import { RouteTable } from "../route-table.ts";
 import { CellLinks } from "./cell-links.ts";
 import {
@@ -40,8 +47,7 @@ export interface BuiltinIngressOptions {
   readonly log: Logger;
   /** Two-letter country of an address, where it is known. */
   readonly countryOf?: (address: string) => string | undefined;
-  /** Called once per routed request, before it is forwarded. Must be cheap and must not throw. */
-  readonly onRequest?: (worker: WorkerKey) => void;
+  readonly onServed?: OnServed;
   /** Shorter waits than those of `LIMITS`. */
   readonly drainMs?: number;
   readonly requestHeadMs?: number;
@@ -80,6 +86,7 @@ export class BuiltinIngress implements Ingress {
     this.#context = {
       links: this.#links,
       activator: options.activator,
+      onServed: options.onServed ?? nobodyCounts,
       onFailure: ({ code, worker, ray, cause }) => {
         this.#errors += 1;
         options.log.warn({ code, worker, ray, err: cause }, "request failed");
@@ -265,7 +272,6 @@ export class BuiltinIngress implements Ingress {
         acceptEncoding,
         region: this.#options.region,
       });
-      this.#options.onRequest?.(worker);
     }
     return { worker, caller };
   }
@@ -298,6 +304,10 @@ interface Arrival {
 
 function noCountry(): undefined {
   return undefined;
+}
+
+function nobodyCounts(): void {
+  // Nobody asked.
 }
 
 async function listen(

@@ -3,21 +3,23 @@ import { connect } from "node:net";
 import type { Readable } from "node:stream";
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Dispatcher } from "undici";
-import { EdgeError, type EdgeErrorCode } from "../../errors.ts";
+import { EDGE_ERRORS, EdgeError, type EdgeErrorCode } from "../../errors.ts";
 import { endToEnd } from "../../http/hop-by-hop.ts";
 import { RequestBody } from "../../http/request-body.ts";
 import { headerText } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
-import type { Activator } from "../ingress.ts";
+import type { Activator, OnServed } from "../ingress.ts";
 import type { CellLink, CellLinks, Traffic } from "./cell-links.ts";
 import { discardWithin, sendPage } from "./page-answers.ts";
 import type { RequestHead } from "./request-head.ts";
+import { RequestMeter } from "./request-meter.ts";
 import { clientHeaders, isUncaughtException, lineBytes } from "./response-head.ts";
 
 /** Where requests go and who is told about them; one for all exchanges of an ingress. */
 export interface ExchangeContext {
   readonly links: CellLinks;
   readonly activator: Activator;
+  readonly onServed: OnServed;
   /** Told of every failure that is not the client's. */
   readonly onFailure: (failure: ExchangeFailure) => void;
 }
@@ -47,6 +49,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   readonly #context: ExchangeContext;
   readonly #routed: RoutedRequest;
   readonly #body: RequestBody | undefined;
+  readonly #meter: RequestMeter;
   /** The cell that has the request now. */
   #link: CellLink | undefined;
   /** Absent while the request waits for a cell or a connection. */
@@ -62,6 +65,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   constructor(context: ExchangeContext, routed: RoutedRequest) {
     this.#context = context;
     this.#routed = routed;
+    this.#meter = new RequestMeter(routed.worker, context.onServed);
     if (routed.head.hasBody) {
       this.#body = new RequestBody(routed, {
         expectsContinue: routed.expectsContinue,
@@ -85,6 +89,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
    */
   startAfterLoss(socketPath: string | undefined): void {
     this.#watchClient();
+    this.#meter.socketPath = socketPath;
     void this.#resume(socketPath);
   }
 
@@ -100,6 +105,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
 
   #watchClient(): void {
     this.#routed.response.on("close", () => {
+      this.#meter.bytesIn = this.#body?.bytesTaken ?? 0;
+      this.#meter.end();
       if (!this.#routed.response.writableFinished) this.#stop();
       else if (!this.#routed.request.complete) this.#discardBody();
     });
@@ -120,6 +127,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
       response.destroy();
       return;
     }
+    this.#meter.status = EDGE_ERRORS[code].status;
     sendPage(response, code, {
       ray,
       host: head.host,
@@ -148,6 +156,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
 
   #send(socketPath: string): void {
     const { request, head } = this.#routed;
+    this.#meter.socketPath = socketPath;
     this.#link = this.#context.links.link(socketPath);
     this.#link.begin(this);
     this.#link.dispatch(
@@ -189,11 +198,14 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
     const headers = clientHeaders(passed, { ray, coldMs: this.#coldMs });
     // A client that still holds its body back cannot tell whether it has to send it after this.
     if (this.#body?.isHeldBack === true) headers.push("connection", "close");
+    this.#meter.status = status;
     response.writeHead(status, statusMessage ?? "", headers);
   }
 
   onResponseData(controller: Dispatcher.DispatchController, piece: Buffer): void {
-    if (this.#isOver || this.#routed.response.write(piece)) return;
+    if (this.#isOver) return;
+    this.#meter.bytesOut += piece.length;
+    if (this.#routed.response.write(piece)) return;
     controller.pause();
     this.#routed.response.once("drain", () => controller.resume());
   }

@@ -15,7 +15,7 @@ const WORKER: WorkerKey = `${"0".repeat(32)}/test`;
 describe("built-in ingress behind a trusted proxy", () => {
   let folder: string;
   let ingress: BuiltinIngress;
-  const routed: WorkerKey[] = [];
+  const served: WorkerKey[] = [];
   const cell = createServer((request, response) => response.end(JSON.stringify(request.headers)));
 
   beforeEach(async () => {
@@ -34,7 +34,7 @@ describe("built-in ingress behind a trusted proxy", () => {
       },
       log: pino({ level: "silent" }),
       countryOf: (address) => (address === "127.0.0.1" ? "ZZ" : undefined),
-      onRequest: (worker) => routed.push(worker),
+      onServed: ({ worker }) => served.push(worker),
     });
     ingress.setRoutes([{ pattern: "https://test.localhost/*", worker: WORKER }]);
   });
@@ -80,7 +80,7 @@ describe("built-in ingress behind a trusted proxy", () => {
       "cf-ray": "0123456789abcdef-nrt",
     });
     expect(JSON.parse(seen["x-atoll-cf"] ?? "")).toMatchObject({ colo: "NRT", country: "JP" });
-    expect(routed).toEqual([WORKER]);
+    expect(served).toEqual([WORKER]);
   });
 
   test("believes nobody on the port for the world", async () => {

@@ -1,8 +1,8 @@
 import { type IncomingMessage, request as httpRequest } from "node:http";
-import { createConnection } from "node:net";
+import { createConnection, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { WorkerKey } from "@atoll/control-plane/contract";
-import { EdgeError, type EdgeErrorCode } from "../../errors.ts";
+import { EDGE_ERRORS, EdgeError, type EdgeErrorCode } from "../../errors.ts";
 import { endToEnd } from "../../http/hop-by-hop.ts";
 import { responseHeadText } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
@@ -10,7 +10,10 @@ import type { CellLink, Traffic } from "./cell-links.ts";
 import type { ExchangeContext } from "./exchange.ts";
 import { writePage } from "./page-answers.ts";
 import type { RequestHead } from "./request-head.ts";
+import { RequestMeter } from "./request-meter.ts";
 import { clientHeaders } from "./response-head.ts";
+
+const SWITCHED = 101;
 
 /** Whether a request asks for the one protocol that we switch to. */
 export function isWebSocketUpgrade(request: IncomingMessage): boolean {
@@ -19,7 +22,7 @@ export function isWebSocketUpgrade(request: IncomingMessage): boolean {
 
 /** A handshake on its way to a worker. `early` is what the client sent behind its head already. */
 export interface RoutedHandshake {
-  readonly socket: Duplex;
+  readonly socket: Socket;
   readonly early: Buffer;
   readonly worker: WorkerKey;
   readonly ray: string;
@@ -34,6 +37,10 @@ export interface RoutedHandshake {
 export class WebSocketPassage implements Traffic {
   readonly #context: ExchangeContext;
   readonly #handshake: RoutedHandshake;
+  readonly #meter: RequestMeter;
+  /** What the client's connection had carried when this passage's own bytes began. */
+  readonly #readBefore: number;
+  #writtenBefore: number | undefined;
   #link: CellLink | undefined;
   #upstream: Duplex | undefined;
   position = -1;
@@ -44,11 +51,16 @@ export class WebSocketPassage implements Traffic {
   constructor(context: ExchangeContext, handshake: RoutedHandshake) {
     this.#context = context;
     this.#handshake = handshake;
+    this.#meter = new RequestMeter(handshake.worker, context.onServed);
+    this.#readBefore = handshake.socket.bytesRead - handshake.early.length;
   }
 
   start(): void {
     const { socket, worker } = this.#handshake;
-    socket.on("close", () => this.cut());
+    socket.on("close", () => {
+      this.#measure();
+      this.cut();
+    });
     // The error is followed by `close`, which ends the passage.
     socket.on("error", () => undefined);
     const socketPath = this.#context.links.publishedPath(worker);
@@ -61,6 +73,15 @@ export class WebSocketPassage implements Traffic {
     this.#upstream?.destroy();
     this.#handshake.socket.destroy();
     this.#leave();
+  }
+
+  #measure(): void {
+    const { socket } = this.#handshake;
+    if (this.#meter.status === SWITCHED) this.#meter.bytesIn = socket.bytesRead - this.#readBefore;
+    if (this.#writtenBefore !== undefined) {
+      this.#meter.bytesOut = socket.bytesWritten - this.#writtenBefore;
+    }
+    this.#meter.end();
   }
 
   async #activate(): Promise<void> {
@@ -81,6 +102,7 @@ export class WebSocketPassage implements Traffic {
       this.#fail("websockets_full", undefined);
       return;
     }
+    this.#meter.socketPath = socketPath;
     this.#link = link;
     this.#link.begin(this);
     const connection = createConnection(socketPath);
@@ -106,7 +128,7 @@ export class WebSocketPassage implements Traffic {
     if (this.#isOver) return;
     upstream.on("close", () => this.cut());
     upstream.on("error", () => this.cut());
-    socket.write(this.#headText(response, ["connection", "Upgrade", "upgrade", "websocket"]));
+    this.#sendHead(response, ["connection", "Upgrade", "upgrade", "websocket"]);
     if (early.length > 0) socket.write(early);
     if (this.#handshake.early.length > 0) upstream.write(this.#handshake.early);
     socket.pipe(upstream);
@@ -116,18 +138,20 @@ export class WebSocketPassage implements Traffic {
   #decline(response: IncomingMessage): void {
     const { socket } = this.#handshake;
     if (this.#isOver) return;
-    socket.write(this.#headText(response, ["connection", "close"]));
+    this.#sendHead(response, ["connection", "close"]);
     response.on("error", () => this.cut());
     response.on("end", () => this.#leave());
     response.pipe(socket);
   }
 
-  #headText(response: IncomingMessage, ending: ReadonlyArray<string>): string {
-    const { ray } = this.#handshake;
+  #sendHead(response: IncomingMessage, ending: ReadonlyArray<string>): void {
+    const { socket, ray } = this.#handshake;
     const passed = endToEnd(response.rawHeaders);
     const headers = clientHeaders(passed, { ray, coldMs: this.#coldMs });
     headers.push(...ending);
-    return responseHeadText(response.statusCode ?? 502, response.statusMessage ?? "", headers);
+    this.#meter.status = response.statusCode ?? 502;
+    socket.write(responseHeadText(this.#meter.status, response.statusMessage ?? "", headers));
+    this.#writtenBefore = socket.bytesWritten;
   }
 
   #onError(error: NodeJS.ErrnoException): void {
@@ -147,6 +171,7 @@ export class WebSocketPassage implements Traffic {
     this.#isOver = true;
     const { socket, worker, ray, head } = this.#handshake;
     this.#context.onFailure({ code, worker, ray, cause });
+    this.#meter.status = EDGE_ERRORS[code].status;
     this.#upstream?.destroy();
     this.#leave();
     writePage(socket, code, { ray, host: head.host, accept: head.accept });

@@ -16,12 +16,20 @@ import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { Region, type WorkerKey } from "@atoll/control-plane/contract";
 import { installedWorkerdPath } from "../../cells/workerd-host.ts";
-import type { Activation, Activator, CellLoss, Ingress } from "../ingress.ts";
+import type {
+  Activation,
+  Activator,
+  CellLoss,
+  Ingress,
+  OnServed,
+  ServedRequest,
+} from "../ingress.ts";
 
 /** What the suite needs to choose about an ingress; waits are shortened so that they can be waited for. */
 interface OpenIngressOptions {
   readonly region: Region;
   readonly activator: Activator;
+  readonly onServed: OnServed;
   readonly drainMs: number;
   readonly requestHeadMs: number;
 }
@@ -79,6 +87,8 @@ export function worker(name: string): WorkerKey {
 /** An ingress under test, with cells to route to; everything is taken down by `dispose`. */
 export class IngressHarness {
   readonly ingress: Ingress;
+  /** What the ingress told of requests that ended. */
+  readonly served: ReadonlyArray<ServedRequest>;
   /** What activating a worker does; a test replaces it. */
   activate: (worker: WorkerKey) => Promise<Activation>;
   /** Why a cell is said to have ended; a test replaces it. */
@@ -93,18 +103,21 @@ export class IngressHarness {
       activate: (key) => harness.activate(key),
       lossOf: (socketPath) => harness.lossOf(socketPath),
     };
+    const served: ServedRequest[] = [];
     const ingress = await backend.open({
       region: Region.parse("fra"),
       activator,
+      onServed: (request) => served.push(request),
       drainMs: DRAIN_MS,
       requestHeadMs: REQUEST_HEAD_MS,
     });
-    const harness = new IngressHarness(ingress, folder);
+    const harness = new IngressHarness(ingress, folder, served);
     return harness;
   }
 
-  private constructor(ingress: Ingress, folder: string) {
+  private constructor(ingress: Ingress, folder: string, served: ReadonlyArray<ServedRequest>) {
     this.ingress = ingress;
+    this.served = served;
     this.#folder = folder;
     this.activate = (key) => Promise.reject(new Error(`${key} was activated unexpectedly`));
   }
@@ -155,11 +168,11 @@ export class IngressHarness {
   }
 
   /** Starts a real cell and routes `test.localhost` to it. Returns what ends its process. */
-  async serveWorker(script: string): Promise<{ readonly kill: () => Promise<void> }> {
-    const { socketPath, kill } = await this.startWorker(script);
-    this.routeTo(socketPath);
+  async serveWorker(script: string): ReturnType<IngressHarness["startWorker"]> {
+    const worker = await this.startWorker(script);
+    this.routeTo(worker.socketPath);
     await this.ingress.settled();
-    return { kill };
+    return worker;
   }
 
   async startWorker(

@@ -45,6 +45,8 @@ export class CellServers {
   readonly #leaving = new Set<CellServer>();
   /** Requests of servers that are gone, by socket, while it has others. */
   readonly #begunBefore = new Map<string, number>();
+  /** The socket behind each name, until a while after its last request. */
+  readonly #socketPaths = new Map<string, string>();
   #added = 0;
 
   constructor(options: {
@@ -116,6 +118,11 @@ export class CellServers {
     return this.#all().find((server) => !server.isCut && server.name === name)?.socketPath;
   }
 
+  /** The same for whoever hears of a request after its end. */
+  loggedSocketPathOf(name: string): string | undefined {
+    return this.#socketPaths.get(name);
+  }
+
   #all(): ReadonlyArray<CellServer> {
     return [...this.#placed.values(), ...this.#leaving];
   }
@@ -140,6 +147,7 @@ export class CellServers {
       isCut: false,
     };
     this.#placed.set(key, server);
+    this.#socketPaths.set(server.name, socketPath);
     return server;
   }
 
@@ -172,6 +180,7 @@ export class CellServers {
       if (hasOthers) this.#begunBefore.set(socketPath, before + begun);
       else this.#begunBefore.delete(socketPath);
       this.#apply();
+      setTimeout(() => this.#socketPaths.delete(server.name), LIMITS.lossMemoryMs).unref();
     });
   }
 

@@ -4,6 +4,7 @@ import { LIMITS } from "../../limits.ts";
 import { quote } from "./config-text.ts";
 import { LOST_HEADER } from "../builtin/client-headers.ts";
 import { MANY, MAPS, PATHS } from "./haproxy-paths.ts";
+import { LINE_FORMAT, USAGE_RULES } from "./request-line.ts";
 import { PAGES, pageArguments } from "./static-pages.ts";
 
 export interface HaproxyConfigOptions {
@@ -33,6 +34,7 @@ const BUFFER_BYTES = LIMITS.requestUrlBytesMax + LIMITS.requestHeadBytesMax + 16
 export function haproxyConfig(options: HaproxyConfigOptions): string {
   return [
     globalSection(options),
+    usageSection(),
     defaultsSection(options),
     frontendSection(options),
     lostSection(options),
@@ -62,6 +64,18 @@ function globalSection({ user, ...options }: HaproxyConfigOptions): string {
   ]);
 }
 
+/** Holds the lines of requests until the agent reads them. */
+function usageSection(): string {
+  return section("ring usage", [
+    "format raw",
+    `maxlen ${LIMITS.requestLineBytesMax}`,
+    `size ${LIMITS.requestLogBytesMax}`,
+    "timeout connect 5s",
+    "timeout server 24d",
+    `server agent unix@${PATHS.usage}`,
+  ]);
+}
+
 function defaultsSection(options: HaproxyConfigOptions): string {
   return section("defaults all", [
     "mode http",
@@ -86,6 +100,10 @@ function defaultsSection(options: HaproxyConfigOptions): string {
 function frontendSection({ region, address, port }: HaproxyConfigOptions): string {
   return section("frontend world from all", [
     `bind ${address}:${port}`,
+    "log ring@usage format raw local0",
+    `log-format ${quote(LINE_FORMAT)}`,
+    "option dontlognull",
+    ...USAGE_RULES.request,
     `http-request set-var-fmt(txn.ray) ${quote(`%[rand,hex,bytes(8,8),lower]%[rand,hex,bytes(8,8),lower]-${region}`)}`,
     ...ODDITIES,
     "http-request set-var(txn.html) bool(true) if { req.hdr(accept) -m sub -i text/html }",
@@ -94,6 +112,8 @@ function frontendSection({ region, address, port }: HaproxyConfigOptions): strin
     `http-request del-header ${quote(STRIPPED)} -m reg`,
     ...callerHeaders(region),
     ...ROUTING,
+    // The built-in ingress counts what has no cell here.
+    "http-request set-log-level silent if !{ var(txn.cell) -m found }",
     "use_backend %[var(txn.cell),field(1,.)] if { var(txn.cell) -m found }",
     "default_backend activator",
     // Nothing that follows a declined handshake is taken for a request.
@@ -239,6 +259,7 @@ function cellSections({ cellBackends, workerCellsMax }: HaproxyConfigOptions): s
     // connection now is the one that it comes back on.
     "tcp-response content lua.note_lost if { var(txn.sent) -m found }",
     "tcp-response content set-var(txn.sent) bool(true)",
+    ...USAGE_RULES.response,
     `http-response wait-for-body time 1s if ${FROM_CELL} ${BARE_500} !{ method HEAD }`,
     ...THREW.flatMap((threw) => [
       `http-response deny ${pageArguments("workerThrewHtml", "worker_threw")} if ${FROM_CELL} ${threw} { var(txn.html) -m found }`,
@@ -286,6 +307,11 @@ function leastBusy(cellsMax: number): ReadonlyArray<string> {
     "http-request track-sc0 var(txn.pick)",
     `http-request set-var(txn.cell) str(${MANY}.),concat(,txn.pick)`,
   ];
+}
+
+/** Whether a backend is one of those that cells are spread over. */
+export function isCellBackend(name: string): boolean {
+  return name === MANY || /^c\d+$/.test(name);
 }
 
 function section(head: string, lines: ReadonlyArray<string>): string {

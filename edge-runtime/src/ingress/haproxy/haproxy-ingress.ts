@@ -4,19 +4,29 @@ import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import type { Region, WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { reapStaleCells } from "../../cells/stale-cells.ts";
 import { LIMITS } from "../../limits.ts";
 import { BuiltinIngress } from "../builtin/builtin-ingress.ts";
-import type { Activator, Ingress, IngressCounters, RequestCounts, Route } from "../ingress.ts";
+import type {
+  Activator,
+  Ingress,
+  IngressCounters,
+  OnServed,
+  RequestCounts,
+  Route,
+} from "../ingress.ts";
 import { CellServers } from "./cell-servers.ts";
+import { isCellBackend } from "./haproxy-config.ts";
 import { writeHaproxyFiles } from "./haproxy-files.ts";
 import { PATHS } from "./haproxy-paths.ts";
 import { HaproxySupervisor } from "./haproxy-supervisor.ts";
+import { RequestLog } from "./request-log.ts";
 import { type HaproxyUser, haproxyUser } from "./haproxy-user.ts";
 import { layOutRoutes } from "./route-maps.ts";
-import { countOf, parseStatistics } from "./server-statistics.ts";
+import { countOf, parseStatistics, type StatisticsRow } from "./server-statistics.ts";
 
 export interface HaproxyIngressOptions {
   readonly binary: string;
@@ -29,6 +39,7 @@ export interface HaproxyIngressOptions {
   readonly region: Region;
   readonly activator: Activator;
   readonly log: Logger;
+  readonly onServed?: OnServed;
   /** Shorter waits than those of `LIMITS`. */
   readonly drainMs?: number;
   readonly requestHeadMs?: number;
@@ -45,13 +56,16 @@ export class HaproxyIngress implements Ingress {
   readonly #fallback: BuiltinIngress;
   readonly #supervisor: HaproxySupervisor;
   readonly #cells: CellServers;
+  readonly #requests: RequestLog;
   readonly #drainMs: number;
+  readonly #log: Logger;
   readonly url: string;
+  #closing: Promise<void> | undefined;
 
   /** Resolves when it listens. Rejected with `ingress_unavailable` when HAProxy does not start. */
   static async open(options: HaproxyIngressOptions): Promise<HaproxyIngress> {
     const user = await haproxyUser();
-    const { directory } = options;
+    const { directory, log } = options;
     const fallbackSocketPath = join(directory, PATHS.fallback);
     const address = options.address ?? "127.0.0.1";
     const port = options.port === 0 ? await freePort(address) : options.port;
@@ -71,10 +85,18 @@ export class HaproxyIngress implements Ingress {
       fallbackSocketPath,
       region: options.region,
       activator: options.activator,
-      log: options.log,
+      log,
+      ...(options.onServed && { onServed: options.onServed }),
       lostSocketOf: (name) => cells?.socketPathOf(name),
       drainMs,
       requestHeadMs: options.requestHeadMs ?? LIMITS.requestHeadMs,
+    });
+    const requests = await RequestLog.listen({
+      socketPath: join(directory, PATHS.usage),
+      groupId: user?.groupId,
+      socketPathOf: (name) => cells?.loggedSocketPathOf(name),
+      onServed: options.onServed ?? (() => undefined),
+      log,
     });
     try {
       if (user !== undefined) await share(fallbackSocketPath, user);
@@ -85,10 +107,11 @@ export class HaproxyIngress implements Ingress {
         directory,
         groupId: user?.groupId,
         backends: CELL_BACKENDS,
-        log: options.log,
+        log,
       });
-      return new HaproxyIngress({ fallback, supervisor, cells, drainMs, url });
+      return new HaproxyIngress({ fallback, supervisor, cells, requests, drainMs, log, url });
     } catch (error) {
+      await requests.close();
       await fallback.close();
       throw error;
     }
@@ -98,13 +121,17 @@ export class HaproxyIngress implements Ingress {
     readonly fallback: BuiltinIngress;
     readonly supervisor: HaproxySupervisor;
     readonly cells: CellServers;
+    readonly requests: RequestLog;
     readonly drainMs: number;
+    readonly log: Logger;
     readonly url: string;
   }) {
     this.#fallback = parts.fallback;
     this.#supervisor = parts.supervisor;
     this.#cells = parts.cells;
+    this.#requests = parts.requests;
     this.#drainMs = parts.drainMs;
+    this.#log = parts.log;
     this.url = parts.url;
   }
 
@@ -165,16 +192,58 @@ export class HaproxyIngress implements Ingress {
   /**
    * Puts a new process in the place of the one that serves, as after an upgrade of HAProxy: it takes over the
    * listening sockets, and the old one finishes its requests. Resolves when the new one knows everything.
+   * The old one tells of no request any more, so those that are in flight now are missing from usage.
    */
   async reload(): Promise<void> {
+    const answer = await this.#supervisor.ask("show stat -1 2 -1");
+    const requests = sumOf(parseStatistics(answer ?? ""), "scur");
+    if (requests > 0) this.#log.warn({ requests }, "these requests are missing from usage");
     await this.#supervisor.reload();
     await this.#supervisor.settled();
   }
 
-  async close(): Promise<void> {
-    await this.#supervisor.close(this.#drainMs);
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    const endMs = performance.now() + this.#drainMs;
+    await this.#finishRequests(endMs);
+    await this.#supervisor.close(Math.max(0, endMs - performance.now()));
+    await this.#requests.close();
     await this.#fallback.close();
   }
+
+  /**
+   * Stops accepting and waits until every request has ended and was told of: HAProxy tells of none any more
+   * from the moment on that it is asked to end.
+   */
+  async #finishRequests(endMs: number): Promise<void> {
+    await this.#supervisor.ask("shutdown frontend world");
+    for (let toldByMs = Infinity; performance.now() < Math.min(endMs, toldByMs);) {
+      const answer = await this.#supervisor.ask("show stat -1 2 -1");
+      if (answer === undefined) return;
+      const backends = parseStatistics(answer);
+      const inFlight = sumOf(backends, "scur");
+      const begun = sumOf(
+        backends.filter(({ pxname = "" }) => isCellBackend(pxname)),
+        "stot",
+      );
+      if (inFlight === 0 && this.#requests.count >= begun) return;
+      // What is lost on the way is not waited for.
+      if (inFlight === 0)
+        toldByMs = Math.min(toldByMs, performance.now() + LIMITS.requestLogFlushMs);
+      this.#requests.hurry();
+      await wait(POLL_MS);
+    }
+  }
+}
+
+const POLL_MS = 10;
+
+function sumOf(rows: ReadonlyArray<StatisticsRow>, column: string): number {
+  return rows.reduce((sum, row) => sum + countOf(row, column), 0);
 }
 
 async function share(socketPath: string, { groupId }: HaproxyUser): Promise<void> {

@@ -26,6 +26,8 @@ export const PATHS = {
   master: "master.sock",
   /** Where the built-in ingress takes what HAProxy has no cell for. */
   fallback: "fallback.sock",
+  /** Where HAProxy tells of the requests that it served. */
+  usage: "usage.sock",
   /** Where HAProxy gives back to itself what it lost a cell with. */
   lost: "lost.sock",
   /** The script that remembers what was lost. */

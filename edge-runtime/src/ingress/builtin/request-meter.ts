@@ -1,0 +1,32 @@
+import type { WorkerKey } from "@atoll/control-plane/contract";
+import type { ServedRequest } from "../ingress.ts";
+
+/** What is counted for a request that ended before anything of its answer was sent. */
+export const NO_ANSWER_STATUS = 499;
+
+/** Follows one request from its head to its end, and reports it then. */
+export class RequestMeter {
+  readonly #worker: WorkerKey;
+  readonly #onServed: (request: ServedRequest) => void;
+  readonly #begunMs = performance.now();
+  #isOver = false;
+  /** The latest cell that had the request. */
+  socketPath: string | undefined;
+  status = NO_ANSWER_STATUS;
+  bytesIn = 0;
+  bytesOut = 0;
+
+  constructor(worker: WorkerKey, onServed: (request: ServedRequest) => void) {
+    this.#worker = worker;
+    this.#onServed = onServed;
+  }
+
+  /** May be called twice. */
+  end(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    const { socketPath, status, bytesIn, bytesOut } = this;
+    const wallMs = Math.round(performance.now() - this.#begunMs);
+    this.#onServed({ worker: this.#worker, socketPath, status, bytesIn, bytesOut, wallMs });
+  }
+}
