@@ -30,6 +30,7 @@ import { StateFollower } from "./sync/state-follower.ts";
 import { StateStore } from "./sync/state-store.ts";
 import { WorkerPreparer, type SiteMaterialiser } from "./sync/worker-preparer.ts";
 import { WorkerRunner } from "./sync/worker-runner.ts";
+import { NodeUsage } from "./usage/node-usage.ts";
 
 export interface AgentOptions {
   readonly name: NodeName;
@@ -105,11 +106,24 @@ async function openParts(
   const run = await openRunDirectories(dataDirectory, confinement.sandbox);
   closers.push(() => rm(run.root, { recursive: true, force: true }));
 
+  // What comes before the supervisor needs it later: requests that come earlier find no route.
+  let cells: CellSupervisor | undefined;
+  const usage = await NodeUsage.open({
+    directory: join(dataDirectory, "usage"),
+    versionOf: (worker) => cells?.versionOf(worker),
+    clock: systemClock,
+    log,
+  });
+  closers.push(() => usage.close());
   const kv = await NodeKv.open({
     directory: join(dataDirectory, "kv"),
     socketPath: join(run.sockets, "kv.sock"),
     blobs: client,
     resolveCapability: (capability) => capabilities.resolve(capability),
+    onUse: (capability, use, count) => {
+      const caller = capabilities.callerOf(capability);
+      if (caller !== undefined) usage.meters.onKvUse(caller, use, count);
+    },
     clock: systemClock,
     log,
   });
@@ -126,8 +140,6 @@ async function openParts(
     closers,
   });
   closers.push(() => host.dispose());
-  // The ingress and the supervisor need each other: requests that come before there is one find no route.
-  let activator: Activator | undefined;
   const ingress = await openIngress({
     choice: options.ingress,
     directory: run.ingress,
@@ -135,9 +147,10 @@ async function openParts(
     address: options.host,
     region: identity.region,
     activator: {
-      activate: (worker) => requireActivator(activator).activate(worker),
-      lossOf: (socketPath) => requireActivator(activator).lossOf(socketPath),
+      activate: (worker) => requireActivator(cells).activate(worker),
+      lossOf: (socketPath) => requireActivator(cells).lossOf(socketPath),
     },
+    onServed: (request) => usage.meters.onServed(request),
     log,
   });
   const supervisor = new CellSupervisor({
@@ -153,11 +166,13 @@ async function openParts(
     ...(options.memoryBudgetBytes === undefined
       ? {}
       : { memoryBudgetBytes: options.memoryBudgetBytes }),
-    kvCapability: (worker, namespace) => capabilities.of(worker, namespace),
+    meter: usage.meters,
+    kvCapability: ({ key, version }, namespace) =>
+      capabilities.of({ worker: key, version: version.id }, namespace),
     clock: systemClock,
     log,
   });
-  activator = supervisor;
+  cells = supervisor;
   closers.push(() => supervisor.dispose());
   closers.push(() => ingress.close());
 
@@ -195,6 +210,7 @@ async function openParts(
     random: Math.random,
     follower,
     kv,
+    usage,
     cells: () => supervisor.status(),
     limitEvents: () => supervisor.limitEvents,
     confinement: {
@@ -258,7 +274,7 @@ function scratchDirectoryOf(dataDirectory: string): string {
 
 /** Keeps what the node stores from everybody else on the machine, cells that broke out included. */
 async function hideData(dataDirectory: string): Promise<void> {
-  for (const name of ["blobs", "configs", "kv", "sites", "state"]) {
+  for (const name of ["blobs", "configs", "kv", "sites", "state", "usage"]) {
     const directory = join(dataDirectory, name);
     await mkdir(directory, { recursive: true });
     await chmod(directory, 0o700);

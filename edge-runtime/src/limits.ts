@@ -135,6 +135,13 @@ export const LIMITS = {
   linkSilenceMs: 16_000,
   /** How often a node reports its cells and its lag: what `atoll status` shows is at most this old. */
   reportMs: 2_000,
+  /** How often usage goes to disk and on to the control plane: what a node that is killed can lose of it. */
+  usageSealMs: 5_000,
+  /**
+   * Batches of usage that wait for the control plane, of 2,000 rows each: what a thousand workers use in
+   * three weeks. They are held in memory as well.
+   */
+  usageBatchesMax: 250,
   /** How many blobs are fetched at once: enough to fill a link, few enough to bound memory. */
   blobFetchesMax: 8,
   /** Longer than any host (253) with a path that fits a browser's address bar. */

@@ -39,6 +39,7 @@ export {
   CAPABILITY_HEADER,
   KvFront,
   type KvFrontOptions,
+  type KvUse,
   type KvWriter,
 } from "./front/kv-front.ts";
 /** Reads of several keys, which the API offers as the binding does. */

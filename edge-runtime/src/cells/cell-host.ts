@@ -21,6 +21,13 @@ export interface CellSpec {
   readonly limits: CellLimits;
 }
 
+/** What a process used since it was given its config: what a zygote takes is nobody's. */
+export interface CellUsage {
+  readonly cpuNs: number;
+  /** The most memory that it held at a time, without what it held as a zygote where the kernel counts it. */
+  readonly memoryPeakBytes: number;
+}
+
 /** How a cell ended. `stderrTail` is the end of what it wrote, for logs and for the preflight. */
 export interface CellExit {
   readonly code: number | null;
@@ -28,6 +35,7 @@ export interface CellExit {
   readonly stderrTail: string;
   /** The limit for which it was ended. */
   readonly breach?: LimitBreach;
+  readonly usage: CellUsage;
 }
 
 /** A running workerd process. */
@@ -36,6 +44,8 @@ export interface Cell {
   readonly pid: number;
   /** Milliseconds from the start of `CellHost.start` until every socket listened. */
   readonly startMs: number;
+  /** Up to now; after its end, in all. */
+  usage(): CellUsage;
   /** Absolute path of a listening socket by its name in the config. */
   socketPath(name: string): string;
   /** Resolves once, when the process is gone and its directory is removed. Never rejects. */

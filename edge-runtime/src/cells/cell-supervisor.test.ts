@@ -47,6 +47,7 @@ beforeEach(async () => {
         const nowhere = join(directory, "nowhere.sock");
         return {
           sockets: { "kv.sock": nowhere, "egress.sock": nowhere, "cache.sock": nowhere },
+          subrequestUsage: () => ({ requests: 0, bytesSent: 0, bytesReceived: 0 }),
           close: async () => {
             openServices -= 1;
           },

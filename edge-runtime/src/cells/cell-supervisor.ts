@@ -3,6 +3,7 @@ import { setImmediate, setTimeout } from "node:timers/promises";
 import type {
   CellStatus,
   LimitEvent,
+  VersionId,
   WorkerFailure,
   WorkerKey,
 } from "@atoll/control-plane/contract";
@@ -136,6 +137,12 @@ export class CellSupervisor implements Activator {
       return signal === "SIGKILL" ? "killed" : undefined;
     });
     return Promise.race([ended, setTimeout(LIMITS.lossReasonMs, undefined, { ref: false })]);
+  }
+
+  /** The version of a worker that serves here. */
+  versionOf(worker: WorkerKey): VersionId | undefined {
+    const workers = this.#groupOf.get(worker)?.workers;
+    return workers?.find(({ key }) => key === worker)?.version.id;
   }
 
   /** The latest cells that were ended for a limit, newest last. */

@@ -61,7 +61,7 @@ export class SampleCells {
     workers: ReadonlyArray<SampleWorker>,
     servers: SampleCellServers = {},
   ): Promise<(index: number, request?: Partial<CellRequest>) => Promise<CellResponse>> {
-    const config = configureGroup(workers, (worker, namespace) => `${worker} ${namespace}`);
+    const config = configureGroup(workers, ({ key }, namespace) => `${key} ${namespace}`);
     const sockets = {
       "kv.sock": await this.#listen(servers.kv),
       "egress.sock": await this.#listen(servers.egress),
@@ -74,7 +74,13 @@ export class SampleCells {
         compiler: this.#compiler,
         clock: systemClock,
         log,
-        services: { open: async () => ({ sockets, close: async () => undefined }) },
+        services: {
+          open: async () => ({
+            sockets,
+            subrequestUsage: () => ({ requests: 0, bytesSent: 0, bytesReceived: 0 }),
+            close: async () => undefined,
+          }),
+        },
         ingress: { requestsOf: async () => ({ begun: 0, inFlight: 0 }) },
       },
     );

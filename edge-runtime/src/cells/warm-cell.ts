@@ -8,10 +8,12 @@ import type { Ingress, RequestCounts } from "../ingress/ingress.ts";
 import { CellActivity } from "./cell-activity.ts";
 import type { Cell, CellExit, CellHost } from "./cell-host.ts";
 import { limitsOf, subrequestsOf } from "./cell-limits.ts";
+import type { CellMeter, MeteredMember } from "./cell-meter.ts";
 import { connectOnce, probeCell } from "./cell-probe.ts";
 import type { CellServices, OpenCellServices } from "./cell-services.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { isEnding } from "./process-table.ts";
+import { CellStartError, CellStartTimeout } from "./workerd-process.ts";
 
 /** What starting a cell takes. */
 export interface CellSources {
@@ -21,6 +23,8 @@ export interface CellSources {
   /** Tells how many requests a socket got. */
   readonly ingress: Pick<Ingress, "requestsOf">;
   readonly clock: Clock;
+  /** Counts what cells use; absent where nobody asks. */
+  readonly meter?: CellMeter;
   readonly log: Logger;
 }
 
@@ -82,10 +86,28 @@ export class WarmCell {
         services: services.sockets,
         limits: limitsOf(workers),
       });
-      warm = new WarmCell(cell, config, { ...sources, closeServices });
-      return warm;
+      const started = new WarmCell(cell, config, { ...sources, closeServices });
+      warm = started;
+      sources.meter?.follow({
+        members: workers.map((worker) => ({
+          ...memberOf(worker),
+          socketPath: started.socketPath(worker.key),
+        })),
+        usage: () => cell.usage(),
+        subrequests: () => services.subrequestUsage(),
+        ended: started.ended,
+      });
+      return started;
     } catch (error) {
       await closeServices();
+      if (error instanceof CellStartError || error instanceof CellStartTimeout) {
+        sources.meter?.follow({
+          members: workers.map(memberOf),
+          usage: () => error.exit.usage,
+          subrequests: () => services.subrequestUsage(),
+          ended: Promise.resolve(),
+        });
+      }
       throw error;
     }
   }
@@ -143,6 +165,10 @@ export class WarmCell {
     await this.#cell.stop();
     return this.ended;
   }
+}
+
+function memberOf({ key, version }: PreparedWorker): MeteredMember {
+  return { worker: key, version: version.id };
 }
 
 async function close(services: OpenCellServices, log: Logger): Promise<void> {

@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { AccountId } from "@atoll/control-plane/contract";
@@ -38,6 +39,15 @@ function openHost(): Promise<WorkerdHost> {
   return WorkerdHost.open({ runDirectory, zygoteCount: 1, log, onLine });
 }
 
+/** Nanoseconds that the living threads of a process ran since it started. */
+function threadsNs(pid: number): number {
+  const threads = readdirSync(`/proc/${pid}/task`);
+  const times = threads.map((thread) =>
+    Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]),
+  );
+  return times.reduce((sum, ns) => sum + ns, 0);
+}
+
 function specOf(source: string): Promise<CellSpec> {
   return sampleCellSpec(source, directory);
 }
@@ -65,11 +75,37 @@ test("workerd host: a stopped cell leaves neither process nor directory", async 
   expect(await readdir(runDirectory)).not.toContain(cell.id);
 });
 
+test("workerd host: a cell tells what it used since it has its config, also after its end", async () => {
+  const cell = await host.start(
+    await specOf(`export default { fetch() {
+      for (const end = Date.now() + 1; Date.now() < end;) for (let i = 0; i < 3e7; i++);
+      globalThis.held = new Uint8Array(40_000_000).fill(1);
+      return new Response("done");
+    } };`),
+  );
+  const idle = cell.usage();
+  await askCell({ socketPath: cell.socketPath("w0"), timeoutMs: 10_000 });
+  const busy = cell.usage();
+  expect(busy.cpuNs - idle.cpuNs).toBeGreaterThan(5_000_000);
+  // All of its threads, but with what the zygote took to start.
+  expect(busy.cpuNs).toBeLessThan(threadsNs(cell.pid));
+  expect(busy.memoryPeakBytes).toBeGreaterThan(40_000_000);
+  await askCell({ socketPath: cell.socketPath("w0"), timeoutMs: 10_000 });
+  const { usage } = await cell.stop();
+  expect(usage.cpuNs - busy.cpuNs).toBeGreaterThan(5_000_000);
+  expect(usage.memoryPeakBytes).toBeGreaterThanOrEqual(busy.memoryPeakBytes);
+  expect(cell.usage()).toEqual(usage);
+});
+
 test("workerd host: code that throws at start is rejected with what it wrote", async () => {
   const starting = host.start(await specOf(`throw new Error("boom at top");`));
   await expect(starting).rejects.toMatchObject({
     code: "cell_failed",
-    exit: { code: 1, stderrTail: expect.stringContaining("boom at top") as string },
+    exit: {
+      code: 1,
+      stderrTail: expect.stringContaining("boom at top") as string,
+      usage: { cpuNs: expect.any(Number) as number },
+    },
   });
 });
 

@@ -9,12 +9,12 @@ import type { ControlGroups } from "../sandbox/control-groups.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { askCell } from "./cell-client.ts";
 import { makeCellDirectory } from "./cell-directory.ts";
-import type { Cell, CellExit, CellSpec } from "./cell-host.ts";
+import type { Cell, CellExit, CellSpec, CellUsage } from "./cell-host.ts";
 import type { LimitBreach } from "./cell-limits.ts";
 import type { CellWatchdog } from "./cell-watchdog.ts";
 import { readLines } from "./output-lines.ts";
 import type { SiteTrees } from "./site-trees.ts";
-import { mainThreadNs, ownMemoryBytes } from "./process-table.ts";
+import { allThreadsNs, mainThreadNs, ownMemoryBytes } from "./process-table.ts";
 import { recordProcess, removeCell } from "./stale-cells.ts";
 
 /** One line that a cell wrote. workerd writes JSON on both streams. */
@@ -59,6 +59,11 @@ export class WorkerdProcess implements Cell {
   #hasEnded = false;
   /** Its latest way into a control group: a group that is made after its end would never be removed. */
   #grouped: Promise<void> = Promise.resolve();
+  /** Processor time that the process took as a zygote. */
+  #zygoteCpuNs: number | undefined;
+  /** `#usage` is all: its group goes, and its pid may soon be another's. */
+  #isCounted = false;
+  #usage: CellUsage = { cpuNs: 0, memoryPeakBytes: 0 };
   /** The limit for which it is ended. */
   #breach: LimitBreach | undefined;
 
@@ -95,6 +100,24 @@ export class WorkerdProcess implements Cell {
     return this.#startMs;
   }
 
+  usage(): CellUsage {
+    const now = this.#isCounted ? undefined : this.#readUsage();
+    if (now === undefined || this.#zygoteCpuNs === undefined) return this.#usage;
+    this.#usage = {
+      cpuNs: now.cpuNs - this.#zygoteCpuNs,
+      memoryPeakBytes: Math.max(this.#usage.memoryPeakBytes, now.memoryPeakBytes),
+    };
+    return this.#usage;
+  }
+
+  /** What the kernel has counted of the process; `undefined` when it is gone. */
+  #readUsage(): CellUsage | undefined {
+    const counted = this.#options.groups?.usage(this.id);
+    const cpuNs = counted?.cpuNs ?? allThreadsNs(this.pid);
+    const memoryPeakBytes = counted?.memoryPeakBytes ?? ownMemoryBytes(this.pid) ?? 0;
+    return cpuNs === undefined ? undefined : { cpuNs, memoryPeakBytes };
+  }
+
   socketPath(name: string): string {
     return join(this.directory, `${name}.sock`);
   }
@@ -113,6 +136,7 @@ export class WorkerdProcess implements Cell {
         memoryBytes: memoryBytes + LIMITS.idleCellMemoryBytes,
       }),
     );
+    this.#zygoteCpuNs = this.#readUsage()?.cpuNs;
     this.#process.stdin.end(spec.config);
     const outcome = await this.#started(spec.sockets);
     this.#startMs = performance.now() - begunMs;
@@ -123,7 +147,7 @@ export class WorkerdProcess implements Cell {
     const exit = await this.kill();
     if (outcome === "ended") throw new CellStartError(exit);
     const { startMsMax } = this.#options;
-    throw new EdgeError("cell_start_timeout", `a cell did not listen within ${startMsMax} ms`);
+    throw new CellStartTimeout(exit, startMsMax);
   }
 
   async stop(): Promise<CellExit> {
@@ -260,6 +284,9 @@ export class WorkerdProcess implements Cell {
     await this.#grouped.catch(() => undefined);
     const { groups, runDirectory } = this.#options;
     if (await groups?.wasOutOfMemory(this.id)) this.#breach = "exceededMemory";
+    // The last moment at which its group can tell.
+    const usage = this.usage();
+    this.#isCounted = true;
     // What can't be removed now goes at the next start, with everything else in the run directory.
     await groups?.remove(this.id).catch(() => undefined);
     await removeCell(runDirectory, this.id).catch(() => undefined);
@@ -267,6 +294,7 @@ export class WorkerdProcess implements Cell {
     return {
       ...ended,
       stderrTail: this.#stderrTail,
+      usage,
       ...(breach === undefined ? {} : { breach }),
     };
   }
@@ -279,6 +307,16 @@ export class CellStartError extends EdgeError {
   constructor(exit: CellExit) {
     const end = exit.signal ?? `status ${exit.code}`;
     super("cell_failed", `a cell ended with ${end} before it listened: ${exit.stderrTail.trim()}`);
+    this.exit = exit;
+  }
+}
+
+/** `cell_start_timeout` with the exit of the process that was ended for it. */
+export class CellStartTimeout extends EdgeError {
+  readonly exit: CellExit;
+
+  constructor(exit: CellExit, startMsMax: number) {
+    super("cell_start_timeout", `a cell did not listen within ${startMsMax} ms`);
     this.exit = exit;
   }
 }

@@ -17,10 +17,13 @@ export interface GroupMember {
 }
 
 /**
- * Answers what opens a namespace for a worker: a text that the node's KV server accepts and that no one
- * can guess. The same arguments must give the same text, or configs are compiled anew.
+ * Answers what opens a namespace for a version of a worker: a text that the node's KV server accepts and
+ * that no one can guess. The same arguments must give the same text, or configs are compiled anew.
  */
-export type KvCapability = (worker: WorkerKey, namespace: NamespaceId) => string;
+export type KvCapability = (
+  member: Pick<GroupMember, "key" | "version">,
+  namespace: NamespaceId,
+) => string;
 
 /** The source of a cell's config, and what a cell needs to run it. */
 export interface GroupConfig {

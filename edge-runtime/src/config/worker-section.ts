@@ -86,7 +86,7 @@ export class WorkerSection {
     const { member, index, kvCapability } = this.#options;
     return member.version.bindings.flatMap((binding, position) => {
       if (binding.type !== "kv_namespace") return [];
-      const capability = kvCapability(member.key, binding.namespace_id);
+      const capability = kvCapability(member, binding.namespace_id);
       const header = struct({ name: quote(HEADERS.kv), value: quote(capability) });
       const http = struct({ injectRequestHeaders: list([header]) });
       return [

@@ -7,7 +7,9 @@ function written(...messages: ReadonlyArray<string>): string {
 }
 
 function failure(stderrTail: string, signal: NodeJS.Signals | null = null): string {
-  return startFailure({ code: signal === null ? 1 : null, signal, stderrTail }, "worker.js");
+  const code = signal === null ? 1 : null;
+  const usage = { cpuNs: 0, memoryPeakBytes: 0 };
+  return startFailure({ code, signal, stderrTail, usage }, "worker.js");
 }
 
 test("start failure: our service names are taken off, frames stay", () => {

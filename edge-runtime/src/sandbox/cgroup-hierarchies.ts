@@ -3,7 +3,9 @@ import { join, relative } from "node:path";
 
 /** What of the kernel's control groups bounds cells. */
 const CONTROLLERS = ["memory", "cpu", "pids"] as const;
-export type Controller = (typeof CONTROLLERS)[number];
+/** What only measures them; with version 2 of the interface every group does. */
+const METERS = ["cpuacct"] as const;
+export type Controller = (typeof CONTROLLERS | typeof METERS)[number];
 
 /** A tree of control groups, and the place in it below which an agent may make groups. */
 export interface Hierarchy {
@@ -43,7 +45,7 @@ export async function findHierarchies(): Promise<{
     if (mount === undefined) continue;
     const directory = join(mount.point, relative(mount.root, path));
     const available = version === 2 ? await readWords(directory) : names.split(",");
-    const controllers = CONTROLLERS.filter((controller) => available.includes(controller));
+    const controllers = [...CONTROLLERS, ...METERS].filter((each) => available.includes(each));
     if (controllers.length === 0) continue;
     const refusal = version === 2 ? await delegate(directory, controllers) : undefined;
     if (refusal === undefined) hierarchies.push({ version, controllers, directory });

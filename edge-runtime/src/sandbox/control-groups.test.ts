@@ -83,6 +83,22 @@ test.runIf(isWritable)("control groups: what stays below its limit goes on", asy
   expect(await groups.wasOutOfMemory("cell")).toBe(false);
 });
 
+test.runIf(isWritable)("control groups: processor time and memory are counted", async () => {
+  const groups = await open("test of counting");
+  const eater = startEater();
+  const ended = new Promise<unknown[]>((resolve) => eater.once("close", (...end) => resolve(end)));
+  await groups.add("cell", eater.pid ?? 0);
+  const before = groups.usage("cell");
+  expect(before.memoryPeakBytes).toBeLessThan(50_000_000);
+  eater.stdin?.end("go\n");
+  await ended;
+  const after = groups.usage("cell");
+  // Writing 200 MB takes some milliseconds at least, and is known after the end.
+  expect((after.cpuNs ?? 0) - (before.cpuNs ?? 0)).toBeGreaterThan(1_000_000);
+  expect(after.memoryPeakBytes).toBeGreaterThan(200_000_000);
+  expect(groups.usage("nobody")).toEqual({ cpuNs: undefined, memoryPeakBytes: undefined });
+});
+
 test.runIf(isWritable)(
   "control groups: nothing is left, also of what an earlier agent left",
   async () => {

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { LIMITS } from "../limits.ts";
@@ -10,16 +10,25 @@ const FILES = {
   1: {
     memoryLimit: "memory.limit_in_bytes",
     memoryEvents: "memory.oom_control",
+    memoryPeak: "memory.max_usage_in_bytes",
     share: "cpu.shares",
     processes: "pids.max",
   },
   2: {
     memoryLimit: "memory.max",
     memoryEvents: "memory.events",
+    memoryPeak: "memory.peak",
     share: "cpu.weight",
     processes: "pids.max",
   },
 } as const;
+
+/** What a cell's group has counted since its process joined; each is missing where the host counts none. */
+export interface GroupUsage {
+  readonly cpuNs: number | undefined;
+  /** The most that was charged to it at a time. */
+  readonly memoryPeakBytes: number | undefined;
+}
 
 /** The share of a group that says nothing about it, and the largest there is. */
 const SHARES = { 1: { usual: 1024, max: 262_144 }, 2: { usual: 100, max: 10_000 } } as const;
@@ -121,7 +130,7 @@ export class ControlGroups {
       const moved = enter(directory, pid);
       // Where nothing but the processor is divided there, nothing that must be bounded depends on it. Who
       // could not move stays among those that wait, who have one share together.
-      if (hierarchy.controllers.length === 1)
+      if (hierarchy.controllers.every((each) => each === "cpu" || each === "cpuacct"))
         this.#moves.set(
           cell,
           moved.catch(() => undefined),
@@ -143,6 +152,14 @@ export class ControlGroups {
       // The group was never made: then nothing was counted in it.
       return false;
     }
+  }
+
+  /** At once rather than later, because it is asked of every cell every few seconds. */
+  usage(cell: string): GroupUsage {
+    const memory = this.#find("memory");
+    const peak =
+      memory && readNow(join(this.#directory(memory, cell), FILES[memory.version].memoryPeak));
+    return { cpuNs: this.#cpuNs(cell), memoryPeakBytes: peak === undefined ? peak : Number(peak) };
   }
 
   /** Removes a cell's group, once its process is gone, and its account's with the last one. */
@@ -183,6 +200,18 @@ export class ControlGroups {
       await removeGroup(this.#path(hierarchy, NEUTRAL));
       await removeGroup(this.#path(hierarchy));
     }
+  }
+
+  #cpuNs(cell: string): number | undefined {
+    const accounts = this.#find("cpuacct");
+    if (accounts !== undefined) {
+      const text = readNow(join(this.#directory(accounts, cell), "cpuacct.usage"));
+      return text === undefined ? undefined : Number(text);
+    }
+    const unified = this.#hierarchies.find(({ version }) => version === 2);
+    const text = unified && readNow(join(this.#directory(unified, cell), "cpu.stat"));
+    const micros = /^usage_usec (\d+)$/m.exec(text ?? "")?.[1];
+    return micros === undefined ? undefined : Number(micros) * 1_000;
   }
 
   #find(controller: Controller): Hierarchy | undefined {
@@ -252,6 +281,15 @@ async function groupsIn(directory: string): Promise<ReadonlyArray<string>> {
   if (!existsSync(directory)) return [];
   const entries = await readdir(directory, { withFileTypes: true });
   return entries.filter((each) => each.isDirectory()).map(({ name }) => join(directory, name));
+}
+
+function readNow(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    // The group is gone, or the kernel is older than the file.
+    return undefined;
+  }
 }
 
 async function setUpOwner(hierarchy: Hierarchy, name: string, cores: number): Promise<void> {

@@ -30,6 +30,7 @@ export class NodeCellServices implements CellServices {
         "cache.sock": this.#options.cacheSocketPath,
         "egress.sock": wayOut.socketPath,
       },
+      subrequestUsage: () => wayOut.usage(),
       close: () => wayOut.close(),
     };
   }

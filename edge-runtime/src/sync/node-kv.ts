@@ -8,6 +8,7 @@ import {
   ValueCache,
   type Channel,
   type Clock,
+  type KvFrontOptions,
   type NamespaceId,
   type ValueBlobs,
 } from "@atoll/kv-store";
@@ -18,7 +19,8 @@ export interface NodeKvOptions {
   /** Where cells find the store. */
   readonly socketPath: string;
   readonly blobs: ValueBlobs;
-  readonly resolveCapability: (capability: string) => NamespaceId | undefined;
+  readonly resolveCapability: KvFrontOptions["resolveCapability"];
+  readonly onUse: NonNullable<KvFrontOptions["onUse"]>;
   readonly clock: Clock;
   readonly log: Logger;
 }

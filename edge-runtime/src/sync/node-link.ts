@@ -10,12 +10,14 @@ import type { Channel, Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { LIMITS } from "../limits.ts";
 import { FleetLink, type FleetLinkOptions } from "./fleet-link.ts";
+import type { NodeUsage } from "../usage/node-usage.ts";
 import type { StateFollower } from "./state-follower.ts";
 
 export interface NodeLinkOptions extends FleetLinkOptions {
   readonly follower: StateFollower;
   /** The node's key-value store. */
   readonly kv: { attach(channel: Channel): void; status(): ReadonlyArray<KvStatus> };
+  readonly usage: Pick<NodeUsage, "connected" | "disconnected" | "acknowledged">;
   readonly cells: () => Promise<ReadonlyArray<CellStatus>>;
   readonly limitEvents: () => ReadonlyArray<LimitEvent>;
   readonly confinement: ConfinementStatus;
@@ -25,7 +27,7 @@ export interface NodeLinkOptions extends FleetLinkOptions {
   readonly log: Logger;
 }
 
-/** What travels on a node's link: desired state in, acknowledgements and reports out, KV both ways. */
+/** What travels on a node's link: desired state in, acknowledgements, usage and reports out, KV both ways. */
 export class NodeLink {
   readonly #options: NodeLinkOptions;
   readonly #link: FleetLink;
@@ -61,12 +63,14 @@ export class NodeLink {
     this.#channel = channel;
     this.#sayHello();
     this.#options.kv.attach(channel);
+    this.#options.usage.connected((batch) => this.#link.send({ kind: "usage", batch }));
     this.#report();
   }
 
   #onDisconnected(): void {
     this.#channel?.linkEnded();
     this.#channel = undefined;
+    this.#options.usage.disconnected();
   }
 
   #onMessage(message: MessageToNode): void {
@@ -75,6 +79,8 @@ export class NodeLink {
         return this.#channel?.receive(message.message);
       case "state":
         return this.#follow(message);
+      case "usage-ack":
+        return this.#options.usage.acknowledged(message.sequence);
     }
   }
 

@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { mkdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import {
@@ -9,10 +8,10 @@ import {
 } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { z } from "zod";
+import { checkedContent, withChecksum } from "./checksummed.ts";
 import { writeDurably } from "./durable-file.ts";
 
 const FILE_NAME = "state.bin";
-const CHECKSUM_BYTES = 32;
 
 /** The last state that ran here: what a node serves after a restart with nobody to ask. */
 export const NodeState = z.object({
@@ -48,7 +47,7 @@ export class StateStore {
     });
     if (bytes === undefined) return EMPTY_STATE;
     try {
-      return parseState(bytes);
+      return decodeMessage(NodeState, checkedContent(bytes));
     } catch (error) {
       // Starting empty is safe: the control plane sends a snapshot to a node at revision 0. The damaged
       // file is kept for whoever wants to know what happened.
@@ -61,20 +60,7 @@ export class StateStore {
   /** Resolves when the state is on disk. */
   async save(state: NodeState): Promise<void> {
     await mkdir(this.#directory, { recursive: true });
-    const body = encodeMessage(state);
-    const content = Buffer.concat([checksum(body), body]);
+    const content = withChecksum(encodeMessage(state));
     await writeDurably(join(this.#directory, FILE_NAME), content, { mode: 0o600 });
   }
-}
-
-function parseState(bytes: Uint8Array): NodeState {
-  const body = bytes.subarray(CHECKSUM_BYTES);
-  if (!checksum(body).equals(bytes.subarray(0, CHECKSUM_BYTES))) {
-    throw new Error(`the checksum of ${bytes.length} bytes of state does not match`);
-  }
-  return decodeMessage(NodeState, body);
-}
-
-function checksum(body: Uint8Array): Buffer {
-  return createHash("sha256").update(body).digest();
 }

@@ -1,4 +1,4 @@
-import { DesiredWorker, type WorkerFailure } from "@atoll/control-plane/contract";
+import { DesiredWorker, VersionId, type WorkerFailure } from "@atoll/control-plane/contract";
 import { NamespaceId, type Clock } from "@atoll/kv-store";
 import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
@@ -99,10 +99,14 @@ describe("worker runner", () => {
   test("prepares, holds data, starts, then routes", async () => {
     expect(await runner.run([worker("a")])).toEqual([]);
     expect(events).toEqual(["prepare a@1", "hold 1", "apply a@1", "routes a.localhost/*"]);
-    const granted = capabilities.of(workerKey(worker("a")), NAMESPACE);
-    const notGranted = capabilities.of(workerKey(worker("b")), NAMESPACE);
+    const version = VersionId.parse("11111111-1111-4111-8111-111111111111");
+    const caller = { worker: workerKey(worker("a")), version };
+    const granted = capabilities.of(caller, NAMESPACE);
+    const notGranted = capabilities.of({ worker: workerKey(worker("b")), version }, NAMESPACE);
     expect(capabilities.resolve(granted)).toBe(NAMESPACE);
+    expect(capabilities.callerOf(granted)).toEqual(caller);
     expect(capabilities.resolve(notGranted)).toBeUndefined();
+    expect(capabilities.callerOf(notGranted)).toBeUndefined();
   });
 
   test("prepares a version once, however often the others change", async () => {

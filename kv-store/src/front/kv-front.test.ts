@@ -13,7 +13,7 @@ import { LmdbReplica } from "../replica/lmdb-replica.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
 import { ValueCache } from "../values/value-cache.ts";
-import { CAPABILITY_HEADER, KvFront, type KvWriter } from "./kv-front.ts";
+import { CAPABILITY_HEADER, KvFront, type KvUse, type KvWriter } from "./kv-front.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
 const ABSENT = NamespaceId.parse("b".repeat(32));
@@ -26,6 +26,8 @@ let replica: LmdbReplica;
 let values: ValueCache;
 let front: KvFront;
 let stored: Map<string, Buffer>;
+/** What was told of calls that succeeded. */
+let uses: Array<readonly [capability: string, use: KvUse, count: number]>;
 /** Set by a test that wants writes to fail. */
 let writeError: unknown;
 
@@ -47,6 +49,7 @@ beforeEach(async () => {
   log = new RecordedLog();
   clock = new ManualClock();
   stored = new Map();
+  uses = [];
   writeError = undefined;
   replica = await LmdbReplica.open({ directory: join(directory, "replica"), clock, log });
   await replica.store(NAMESPACE, { kind: "snapshot-start" });
@@ -57,6 +60,7 @@ beforeEach(async () => {
     socketPath,
     resolveCapability: (capability) =>
       ({ good: NAMESPACE, absent: ABSENT })[capability] ?? undefined,
+    onUse: (...use) => uses.push(use),
     replica,
     writer,
     values,
@@ -134,6 +138,28 @@ function callRaw(text: string): Promise<string> {
 function putAt(path: string, body: string | Buffer): Promise<Answer> {
   return call({ method: "PUT", path: `${path}?urlencoded=true`, body });
 }
+
+test("KvFront: calls that succeed are told of once, with whose they are and how many keys were read", async () => {
+  await putAt("/a", "value");
+  await call({ path: "/a?urlencoded=true" });
+  await call({ path: "/nothing?urlencoded=true" });
+  const keys = JSON.stringify({ keys: ["a", "b", "c"] });
+  await call({ method: "POST", path: "/bulk/get", body: keys });
+  await call({ path: "/?key_count_limit=10" });
+  await call({ method: "DELETE", path: "/a?urlencoded=true" });
+  writeError = new KvError("origin_unreachable", "not now");
+  await putAt("/a", "value");
+  await call({ path: "/a?urlencoded=true", capability: "stolen" });
+  await call({ path: "/?key_count_limit=0" });
+  expect(uses).toEqual([
+    ["good", "write", 1],
+    ["good", "read", 1],
+    ["good", "read", 1],
+    ["good", "read", 3],
+    ["good", "list", 1],
+    ["good", "delete", 1],
+  ]);
+});
 
 test("KvFront: a value goes in and comes out with its length and metadata", async () => {
   const metadata = Buffer.from('{"é":"☃"}').toString("latin1");

@@ -25,11 +25,16 @@ export interface KvWriter {
   ready(namespace: NamespaceId): Promise<void>;
 }
 
+/** What a call of the binding did; a read of several keys is one of each. */
+export type KvUse = "read" | "write" | "delete" | "list";
+
 export interface KvFrontOptions {
   /** Where to listen. A socket that an earlier run left there is replaced. */
   readonly socketPath: string;
   /** The namespace behind a capability; `undefined` for one that nobody was given. */
   readonly resolveCapability: (capability: string) => NamespaceId | undefined;
+  /** Told of each call that succeeded, with how many keys it read. Must be cheap and must not throw. */
+  readonly onUse?: (capability: string, use: KvUse, count: number) => void;
   readonly replica: Replica;
   readonly writer: KvWriter;
   readonly values: ValueCache;
@@ -99,28 +104,37 @@ export class KvFront {
     if (this.#requests > LIMITS.frontRequestsMax) {
       throw new KvError("busy", `${this.#requests - 1} requests are being served already`);
     }
-    const namespace = this.#namespaceOf(request);
+    const { capability, namespace } = this.#callerOf(request);
+    const used = (use: KvUse, count = 1): void => this.#options.onUse?.(capability, use, count);
     const call = parseCall(request, this.#options.clock.nowMs());
     switch (call.kind) {
       case "get":
-        return this.#get(namespace, call, response);
+        await this.#get(namespace, call, response);
+        return used("read");
       case "bulk-get":
-        return this.#bulkGet(namespace, request, response);
+        return used("read", await this.#bulkGet(namespace, request, response));
       case "list":
-        return this.#list(namespace, call, response);
+        await this.#list(namespace, call, response);
+        return used("list");
       case "put":
-        return this.#put(namespace, call, { request, response });
+        await this.#put(namespace, call, { request, response });
+        return used("write");
       case "delete":
         await this.#options.writer.write(namespace, [call]);
         response.end();
+        return used("delete");
     }
   }
 
-  #namespaceOf(request: IncomingMessage): NamespaceId {
+  #callerOf(request: IncomingMessage): {
+    readonly capability: string;
+    readonly namespace: NamespaceId;
+  } {
     const capability = request.headers[CAPABILITY_HEADER];
-    const { resolveCapability } = this.#options;
-    const namespace = typeof capability === "string" ? resolveCapability(capability) : undefined;
-    if (namespace !== undefined) return namespace;
+    if (typeof capability === "string") {
+      const namespace = this.#options.resolveCapability(capability);
+      if (namespace !== undefined) return { capability, namespace };
+    }
     throw new KvError("capability_unknown", "This caller was given no namespace");
   }
 
@@ -151,11 +165,12 @@ export class KvFront {
     await pipeline(file.createReadStream(), response);
   }
 
+  /** Resolves with how many keys were read. */
   async #bulkGet(
     namespace: NamespaceId,
     request: IncomingMessage,
     response: ServerResponse,
-  ): Promise<void> {
+  ): Promise<number> {
     const bulk = parseBulkGet(await readText(request, LIMITS.bulkGetBodyBytesMax));
     await this.#ready(namespace);
     // All in one turn, so the answer is of one revision.
@@ -169,6 +184,7 @@ export class KvFront {
       results.push([key, value === undefined ? null : bulkResult(bulk, value, entry?.metadata)]);
     }
     sendJson(response, Object.fromEntries(results));
+    return results.length;
   }
 
   async #bytesOf(value: KvValue): Promise<Buffer> {
