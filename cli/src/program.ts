@@ -22,6 +22,7 @@ export function createProgram(): Command {
     .version("0.1.0")
     .showHelpAfterError("(run the command with --help for its options)");
   addLocalCommands(program);
+  addUsageCommand(program);
   addFleetCommands(program);
   addAccountCommands(program);
   return program;
@@ -74,6 +75,20 @@ function addLocalCommands(program: Command): void {
       const { fetchStatus, formatStatus } = await import("./status/status.ts");
       const status = await fetchStatus(await findVariables());
       console.log(options.json ? JSON.stringify(status, null, 2) : formatStatus(status));
+    });
+}
+
+/** What an account's workers used. */
+function addUsageCommand(program: Command): void {
+  program
+    .command("usage")
+    .description("show what your workers used in the last month, by version")
+    .argument("[worker]", "this worker alone")
+    .option("--json", "print JSON", false)
+    .action(async (worker: string | undefined, options: { json: boolean }) => {
+      const { fetchUsage, formatUsage } = await import("./usage/usage.ts");
+      const usage = await fetchUsage(await findVariables(), worker);
+      console.log(options.json ? JSON.stringify(usage, null, 2) : formatUsage(usage));
     });
 }
 

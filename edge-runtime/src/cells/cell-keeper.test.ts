@@ -57,7 +57,13 @@ async function open(memoryBudgetBytes: number): Promise<void> {
   supervisor = new CellSupervisor({
     host,
     compiler,
-    services: { open: async () => ({ sockets, close: async () => undefined }) },
+    services: {
+      open: async () => ({
+        sockets,
+        subrequestUsage: () => ({ requests: 0, bytesSent: 0, bytesReceived: 0 }),
+        close: async () => undefined,
+      }),
+    },
     ingress,
     kvCapability: () => "capability",
     memoryBudgetBytes,

@@ -51,7 +51,13 @@ beforeEach(async () => {
   supervisor = new CellSupervisor({
     host,
     compiler,
-    services: { open: async () => ({ sockets, close: async () => undefined }) },
+    services: {
+      open: async () => ({
+        sockets,
+        subrequestUsage: () => ({ requests: 0, bytesSent: 0, bytesReceived: 0 }),
+        close: async () => undefined,
+      }),
+    },
     ingress,
     kvCapability: () => "capability",
     cores: 2,
