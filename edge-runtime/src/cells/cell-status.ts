@@ -1,6 +1,5 @@
 import type { CellStatus } from "@atoll/control-plane/contract";
 import type { CellGroup } from "./cell-group.ts";
-import { readUsage } from "./process-table.ts";
 import type { WarmCell } from "./warm-cell.ts";
 
 /** What status pages show of a cell; `undefined` when there is no process any more. */
@@ -9,7 +8,7 @@ export async function cellStatus(
   cell: WarmCell,
   state: CellStatus["state"],
 ): Promise<CellStatus | undefined> {
-  const usage = await readUsage(cell.pid);
+  const usage = await cell.usage();
   if (usage === undefined) return undefined;
   return {
     workers: group.workers.map((worker) => worker.name),
