@@ -13,6 +13,8 @@ export interface BareWorkerdOptions {
   readonly source: string;
   /** A unix socket whose HTTP server the module calls as `env.EXTERNAL`. */
   readonly externalSocketPath?: string;
+  /** Source of a worker that the module may load, as the text module `loaded.txt`, by `env.LOADER`. */
+  readonly loadedSource?: string;
 }
 
 // Starting takes 50 ms; what takes this long has said on standard error why it won't start.
@@ -27,10 +29,18 @@ export function nodeWorkerdPath(): string {
 /** workerd as it comes, with one worker on a TCP socket: what every layer of Atoll is compared with. */
 export class BareWorkerd {
   readonly url: string;
+  /** From the start of the process until it listened. */
+  readonly startMs: number;
   readonly #child: ChildProcess;
   readonly #directory: string;
 
-  private constructor(parts: { child: ChildProcess; directory: string; port: number }) {
+  private constructor(parts: {
+    readonly child: ChildProcess;
+    readonly directory: string;
+    readonly port: number;
+    readonly startMs: number;
+  }) {
+    this.startMs = parts.startMs;
     this.#child = parts.child;
     this.#directory = parts.directory;
     this.url = `http://127.0.0.1:${parts.port}`;
@@ -52,14 +62,20 @@ export class BareWorkerd {
     if (options.externalSocketPath !== undefined) {
       await symlink(options.externalSocketPath, join(directory, "external.sock"));
     }
-    const child = spawn(nodeWorkerdPath(), ["serve", "config.capnp", "--control-fd=3"], {
+    if (options.loadedSource !== undefined) {
+      await writeFile(join(directory, "loaded.txt"), options.loadedSource);
+    }
+    // The loader is one of workerd's experiments.
+    const flags = options.loadedSource === undefined ? [] : ["--experimental"];
+    const begunMs = performance.now();
+    const child = spawn(nodeWorkerdPath(), ["serve", "config.capnp", "--control-fd=3", ...flags], {
       cwd: directory,
       stdio: ["ignore", "inherit", "inherit", "pipe"],
     });
     try {
       // The fourth stream was asked for as a pipe, so it is there and readable.
       const port = await listeningPort(child.stdio[3] as Readable);
-      return new BareWorkerd({ child, directory, port });
+      return new BareWorkerd({ child, directory, port, startMs: performance.now() - begunMs });
     } catch (error) {
       child.kill("SIGKILL");
       await rm(directory, { recursive: true, force: true });
@@ -91,22 +107,26 @@ async function listeningPort(control: Readable): Promise<number> {
   }
 }
 
-function config({ externalSocketPath }: BareWorkerdOptions): string {
-  const external =
-    externalSocketPath === undefined
-      ? { bindings: "", services: "" }
-      : {
-          bindings: `(name = "EXTERNAL", service = "external")`,
-          services: `, (name = "external", external = (address = "unix:external.sock", http = ()))`,
-        };
+function config({ externalSocketPath, loadedSource }: BareWorkerdOptions): string {
+  const modules = [`(name = "index.js", esModule = embed "index.js")`];
+  const bindings: string[] = [];
+  const services: string[] = [];
+  if (externalSocketPath !== undefined) {
+    bindings.push(`(name = "EXTERNAL", service = "external")`);
+    services.push(`, (name = "external", external = (address = "unix:external.sock", http = ()))`);
+  }
+  if (loadedSource !== undefined) {
+    modules.push(`(name = "loaded.txt", text = embed "loaded.txt")`);
+    bindings.push(`(name = "LOADER", workerLoader = (id = "loader"))`);
+  }
   return `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
   services = [
     (name = "worker", worker = (
-      modules = [(name = "index.js", esModule = embed "index.js")],
+      modules = [${modules.join(", ")}],
       compatibilityDate = "2026-06-01",
-      bindings = [${external.bindings}],
-    ))${external.services}
+      bindings = [${bindings.join(", ")}],
+    ))${services.join("")}
   ],
   sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "worker")],
 );

@@ -2,15 +2,19 @@
 export interface Figure {
   readonly name: string;
   readonly value: number;
-  readonly unit: "ms" | "µs" | "requests/s" | "×" | "count";
+  readonly unit: "ms" | "µs" | "s" | "requests/s" | "MB" | "×" | "count";
   /** The highest value that Atoll wants to show; absent where a figure only informs. */
   readonly atMost?: number;
+  /** The lowest one, where more is better. */
+  readonly atLeast?: number;
 }
 
 /** What a benchmark found, and from what. */
 export interface Outcome {
   readonly settings: Readonly<Record<string, number>>;
   readonly figures: ReadonlyArray<Figure>;
+  /** What a reader must know beside the figures, such as what could not be measured and why. */
+  readonly remarks?: ReadonlyArray<string>;
   /** Every single measurement behind the figures, in the order in which it was taken. */
   readonly samples: Readonly<Record<string, ReadonlyArray<number>>>;
 }

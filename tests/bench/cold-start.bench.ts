@@ -1,16 +1,14 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { TestAtoll } from "../support/atoll.ts";
 import type { Benchmark, Outcome } from "./benchmark.ts";
-import { deploy, hostOf, settled, startBenchAtoll } from "./fleet.ts";
+import { deployAll, hostOf, settled, startBenchAtoll } from "./fleet.ts";
 import { median, percentile } from "./statistics.ts";
 
 const SAMPLES = 120;
-// A few at a time, as many developers would: one after the other would take minutes.
-const DEPLOYS_AT_A_TIME = 4;
 // Long enough for the pool to have a new zygote in place of the one that was taken.
 const PAUSE_MS = 150;
-// What the platform promises at this stage for the median.
-const TARGET_MS = 30;
+// What the platform promises on a quiet machine.
+const TARGET_MS = { p50: 20, p99: 60 } as const;
 
 /** The first request to a worker that has no process, at the client, on an open connection. */
 export const coldStart: Benchmark = {
@@ -19,7 +17,10 @@ export const coldStart: Benchmark = {
   run: async (resources): Promise<Outcome> => {
     const atoll = await startBenchAtoll(resources);
     const workers = Array.from({ length: SAMPLES }, (_, index) => `cold-${index}`);
-    await deployAll(atoll, workers);
+    await deployAll(
+      atoll,
+      workers.map((name) => ({ name, source: sourceOf(name) })),
+    );
     await settled(atoll);
     // Opens the connection, so that no sample pays for that.
     await atoll.get("fra", "nobody.localhost", "/");
@@ -39,9 +40,14 @@ export const coldStart: Benchmark = {
           name: "cold, at the client, p50",
           value: median(samples.cold),
           unit: "ms",
-          atMost: TARGET_MS,
+          atMost: TARGET_MS.p50,
         },
-        { name: "cold, at the client, p99", value: percentile(samples.cold, 0.99), unit: "ms" },
+        {
+          name: "cold, at the client, p99",
+          value: percentile(samples.cold, 0.99),
+          unit: "ms",
+          atMost: TARGET_MS.p99,
+        },
         { name: "cold, x-atoll-cold, p50", value: median(samples.coldHeader), unit: "ms" },
         {
           name: "cold, x-atoll-cold, p99",
@@ -55,15 +61,8 @@ export const coldStart: Benchmark = {
   },
 };
 
-async function deployAll(atoll: TestAtoll, workers: ReadonlyArray<string>): Promise<void> {
-  const left = [...workers];
-  const deployNext = async (): Promise<void> => {
-    for (let name = left.pop(); name !== undefined; name = left.pop()) {
-      const source = `export default { fetch: () => new Response("${name}") };`;
-      await deploy(atoll, { name, source });
-    }
-  };
-  await Promise.all(Array.from({ length: DEPLOYS_AT_A_TIME }, deployNext));
+function sourceOf(name: string): string {
+  return `export default { fetch: () => new Response("${name}") };`;
 }
 
 async function timedRequest(

@@ -4,8 +4,15 @@ import { upload, type Upload } from "../support/upload.ts";
 import { hold } from "./benchmark.ts";
 
 /** Each benchmark has an Atoll of its own, so that no figure depends on which others ran before it. */
-export function startBenchAtoll(resources: AsyncDisposableStack): Promise<TestAtoll> {
-  return hold(resources, startAtoll, (atoll) => atoll.stop());
+export function startBenchAtoll(
+  resources: AsyncDisposableStack,
+  ingress: "auto" | "haproxy" | "builtin" = "auto",
+): Promise<TestAtoll> {
+  return hold(
+    resources,
+    () => startAtoll({ environment: { ATOLL_INGRESS: ingress } }),
+    (atoll) => atoll.stop(),
+  );
 }
 
 /** The host that a worker answers to. */
@@ -18,6 +25,20 @@ export async function deploy(atoll: TestAtoll, worker: Upload): Promise<void> {
   const answer = await upload(atoll, worker);
   if (answer.status === 200) return;
   throw new Error(`${worker.name} was refused with ${answer.status}: ${answer.body}`);
+}
+
+// A few at a time, as many developers would: one after the other would take minutes.
+const DEPLOYS_AT_A_TIME = 4;
+
+/** Uploads many workers; rejected when one is refused. */
+export async function deployAll(atoll: TestAtoll, workers: Iterable<Upload>): Promise<void> {
+  const left = [...workers];
+  const deployNext = async (): Promise<void> => {
+    for (let worker = left.pop(); worker !== undefined; worker = left.pop()) {
+      await deploy(atoll, worker);
+    }
+  };
+  await Promise.all(Array.from({ length: DEPLOYS_AT_A_TIME }, deployNext));
 }
 
 /** Resolves when a worker has answered `body` in every region: it is warm there then. */

@@ -12,10 +12,10 @@ async function runAgainst(listener: RequestListener, plan: Partial<LoadPlan>): P
   const generator = resources.use(new LoadGenerator());
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const bounds = { connections: 4, requestsMax: 200, durationMs: 10_000 };
-  return await generator.run({ url, host: "a.example", ...bounds, ...plan });
+  return await generator.run({ url, hosts: ["a.example", "b.example"], ...bounds, ...plan });
 }
 
-test("load generator: sends as many requests as asked, over as many connections, to the host", async () => {
+test("load generator: sends as many requests as asked, over as many connections, to the hosts", async () => {
   const hosts = new Set<string | undefined>();
   const ports = new Set<number | undefined>();
   const result = await runAgainst((incoming, outgoing) => {
@@ -25,7 +25,7 @@ test("load generator: sends as many requests as asked, over as many connections,
   }, {});
   expect(result).toMatchObject({ requests: 200, failures: [] });
   expect(result.latenciesMs).toHaveLength(200);
-  expect(hosts).toEqual(new Set(["a.example"]));
+  expect(hosts).toEqual(new Set(["a.example", "b.example"]));
   expect(ports.size).toBe(4);
 });
 

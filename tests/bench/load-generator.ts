@@ -4,11 +4,13 @@ import { once } from "node:events";
 /** One stretch of load. It ends at whichever bound is reached first. */
 export interface LoadPlan {
   readonly url: string;
-  /** The `Host` header. */
-  readonly host: string;
+  /** The `Host` header of each connection; from the first again when there are fewer. */
+  readonly hosts: ReadonlyArray<string>;
   readonly connections: number;
   readonly requestsMax: number;
   readonly durationMs: number;
+  /** Each connection waits so long after an answer; by default not at all. */
+  readonly pauseMs?: number;
 }
 
 export interface LoadResult {

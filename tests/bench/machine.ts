@@ -9,6 +9,8 @@ export interface Machine {
   readonly node: string;
   readonly workerd: string;
   readonly wrangler: string;
+  /** Its version; `none` where it is not installed, and the built-in ingress serves. */
+  readonly haproxy: string;
   readonly kernel: string;
   readonly cores: number;
   readonly processor: string;
@@ -26,10 +28,17 @@ export async function describeMachine(): Promise<Machine> {
     node: process.version,
     workerd: stdout.trim(),
     wrangler: manifest.version,
+    haproxy: await haproxyVersion(),
     kernel: release(),
     cores: availableParallelism(),
     processor: cpus()[0]?.model ?? "unknown",
     memoryBytes: totalmem(),
     loadBefore: loadavg()[0] ?? 0,
   };
+}
+
+async function haproxyVersion(): Promise<string> {
+  const search = { env: { ...process.env, PATH: `${process.env["PATH"]}:/usr/sbin` } };
+  const said = await promisify(execFile)("haproxy", ["-v"], search).catch(() => undefined);
+  return /version (\S+)/.exec(said?.stdout ?? "")?.[1] ?? "none";
 }

@@ -3,18 +3,34 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import type { Benchmark, Outcome } from "./benchmark.ts";
+import { churn } from "./churn.bench.ts";
+import { coldBundle } from "./cold-bundle.bench.ts";
 import { coldStart } from "./cold-start.bench.ts";
+import { density } from "./density.bench.ts";
 import { deploys } from "./deploy.bench.ts";
 import { kvGet } from "./kv-get.bench.ts";
 import { kvPropagation } from "./kv-propagation.bench.ts";
+import { limits } from "./limits.bench.ts";
 import { describeMachine } from "./machine.ts";
+import { neighbours } from "./neighbours.bench.ts";
 import { formatTable, type Result } from "./table.ts";
 import { warm } from "./warm.bench.ts";
 
-const BENCHMARKS: ReadonlyArray<Benchmark> = [coldStart, warm, deploys, kvGet, kvPropagation];
+const BENCHMARKS: ReadonlyArray<Benchmark> = [
+  coldStart,
+  coldBundle,
+  warm,
+  limits,
+  neighbours,
+  density,
+  churn,
+  deploys,
+  kvGet,
+  kvPropagation,
+];
 const RESULTS = join(import.meta.dirname, "results");
 // Three times what a full run takes on two cores: what goes on longer hangs, and is given up.
-const RUN_MS_MAX = 7 * 60_000;
+const RUN_MS_MAX = 75 * 60_000;
 
 function choose(names: ReadonlyArray<string>): ReadonlyArray<Benchmark> {
   if (names.length === 0) return BENCHMARKS;
@@ -72,7 +88,7 @@ const file = join(RESULTS, `${startedAt.toISOString().replaceAll(":", "-")}.json
 await writeFile(file, `${JSON.stringify({ startedAt, seconds, machine, outcomes }, null, 2)}\n`);
 
 console.log(
-  `\nNode ${machine.node}, ${machine.workerd}, wrangler ${machine.wrangler}, Linux ${machine.kernel}, ` +
+  `\nNode ${machine.node}, ${machine.workerd}, wrangler ${machine.wrangler}, HAProxy ${machine.haproxy}, Linux ${machine.kernel}, ` +
     `${machine.cores} cores of ${machine.processor}, load ${machine.loadBefore.toFixed(1)} before the run`,
 );
 console.log(formatTable(results));

@@ -11,7 +11,7 @@ export async function readTreeCpuMs(pid: number): Promise<number> {
   return [...(await readCpuMsByProgram(pid)).values()].reduce((sum, cpuMs) => sum + cpuMs, 0);
 }
 
-async function readCpuMsByProgram(pid: number): Promise<CpuByProgram> {
+export async function readCpuMsByProgram(pid: number): Promise<CpuByProgram> {
   const tree = await readProcessTree(pid);
   if (tree.length === 0) throw new Error(`there is no process ${pid}`);
   const sums = new Map<string, number>();

@@ -18,6 +18,7 @@ test("table: figures stand in columns, with settings, and what missed its target
         measured(
           { name: "fast", value: 12.345, unit: "ms", atMost: 30 },
           { name: "much too slow", value: 31, unit: "ms", atMost: 30 },
+          { name: "many", value: 0.5, unit: "×", atLeast: 0.9 },
           { name: "how often", value: 12_345, unit: "count" },
         ),
       ],
@@ -28,6 +29,7 @@ test("table: figures stand in columns, with settings, and what missed its target
     "one: what one measures",
     "  fast            12.3  ms  ✔ wanted: at most 30 ms",
     "  much too slow     31  ms  ✘ wanted: at most 30 ms",
+    "  many           0.500  ×   ✘ wanted: at least 0.9 ×",
     "  how often      12345",
     "  with rounds 3",
   ]);

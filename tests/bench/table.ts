@@ -18,6 +18,7 @@ export function formatTable(results: ReadonlyMap<Benchmark, Result>): string {
       ? [`  ✘ failed: ${result.reason}`]
       : [
           ...result.outcome.figures.map((figure) => formatRow(cells(figure), widths)),
+          ...(result.outcome.remarks ?? []).map((remark) => `  ${remark}`),
           `  with ${formatSettings(result.outcome.settings)}`,
         ]),
   ]);
@@ -26,11 +27,20 @@ export function formatTable(results: ReadonlyMap<Benchmark, Result>): string {
 
 type Row = readonly [name: string, value: string, unit: string, verdict: string];
 
-function cells({ name, value, unit, atMost }: Figure): Row {
+function cells(figure: Figure): Row {
+  const { name, value, unit } = figure;
   const shownUnit = unit === "count" ? "" : unit;
-  if (atMost === undefined) return [name, formatNumber(value), shownUnit, ""];
-  const verdict = `${value <= atMost ? "✔" : "✘"} wanted: at most ${atMost} ${shownUnit}`.trimEnd();
-  return [name, formatNumber(value), shownUnit, verdict];
+  return [name, formatNumber(value), shownUnit, verdictOf(figure, shownUnit)];
+}
+
+function verdictOf({ value, atMost, atLeast }: Figure, shownUnit: string): string {
+  const bounds = [
+    ...(atMost === undefined ? [] : [{ isMet: value <= atMost, text: `at most ${atMost}` }]),
+    ...(atLeast === undefined ? [] : [{ isMet: value >= atLeast, text: `at least ${atLeast}` }]),
+  ];
+  return bounds
+    .map(({ isMet, text }) => `${isMet ? "✔" : "✘"} wanted: ${text} ${shownUnit}`.trimEnd())
+    .join(", ");
 }
 
 function formatRow([name, value, unit, verdict]: Row, widths: ReadonlyArray<number>): string {

@@ -1,17 +1,24 @@
-import { createProject } from "../support/project.ts";
-import { startWranglerDev } from "../support/wrangler-dev.ts";
-import { BareWorkerd } from "./bare-workerd.ts";
+import type { TestAtoll } from "../support/atoll.ts";
+import { joinNode } from "../support/extra-node.ts";
 import { hold, type Benchmark, type Figure, type Outcome } from "./benchmark.ts";
 import { deploy, hostOf, settled, startBenchAtoll, warmUp } from "./fleet.ts";
 import { LoadGenerator, type LoadPlan } from "./load-generator.ts";
-import { readTreeCpuMs } from "./process-cpu.ts";
+import { bundleHello } from "./peers/hello-bundle.ts";
+import { startPeers } from "./peers/peers.ts";
+import { readCpuMsByProgram } from "./process-cpu.ts";
 import { median, percentile } from "./statistics.ts";
 
 const ROUNDS = 6;
-const SETTINGS = { connections: 16, requestsMax: 100_000, durationMs: 2_500 } as const;
+const LOAD = { connections: 16, requestsMax: 100_000, durationMs: 2_500 } as const;
+// Far below what any of them can take: what is measured is the way there and back.
+const LOW_LOAD = { connections: 1, requestsMax: 200, durationMs: 2_500, pauseMs: 5 } as const;
 // Until the code that every request runs through is compiled, on both sides.
-const WARM_UP = { ...SETTINGS, durationMs: 2_000 } as const;
-const SOURCE = `export default { fetch: () => new Response("hello world") };`;
+const WARM_UP = { ...LOAD, durationMs: 2_000 } as const;
+
+// What Atoll promises behind HAProxy, against workerd as it comes on a TCP socket.
+const CPU_RATIO_MAX = 1.45;
+const THROUGHPUT_RATIO_MIN = 0.9;
+const ADDED_MS_MAX = 0.3;
 
 interface Target {
   readonly name: string;
@@ -19,117 +26,204 @@ interface Target {
   readonly host: string;
   /** The process that serves, or that started the ones which do. */
   readonly pid: number;
+  /** Whether that process is none of those that a request passes through. */
+  readonly isApart: boolean;
 }
 
 /** What one target took in one round. */
 interface Round {
+  /** Of the processes that a request passes through. */
   readonly cpuUs: number;
+  /** Of HAProxy among them. */
+  readonly haproxyUs: number;
+  /** Of the agent that supervises them. */
+  readonly apartUs: number;
   readonly requestsPerSecond: number;
-  readonly p50Ms: number;
   readonly p99Ms: number;
+  /** With one request at a time, and pauses. */
+  readonly lowLoadP50Ms: number;
   /** Share of one core that the load generator used: near 1, the throughput is the generator's. */
   readonly generatorLoad: number;
 }
 
-/** A warm hello world behind the ingress, in workerd as it comes, and in `wrangler dev`. */
+/** A warm application of Hono's behind both ingresses, and served by others, in turn. */
 export const warm: Benchmark = {
   name: "warm",
-  subject: "hello world, warm: the servers' CPU per request, and throughput",
+  subject: "the same Hono application, warm: the servers' CPU per request, throughput, latency",
   run: async (resources): Promise<Outcome> => {
-    const targets = await startTargets(resources);
+    const { targets, absent } = await startTargets(resources);
     const generator = resources.use(new LoadGenerator());
-    for (const target of targets) await generator.run({ ...WARM_UP, ...addressOf(target) });
+    for (const target of targets) await load(generator, target, WARM_UP);
     const rounds = new Map<Target, Round[]>(targets.map((target) => [target, []]));
     for (let round = 0; round < ROUNDS; round += 1) {
       for (const [target, taken] of rounds) taken.push(await measure(generator, target));
     }
     return {
-      settings: { rounds: ROUNDS, ...SETTINGS },
+      settings: { rounds: ROUNDS, ...LOAD, pauseMsAtLowLoad: LOW_LOAD.pauseMs },
       figures: [
         ...[...rounds].flatMap(([target, taken]) => figuresOf(target, taken)),
-        ...ratios(rounds),
+        ...comparisons(rounds),
       ],
+      remarks: absent,
       samples: Object.fromEntries(
-        [...rounds].flatMap(([{ name }, taken]) => [
-          [`${name}: CPU µs per request`, taken.map((round) => round.cpuUs)],
-          [`${name}: requests per second`, taken.map((round) => round.requestsPerSecond)],
-          [`${name}: p50 ms`, taken.map((round) => round.p50Ms)],
-          [`${name}: p99 ms`, taken.map((round) => round.p99Ms)],
-          [`${name}: load of the generator`, taken.map((round) => round.generatorLoad)],
-        ]),
+        [...rounds].flatMap(([{ name }, taken]) =>
+          Object.entries(SAMPLES).map(([field, title]) => [
+            `${name}: ${title}`,
+            taken.map((round) => round[field as keyof Round]),
+          ]),
+        ),
       ),
     };
   },
 };
 
-async function startTargets(resources: AsyncDisposableStack): Promise<ReadonlyArray<Target>> {
-  const atoll = await startBenchAtoll(resources);
-  await deploy(atoll, { name: "hello", source: SOURCE });
-  await warmUp(atoll, "hello", "hello world");
-  await settled(atoll);
-  const pids = await atoll.pids();
-  const { port, url } = atoll.regions.fra;
+const SAMPLES: Readonly<Record<keyof Round, string>> = {
+  cpuUs: "CPU µs per request",
+  haproxyUs: "CPU µs of HAProxy per request",
+  apartUs: "CPU µs of the agent per request",
+  requestsPerSecond: "requests per second",
+  p99Ms: "p99 ms",
+  lowLoadP50Ms: "p50 ms at low load",
+  generatorLoad: "load of the generator",
+};
 
-  const bare = await BareWorkerd.start(resources, { source: SOURCE });
-
-  const project = await createProject({
-    "wrangler.jsonc": `{ "name": "hello", "main": "index.js", "compatibility_date": "2026-06-01" }`,
-    "index.js": SOURCE,
-  });
-  resources.defer(() => project.remove());
-  const dev = await hold(
+async function startTargets(
+  resources: AsyncDisposableStack,
+): Promise<{ readonly targets: ReadonlyArray<Target>; readonly absent: ReadonlyArray<string> }> {
+  const atoll = await startBenchAtoll(resources, "haproxy");
+  const bundle = await bundleHello(resources, atoll);
+  await deploy(atoll, { name: "hello", source: bundle.source });
+  const builtin = await hold(
     resources,
-    () => startWranglerDev(project.directory),
-    (started) => started.stop(),
+    () => joinNode(atoll, { name: "ams", arguments: ["--ingress", "builtin"] }),
+    (node) => node.stop(),
   );
-
-  return [
-    { name: "atoll", url, host: `${hostOf("hello")}:${port}`, pid: pids["fra"] ?? 0 },
-    { name: "bare workerd", url: bare.url, host: "localhost", pid: bare.pid },
-    { name: "wrangler dev", url: dev.url, host: "localhost", pid: dev.pid },
-  ];
+  await warmUp(atoll, "hello", "hello world");
+  await builtin.get("hello", "/");
+  await settled(atoll);
+  const { running, absent } = await startPeers(resources, bundle);
+  const [bare, ...others] = running.map((peer) => ({ ...peer, host: "localhost", isApart: false }));
+  if (bare === undefined) throw new Error("nothing runs to compare with");
+  return {
+    targets: [
+      bare,
+      await targetBehindHaproxy(atoll),
+      {
+        name: "atoll, built-in ingress",
+        url: builtin.url,
+        host: hostOf("hello"),
+        pid: builtin.pid,
+        isApart: false,
+      },
+      ...others,
+    ],
+    absent,
+  };
 }
 
-function addressOf({ url, host }: Target): Pick<LoadPlan, "url" | "host"> {
-  return { url, host };
+async function targetBehindHaproxy(atoll: TestAtoll): Promise<Target> {
+  const { url } = atoll.regions.fra;
+  const pid = (await atoll.pids())["fra"] ?? 0;
+  return { name: "atoll, HAProxy", url, host: hostOf("hello"), pid, isApart: true };
+}
+
+type Bounded = Pick<Figure, "atMost" | "atLeast">;
+type Bounds = Omit<LoadPlan, "url" | "hosts">;
+
+async function load(
+  generator: LoadGenerator,
+  { name, url, host }: Target,
+  bounds: Bounds,
+): ReturnType<LoadGenerator["run"]> {
+  const result = await generator.run({ ...bounds, url, hosts: [host] });
+  if (result.failures.length === 0) return result;
+  throw new Error(`${name} failed under load: ${result.failures.join("; ")}`);
 }
 
 async function measure(generator: LoadGenerator, target: Target): Promise<Round> {
-  const cpuBeforeMs = await readTreeCpuMs(target.pid);
-  const result = await generator.run({ ...SETTINGS, ...addressOf(target) });
-  const cpuMs = (await readTreeCpuMs(target.pid)) - cpuBeforeMs;
-  if (result.failures.length > 0) {
-    throw new Error(`${target.name} failed under load: ${result.failures.join("; ")}`);
-  }
+  const before = await readCpuMs(target);
+  const result = await load(generator, target, LOAD);
+  const after = await readCpuMs(target);
+  const perRequestUs = (of: keyof CpuMs): number =>
+    ((after[of] - before[of]) * 1_000) / result.requests;
+  const lowLoad = await load(generator, target, LOW_LOAD);
   return {
-    cpuUs: (cpuMs * 1_000) / result.requests,
+    cpuUs: perRequestUs("onPath"),
+    haproxyUs: perRequestUs("haproxy"),
+    apartUs: perRequestUs("apart"),
     requestsPerSecond: (result.requests * 1_000) / result.durationMs,
-    p50Ms: median(result.latenciesMs),
     p99Ms: percentile(result.latenciesMs, 0.99),
+    lowLoadP50Ms: median(lowLoad.latenciesMs),
     generatorLoad: result.cpuMs / result.durationMs,
   };
 }
 
-function figuresOf({ name }: Target, rounds: ReadonlyArray<Round>): ReadonlyArray<Figure> {
+/** As in `Round`, since the start of the processes. */
+interface CpuMs {
+  readonly onPath: number;
+  readonly haproxy: number;
+  readonly apart: number;
+}
+
+async function readCpuMs({ pid, isApart }: Target): Promise<CpuMs> {
+  const byProgram = await readCpuMsByProgram(pid);
+  const all = [...byProgram.values()].reduce((sum, cpuMs) => sum + cpuMs, 0);
+  const apart = isApart ? (byProgram.get("") ?? 0) : 0;
+  return { onPath: all - apart, haproxy: byProgram.get("haproxy") ?? 0, apart };
+}
+
+function figuresOf({ name, isApart }: Target, rounds: ReadonlyArray<Round>): ReadonlyArray<Figure> {
   const of = (field: keyof Round): number => median(rounds.map((round) => round[field]));
+  const parts: ReadonlyArray<Figure> = [
+    { name: `${name}: HAProxy's part of it`, value: of("haproxyUs"), unit: "µs" },
+    { name: `${name}: CPU of the agent beside it`, value: of("apartUs"), unit: "µs" },
+  ];
   return [
     { name: `${name}: CPU per request`, value: of("cpuUs"), unit: "µs" },
+    ...(isApart ? parts : []),
     { name: `${name}: throughput`, value: of("requestsPerSecond"), unit: "requests/s" },
-    { name: `${name}: latency p50`, value: of("p50Ms"), unit: "ms" },
     { name: `${name}: latency p99`, value: of("p99Ms"), unit: "ms" },
+    { name: `${name}: latency p50 at low load`, value: of("lowLoadP50Ms"), unit: "ms" },
     { name: `${name}: load of the generator's core`, value: of("generatorLoad"), unit: "×" },
   ];
 }
 
-/** Ratios within each round, so that what the machine did meanwhile touches both sides alike. */
-function ratios(rounds: ReadonlyMap<Target, ReadonlyArray<Round>>): ReadonlyArray<Figure> {
-  const [atoll, ...others] = [...rounds];
-  if (atoll === undefined) return [];
-  const [, ours] = atoll;
-  const ratio = (theirs: ReadonlyArray<Round>, field: keyof Round): number =>
-    median(ours.map((round, index) => round[field] / (theirs[index]?.[field] ?? Number.NaN)));
-  return others.flatMap(([{ name }, theirs]) => [
-    { name: `atoll / ${name}: CPU per request`, value: ratio(theirs, "cpuUs"), unit: "×" },
-    { name: `atoll / ${name}: throughput`, value: ratio(theirs, "requestsPerSecond"), unit: "×" },
-  ]);
+/**
+ * Every target against the first one, within each round, so that what the machine did meanwhile touches
+ * both sides alike.
+ */
+function comparisons(rounds: ReadonlyMap<Target, ReadonlyArray<Round>>): ReadonlyArray<Figure> {
+  const [first, ...others] = [...rounds];
+  if (first === undefined) return [];
+  const [{ name: base }, baseline] = first;
+  return others.flatMap(([{ name, isApart }, taken]) => {
+    const compare = (how: (ours: Round, theirs: Round) => number): number =>
+      median(
+        taken.flatMap((round, index) => {
+          const theirs = baseline[index];
+          return theirs === undefined ? [] : [how(round, theirs)];
+        }),
+      );
+    const bound = (bounds: Bounded): Bounded => (isApart ? bounds : {});
+    return [
+      {
+        name: `${name} / ${base}: CPU per request`,
+        value: compare((ours, theirs) => ours.cpuUs / theirs.cpuUs),
+        unit: "×",
+        ...bound({ atMost: CPU_RATIO_MAX }),
+      },
+      {
+        name: `${name} / ${base}: throughput`,
+        value: compare((ours, theirs) => ours.requestsPerSecond / theirs.requestsPerSecond),
+        unit: "×",
+        ...bound({ atLeast: THROUGHPUT_RATIO_MIN }),
+      },
+      {
+        name: `${name} - ${base}: latency p50 at low load`,
+        value: compare((ours, theirs) => ours.lowLoadP50Ms - theirs.lowLoadP50Ms),
+        unit: "ms",
+        ...bound({ atMost: ADDED_MS_MAX }),
+      },
+    ];
+  });
 }

@@ -12,6 +12,8 @@ const MAIN = join(import.meta.dirname, "..", "..", "cli", "src", "main.ts");
 
 /** A node beside the three of `atoll up`, with options of its own. */
 export interface ExtraNode {
+  readonly url: string;
+  readonly pid: number;
   /** The body of an answer for a worker's own host. */
   get(worker: string, path: string): Promise<string>;
   /** Resolves when its process is gone. */
@@ -53,10 +55,13 @@ export async function joinNode(
     await stop();
     throw error;
   });
+  const url = `http://127.0.0.1:${port}`;
   return {
+    url,
+    pid: child.pid ?? 0,
     get: async (worker, path) => {
       const headers = { host: `${worker}.localhost:${port}` };
-      const { body } = await request(`http://127.0.0.1:${port}${path}`, { headers });
+      const { body } = await request(`${url}${path}`, { headers });
       return body.text();
     },
     stop,

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from "node:timers/promises";
 import { request } from "undici";
 
 export interface LoadReport {
@@ -14,6 +15,7 @@ export interface LoadReport {
 export class Load {
   readonly #url: string;
   readonly #host: string;
+  readonly #pauseMs: number | undefined;
   readonly #failures: string[] = [];
   readonly #bodies = new Set<string>();
   readonly #workers: ReadonlyArray<Promise<void>>;
@@ -21,7 +23,14 @@ export class Load {
   #cold = 0;
   #stopping = false;
 
-  constructor(options: { readonly url: string; readonly host: string; readonly atATime: number }) {
+  constructor(options: {
+    readonly url: string;
+    readonly host: string;
+    readonly atATime: number;
+    /** Between an answer and the next request; by default none. */
+    readonly pauseMs?: number;
+  }) {
+    this.#pauseMs = options.pauseMs;
     this.#url = options.url;
     this.#host = options.host;
     this.#workers = Array.from({ length: options.atATime }, () => this.#run());
@@ -54,6 +63,7 @@ export class Load {
         this.#failures.push(String(error));
       }
       this.#requests += 1;
+      if (this.#pauseMs !== undefined) await wait(this.#pauseMs);
     }
   }
 }

@@ -3,6 +3,18 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { TestAtoll } from "./atoll.ts";
 
+/** The same Atoll as a new account sees it. */
+export function asNewAccount(atoll: TestAtoll): TestAtoll {
+  const variables = addAccount(atoll);
+  const authorization = `Bearer ${variables["CLOUDFLARE_API_TOKEN"]}`;
+  return {
+    ...atoll,
+    variables,
+    api: (path, options = {}) =>
+      atoll.api(path, { ...options, headers: { authorization, ...options.headers } }),
+  };
+}
+
 /**
  * Adds an account with a token, straight in the database of the running control plane: there is no
  * command for it yet. Resolves with the variables that point wrangler at it.
