@@ -9,10 +9,12 @@ interface CellRow {
 }
 
 const NAMES = ["one", "two", "three"];
+// More than a cell may keep with a grant of 64 MB, and less than with one of 128, all that workerd itself
+// may take included.
 const SOURCE = `const kept = [];
   export default { fetch(request) {
     const { pathname } = new URL(request.url);
-    if (pathname === "/keep") for (let i = 0; i < 100; i += 1) kept.push(new Uint8Array(1e6).fill(1));
+    if (pathname === "/keep") for (let i = 0; i < 400; i += 1) kept.push(new Uint8Array(1e6).fill(1));
     return new Response("fine");
   } };`;
 

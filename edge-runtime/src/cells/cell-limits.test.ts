@@ -4,10 +4,12 @@ import { join } from "node:path";
 import { Region } from "@atoll/control-plane/contract";
 import { systemClock } from "@atoll/kv-store";
 import pino from "pino";
+import { Pool } from "undici";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { ConfigCompiler } from "../config/compile-config.ts";
 import { sampleModule, type SampleWorker } from "../config/sample-version.ts";
 import { BuiltinIngress } from "../ingress/builtin/builtin-ingress.ts";
+import { LIMITS } from "../limits.ts";
 import { limitsOf, subrequestsOf } from "./cell-limits.ts";
 import { CellSupervisor } from "./cell-supervisor.ts";
 import { makeTestDirectory } from "./test-directory.ts";
@@ -62,6 +64,9 @@ afterEach(async () => {
   await rm(directory, { recursive: true, force: true });
   if (left > 0) throw new Error(`left: ${left} processes`);
 });
+
+// What a cell may have besides, which these tests fill with what is kept.
+const GARBAGE_MB = LIMITS.cellGarbageBytes / 1024 / 1024;
 
 /** Runs a worker that burns processor time, takes memory or answers, as its path says. */
 const SOURCE = `
@@ -174,18 +179,40 @@ test("limits: memory without end ends that cell alone, within its own limit", as
 
 test("limits: what stays below the limit of memory is kept", async () => {
   await run(worker("keeper"));
-  expect(await ask("keeper", "/keep/100")).toMatchObject({ status: 200 });
+  expect(await ask("keeper", `/keep/${128 + GARBAGE_MB}`)).toMatchObject({ status: 200 });
   expect(await ask("keeper", "/keep/60")).toMatchObject({ status: 503, code: "memory_exceeded" });
 });
+
+test("limits: a worker that holds on to nothing is kept, however much it is asked", async () => {
+  await run(worker("busy"));
+  const pid = async (): Promise<number | undefined> => (await supervisor.status())[0]?.pid;
+  await ask("busy", "/");
+  const before = await pid();
+  const pool = new Pool(ingress.url, { connections: 16 });
+  const headers = { host: "busy.localhost" };
+  // What workerd keeps of them would be more than the worker may take.
+  for (let count = 0; count < 80_000; count += 16) {
+    const answers = Array.from({ length: 16 }, async () => {
+      const { statusCode, body } = await pool.request({ path: "/", method: "GET", headers });
+      await body.dump();
+      return statusCode;
+    });
+    expect(new Set(await Promise.all(answers))).toEqual(new Set([200]));
+  }
+  await pool.close();
+  expect(await pid()).toBe(before);
+}, 130_000);
 
 test("limits: memory is what the account grants, and follows a change of it", async () => {
   const keeper = { ...worker("keeper"), settings: { cells: "per-worker", memoryMib: 64 } } as const;
   await run(keeper);
-  expect(await ask("keeper", "/keep/100")).toMatchObject({ code: "memory_exceeded" });
+  expect(await ask("keeper", `/keep/${100 + GARBAGE_MB}`)).toMatchObject({
+    code: "memory_exceeded",
+  });
   expect(await ask("keeper", "/")).toMatchObject({ status: 200 });
   // Nothing else changes, not even the version.
   await run({ ...keeper, settings: { cells: "per-worker", memoryMib: 256 } });
-  expect(await ask("keeper", "/keep/180")).toMatchObject({ status: 200 });
+  expect(await ask("keeper", `/keep/${180 + GARBAGE_MB}`)).toMatchObject({ status: 200 });
 });
 
 test("limits: a turn is the longest that a worker of the cell may take, up to the ceiling", () => {

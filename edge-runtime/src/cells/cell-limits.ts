@@ -9,8 +9,13 @@ export type LimitBreach = "exceededCpu" | "exceededMemory";
 export interface CellLimits {
   /** CPU time that one turn of its thread may take. */
   readonly cpuMs: number;
-  /** Memory above that of a cell that does nothing. */
+  /** Memory that its workers may hold on to, above what workerd itself takes. */
   readonly memoryBytes: number;
+}
+
+/** The memory of the whole process at which it is ended. */
+export function processMemoryBytes({ memoryBytes }: CellLimits): number {
+  return memoryBytes + LIMITS.idleCellMemoryBytes + LIMITS.cellGarbageBytes;
 }
 
 /** How a request fails that a breach broke off, or that comes while its worker rests for one. */

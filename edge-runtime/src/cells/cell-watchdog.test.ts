@@ -1,7 +1,7 @@
 import type { Clock } from "@atoll/kv-store";
 import { beforeEach, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
-import type { LimitBreach } from "./cell-limits.ts";
+import { type LimitBreach, processMemoryBytes } from "./cell-limits.ts";
 import { CellWatchdog, type WatchedCell } from "./cell-watchdog.ts";
 
 const MEMORY_BYTES = 128 * 1024 * 1024;
@@ -89,7 +89,7 @@ test.each([
 ])("watchdog: memory of the limit and $above bytes", async ({ above, breaches }) => {
   const cell = new ScriptedCell();
   watch(cell);
-  cell.bytes = MEMORY_BYTES + LIMITS.idleCellMemoryBytes + above;
+  cell.bytes = processMemoryBytes(cell.limits) + above;
   await pass(cell, 1, LIMITS.watchdogMs);
   expect(cell.breaches).toEqual(breaches);
 });

@@ -1,6 +1,6 @@
 import type { Clock } from "@atoll/kv-store";
 import { LIMITS } from "../limits.ts";
-import type { CellLimits, LimitBreach } from "./cell-limits.ts";
+import { type CellLimits, type LimitBreach, processMemoryBytes } from "./cell-limits.ts";
 
 /** A running cell, as the watchdog sees it. */
 export interface WatchedCell {
@@ -118,7 +118,7 @@ export class CellWatchdog {
 
   #exceedsMemory({ limits, memoryBytes }: WatchedCell): boolean {
     const bytes = memoryBytes?.() ?? 0;
-    return bytes > limits.memoryBytes + LIMITS.idleCellMemoryBytes;
+    return bytes > processMemoryBytes(limits);
   }
 
   #end(watch: Watch, breach: LimitBreach): void {

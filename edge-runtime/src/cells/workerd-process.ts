@@ -10,7 +10,7 @@ import type { Sandbox } from "../sandbox/sandbox.ts";
 import { askCell } from "./cell-client.ts";
 import { makeCellDirectory } from "./cell-directory.ts";
 import type { Cell, CellExit, CellSpec, CellUsage } from "./cell-host.ts";
-import type { LimitBreach } from "./cell-limits.ts";
+import { type LimitBreach, processMemoryBytes } from "./cell-limits.ts";
 import type { CellWatchdog } from "./cell-watchdog.ts";
 import { readLines } from "./output-lines.ts";
 import type { SiteTrees } from "./site-trees.ts";
@@ -128,12 +128,11 @@ export class WorkerdProcess implements Cell {
    */
   async serve(spec: CellSpec, begunMs: number): Promise<void> {
     await this.#furnish(spec);
-    const { memoryBytes } = spec.limits;
     await this.#group((groups) =>
       groups.assign(this.id, {
         pid: this.pid,
         account: spec.account,
-        memoryBytes: memoryBytes + LIMITS.idleCellMemoryBytes,
+        memoryBytes: processMemoryBytes(spec.limits),
       }),
     );
     this.#zygoteCpuNs = this.#readUsage()?.cpuNs;
