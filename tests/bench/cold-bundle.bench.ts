@@ -2,7 +2,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { request } from "undici";
 import { BareWorkerd } from "./bare-workerd.ts";
 import type { Benchmark, Outcome } from "./benchmark.ts";
-import { deployAll, hostOf, settled, startBenchAtoll } from "./fleet.ts";
+import { deployAll, joinColdNode, settled, startBenchAtoll } from "./fleet.ts";
 import { median, percentile } from "./statistics.ts";
 
 const SAMPLES = 30;
@@ -25,13 +25,12 @@ export const coldBundle: Benchmark = {
       workers.map((name) => ({ name, source: bundleOf(name) })),
     );
     await settled(atoll);
-    // Opens the connection, so that no sample pays for that.
-    await atoll.get("fra", "nobody.localhost", "/");
+    const node = await joinColdNode(resources, atoll);
     const samples = { atoll: [] as number[], stock: [] as number[] };
     for (const worker of workers) {
       await wait(PAUSE_MS);
       const begunMs = performance.now();
-      const { body, headers } = await atoll.get("fra", hostOf(worker), "/");
+      const { body, headers } = await node.get(worker, "/");
       samples.atoll.push(performance.now() - begunMs);
       if (body !== worker) throw new Error(`${worker} answered ${body}`);
       if (headers["x-atoll-cold"] === undefined) throw new Error(`${worker} was warm already`);

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from "node:timers/promises";
-import type { TestAtoll } from "../support/atoll.ts";
+import type { ExtraNode } from "../support/extra-node.ts";
 import type { Benchmark, Outcome } from "./benchmark.ts";
-import { deployAll, hostOf, settled, startBenchAtoll } from "./fleet.ts";
+import { deployAll, joinColdNode, settled, startBenchAtoll } from "./fleet.ts";
 import { median, percentile } from "./statistics.ts";
 
 const SAMPLES = 120;
@@ -13,7 +13,7 @@ const TARGET_MS = { p50: 20, p99: 60 } as const;
 /** The first request to a worker that has no process, at the client, on an open connection. */
 export const coldStart: Benchmark = {
   name: "cold-start",
-  subject: "first request to a worker that has no process, one region",
+  subject: "first request to a worker that has no process, on a node that just joined",
   run: async (resources): Promise<Outcome> => {
     const atoll = await startBenchAtoll(resources);
     const workers = Array.from({ length: SAMPLES }, (_, index) => `cold-${index}`);
@@ -22,16 +22,15 @@ export const coldStart: Benchmark = {
       workers.map((name) => ({ name, source: sourceOf(name) })),
     );
     await settled(atoll);
-    // Opens the connection, so that no sample pays for that.
-    await atoll.get("fra", "nobody.localhost", "/");
+    const node = await joinColdNode(resources, atoll);
     const samples = { cold: [] as number[], coldHeader: [] as number[], warm: [] as number[] };
     for (const worker of workers) {
       await wait(PAUSE_MS);
-      const cold = await timedRequest(atoll, worker);
+      const cold = await timedRequest(node, worker);
       if (cold.coldMs === undefined) throw new Error(`${worker} was warm before its first request`);
       samples.cold.push(cold.wallMs);
       samples.coldHeader.push(cold.coldMs);
-      samples.warm.push((await timedRequest(atoll, worker)).wallMs);
+      samples.warm.push((await timedRequest(node, worker)).wallMs);
     }
     return {
       settings: { samples: SAMPLES, pauseMs: PAUSE_MS },
@@ -66,11 +65,11 @@ function sourceOf(name: string): string {
 }
 
 async function timedRequest(
-  atoll: TestAtoll,
+  node: ExtraNode,
   worker: string,
 ): Promise<{ readonly wallMs: number; readonly coldMs: number | undefined }> {
   const startedAt = performance.now();
-  const { body, headers } = await atoll.get("fra", hostOf(worker), "/");
+  const { body, headers } = await node.get(worker, "/");
   const wallMs = performance.now() - startedAt;
   if (body !== worker) throw new Error(`${worker} answered ${body}`);
   const header = headers["x-atoll-cold"];

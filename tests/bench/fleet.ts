@@ -1,5 +1,6 @@
 import { REGIONS, startAtoll, type RegionName, type TestAtoll } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
+import { joinNode, type ExtraNode } from "../support/extra-node.ts";
 import { upload, type Upload } from "../support/upload.ts";
 import { hold } from "./benchmark.ts";
 
@@ -13,6 +14,23 @@ export function startBenchAtoll(
     () => startAtoll({ environment: { ATOLL_INGRESS: ingress } }),
     (atoll) => atoll.stop(),
   );
+}
+
+/**
+ * A node that joins now: every worker that is deployed already is cold there. It listens, and there is a
+ * connection to it, so that no sample pays for that.
+ */
+export async function joinColdNode(
+  resources: AsyncDisposableStack,
+  atoll: TestAtoll,
+): Promise<ExtraNode> {
+  const node = await hold(
+    resources,
+    () => joinNode(atoll, { name: "ams", arguments: [] }),
+    (joined) => joined.stop(),
+  );
+  await node.get("nobody", "/");
+  return node;
 }
 
 /** The host that a worker answers to. */

@@ -232,7 +232,8 @@ function run(
   });
 }
 
-async function send(url: string, options: RequestOptions): Promise<Answer> {
+/** Sends a request, and reads its answer to the end. */
+export async function send(url: string, options: RequestOptions): Promise<Answer> {
   const response = await request(url, {
     method: options.method ?? "GET",
     headers: { ...options.headers },

@@ -2,8 +2,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import { request } from "undici";
-import type { TestAtoll } from "./atoll.ts";
+import { send, type Answer, type TestAtoll } from "./atoll.ts";
 import { eventually } from "./eventually.ts";
 import { findFreePorts } from "./free-ports.ts";
 import { readStatus } from "./refusal.ts";
@@ -14,8 +13,8 @@ const MAIN = join(import.meta.dirname, "..", "..", "cli", "src", "main.ts");
 export interface ExtraNode {
   readonly url: string;
   readonly pid: number;
-  /** The body of an answer for a worker's own host. */
-  get(worker: string, path: string): Promise<string>;
+  /** Sends a request to a worker's own host. */
+  get(worker: string, path: string): Promise<Answer>;
   /** Resolves when its process is gone. */
   stop(): Promise<void>;
 }
@@ -59,11 +58,8 @@ export async function joinNode(
   return {
     url,
     pid: child.pid ?? 0,
-    get: async (worker, path) => {
-      const headers = { host: `${worker}.localhost:${port}` };
-      const { body } = await request(`${url}${path}`, { headers });
-      return body.text();
-    },
+    get: (worker, path) =>
+      send(`${url}${path}`, { headers: { host: `${worker}.localhost:${port}` } }),
     stop,
   };
 }
