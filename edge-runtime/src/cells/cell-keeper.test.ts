@@ -1,75 +1,21 @@
-import { rm } from "node:fs/promises";
 import { request, type ClientRequest } from "node:http";
-import { join } from "node:path";
-import { Region } from "@atoll/control-plane/contract";
-import pino from "pino";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { ConfigCompiler } from "../config/compile-config.ts";
+import { afterEach, expect, test, vi } from "vitest";
 import { sampleModule, type SampleWorker } from "../config/sample-version.ts";
-import { BuiltinIngress } from "../ingress/builtin/builtin-ingress.ts";
 import { LIMITS } from "../limits.ts";
-import { CellSupervisor } from "./cell-supervisor.ts";
 import { ManualClock } from "./manual-clock.ts";
 import { mainThreadNs } from "./process-table.ts";
-import { makeTestDirectory } from "./test-directory.ts";
-import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+import { SampleSupervisor } from "./sample-supervisor.ts";
 
-const log = pino({ level: "silent" });
 const MIB = 1024 * 1024;
 
-let directory: string;
-let host: WorkerdHost;
-let ingress: BuiltinIngress;
 let clock: ManualClock;
-let supervisor: CellSupervisor;
+let sample: SampleSupervisor;
 
-beforeEach(async () => {
-  directory = await makeTestDirectory("atoll-keeper-");
-  clock = new ManualClock();
-  host = await WorkerdHost.open({ runDirectory: join(directory, "run"), zygoteCount: 1, log });
-  ingress = await BuiltinIngress.open({
-    port: 0,
-    region: Region.parse("fra"),
-    activator: {
-      activate: (worker) => supervisor.activate(worker),
-      lossOf: (socketPath) => supervisor.lossOf(socketPath),
-    },
-    log,
-  });
-});
-
-afterEach(async () => {
-  await supervisor.dispose();
-  await ingress.close();
-  await host.dispose();
-  const left = host.processCount;
-  await rm(directory, { recursive: true, force: true });
-  if (left > 0) throw new Error(`left: ${left} processes`);
-});
+afterEach(() => sample.close());
 
 async function open(memoryBudgetBytes: number): Promise<void> {
-  const compiler = await ConfigCompiler.open({
-    workerdPath: installedWorkerdPath(),
-    scratchDirectory: join(directory, "scratch"),
-  });
-  const nowhere = join(directory, "nowhere.sock");
-  const sockets = { "kv.sock": nowhere, "egress.sock": nowhere, "cache.sock": nowhere };
-  supervisor = new CellSupervisor({
-    host,
-    compiler,
-    services: {
-      open: async () => ({
-        sockets,
-        subrequestUsage: () => ({ requests: 0, bytesSent: 0, bytesReceived: 0 }),
-        close: async () => undefined,
-      }),
-    },
-    ingress,
-    kvCapability: () => "capability",
-    memoryBudgetBytes,
-    clock,
-    log,
-  });
+  clock = new ManualClock();
+  sample = await SampleSupervisor.open({ clock, memoryBudgetBytes });
 }
 
 /** Takes 30 MB, and answers when it has read the whole request. */
@@ -83,19 +29,12 @@ function worker(name: string): SampleWorker {
   return sampleModule(SOURCE, { name });
 }
 
-async function run(...workers: ReadonlyArray<SampleWorker>): Promise<void> {
-  expect(await supervisor.apply(workers)).toEqual([]);
-  ingress.setRoutes(
-    workers.map(({ key, name }) => ({ pattern: `${name}.localhost/*`, worker: key })),
-  );
-}
-
 /** Begins a request that is in flight until its body ends. */
 function begin(name: string): {
   readonly outgoing: ClientRequest;
   readonly status: Promise<number>;
 } {
-  const { port } = new URL(ingress.url);
+  const { port } = new URL(sample.ingress.url);
   const headers = { host: `${name}.localhost` };
   const outgoing = request({ port, method: "POST", agent: false, headers });
   const status = new Promise<number>((resolve, reject) => {
@@ -117,7 +56,7 @@ async function ask(name: string): Promise<void> {
   let before = "";
   await vi.waitFor(
     async () => {
-      const times = (await supervisor.status()).map(({ pid }) => mainThreadNs(pid)).join();
+      const times = (await sample.supervisor.status()).map(({ pid }) => mainThreadNs(pid)).join();
       const isAtRest = times === before;
       before = times;
       expect(isAtRest).toBe(true);
@@ -127,7 +66,7 @@ async function ask(name: string): Promise<void> {
 }
 
 async function warmWorkers(): Promise<ReadonlyArray<string>> {
-  const cells = await supervisor.status();
+  const cells = await sample.supervisor.status();
   return cells
     .filter(({ state }) => state === "warm")
     .flatMap(({ workers }) => workers)
@@ -137,7 +76,7 @@ async function warmWorkers(): Promise<ReadonlyArray<string>> {
 test("keeper: over budget the least recently used sleeps, and never one with a request in flight", async () => {
   // Each takes about 40 MB.
   await open(100 * MIB);
-  await run(worker("held"), worker("early"), worker("late"));
+  await sample.run(worker("held"), worker("early"), worker("late"));
   const held = begin("held");
   await vi.waitFor(async () => expect(await warmWorkers()).toEqual(["held"]), 10_000);
   for (const name of ["early", "late"]) {
@@ -163,14 +102,14 @@ test("keeper: over budget the least recently used sleeps, and never one with a r
 test("keeper: what was deployed and not used yet is started ahead, and is the first to go", async () => {
   await open(100 * MIB);
   const [used, fresh] = [worker("used"), worker("fresh")];
-  await run(used);
+  await sample.run(used);
   await ask("used");
-  await run(used, fresh);
+  await sample.run(used, fresh);
   await vi.waitFor(async () => expect(await warmWorkers()).toEqual(["fresh", "used"]), 10_000);
   clock.advance(LIMITS.cellLookMs);
   // This one is there for a request, and has no room beside both.
   const third = worker("third");
-  await run(used, fresh, third);
+  await sample.run(used, fresh, third);
   await ask("third");
   await vi.waitFor(async () => {
     clock.advance(LIMITS.cellLookMs);
@@ -181,10 +120,10 @@ test("keeper: what was deployed and not used yet is started ahead, and is the fi
 test("keeper: nothing is started ahead where there is no room, or when a node starts", async () => {
   await open(1 * MIB);
   const [found, deployed] = [worker("found"), worker("deployed")];
-  await run(found);
-  await run(found, deployed);
+  await sample.run(found);
+  await sample.run(found, deployed);
   // Ahead of its use nothing started: the first request has to wait for it.
-  const activation = await supervisor.activate(deployed.key);
+  const activation = await sample.supervisor.activate(deployed.key);
   expect(activation.coldMs).toBeGreaterThan(0);
   expect(await warmWorkers()).toEqual(["deployed"]);
 });

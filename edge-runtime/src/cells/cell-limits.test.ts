@@ -1,69 +1,18 @@
-import { rm } from "node:fs/promises";
 import { request } from "node:http";
-import { join } from "node:path";
-import { Region } from "@atoll/control-plane/contract";
-import { systemClock } from "@atoll/kv-store";
-import pino from "pino";
 import { Pool } from "undici";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { ConfigCompiler } from "../config/compile-config.ts";
 import { sampleModule, type SampleWorker } from "../config/sample-version.ts";
-import { BuiltinIngress } from "../ingress/builtin/builtin-ingress.ts";
 import { LIMITS } from "../limits.ts";
 import { limitsOf, subrequestsOf } from "./cell-limits.ts";
-import { CellSupervisor } from "./cell-supervisor.ts";
-import { makeTestDirectory } from "./test-directory.ts";
-import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+import { SampleSupervisor } from "./sample-supervisor.ts";
 
-const log = pino({ level: "silent" });
-let directory: string;
-let host: WorkerdHost;
-let ingress: BuiltinIngress;
-let supervisor: CellSupervisor;
+let sample: SampleSupervisor;
 
 beforeEach(async () => {
-  directory = await makeTestDirectory("atoll-limits-");
-  const compiler = await ConfigCompiler.open({
-    workerdPath: installedWorkerdPath(),
-    scratchDirectory: join(directory, "scratch"),
-  });
-  host = await WorkerdHost.open({ runDirectory: join(directory, "run"), zygoteCount: 1, log });
-  ingress = await BuiltinIngress.open({
-    port: 0,
-    region: Region.parse("fra"),
-    activator: {
-      activate: (worker) => supervisor.activate(worker),
-      lossOf: (socketPath) => supervisor.lossOf(socketPath),
-    },
-    log,
-  });
-  const nowhere = join(directory, "nowhere.sock");
-  const sockets = { "kv.sock": nowhere, "egress.sock": nowhere, "cache.sock": nowhere };
-  supervisor = new CellSupervisor({
-    host,
-    compiler,
-    services: {
-      open: async () => ({
-        sockets,
-        subrequestUsage: () => ({ requests: 0, bytesSent: 0, bytesReceived: 0 }),
-        close: async () => undefined,
-      }),
-    },
-    ingress,
-    kvCapability: () => "capability",
-    clock: systemClock,
-    log,
-  });
+  sample = await SampleSupervisor.open();
 });
 
-afterEach(async () => {
-  await supervisor.dispose();
-  await ingress.close();
-  await host.dispose();
-  const left = host.processCount;
-  await rm(directory, { recursive: true, force: true });
-  if (left > 0) throw new Error(`left: ${left} processes`);
-});
+afterEach(() => sample.close());
 
 // What a cell may have besides, which these tests fill with what is kept.
 const GARBAGE_MB = LIMITS.cellGarbageBytes / 1024 / 1024;
@@ -85,20 +34,13 @@ const SOURCE = `
 `;
 
 function worker(name: string, cpuMs?: number): SampleWorker {
-  const sample = sampleModule(SOURCE, { name });
-  if (cpuMs === undefined) return sample;
-  return { ...sample, version: { ...sample.version, limits: { cpuMs } } };
-}
-
-async function run(...workers: ReadonlyArray<SampleWorker>): Promise<void> {
-  expect(await supervisor.apply(workers)).toEqual([]);
-  ingress.setRoutes(
-    workers.map(({ key, name }) => ({ pattern: `${name}.localhost/*`, worker: key })),
-  );
+  const unlimited = sampleModule(SOURCE, { name });
+  if (cpuMs === undefined) return unlimited;
+  return { ...unlimited, version: { ...unlimited.version, limits: { cpuMs } } };
 }
 
 async function cpuMs(): Promise<number> {
-  return (await supervisor.status())[0]?.cpuMs ?? 0;
+  return (await sample.supervisor.status())[0]?.cpuMs ?? 0;
 }
 
 interface Answer {
@@ -109,7 +51,7 @@ interface Answer {
 
 function ask(name: string, path: string): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-  const { port } = new URL(ingress.url);
+  const { port } = new URL(sample.ingress.url);
   const options = { port, path, agent: false as const, headers: { host: `${name}.localhost` } };
   const outgoing = request(options, (incoming) => {
     let body = "";
@@ -125,7 +67,7 @@ function ask(name: string, path: string): Promise<Answer> {
 }
 
 test("limits: a loop is ended, its request gets the page, the worker and its neighbour serve on", async () => {
-  await run(worker("looper", 300), worker("neighbour"));
+  await sample.run(worker("looper", 300), worker("neighbour"));
   await Promise.all([ask("looper", "/"), ask("neighbour", "/")]);
   const looping = ask("looper", "/loop");
   const answer = await looping;
@@ -134,11 +76,13 @@ test("limits: a loop is ended, its request gets the page, the worker and its nei
   // A fresh isolate: the count of its calls starts anew.
   expect(await ask("looper", "/")).toMatchObject({ status: 200, body: "1" });
   expect(await ask("neighbour", "/")).toMatchObject({ status: 200, body: "2" });
-  expect(supervisor.limitEvents).toMatchObject([{ workers: ["looper"], reason: "exceededCpu" }]);
+  expect(sample.supervisor.limitEvents).toMatchObject([
+    { workers: ["looper"], reason: "exceededCpu" },
+  ]);
 });
 
 test("limits: a request that waits behind a loop is answered by the next cell", async () => {
-  await run(worker("looper"));
+  await sample.run(worker("looper"));
   await ask("looper", "/");
   const beforeMs = await cpuMs();
   const looping = ask("looper", "/loop");
@@ -150,7 +94,7 @@ test("limits: a request that waits behind a loop is answered by the next cell", 
 });
 
 test("limits: who loops again and again rests with the reason, and heals", async () => {
-  await run(worker("looper", 50));
+  await sample.run(worker("looper", 50));
   let refusal: Answer | undefined;
   await vi.waitFor(
     async () => {
@@ -169,26 +113,28 @@ test("limits: who loops again and again rests with the reason, and heals", async
 }, 130_000);
 
 test("limits: memory without end ends that cell alone, within its own limit", async () => {
-  await run(worker("grower"), worker("neighbour"));
+  await sample.run(worker("grower"), worker("neighbour"));
   await Promise.all([ask("grower", "/"), ask("neighbour", "/")]);
   expect(await ask("grower", "/grow")).toMatchObject({ status: 503, code: "memory_exceeded" });
   expect(await ask("grower", "/")).toMatchObject({ status: 200, body: "1" });
   expect(await ask("neighbour", "/")).toMatchObject({ status: 200, body: "2" });
-  expect(supervisor.limitEvents).toMatchObject([{ workers: ["grower"], reason: "exceededMemory" }]);
+  expect(sample.supervisor.limitEvents).toMatchObject([
+    { workers: ["grower"], reason: "exceededMemory" },
+  ]);
 });
 
 test("limits: what stays below the limit of memory is kept", async () => {
-  await run(worker("keeper"));
+  await sample.run(worker("keeper"));
   expect(await ask("keeper", `/keep/${128 + GARBAGE_MB}`)).toMatchObject({ status: 200 });
   expect(await ask("keeper", "/keep/60")).toMatchObject({ status: 503, code: "memory_exceeded" });
 });
 
 test("limits: a worker that holds on to nothing is kept, however much it is asked", async () => {
-  await run(worker("busy"));
-  const pid = async (): Promise<number | undefined> => (await supervisor.status())[0]?.pid;
+  await sample.run(worker("busy"));
+  const pid = async (): Promise<number | undefined> => (await sample.supervisor.status())[0]?.pid;
   await ask("busy", "/");
   const before = await pid();
-  const pool = new Pool(ingress.url, { connections: 16 });
+  const pool = new Pool(sample.ingress.url, { connections: 16 });
   const headers = { host: "busy.localhost" };
   // What workerd keeps of them would be more than the worker may take.
   for (let count = 0; count < 80_000; count += 16) {
@@ -205,13 +151,13 @@ test("limits: a worker that holds on to nothing is kept, however much it is aske
 
 test("limits: memory is what the account grants, and follows a change of it", async () => {
   const keeper = { ...worker("keeper"), settings: { cells: "per-worker", memoryMib: 64 } } as const;
-  await run(keeper);
+  await sample.run(keeper);
   expect(await ask("keeper", `/keep/${100 + GARBAGE_MB}`)).toMatchObject({
     code: "memory_exceeded",
   });
   expect(await ask("keeper", "/")).toMatchObject({ status: 200 });
   // Nothing else changes, not even the version.
-  await run({ ...keeper, settings: { cells: "per-worker", memoryMib: 256 } });
+  await sample.run({ ...keeper, settings: { cells: "per-worker", memoryMib: 256 } });
   expect(await ask("keeper", `/keep/${180 + GARBAGE_MB}`)).toMatchObject({ status: 200 });
 });
 

@@ -1,46 +1,17 @@
-import { rm } from "node:fs/promises";
 import { Agent, get } from "node:http";
-import { join } from "node:path";
-import { Region } from "@atoll/control-plane/contract";
 import type { Clock } from "@atoll/kv-store";
-import pino from "pino";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { ConfigCompiler } from "../config/compile-config.ts";
 import { sampleModule } from "../config/sample-version.ts";
-import { BuiltinIngress } from "../ingress/builtin/builtin-ingress.ts";
-import { CellSupervisor } from "./cell-supervisor.ts";
 import { readStartTicks } from "./process-table.ts";
-import { makeTestDirectory } from "./test-directory.ts";
-import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+import { SampleSupervisor } from "./sample-supervisor.ts";
 
-const log = pino({ level: "silent" });
 /** Looks come more often than in earnest, so that the test takes less time; shares are measured all the same. */
 const LOOK_MS = 250;
 
-let directory: string;
-let host: WorkerdHost;
-let ingress: BuiltinIngress;
-let supervisor: CellSupervisor;
+let sample: SampleSupervisor;
 let load: Load | undefined;
 
 beforeEach(async () => {
-  directory = await makeTestDirectory("atoll-scaling-");
-  const compiler = await ConfigCompiler.open({
-    workerdPath: installedWorkerdPath(),
-    scratchDirectory: join(directory, "scratch"),
-  });
-  host = await WorkerdHost.open({ runDirectory: join(directory, "run"), zygoteCount: 1, log });
-  ingress = await BuiltinIngress.open({
-    port: 0,
-    region: Region.parse("fra"),
-    activator: {
-      activate: (worker) => supervisor.activate(worker),
-      lossOf: (socketPath) => supervisor.lossOf(socketPath),
-    },
-    log,
-  });
-  const nowhere = join(directory, "nowhere.sock");
-  const sockets = { "kv.sock": nowhere, "egress.sock": nowhere, "cache.sock": nowhere };
   const clock: Clock = {
     nowMs: () => Math.round(performance.now()),
     every: (_, callback) => {
@@ -48,32 +19,12 @@ beforeEach(async () => {
       return () => clearInterval(timer);
     },
   };
-  supervisor = new CellSupervisor({
-    host,
-    compiler,
-    services: {
-      open: async () => ({
-        sockets,
-        subrequestUsage: () => ({ requests: 0, bytesSent: 0, bytesReceived: 0 }),
-        close: async () => undefined,
-      }),
-    },
-    ingress,
-    kvCapability: () => "capability",
-    cores: 2,
-    clock,
-    log,
-  });
+  sample = await SampleSupervisor.open({ clock, cores: 2 });
 });
 
 afterEach(async () => {
   await load?.stop();
-  await supervisor.dispose();
-  await ingress.close();
-  await host.dispose();
-  const left = host.processCount;
-  await rm(directory, { recursive: true, force: true });
-  if (left > 0) throw new Error(`left: ${left} processes`);
+  await sample.close();
 });
 
 /** Asks again and again, several at a time. */
@@ -96,7 +47,7 @@ class Load {
   async #ask(): Promise<void> {
     while (!this.#isOver) {
       const outcome = await new Promise<string>((resolve) => {
-        const { port } = new URL(ingress.url);
+        const { port } = new URL(sample.ingress.url);
         const headers = { host: "busy.localhost" };
         get({ port, agent: this.#agent, headers }, (response) => {
           response.resume();
@@ -116,19 +67,17 @@ const SOURCE = `export default { fetch() {
 } };`;
 
 async function warmPids(): Promise<ReadonlyArray<number>> {
-  const cells = await supervisor.status();
+  const cells = await sample.supervisor.status();
   return cells.filter(({ state }) => state === "warm").map(({ pid }) => pid);
 }
 
 test("scaling: a worker that fills a core gets a second cell, survives the loss of one, and shrinks again", async () => {
-  const worker = sampleModule(SOURCE, { name: "busy" });
-  await supervisor.apply([worker]);
-  ingress.setRoutes([{ pattern: "busy.localhost/*", worker: worker.key }]);
+  await sample.run(sampleModule(SOURCE, { name: "busy" }));
   load = new Load(8);
   await vi.waitFor(async () => expect(await warmPids()).toHaveLength(2), 60_000);
   // Both work.
   const usedMs = async (): Promise<ReadonlyArray<number>> =>
-    (await supervisor.status()).map(({ cpuMs }) => cpuMs);
+    (await sample.supervisor.status()).map(({ cpuMs }) => cpuMs);
   const before = await usedMs();
   await vi.waitFor(async () => {
     const now = await usedMs();
@@ -149,6 +98,6 @@ test("scaling: a worker that fills a core gets a second cell, survives the loss 
   expect([...load.outcomes.keys()].filter((each) => each !== "200" && each !== "502")).toEqual([]);
 
   await load.stop();
-  await vi.waitFor(async () => expect(await supervisor.status()).toHaveLength(1), 60_000);
+  await vi.waitFor(async () => expect(await sample.supervisor.status()).toHaveLength(1), 60_000);
   expect(await warmPids()).toEqual([second]);
 }, 240_000);

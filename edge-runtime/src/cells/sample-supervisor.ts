@@ -1,0 +1,90 @@
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { Region } from "@atoll/control-plane/contract";
+import { systemClock } from "@atoll/kv-store";
+import pino from "pino";
+import { expect } from "vitest";
+import { ConfigCompiler } from "../config/compile-config.ts";
+import type { SampleWorker } from "../config/sample-version.ts";
+import { BuiltinIngress } from "../ingress/builtin/builtin-ingress.ts";
+import { CellSupervisor, type CellSupervisorOptions } from "./cell-supervisor.ts";
+import { makeTestDirectory } from "./test-directory.ts";
+import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+
+const log = pino({ level: "silent" });
+
+/** For tests: a supervisor of samples on real workerd, behind an ingress. Their bindings lead nowhere. */
+export class SampleSupervisor {
+  readonly supervisor: CellSupervisor;
+  readonly ingress: BuiltinIngress;
+  readonly #host: WorkerdHost;
+  readonly #directory: string;
+
+  private constructor(
+    directory: string,
+    parts: { supervisor: CellSupervisor; ingress: BuiltinIngress; host: WorkerdHost },
+  ) {
+    this.supervisor = parts.supervisor;
+    this.ingress = parts.ingress;
+    this.#host = parts.host;
+    this.#directory = directory;
+  }
+
+  static async open(
+    options: Partial<Pick<CellSupervisorOptions, "clock" | "cores" | "memoryBudgetBytes">> = {},
+  ): Promise<SampleSupervisor> {
+    const directory = await makeTestDirectory("atoll-supervisor-");
+    const compiler = await ConfigCompiler.open({
+      workerdPath: installedWorkerdPath(),
+      scratchDirectory: join(directory, "scratch"),
+    });
+    const runDirectory = join(directory, "run");
+    const host = await WorkerdHost.open({ runDirectory, zygoteCount: 1, log });
+    const ingress = await BuiltinIngress.open({
+      port: 0,
+      region: Region.parse("fra"),
+      activator: {
+        activate: (worker) => supervisor.activate(worker),
+        lossOf: (socketPath) => supervisor.lossOf(socketPath),
+      },
+      log,
+    });
+    const nowhere = join(directory, "nowhere.sock");
+    const sockets = { "kv.sock": nowhere, "egress.sock": nowhere, "cache.sock": nowhere };
+    const supervisor = new CellSupervisor({
+      host,
+      compiler,
+      services: {
+        open: async () => ({
+          sockets,
+          subrequestUsage: () => ({ requests: 0, bytesSent: 0, bytesReceived: 0 }),
+          close: async () => undefined,
+        }),
+      },
+      ingress,
+      kvCapability: () => "capability",
+      clock: systemClock,
+      log,
+      ...options,
+    });
+    return new SampleSupervisor(directory, { supervisor, ingress, host });
+  }
+
+  /** Runs exactly these workers, each at `<name>.localhost`. */
+  async run(...workers: ReadonlyArray<SampleWorker>): Promise<void> {
+    expect(await this.supervisor.apply(workers)).toEqual([]);
+    this.ingress.setRoutes(
+      workers.map(({ key, name }) => ({ pattern: `${name}.localhost/*`, worker: key })),
+    );
+  }
+
+  /** Fails when a process is left. */
+  async close(): Promise<void> {
+    await this.supervisor.dispose();
+    await this.ingress.close();
+    await this.#host.dispose();
+    const left = this.#host.processCount;
+    await rm(this.#directory, { recursive: true, force: true });
+    if (left > 0) throw new Error(`left: ${left} processes`);
+  }
+}
