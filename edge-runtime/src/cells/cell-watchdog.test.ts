@@ -1,8 +1,8 @@
-import type { Clock } from "@atoll/kv-store";
 import { beforeEach, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
 import { type LimitBreach, processMemoryBytes } from "./cell-limits.ts";
 import { CellWatchdog, type WatchedCell } from "./cell-watchdog.ts";
+import { ManualClock } from "./manual-clock.ts";
 
 const MEMORY_BYTES = 128 * 1024 * 1024;
 const LIMIT_MS = 1_000;
@@ -55,7 +55,7 @@ function watch(cell: ScriptedCell): () => void {
 async function pass(cell: ScriptedCell, ticks: number, usedMs: number): Promise<void> {
   for (let tick = 0; tick < ticks; tick += 1) {
     cell.usedMs += usedMs;
-    clock.tick();
+    clock.advance(LIMITS.watchdogMs);
     // Answers of probes arrive between ticks.
     await Promise.resolve();
     await Promise.resolve();
@@ -147,27 +147,3 @@ test("watchdog: without cells there is no timer", () => {
   for (const stop of stops) stop();
   expect(clock.timerCount).toBe(0);
 });
-
-/** A clock that ticks when a test says so. */
-class ManualClock implements Clock {
-  #nowMs = 0;
-  readonly #callbacks = new Set<() => void>();
-
-  nowMs(): number {
-    return this.#nowMs;
-  }
-
-  every(_intervalMs: number, callback: () => void): () => void {
-    this.#callbacks.add(callback);
-    return () => this.#callbacks.delete(callback);
-  }
-
-  get timerCount(): number {
-    return this.#callbacks.size;
-  }
-
-  tick(): void {
-    this.#nowMs += LIMITS.watchdogMs;
-    for (const callback of this.#callbacks) callback();
-  }
-}

@@ -14,6 +14,10 @@ export class ManualClock implements Clock {
     return () => this.#callbacks.delete(callback);
   }
 
+  get timerCount(): number {
+    return this.#callbacks.size;
+  }
+
   advance(ms: number): void {
     this.#nowMs += ms;
     for (const callback of this.#callbacks) callback();
