@@ -3,6 +3,7 @@ import type { TestAtoll } from "../support/atoll.ts";
 import { Load, type LoadReport } from "../support/load.ts";
 import type { Benchmark, Figure, Outcome } from "./benchmark.ts";
 import { deployAll, hostOf, settled, startBenchAtoll } from "./fleet.ts";
+import { OFFENDER_SOURCE } from "./offender.ts";
 import { median, percentile } from "./statistics.ts";
 
 // Each with a worker of its own: who does it again rests before it is started again.
@@ -21,14 +22,6 @@ const OFFENCES = {
 } as const;
 type Offence = keyof typeof OFFENCES;
 
-const SOURCE = `const kept = [];
-export default { async fetch(request) {
-  const { pathname } = new URL(request.url);
-  if (pathname === "/loop") for (;;) {}
-  if (pathname === "/grow") for (;;) kept.push(new Uint8Array(1e6).fill(1));
-  return new Response("fine");
-} };`;
-
 /** How soon a worker that exceeded a limit answers again, and what its neighbours notice. */
 export const limits: Benchmark = {
   name: "limits",
@@ -43,7 +36,7 @@ export const limits: Benchmark = {
     const workers = [...offenders.map(({ worker }) => worker), ...neighbours];
     await deployAll(
       atoll,
-      workers.map((name) => ({ name, source: SOURCE })),
+      workers.map((name) => ({ name, source: OFFENDER_SOURCE })),
     );
     await settled(atoll);
     for (const worker of workers) await isFine(atoll, worker);

@@ -4,6 +4,7 @@ import { asNewAccount } from "../support/second-account.ts";
 import type { Benchmark, Outcome } from "./benchmark.ts";
 import { deploy, hostOf, settled, startBenchAtoll, warmUp } from "./fleet.ts";
 import { LoadGenerator, type LoadResult } from "./load-generator.ts";
+import { OFFENDER_SOURCE } from "./offender.ts";
 import { median, percentile } from "./statistics.ts";
 
 const NEIGHBOURS = 18;
@@ -13,14 +14,6 @@ const LOAD = { connections: NEIGHBOURS, requestsMax: 1_000_000, durationMs: 30_0
 const OFFENCE_PAUSE_MS = 20;
 // What Atoll promises for the p99 of everybody else, where cores are not exhausted.
 const P99_RATIO_MAX = 1.5;
-
-const SOURCE = `const kept = [];
-export default { async fetch(request) {
-  const { pathname } = new URL(request.url);
-  if (pathname === "/loop") for (;;) {}
-  if (pathname === "/grow") for (;;) kept.push(new Uint8Array(1e6).fill(1));
-  return new Response("fine");
-} };`;
 
 /** Twenty accounts on a node, of which two do their worst. */
 export const neighbours: Benchmark = {
@@ -79,7 +72,7 @@ export const neighbours: Benchmark = {
 
 /** Deploys a worker of a new account; resolves with its host when it is warm. */
 async function deployTenant(atoll: TestAtoll, name: string): Promise<string> {
-  await deploy(asNewAccount(atoll), { name, source: SOURCE });
+  await deploy(asNewAccount(atoll), { name, source: OFFENDER_SOURCE });
   await warmUp(atoll, name, "fine");
   return hostOf(name);
 }
