@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { readKernelFile } from "../sandbox/kernel-file.ts";
 
 /** What the kernel says of a running process. */
 export interface ProcessUsage {
@@ -59,11 +59,10 @@ export interface ThreadTimes {
 
 /**
  * Times of the main thread of a process, or `undefined` when it is gone. All JavaScript and all sockets of
- * workerd are on that thread, so a cell that nobody called stands still to the nanosecond. At once rather
- * than later: for the few microseconds that it takes, a promise costs several times more.
+ * workerd are on that thread, so a cell that nobody called stands still to the nanosecond.
  */
 export function mainThreadTimes(pid: number): ThreadTimes | undefined {
-  const text = readNow(`/proc/${pid}/schedstat`);
+  const text = readKernelFile(`/proc/${pid}/schedstat`);
   if (text === undefined) return undefined;
   const [ranNs, waitedNs] = text.split(" ");
   return { ranNs: Number(ranNs), waitedNs: Number(waitedNs) };
@@ -79,7 +78,7 @@ export function mainThreadNs(pid: number): number | undefined {
  * them: to 10 ms. `undefined` when it is gone.
  */
 export function allThreadsNs(pid: number): number | undefined {
-  const stat = readNow(`/proc/${pid}/stat`);
+  const stat = readKernelFile(`/proc/${pid}/stat`);
   if (stat === undefined) return undefined;
   const fields = fieldsOf(stat);
   return (Number(fields[USER_TICKS]) + Number(fields[SYSTEM_TICKS])) * TICK_MS * 1e6;
@@ -87,7 +86,7 @@ export function allThreadsNs(pid: number): number | undefined {
 
 /** Memory of a process less what it maps of files, or `undefined` when it is gone. */
 export function ownMemoryBytes(pid: number): number | undefined {
-  const [, resident, shared] = readNow(`/proc/${pid}/statm`)?.split(" ") ?? [];
+  const [, resident, shared] = readKernelFile(`/proc/${pid}/statm`)?.split(" ") ?? [];
   return resident === undefined ? undefined : (Number(resident) - Number(shared)) * PAGE_BYTES;
 }
 
@@ -96,13 +95,13 @@ export function ownMemoryBytes(pid: number): number | undefined {
  * sockets accept connections that nobody will ever read from.
  */
 export function isEnding(pid: number): boolean {
-  const status = readNow(`/proc/${pid}/status`) ?? "";
+  const status = readKernelFile(`/proc/${pid}/status`) ?? "";
   if (!/^State:\t[^XZ]/m.test(status)) return true;
   const pending = [...status.matchAll(/^S(?:ig|hd)Pnd:\t([0-9a-f]+)$/gm)].map(
     ([, set]) => `0x${set}`,
   );
   if (pending.some((set) => (BigInt(set) & SIGKILL_BIT) !== 0n)) return true;
-  const stat = readNow(`/proc/${pid}/stat`) ?? "";
+  const stat = readKernelFile(`/proc/${pid}/stat`) ?? "";
   const flags = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[FLAGS];
   return flags === undefined || (Number(flags) & EXITING) !== 0;
 }
@@ -110,16 +109,8 @@ export function isEnding(pid: number): boolean {
 /** Whether any process but this one runs at this moment, on the whole machine. */
 export function isMachineBusy(): boolean {
   // `<three averages> <running>/<all> <newest pid>`; who reads it is running.
-  const running = /^\S+ \S+ \S+ (\d+)\//.exec(readNow("/proc/loadavg") ?? "")?.[1];
+  const running = /^\S+ \S+ \S+ (\d+)\//.exec(readKernelFile("/proc/loadavg") ?? "")?.[1];
   return running === undefined || Number(running) > 1;
-}
-
-function readNow(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
 }
 
 async function readStat(pid: number): Promise<ReadonlyArray<string>> {

@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { LIMITS } from "../limits.ts";
 import { findHierarchies, type Controller, type Hierarchy } from "./cgroup-hierarchies.ts";
+import { readKernelFile } from "./kernel-file.ts";
 
 /** What cells share and what bounds them, by controller and version of the kernel's interface. */
 const FILES = {
@@ -158,7 +159,8 @@ export class ControlGroups {
   usage(cell: string): GroupUsage {
     const memory = this.#find("memory");
     const peak =
-      memory && readNow(join(this.#directory(memory, cell), FILES[memory.version].memoryPeak));
+      memory &&
+      readKernelFile(join(this.#directory(memory, cell), FILES[memory.version].memoryPeak));
     return { cpuNs: this.#cpuNs(cell), memoryPeakBytes: peak === undefined ? peak : Number(peak) };
   }
 
@@ -205,11 +207,11 @@ export class ControlGroups {
   #cpuNs(cell: string): number | undefined {
     const accounts = this.#find("cpuacct");
     if (accounts !== undefined) {
-      const text = readNow(join(this.#directory(accounts, cell), "cpuacct.usage"));
+      const text = readKernelFile(join(this.#directory(accounts, cell), "cpuacct.usage"));
       return text === undefined ? undefined : Number(text);
     }
     const unified = this.#hierarchies.find(({ version }) => version === 2);
-    const text = unified && readNow(join(this.#directory(unified, cell), "cpu.stat"));
+    const text = unified && readKernelFile(join(this.#directory(unified, cell), "cpu.stat"));
     const micros = /^usage_usec (\d+)$/m.exec(text ?? "")?.[1];
     return micros === undefined ? undefined : Number(micros) * 1_000;
   }
@@ -281,15 +283,6 @@ async function groupsIn(directory: string): Promise<ReadonlyArray<string>> {
   if (!existsSync(directory)) return [];
   const entries = await readdir(directory, { withFileTypes: true });
   return entries.filter((each) => each.isDirectory()).map(({ name }) => join(directory, name));
-}
-
-function readNow(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    // The group is gone, or the kernel is older than the file.
-    return undefined;
-  }
 }
 
 async function setUpOwner(hierarchy: Hierarchy, name: string, cores: number): Promise<void> {
