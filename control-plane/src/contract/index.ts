@@ -51,6 +51,7 @@ export {
   USAGE_SUMS,
   UsageBatch,
   UsageRow,
+  usageRowKey,
   type UsageCounts,
   type UsageSum,
 } from "./usage.ts";

@@ -59,6 +59,11 @@ export const UsageRow = Counts.extend({
 });
 export type UsageRow = z.infer<typeof UsageRow>;
 
+/** Tells the rows of a batch apart: it has one for each version and hour. */
+export function usageRowKey({ worker, version, hour }: Omit<UsageRow, keyof UsageCounts>): string {
+  return `${worker} ${version} ${hour}`;
+}
+
 /**
  * A part of a node's usage. Batches are numbered by their node, from 1 and rising; what has a number that
  * was seen is seen already, so it may be sent any number of times and counts once.
@@ -74,6 +79,5 @@ export const UsageBatch = z.object({
 export type UsageBatch = z.infer<typeof UsageBatch>;
 
 function hasDistinctKeys(rows: ReadonlyArray<UsageRow>): boolean {
-  const keys = rows.map(({ worker, version, hour }) => `${worker} ${version} ${hour}`);
-  return new Set(keys).size === rows.length;
+  return new Set(rows.map(usageRowKey)).size === rows.length;
 }

@@ -1,7 +1,6 @@
 import {
   USAGE_SUMS,
   type UsageCounts,
-  type UsageRow,
   type VersionId,
   type WorkerKey,
 } from "@atoll/control-plane/contract";
@@ -25,10 +24,6 @@ export function noCounts(): MutableCounts {
 export function addCounts(to: MutableCounts, added: Partial<UsageCounts>): void {
   for (const name of USAGE_SUMS) to[name] += added[name] ?? 0;
   to.memoryPeakBytes = Math.max(to.memoryPeakBytes, added.memoryPeakBytes ?? 0);
-}
-
-export function keyOfRow({ worker, version, hour }: Omit<UsageRow, keyof UsageCounts>): string {
-  return `${worker} ${version} ${hour}`;
 }
 
 /**

@@ -3,18 +3,13 @@ import {
   type UsageBatch,
   type UsageCounts,
   type UsageRow,
+  usageRowKey,
 } from "@atoll/control-plane/contract";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { LIMITS } from "../limits.ts";
 import type { BatchFiles } from "./batch-files.ts";
-import {
-  addCounts,
-  keyOfRow,
-  noCounts,
-  type MutableCounts,
-  type UsageOwner,
-} from "./usage-counts.ts";
+import { addCounts, noCounts, type MutableCounts, type UsageOwner } from "./usage-counts.ts";
 
 const HOUR_MS = 60 * 60 * 1_000;
 
@@ -56,7 +51,7 @@ export class UsageLedger {
     const { batches, last } = await options.files.load();
     const waiting = batches.map(({ sequence, rows }) => ({
       sequence,
-      rows: new Map(rows.map((row) => [keyOfRow(row), { ...row }])),
+      rows: new Map(rows.map((row) => [usageRowKey(row), { ...row }])),
       isClosed: true,
       isStored: true,
     }));
@@ -129,7 +124,7 @@ export class UsageLedger {
 
   /** Adds a row to the batch that has one of its version and hour, else to the last one or a new one. */
   #place(row: MutableRow, open: WaitingBatch[]): void {
-    const key = keyOfRow(row);
+    const key = usageRowKey(row);
     const last = open.at(-1);
     let batch =
       open.find(({ rows }) => rows.has(key)) ??
