@@ -1,6 +1,6 @@
 /** The node. */
 export { startAgent, type Agent, type AgentOptions } from "./agent.ts";
-export { INGRESS_CHOICES, type IngressChoice } from "./ingress/open-ingress.ts";
+export type { IngressChoice } from "./ingress/open-ingress.ts";
 export type { SiteMaterialiser } from "./sync/worker-preparer.ts";
 /** The check that a version starts, for the control plane. */
 export { WorkerdPreflight, type WorkerdPreflightOptions } from "./preflight/workerd-preflight.ts";

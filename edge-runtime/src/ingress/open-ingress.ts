@@ -5,8 +5,7 @@ import { findHaproxy } from "./haproxy/haproxy-process.ts";
 import type { Ingress } from "./ingress.ts";
 
 /** `auto` is HAProxy where it is installed and new enough. */
-export const INGRESS_CHOICES = ["auto", "haproxy", "builtin"] as const;
-export type IngressChoice = (typeof INGRESS_CHOICES)[number];
+export type IngressChoice = "auto" | "haproxy" | "builtin";
 
 export interface OpenIngressOptions extends Pick<
   BuiltinIngressOptions,
