@@ -1,4 +1,4 @@
-import { chmod, chown, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
@@ -24,7 +24,7 @@ import { writeHaproxyFiles } from "./haproxy-files.ts";
 import { PATHS } from "./haproxy-paths.ts";
 import { HaproxySupervisor } from "./haproxy-supervisor.ts";
 import { RequestLog } from "./request-log.ts";
-import { type HaproxyUser, haproxyUser } from "./haproxy-user.ts";
+import { haproxyUser, shareSocket } from "./haproxy-user.ts";
 import { layOutRoutes } from "./route-maps.ts";
 import { countOf, parseStatistics, type StatisticsRow } from "./server-statistics.ts";
 
@@ -99,7 +99,7 @@ export class HaproxyIngress implements Ingress {
       log,
     });
     try {
-      if (user !== undefined) await share(fallbackSocketPath, user);
+      if (user !== undefined) await shareSocket(fallbackSocketPath, user.groupId);
       const supervisor = await HaproxySupervisor.open(options);
       const url = `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
       cells = new CellServers({
@@ -244,11 +244,6 @@ const POLL_MS = 10;
 
 function sumOf(rows: ReadonlyArray<StatisticsRow>, column: string): number {
   return rows.reduce((sum, row) => sum + countOf(row, column), 0);
-}
-
-async function share(socketPath: string, { groupId }: HaproxyUser): Promise<void> {
-  await chown(socketPath, process.getuid?.() ?? 0, groupId);
-  await chmod(socketPath, 0o660);
 }
 
 async function freePort(address: string): Promise<number> {

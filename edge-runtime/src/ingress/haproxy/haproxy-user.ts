@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { chmod, chown, readFile } from "node:fs/promises";
 
 /** Who HAProxy's worker process is when the agent is root. */
 export interface HaproxyUser {
@@ -19,4 +19,10 @@ export async function haproxyUser(): Promise<HaproxyUser | undefined> {
   if (found === undefined)
     throw new Error("there is no user 'haproxy' nor 'nobody' to run HAProxy as");
   return { userId: Number(found[2]), groupId: Number(found[3]) };
+}
+
+/** Lets HAProxy's group connect to a socket of the agent's, besides the agent itself. */
+export async function shareSocket(socketPath: string, groupId: number): Promise<void> {
+  await chown(socketPath, process.getuid?.() ?? 0, groupId);
+  await chmod(socketPath, 0o660);
 }

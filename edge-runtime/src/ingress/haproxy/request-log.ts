@@ -1,9 +1,10 @@
 import { once } from "node:events";
-import { chmod, chown, rm } from "node:fs/promises";
+import { chmod, rm } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
 import type { Logger } from "pino";
 import { LIMITS } from "../../limits.ts";
 import type { OnServed } from "../ingress.ts";
+import { shareSocket } from "./haproxy-user.ts";
 import { parseLogLine } from "./request-line.ts";
 
 export interface RequestLogOptions {
@@ -34,8 +35,8 @@ export class RequestLog {
     await rm(socketPath, { force: true });
     log.#server.listen(socketPath);
     await once(log.#server, "listening");
-    if (groupId !== undefined) await chown(socketPath, process.getuid?.() ?? 0, groupId);
-    await chmod(socketPath, groupId === undefined ? 0o600 : 0o660);
+    if (groupId === undefined) await chmod(socketPath, 0o600);
+    else await shareSocket(socketPath, groupId);
     return log;
   }
 
