@@ -40,7 +40,7 @@ export interface ServedRequest {
   readonly worker: WorkerKey;
   /** The latest cell that had it; `undefined` when none had, as when the worker does not start. */
   readonly socketPath: string | undefined;
-  /** Of the answer, be it the worker's or a page of the ingress; 499 when it ended before there was one. */
+  /** Of the answer, be it the worker's or a page of the ingress; else `NO_ANSWER_STATUS`. */
   readonly status: number;
   /** Of its body, as far as the cell took it. Framing does not count; all that a WebSocket carries does. */
   readonly bytesIn: number;
@@ -49,6 +49,9 @@ export interface ServedRequest {
   /** From its head to its end. */
   readonly wallMs: number;
 }
+
+/** What is counted for a request that ended before anything of its answer was sent. */
+export const NO_ANSWER_STATUS = 499;
 
 /** Told of each request once, soon after its end. Must be cheap and must not throw. */
 export type OnServed = (request: ServedRequest) => void;

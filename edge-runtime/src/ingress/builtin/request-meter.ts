@@ -1,8 +1,5 @@
 import type { WorkerKey } from "@atoll/control-plane/contract";
-import type { ServedRequest } from "../ingress.ts";
-
-/** What is counted for a request that ended before anything of its answer was sent. */
-export const NO_ANSWER_STATUS = 499;
+import { NO_ANSWER_STATUS, type ServedRequest } from "../ingress.ts";
 
 /** Follows one request from its head to its end, and reports it then. */
 export class RequestMeter {

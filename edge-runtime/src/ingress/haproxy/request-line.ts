@@ -1,5 +1,4 @@
-import { NO_ANSWER_STATUS } from "../builtin/request-meter.ts";
-import type { ServedRequest } from "../ingress.ts";
+import { NO_ANSWER_STATUS, type ServedRequest } from "../ingress.ts";
 
 /**
  * What HAProxy writes of a request that had a cell. Its own counts of bytes include heads in its internal
