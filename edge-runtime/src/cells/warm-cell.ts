@@ -4,7 +4,7 @@ import type { Logger } from "pino";
 import type { ConfigCompiler } from "../config/compile-config.ts";
 import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import type { GroupConfig } from "../config/group-config.ts";
-import type { Ingress, RequestCounts } from "../ingress/ingress.ts";
+import { type Ingress, type RequestCounts, sumOfRequests } from "../ingress/ingress.ts";
 import { CellActivity } from "./cell-activity.ts";
 import type { Cell, CellExit, CellHost } from "./cell-host.ts";
 import { limitsOf, subrequestsOf } from "./cell-limits.ts";
@@ -139,11 +139,8 @@ export class WarmCell {
 
   /** What all its workers got together. */
   async requests(): Promise<RequestCounts> {
-    const all = await Promise.all(this.socketPaths.map((path) => this.#ingress.requestsOf(path)));
-    return {
-      begun: all.reduce((sum, { begun }) => sum + begun, 0),
-      inFlight: all.reduce((sum, { inFlight }) => sum + inFlight, 0),
-    };
+    const all = this.socketPaths.map((path) => this.#ingress.requestsOf(path));
+    return sumOfRequests(await Promise.all(all));
   }
 
   /**

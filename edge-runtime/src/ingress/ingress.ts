@@ -69,6 +69,14 @@ export interface RequestCounts {
   readonly inFlight: number;
 }
 
+/** What several sockets got together, or one over several ways. */
+export function sumOfRequests(counts: ReadonlyArray<RequestCounts>): RequestCounts {
+  return {
+    begun: counts.reduce((sum, { begun }) => sum + begun, 0),
+    inFlight: counts.reduce((sum, { inFlight }) => sum + inFlight, 0),
+  };
+}
+
 /**
  * Accepts requests on a node and finds the cell for each. Implementations share one conformance suite,
  * `ingress.conformance.ts`.

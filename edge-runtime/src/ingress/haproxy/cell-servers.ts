@@ -4,7 +4,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { LIMITS } from "../../limits.ts";
-import type { RequestCounts } from "../ingress.ts";
+import { type RequestCounts, sumOfRequests } from "../ingress.ts";
 import { MANY, PATHS } from "./haproxy-paths.ts";
 import type { HaproxySupervisor } from "./haproxy-supervisor.ts";
 import { countOf, parseStatistics } from "./server-statistics.ts";
@@ -106,11 +106,8 @@ export class CellServers {
   async requestsOf(socketPath: string): Promise<RequestCounts> {
     const servers = this.#all().filter((server) => server.socketPath === socketPath);
     const counts = await Promise.all(servers.map((server) => this.#count(server)));
-    const before = this.#begunBefore.get(socketPath) ?? 0;
-    return {
-      begun: counts.reduce((sum, { begun }) => sum + begun, before),
-      inFlight: counts.reduce((sum, { inFlight }) => sum + inFlight, 0),
-    };
+    const before = { begun: this.#begunBefore.get(socketPath) ?? 0, inFlight: 0 };
+    return sumOfRequests([before, ...counts]);
   }
 
   /** The socket behind a server's name, while any request to it can be in flight. */
@@ -199,10 +196,9 @@ export class CellServers {
     const answer = await this.#supervisor.ask(`show stat ${backend} 4 -1`);
     const names = namesOf(name);
     const rows = parseStatistics(answer ?? "").filter(({ svname }) => names.includes(svname ?? ""));
-    return {
-      begun: rows.reduce((sum, row) => sum + countOf(row, "stot"), 0),
-      inFlight: rows.reduce((sum, row) => sum + countOf(row, "scur"), 0),
-    };
+    return sumOfRequests(
+      rows.map((row) => ({ begun: countOf(row, "stot"), inFlight: countOf(row, "scur") })),
+    );
   }
 
   #apply(): void {

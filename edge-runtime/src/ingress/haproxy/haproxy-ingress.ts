@@ -10,13 +10,14 @@ import type { Logger } from "pino";
 import { reapStaleCells } from "../../cells/stale-cells.ts";
 import { LIMITS } from "../../limits.ts";
 import { BuiltinIngress } from "../builtin/builtin-ingress.ts";
-import type {
-  Activator,
-  Ingress,
-  IngressCounters,
-  OnServed,
-  RequestCounts,
-  Route,
+import {
+  type Activator,
+  type Ingress,
+  type IngressCounters,
+  type OnServed,
+  type RequestCounts,
+  type Route,
+  sumOfRequests,
 } from "../ingress.ts";
 import { CellServers } from "./cell-servers.ts";
 import { isCellBackend } from "./haproxy-config.ts";
@@ -183,10 +184,7 @@ export class HaproxyIngress implements Ingress {
   async requestsOf(socketPath: string): Promise<RequestCounts> {
     const direct = await this.#cells.requestsOf(socketPath);
     const fallback = await this.#fallback.requestsOf(socketPath);
-    return {
-      begun: direct.begun + fallback.begun,
-      inFlight: direct.inFlight + fallback.inFlight,
-    };
+    return sumOfRequests([direct, fallback]);
   }
 
   /**
