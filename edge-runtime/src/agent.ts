@@ -1,12 +1,10 @@
-import { createHash, hkdfSync } from "node:crypto";
-import { existsSync } from "node:fs";
-import { chmod, mkdir, rm } from "node:fs/promises";
+import { hkdfSync } from "node:crypto";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { NodeName, Region } from "@atoll/control-plane/contract";
 import { systemClock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { CacheFront } from "./cells/cache-front.ts";
-import { openCellRoot } from "./cells/cell-root.ts";
 import { CellSupervisor } from "./cells/cell-supervisor.ts";
 import { installedWorkerdPath, WorkerdHost } from "./cells/workerd-host.ts";
 import { ConfigCompiler } from "./config/compile-config.ts";
@@ -16,9 +14,8 @@ import { EgressProxy } from "./egress/egress-proxy.ts";
 import type { Activator } from "./ingress/ingress.ts";
 import { type IngressChoice, openIngress } from "./ingress/open-ingress.ts";
 import { LIMITS } from "./limits.ts";
-import { letCellsPass } from "./sandbox/cell-user.ts";
+import { hideData, openRunDirectories, scratchDirectoryOf } from "./node-directories.ts";
 import { openConfinement, type Confinement } from "./sandbox/confinement.ts";
-import type { Sandbox } from "./sandbox/sandbox.ts";
 import { BlobCache } from "./sync/blob-cache.ts";
 import { ControlPlaneClient } from "./sync/control-plane-client.ts";
 import { loadOrEnrol, type NodeIdentity } from "./sync/identity.ts";
@@ -259,47 +256,6 @@ async function openCells(
     onLine: ({ cell, stream, text }) => log.info({ cell, stream, text }, "cell output"),
   });
   return { host, compiler };
-}
-
-/**
- * Where configs are compiled, with secrets in the clear: in memory, so that these reach no disk, under a
- * name that only this data directory gives; below the data where the system has no such place.
- */
-function scratchDirectoryOf(dataDirectory: string): string {
-  const inMemory = "/dev/shm";
-  if (!existsSync(inMemory)) return join(dataDirectory, "compile");
-  const name = createHash("sha256").update(dataDirectory).digest("hex").slice(0, 12);
-  return join(inMemory, `atoll-${name}`);
-}
-
-/** Keeps what the node stores from everybody else on the machine, cells that broke out included. */
-async function hideData(dataDirectory: string): Promise<void> {
-  for (const name of ["blobs", "configs", "kv", "sites", "state", "usage"]) {
-    const directory = join(dataDirectory, name);
-    await mkdir(directory, { recursive: true });
-    await chmod(directory, 0o700);
-  }
-}
-
-interface RunDirectories {
-  readonly root: string;
-  readonly sockets: string;
-  readonly cells: string;
-  readonly ingress: string;
-}
-
-/** Where this node's sockets and its cells are while it runs. */
-async function openRunDirectories(
-  dataDirectory: string,
-  sandbox: Sandbox,
-): Promise<RunDirectories> {
-  const root = await openCellRoot(join(dataDirectory, "run"), sandbox);
-  await letCellsPass(root, sandbox);
-  const sockets = join(root, "sockets");
-  // Sockets of an earlier run would refuse the address; cells of an earlier run are the host's to end.
-  await rm(sockets, { recursive: true, force: true });
-  await mkdir(sockets, { recursive: true, mode: 0o700 });
-  return { root, sockets, cells: join(root, "cells"), ingress: join(root, "ingress") };
 }
 
 function requireActivator(activator: Activator | undefined): Activator {
