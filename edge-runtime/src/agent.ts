@@ -11,10 +11,15 @@ import { ConfigCompiler } from "./config/compile-config.ts";
 import { ConfigCache } from "./config/config-cache.ts";
 import { EgressPolicy } from "./egress/egress-policy.ts";
 import { EgressProxy } from "./egress/egress-proxy.ts";
-import type { Activator } from "./ingress/ingress.ts";
+import type { Activator, Ingress } from "./ingress/ingress.ts";
 import { type IngressChoice, openIngress } from "./ingress/open-ingress.ts";
 import { LIMITS } from "./limits.ts";
-import { hideData, openRunDirectories, scratchDirectoryOf } from "./node-directories.ts";
+import {
+  hideData,
+  openRunDirectories,
+  type RunDirectories,
+  scratchDirectoryOf,
+} from "./node-directories.ts";
 import { openConfinement, type Confinement } from "./sandbox/confinement.ts";
 import { BlobCache } from "./sync/blob-cache.ts";
 import { ControlPlaneClient } from "./sync/control-plane-client.ts";
@@ -84,12 +89,40 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
   }
 }
 
+/** What every part of a node may need. */
+interface Ground {
+  readonly options: AgentOptions;
+  readonly identity: NodeIdentity;
+  readonly client: ControlPlaneClient;
+  readonly capabilities: KvCapabilities;
+  readonly confinement: Confinement;
+  readonly run: RunDirectories;
+  readonly closers: Closer[];
+}
+
 /** Opens every part in the order of their needs; resolves with where the node serves. */
 async function openParts(
   options: AgentOptions,
   identity: NodeIdentity,
   closers: Closer[],
 ): Promise<string> {
+  const ground = await openGround(options, identity, closers);
+  // Usage is told apart by version, once there are cells that have any.
+  let cells: Cells | undefined;
+  const services = await openServices(ground, (worker) => cells?.supervisor.versionOf(worker));
+  cells = await openCells(ground, services);
+  const follower = await openFollower(ground, services, cells);
+  openLink(ground, { follower, ...services, ...cells });
+  const { url } = cells.ingress;
+  options.log.info({ url, region: identity.region }, "node serves");
+  return url;
+}
+
+async function openGround(
+  options: AgentOptions,
+  identity: NodeIdentity,
+  closers: Closer[],
+): Promise<Ground> {
   const { dataDirectory, log } = options;
   const client = new ControlPlaneClient({ ...options, credential: identity.credential });
   const capabilities = new KvCapabilities(identity.nodeKey);
@@ -102,19 +135,32 @@ async function openParts(
   });
   const run = await openRunDirectories(dataDirectory, confinement.sandbox);
   closers.push(() => rm(run.root, { recursive: true, force: true }));
+  return { options, identity, client, capabilities, confinement, run, closers };
+}
 
-  // What comes before the supervisor needs it later: requests that come earlier find no route.
-  let cells: CellSupervisor | undefined;
+/** What cells may call, and what counts it. */
+interface Services {
+  readonly usage: NodeUsage;
+  readonly kv: NodeKv;
+  readonly cellServices: NodeCellServices;
+}
+
+async function openServices(
+  { options, client, capabilities, run, closers }: Ground,
+  versionOf: CellSupervisor["versionOf"],
+): Promise<Services> {
+  const { dataDirectory, log } = options;
   const usage = await NodeUsage.open({
     directory: join(dataDirectory, "usage"),
-    versionOf: (worker) => cells?.versionOf(worker),
+    versionOf,
     clock: systemClock,
     log,
   });
   closers.push(() => usage.close());
+  const kvSocketPath = join(run.sockets, "kv.sock");
   const kv = await NodeKv.open({
     directory: join(dataDirectory, "kv"),
-    socketPath: join(run.sockets, "kv.sock"),
+    socketPath: kvSocketPath,
     blobs: client,
     resolveCapability: (capability) => capabilities.resolve(capability),
     onUse: (capability, use, count) => {
@@ -129,23 +175,36 @@ async function openParts(
   closers.push(() => cache.close());
   const egress = new EgressProxy({ policy: new EgressPolicy({ allow: options.egressAllow }), log });
   closers.push(() => egress.close());
-
-  const { host, compiler } = await openCells(options, {
-    identity,
-    runDirectory: run.cells,
-    confinement,
-    closers,
+  const cellServices = new NodeCellServices({
+    directory: run.sockets,
+    kvSocketPath,
+    cacheSocketPath: cache.socketPath,
+    egress,
   });
-  closers.push(() => host.dispose());
+  return { usage, kv, cellServices };
+}
+
+/** What keeps cells, and what brings requests to them. */
+interface Cells {
+  readonly supervisor: CellSupervisor;
+  readonly ingress: Ingress;
+}
+
+async function openCells(ground: Ground, { usage, cellServices }: Services): Promise<Cells> {
+  const { options, identity, capabilities, closers } = ground;
+  const { log } = options;
+  const { host, compiler } = await openHost(ground);
+  // The ingress needs it later: requests that come earlier find no route.
+  let activator: Activator | undefined;
   const ingress = await openIngress({
     choice: options.ingress,
-    directory: run.ingress,
+    directory: ground.run.ingress,
     port: options.port,
     address: options.host,
     region: identity.region,
     activator: {
-      activate: (worker) => requireActivator(cells).activate(worker),
-      lossOf: (socketPath) => requireActivator(cells).lossOf(socketPath),
+      activate: (worker) => requireActivator(activator).activate(worker),
+      lossOf: (socketPath) => requireActivator(activator).lossOf(socketPath),
     },
     onServed: (request) => usage.meters.onServed(request),
     log,
@@ -153,12 +212,7 @@ async function openParts(
   const supervisor = new CellSupervisor({
     host,
     compiler,
-    services: new NodeCellServices({
-      directory: run.sockets,
-      kvSocketPath: join(run.sockets, "kv.sock"),
-      cacheSocketPath: cache.socketPath,
-      egress,
-    }),
+    services: cellServices,
     ingress,
     ...(options.memoryBudgetBytes === undefined
       ? {}
@@ -169,10 +223,53 @@ async function openParts(
     clock: systemClock,
     log,
   });
-  cells = supervisor;
+  activator = supervisor;
   closers.push(() => supervisor.dispose());
   closers.push(() => ingress.close());
+  return { supervisor, ingress };
+}
 
+/** What cells are made of, and made by. */
+async function openHost({
+  options,
+  identity,
+  confinement,
+  run,
+  closers,
+}: Ground): Promise<{ readonly host: WorkerdHost; readonly compiler: ConfigCompiler }> {
+  const { dataDirectory, log } = options;
+  const cache = await ConfigCache.open({
+    directory: join(dataDirectory, "configs"),
+    key: new Uint8Array(
+      hkdfSync("sha256", identity.nodeKey, new Uint8Array(), "atoll config cache v1", 32),
+    ),
+  });
+  const scratchDirectory = scratchDirectoryOf(dataDirectory);
+  const compiler = await ConfigCompiler.open({
+    workerdPath: installedWorkerdPath(),
+    scratchDirectory,
+    cache,
+  });
+  closers.push(() => rm(scratchDirectory, { recursive: true, force: true }));
+  const host = await WorkerdHost.open({
+    runDirectory: run.cells,
+    confinement,
+    zygoteCount: LIMITS.zygoteCount,
+    zygoteCountMax: LIMITS.zygoteCountMax,
+    log,
+    onLine: ({ cell, stream, text }) => log.info({ cell, stream, text }, "cell output"),
+  });
+  closers.push(() => host.dispose());
+  return { host, compiler };
+}
+
+/** Follows the desired state. Resolves when what the node ran last runs again. */
+async function openFollower(
+  { options, identity, client, capabilities, closers }: Ground,
+  { kv }: Services,
+  { supervisor, ingress }: Cells,
+): Promise<StateFollower> {
+  const { dataDirectory, log } = options;
   const blobs = new BlobCache({
     directory: join(dataDirectory, "blobs"),
     fetchBlob: (hash) => client.fetchBlob(hash),
@@ -200,62 +297,34 @@ async function openParts(
     log,
   });
   await follower.restore();
+  return follower;
+}
 
+/** Connects to the control plane, for as long as the node runs. */
+function openLink(
+  { options, identity, confinement, closers }: Ground,
+  parts: Services & Cells & { readonly follower: StateFollower },
+): void {
+  const { supervisor } = parts;
   const link = new NodeLink({
     controlPlaneUrl: options.controlPlaneUrl,
     credential: identity.credential,
     random: Math.random,
-    follower,
-    kv,
-    usage,
+    follower: parts.follower,
+    kv: parts.kv,
+    usage: parts.usage,
     cells: () => supervisor.status(),
     limitEvents: () => supervisor.limitEvents,
     confinement: {
       sandbox: confinement.sandbox.name,
       shortfalls: [...confinement.shortfalls],
     },
-    ingressUrl: ingress.url,
+    ingressUrl: parts.ingress.url,
     clock: systemClock,
-    log,
+    log: options.log,
   });
   link.open();
   closers.push(() => link.close());
-  log.info({ url: ingress.url, region: identity.region }, "node serves");
-  return ingress.url;
-}
-
-/** What cells are made of, and made by. */
-async function openCells(
-  { dataDirectory, log }: AgentOptions,
-  parts: {
-    readonly identity: NodeIdentity;
-    readonly runDirectory: string;
-    readonly confinement: Confinement;
-    readonly closers: Closer[];
-  },
-): Promise<{ readonly host: WorkerdHost; readonly compiler: ConfigCompiler }> {
-  const cache = await ConfigCache.open({
-    directory: join(dataDirectory, "configs"),
-    key: new Uint8Array(
-      hkdfSync("sha256", parts.identity.nodeKey, new Uint8Array(), "atoll config cache v1", 32),
-    ),
-  });
-  const scratchDirectory = scratchDirectoryOf(dataDirectory);
-  const compiler = await ConfigCompiler.open({
-    workerdPath: installedWorkerdPath(),
-    scratchDirectory,
-    cache,
-  });
-  parts.closers.push(() => rm(scratchDirectory, { recursive: true, force: true }));
-  const host = await WorkerdHost.open({
-    runDirectory: parts.runDirectory,
-    confinement: parts.confinement,
-    zygoteCount: LIMITS.zygoteCount,
-    zygoteCountMax: LIMITS.zygoteCountMax,
-    log,
-    onLine: ({ cell, stream, text }) => log.info({ cell, stream, text }, "cell output"),
-  });
-  return { host, compiler };
 }
 
 function requireActivator(activator: Activator | undefined): Activator {
