@@ -5,8 +5,8 @@ export const HEADERS = {
   /** The capability that opens a KV namespace, on every call of a worker's binding. */
   kv: "x-atoll-kv",
   /**
-   * `http` or `https`, as the client spoke to the ingress: the scheme of `request.url`. workerd takes it
-   * off the request, so it cannot be the `x-forwarded-proto` that workers read.
+   * `http` or `https`, as the client spoke to the ingress: the scheme of `request.url`, and `http` without
+   * it. workerd takes it off the request, so it cannot be the `x-forwarded-proto` that workers read.
    */
   protocol: "x-atoll-protocol",
 } as const;
