@@ -129,15 +129,6 @@ function frontendSection({ region, address, port }: HaproxyConfigOptions): strin
 const CONTROL = String.raw`[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)`;
 
 /**
- * Bytes of names and values that header lines of `bytes` in all have at least: a line is a name of one byte
- * and four that HAProxy does not count when no value follows. That count costs nothing, so only heads that
- * pass it are written out as lines to be measured.
- */
-function leastBytes(bytes: number): number {
-  return Math.floor(bytes / 5);
-}
-
-/**
  * What is out of the ordinary goes to the built-in ingress, which then judges and serves it exactly as it
  * would alone. The sizes leave room for what is added here.
  */
@@ -150,7 +141,6 @@ const ODDITIES = [
   "acl plain_connection req.fhdr(connection) -m str -i close keep-alive upgrade",
   "acl switching req.hdr(upgrade) -m found",
   "acl websocket req.hdr(upgrade) -m str -i websocket",
-  `acl long_head var(txn.head_in) -m int gt ${leastBytes(LIMITS.requestHeadBytesMax - 2048)}`,
   `acl large_head req.hdrs,length gt ${LIMITS.requestHeadBytesMax - 2048}`,
   `acl large_url url_len gt ${LIMITS.requestUrlBytesMax - 2048}`,
   "http-request deny status 400 default-errorfiles if !{ req.ver 1.0 1.1 2.0 }",
@@ -162,7 +152,7 @@ const ODDITIES = [
   "http-request set-var(txn.odd) bool(true) if { req.hdr(connection) -m found } !plain_connection",
   "http-request set-var(txn.odd) bool(true) if switching !websocket",
   "http-request set-var(txn.odd) bool(true) if switching !{ method GET }",
-  "http-request set-var(txn.odd) bool(true) if long_head large_head or large_url",
+  "http-request set-var(txn.odd) bool(true) if large_head or large_url",
   // A body without a length has to be counted, and one that is too long to be refused.
   `acl long_body req.hdr(content-length) -m int gt ${LIMITS.requestBodyBytesMax}`,
   "acl long_body req.hdr(transfer-encoding) -m found",
@@ -269,13 +259,13 @@ function cellSections({ cellBackends, workerCellsMax }: HaproxyConfigOptions): s
     "tcp-response content lua.note_lost if { var(txn.sent) -m found }",
     "tcp-response content set-var(txn.sent) bool(true)",
     ...USAGE_RULES.response,
-    `http-response wait-for-body time 1s if ${BARE_500} ${FROM_CELL} !{ method HEAD }`,
+    `http-response wait-for-body time 1s if ${FROM_CELL} ${BARE_500} !{ method HEAD }`,
     ...THREW.flatMap((threw) => [
-      `http-response deny ${pageArguments("workerThrewHtml", "worker_threw")} if ${threw} ${FROM_CELL} { var(txn.html) -m found }`,
-      `http-response deny ${pageArguments("workerThrew", "worker_threw")} if ${threw} ${FROM_CELL}`,
+      `http-response deny ${pageArguments("workerThrewHtml", "worker_threw")} if ${FROM_CELL} ${threw} { var(txn.html) -m found }`,
+      `http-response deny ${pageArguments("workerThrew", "worker_threw")} if ${FROM_CELL} ${threw}`,
     ]),
     // With the empty line that ends them.
-    `http-response deny ${pageArguments("answerTooLarge", "answer_head_too_large")} if { var(txn.head_out) -m int gt ${leastBytes(LIMITS.cellHeadBytesMax)} } ${FROM_CELL} { res.hdrs,length gt ${LIMITS.cellHeadBytesMax + 2} }`,
+    `http-response deny ${pageArguments("answerTooLarge", "answer_head_too_large")} if ${FROM_CELL} { res.hdrs,length gt ${LIMITS.cellHeadBytesMax + 2} }`,
     ...OWN.map((name) => `http-response del-header ${name} if ${FROM_CELL}`),
   ]);
   const backends = Array.from({ length: cellBackends }, (_, index) =>
