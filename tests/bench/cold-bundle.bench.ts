@@ -2,7 +2,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { request } from "undici";
 import { BareWorkerd } from "./bare-workerd.ts";
 import type { Benchmark, Outcome } from "./benchmark.ts";
-import { deployAll, joinColdNode, settled, startBenchAtoll } from "./fleet.ts";
+import { deployAll, joinBenchNode, settled, startBenchAtoll } from "./fleet.ts";
 import { median, percentile } from "./statistics.ts";
 
 const SAMPLES = 30;
@@ -25,7 +25,7 @@ export const coldBundle: Benchmark = {
       workers.map((name) => ({ name, source: bundleOf(name) })),
     );
     await settled(atoll);
-    const node = await joinColdNode(resources, atoll);
+    const node = await joinBenchNode(resources, atoll);
     const samples = { atoll: [] as number[], stock: [] as number[] };
     for (const worker of workers) {
       await wait(PAUSE_MS);

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { ExtraNode } from "../support/extra-node.ts";
 import type { Benchmark, Outcome } from "./benchmark.ts";
-import { deployAll, joinColdNode, settled, startBenchAtoll } from "./fleet.ts";
+import { deployAll, joinBenchNode, settled, startBenchAtoll } from "./fleet.ts";
 import { median, percentile } from "./statistics.ts";
 
 const SAMPLES = 120;
@@ -22,7 +22,7 @@ export const coldStart: Benchmark = {
       workers.map((name) => ({ name, source: sourceOf(name) })),
     );
     await settled(atoll);
-    const node = await joinColdNode(resources, atoll);
+    const node = await joinBenchNode(resources, atoll);
     const samples = { cold: [] as number[], coldHeader: [] as number[], warm: [] as number[] };
     for (const worker of workers) {
       await wait(PAUSE_MS);

@@ -20,13 +20,14 @@ export function startBenchAtoll(
  * A node that joins now: every worker that is deployed already is cold there. It listens, and there is a
  * connection to it, so that no sample pays for that.
  */
-export async function joinColdNode(
+export async function joinBenchNode(
   resources: AsyncDisposableStack,
   atoll: TestAtoll,
+  nodeArguments: ReadonlyArray<string> = [],
 ): Promise<ExtraNode> {
   const node = await hold(
     resources,
-    () => joinNode(atoll, { name: "ams", arguments: [] }),
+    () => joinNode(atoll, { name: "ams", arguments: nodeArguments }),
     (joined) => joined.stop(),
   );
   await node.get("nobody", "/");

@@ -1,9 +1,9 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { TestAtoll } from "../support/atoll.ts";
 import { Load, type LoadReport } from "../support/load.ts";
+import { OFFENDER_SOURCE } from "../support/offender.ts";
 import type { Benchmark, Figure, Outcome } from "./benchmark.ts";
 import { deployAll, hostOf, settled, startBenchAtoll } from "./fleet.ts";
-import { OFFENDER_SOURCE } from "./offender.ts";
 import { median, percentile } from "./statistics.ts";
 
 // Each with a worker of its own: who does it again rests before it is started again.

@@ -1,10 +1,10 @@
 import { setTimeout as wait } from "node:timers/promises";
 import type { TestAtoll } from "../support/atoll.ts";
 import { asNewAccount } from "../support/second-account.ts";
+import { OFFENDER_SOURCE } from "../support/offender.ts";
 import type { Benchmark, Outcome } from "./benchmark.ts";
 import { deploy, hostOf, settled, startBenchAtoll, warmUp } from "./fleet.ts";
 import { LoadGenerator, type LoadResult } from "./load-generator.ts";
-import { OFFENDER_SOURCE } from "./offender.ts";
 import { median, percentile } from "./statistics.ts";
 
 const NEIGHBOURS = 18;

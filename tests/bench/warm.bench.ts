@@ -1,7 +1,6 @@
 import type { TestAtoll } from "../support/atoll.ts";
-import { joinNode } from "../support/extra-node.ts";
-import { hold, type Benchmark, type Figure, type Outcome } from "./benchmark.ts";
-import { deploy, hostOf, settled, startBenchAtoll, warmUp } from "./fleet.ts";
+import { type Benchmark, type Figure, type Outcome } from "./benchmark.ts";
+import { deploy, hostOf, joinBenchNode, settled, startBenchAtoll, warmUp } from "./fleet.ts";
 import { LoadGenerator, type LoadPlan } from "./load-generator.ts";
 import { bundleHello } from "./peers/hello-bundle.ts";
 import { startPeers } from "./peers/peers.ts";
@@ -93,11 +92,7 @@ async function startTargets(
   const atoll = await startBenchAtoll(resources, "haproxy");
   const bundle = await bundleHello(resources, atoll);
   await deploy(atoll, { name: "hello", source: bundle.source });
-  const builtin = await hold(
-    resources,
-    () => joinNode(atoll, { name: "ams", arguments: ["--ingress", "builtin"] }),
-    (node) => node.stop(),
-  );
+  const builtin = await joinBenchNode(resources, atoll, ["--ingress", "builtin"]);
   await warmUp(atoll, "hello", "hello world");
   await builtin.get("hello", "/");
   await settled(atoll);

@@ -1,26 +1,21 @@
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startAtoll, type TestAtoll } from "../support/atoll.ts";
+import { OFFENDER_SOURCE } from "../support/offender.ts";
 import { serveEverywhere } from "../support/serving.ts";
 import { upload } from "../support/upload.ts";
 
 const NEIGHBOURS = Array.from({ length: 18 }, (_, index) => `neighbour-${index}`);
-const OFFENDERS = ["looper", "grower"];
+const OFFENCES = { looper: "/loop", grower: "/grow" };
+const OFFENDERS = Object.keys(OFFENCES);
 const TROUBLE_MS = 15_000;
 const PAUSE_MS = 20;
 
 let atoll: TestAtoll;
 beforeAll(async () => {
   atoll = await startAtoll();
-  const source = `const kept = [];
-    export default { async fetch(request) {
-      const { pathname } = new URL(request.url);
-      if (pathname === "/looper") for (;;) {}
-      if (pathname === "/grower") for (;;) kept.push(new Uint8Array(1e6).fill(1));
-      return new Response("fine");
-    } };`;
   for (const name of [...NEIGHBOURS, ...OFFENDERS]) {
-    const answer = await upload(atoll, { name, source });
+    const answer = await upload(atoll, { name, source: OFFENDER_SOURCE });
     expect(answer.status, answer.body).toBe(200);
   }
   for (const name of [...NEIGHBOURS, ...OFFENDERS]) {
@@ -32,9 +27,9 @@ afterAll(() => atoll.stop());
 test("neighbours: while one tenant loops and one takes memory, nobody else sees an error", async () => {
   const done = new AbortController();
   const offences: string[] = [];
-  const offend = OFFENDERS.map(async (name) => {
+  const offend = Object.entries(OFFENCES).map(async ([name, path]) => {
     while (!done.signal.aborted) {
-      const { status, headers } = await atoll.get("fra", `${name}.localhost`, `/${name}`);
+      const { status, headers } = await atoll.get("fra", `${name}.localhost`, path);
       offences.push(`${name} ${status} ${String(headers["x-atoll-error"])}`);
       await wait(PAUSE_MS);
     }

@@ -12,6 +12,7 @@ import { ManualClock } from "./manual-clock.ts";
 import { readStartTicks } from "./process-table.ts";
 import { RoutedCells } from "./routed-cells.ts";
 import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
+import { servicesNowhere } from "./sample-services.ts";
 import { makeTestDirectory } from "./test-directory.ts";
 
 const log = pino({ level: "silent" });
@@ -44,10 +45,8 @@ beforeEach(async () => {
     services: {
       open: async () => {
         openServices += 1;
-        const nowhere = join(directory, "nowhere.sock");
         return {
-          sockets: { "kv.sock": nowhere, "egress.sock": nowhere, "cache.sock": nowhere },
-          subrequestUsage: () => ({ requests: 0, bytesSent: 0, bytesReceived: 0 }),
+          ...servicesNowhere(directory),
           close: async () => {
             openServices -= 1;
           },

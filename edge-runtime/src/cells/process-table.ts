@@ -102,7 +102,7 @@ export function isEnding(pid: number): boolean {
   );
   if (pending.some((set) => (BigInt(set) & SIGKILL_BIT) !== 0n)) return true;
   const stat = readKernelFile(`/proc/${pid}/stat`) ?? "";
-  const flags = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[FLAGS];
+  const flags = fieldsOf(stat)[FLAGS];
   return flags === undefined || (Number(flags) & EXITING) !== 0;
 }
 

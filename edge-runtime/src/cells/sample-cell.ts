@@ -9,6 +9,7 @@ import { configureGroup } from "../config/group-config.ts";
 import type { SampleWorker } from "../config/sample-version.ts";
 import { CacheFront } from "./cache-front.ts";
 import { askCell, type CellRequest, type CellResponse } from "./cell-client.ts";
+import { sampleServices } from "./sample-services.ts";
 import { WarmCell } from "./warm-cell.ts";
 import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
 import { makeTestDirectory } from "./test-directory.ts";
@@ -74,13 +75,7 @@ export class SampleCells {
         compiler: this.#compiler,
         clock: systemClock,
         log,
-        services: {
-          open: async () => ({
-            sockets,
-            subrequestUsage: () => ({ requests: 0, bytesSent: 0, bytesReceived: 0 }),
-            close: async () => undefined,
-          }),
-        },
+        services: { open: async () => sampleServices(sockets) },
         ingress: { requestsOf: async () => ({ begun: 0, inFlight: 0 }) },
       },
     );

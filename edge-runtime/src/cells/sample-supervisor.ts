@@ -8,6 +8,7 @@ import { ConfigCompiler } from "../config/compile-config.ts";
 import type { SampleWorker } from "../config/sample-version.ts";
 import { BuiltinIngress } from "../ingress/builtin/builtin-ingress.ts";
 import { CellSupervisor, type CellSupervisorOptions } from "./cell-supervisor.ts";
+import { servicesNowhere } from "./sample-services.ts";
 import { makeTestDirectory } from "./test-directory.ts";
 import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
 
@@ -49,18 +50,10 @@ export class SampleSupervisor {
       },
       log,
     });
-    const nowhere = join(directory, "nowhere.sock");
-    const sockets = { "kv.sock": nowhere, "egress.sock": nowhere, "cache.sock": nowhere };
     const supervisor = new CellSupervisor({
       host,
       compiler,
-      services: {
-        open: async () => ({
-          sockets,
-          subrequestUsage: () => ({ requests: 0, bytesSent: 0, bytesReceived: 0 }),
-          close: async () => undefined,
-        }),
-      },
+      services: { open: async () => servicesNowhere(directory) },
       ingress,
       kvCapability: () => "capability",
       clock: systemClock,
