@@ -314,7 +314,7 @@ function openLink(
     kv: parts.kv,
     usage: parts.usage,
     cells: () => supervisor.status(),
-    limitEvents: () => supervisor.limitEvents,
+    cellEnds: () => supervisor.ends,
     confinement: {
       sandbox: confinement.sandbox.name,
       shortfalls: [...confinement.shortfalls],

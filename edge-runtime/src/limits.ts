@@ -56,8 +56,8 @@ export const LIMITS = {
   lossReasonMs: 1_000,
   /** How long the reason of a cell's end is kept for the requests that it broke off. */
   lossMemoryMs: 10_000,
-  /** Latest ends by a limit that a node's status shows. */
-  limitEventsMax: 20,
+  /** Latest ends of cells that nobody wanted which a node's status shows. */
+  cellFaultsMax: 20,
   /** What setting up a sandbox may take: it takes 10 ms, and a second on a machine that is overrun. */
   sandboxSetupMs: 10_000,
   /** Files and sockets that a cell has open: three for each of thousands of requests in flight. */

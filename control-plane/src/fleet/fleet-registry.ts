@@ -20,7 +20,7 @@ export interface NodeStatus {
   readonly report: NodeReport;
 }
 
-export const EMPTY_REPORT: NodeReport = { cells: [], kv: [], limitEvents: [] };
+export const EMPTY_REPORT: NodeReport = { cells: [], kv: [], cellFaults: [], cellEnds: {} };
 
 /** The fleet as this control plane sees it now: in memory, because every node tells all of it anew. */
 export class FleetRegistry {

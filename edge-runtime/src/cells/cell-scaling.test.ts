@@ -100,4 +100,5 @@ test("scaling: a worker that fills a core gets a second cell, survives the loss 
   await load.stop();
   await vi.waitFor(async () => expect(await sample.supervisor.status()).toHaveLength(1), 60_000);
   expect(await warmPids()).toEqual([second]);
+  expect(sample.supervisor.ends.cellEnds).toMatchObject({ killed: 1, surplus: 1 });
 }, 240_000);

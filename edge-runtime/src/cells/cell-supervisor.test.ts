@@ -288,6 +288,7 @@ test("supervisor: an idle cell is stopped, and the next request starts it again"
     expect(routes.published.has(worker.key)).toBe(false);
   }, 5_000);
   await vi.waitFor(() => expect(openServices).toBe(0), 5_000);
+  expect(supervisor.ends).toEqual({ cellFaults: [], cellEnds: { idle: 1 } });
   expect(await routes.ask(worker.key, supervisor)).toMatchObject({ body: "hello", isCold: true });
 });
 

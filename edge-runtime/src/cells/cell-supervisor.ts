@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os";
 import { setImmediate, setTimeout } from "node:timers/promises";
 import type {
   CellStatus,
-  LimitEvent,
+  CellStopReason,
   VersionId,
   WorkerFailure,
   WorkerKey,
@@ -13,8 +13,11 @@ import { EdgeError } from "../errors.ts";
 import type { Activation, Activator, CellLoss, Ingress } from "../ingress/ingress.ts";
 import { LIMITS } from "../limits.ts";
 import { CellGroup, type GroupEvents } from "./cell-group.ts";
-import { BREACH_CODES, type LimitBreach } from "./cell-limits.ts";
+import { CellHistory } from "./cell-history.ts";
+import { BREACH_CODES } from "./cell-limits.ts";
 import { CellKeeper } from "./cell-keeper.ts";
+import { type CellListener, listenTogether } from "./cell-events.ts";
+import { CellLog } from "./cell-log.ts";
 import { cellStatus } from "./cell-status.ts";
 import { failuresOf, reasonOf, type Attempt } from "./group-attempt.ts";
 import { defaultMemoryBudget } from "./memory-policy.ts";
@@ -22,10 +25,12 @@ import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
 
-export interface CellSupervisorOptions extends CellSources {
+export interface CellSupervisorOptions extends Omit<CellSources, "listener"> {
   /** Where requests arrive. */
   readonly ingress: Pick<Ingress, "publish" | "drain" | "requestsOf">;
   readonly kvCapability: KvCapability;
+  /** Hear of each start and end of a cell, besides log and status. */
+  readonly listeners?: ReadonlyArray<CellListener>;
   /** What all cells together may take; by default a part of the machine's memory. */
   readonly memoryBudgetBytes?: number;
   /** Processors that cells can run on; by default all that there are. */
@@ -44,7 +49,8 @@ interface QueuedApply {
  * See CELLS.md.
  */
 export class CellSupervisor implements Activator {
-  readonly #options: CellSupervisorOptions;
+  readonly #options: CellSupervisorOptions & CellSources;
+  readonly #history = new CellHistory();
   readonly #events: GroupEvents;
   readonly #starts = new Turnstile(LIMITS.cellStartsMax);
   /** The group that serves each worker. A group lives as long as it is in here. */
@@ -58,7 +64,6 @@ export class CellSupervisor implements Activator {
   readonly #published = new Map<WorkerKey, ReadonlyArray<string>>();
   /** The cell behind each socket path that was published, until a while after its end. */
   readonly #cellAt = new Map<string, WarmCell>();
-  #limitEvents: ReadonlyArray<LimitEvent> = [];
   /** Cells out of use that drain, and the end of each. */
   readonly #retiring = new Map<
     WarmCell,
@@ -72,11 +77,11 @@ export class CellSupervisor implements Activator {
   #hasApplied = false;
 
   constructor(options: CellSupervisorOptions) {
-    this.#options = options;
+    const listeners = [new CellLog(options.log), this.#history, ...(options.listeners ?? [])];
+    this.#options = { ...options, listener: listenTogether(listeners) };
     this.#events = {
       cellChanged: (group) => this.#publish(group.workers.map((worker) => worker.key)),
-      retired: (group, cell) => this.#drainAndStop(group, cell),
-      limitExceeded: (group, breach) => this.#noteLimit(group, breach),
+      retired: (group, cell, reason) => this.#drainAndStop({ group, cell, reason }),
     };
     this.#keeper = new CellKeeper({
       memoryBudgetBytes: defaultMemoryBudget(),
@@ -145,9 +150,9 @@ export class CellSupervisor implements Activator {
     return workers?.find(({ key }) => key === worker)?.version.id;
   }
 
-  /** The latest cells that were ended for a limit, newest last. */
-  get limitEvents(): ReadonlyArray<LimitEvent> {
-    return this.#limitEvents;
+  /** How cells ended. */
+  get ends(): CellHistory["ends"] {
+    return this.#history.ends;
   }
 
   /** Every cell that has a process, those that drain included. */
@@ -205,7 +210,7 @@ export class CellSupervisor implements Activator {
     ]);
     const attempts = await this.#attempt(planCells(workers), known);
     if (this.#isDisposed) {
-      for (const attempt of attempts) if (attempt.kind === "ready") attempt.group.retire();
+      for (const attempt of attempts) if (attempt.kind === "ready") attempt.group.retire("stopped");
       throw closed();
     }
     this.#switch(this.#assign(attempts));
@@ -296,7 +301,7 @@ export class CellSupervisor implements Activator {
     } catch (error) {
       this.#options.log.error({ err: error }, "a new version did not start beside the old one");
       // It may have started and not have passed the probe.
-      group.sleep();
+      group.sleep("unfit");
       return { kind: "failed", workers: group.workers, reason: reasonOf(error), group };
     }
   }
@@ -321,7 +326,12 @@ export class CellSupervisor implements Activator {
     this.#groupOf = groupOf;
     this.#publish([...new Set([...before.keys(), ...groupOf.keys()])]);
     const kept = this.#groups();
-    for (const group of old) if (!kept.has(group)) group.retire();
+    for (const group of old) if (!kept.has(group)) group.retire(this.#reasonToRetire(group));
+  }
+
+  #reasonToRetire(group: CellGroup): CellStopReason {
+    if (this.#isDisposed) return "stopped";
+    return group.workers.some(({ key }) => this.#groupOf.has(key)) ? "replaced" : "removed";
   }
 
   /** Tells the ingress where these workers listen, as far as that changed. */
@@ -347,16 +357,12 @@ export class CellSupervisor implements Activator {
     });
   }
 
-  #noteLimit(group: CellGroup, reason: LimitBreach): void {
-    const event: LimitEvent = {
-      at: new Date(this.#options.clock.nowMs()).toISOString(),
-      workers: group.workers.map((worker) => worker.name),
-      reason,
-    };
-    this.#limitEvents = [...this.#limitEvents, event].slice(-LIMITS.limitEventsMax);
-  }
-
-  #drainAndStop(group: CellGroup, cell: WarmCell): void {
+  #drainAndStop(retired: {
+    readonly group: CellGroup;
+    readonly cell: WarmCell;
+    readonly reason: CellStopReason;
+  }): void {
+    const { group, cell, reason } = retired;
     const drain = async (): Promise<void> => {
       try {
         // An activation that was answered just now has its request in flight a turn later.
@@ -365,7 +371,7 @@ export class CellSupervisor implements Activator {
       } catch (error) {
         this.#options.log.error({ err: error }, "a cell could not be drained and is stopped");
       }
-      await cell.stop();
+      await cell.stop(reason);
     };
     const end = drain().finally(() => this.#retiring.delete(cell));
     this.#retiring.set(cell, { group, end });

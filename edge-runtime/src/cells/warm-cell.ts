@@ -1,4 +1,4 @@
-import type { WorkerKey } from "@atoll/control-plane/contract";
+import type { CellEndReason, CellStopReason, WorkerKey } from "@atoll/control-plane/contract";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { ConfigCompiler } from "../config/compile-config.ts";
@@ -6,6 +6,7 @@ import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import type { GroupConfig } from "../config/group-config.ts";
 import { type Ingress, type RequestCounts, sumOfRequests } from "../ingress/ingress.ts";
 import { CellActivity } from "./cell-activity.ts";
+import { type CellListener, type CellMember, membersOf } from "./cell-events.ts";
 import type { Cell, CellExit, CellHost } from "./cell-host.ts";
 import { limitsOf, subrequestsOf } from "./cell-limits.ts";
 import type { CellMeter, MeteredMember } from "./cell-meter.ts";
@@ -25,6 +26,8 @@ export interface CellSources {
   readonly clock: Clock;
   /** Counts what cells use; absent where nobody asks. */
   readonly meter?: CellMeter;
+  /** Hears of each start and end. */
+  readonly listener: CellListener;
   readonly log: Logger;
 }
 
@@ -37,21 +40,28 @@ export class WarmCell {
   readonly activity: CellActivity;
   /** As of when its main thread had run for `ranNs`. */
   #measured: { readonly ranNs: number; readonly usage: ProcessUsage } | undefined;
+  /** Why the node wants it to end. */
+  #stopReason: CellStopReason | undefined;
   /** Resolves when the process is gone and its sockets were given back. Never rejects. */
   readonly ended: Promise<CellExit>;
 
   private constructor(
     cell: Cell,
     config: GroupConfig,
-    owner: Pick<CellSources, "ingress" | "clock"> & { closeServices: () => Promise<void> },
+    owner: Pick<CellSources, "ingress" | "clock" | "listener"> & {
+      readonly members: ReadonlyArray<CellMember>;
+      readonly closeServices: () => Promise<void>;
+    },
   ) {
-    const { ingress, clock, closeServices } = owner;
+    const { ingress, clock, listener, members, closeServices } = owner;
     this.#cell = cell;
     this.#config = config;
     this.#ingress = ingress;
     this.startedAtMs = clock.nowMs();
     this.activity = new CellActivity(cell.pid, this.startedAtMs);
     this.ended = cell.exited.then(async (exit) => {
+      const reason = this.#reasonOf(exit);
+      listener.cellEnded({ atMs: clock.nowMs(), members, reason, pid: cell.pid, exit });
       await closeServices();
       return exit;
     });
@@ -79,6 +89,7 @@ export class WarmCell {
       },
     });
     const closeServices = (): Promise<void> => close(services, sources.log);
+    const members = membersOf(workers);
     try {
       const cell = await sources.host.start({
         account: first.account,
@@ -88,8 +99,9 @@ export class WarmCell {
         services: services.sockets,
         limits: limitsOf(workers),
       });
-      const started = new WarmCell(cell, config, { ...sources, closeServices });
+      const started = new WarmCell(cell, config, { ...sources, members, closeServices });
       warm = started;
+      sources.listener.cellStarted({ pid: cell.pid, members, startMs: cell.startMs });
       sources.meter?.follow({
         members: workers.map((worker) => ({
           ...memberOf(worker),
@@ -103,9 +115,12 @@ export class WarmCell {
     } catch (error) {
       await closeServices();
       if (error instanceof CellStartError || error instanceof CellStartTimeout) {
+        const { exit } = error;
+        const reason = exit.breach ?? "startFailed";
+        sources.listener.cellEnded({ atMs: sources.clock.nowMs(), members, reason, exit });
         sources.meter?.follow({
           members: workers.map(memberOf),
-          usage: () => error.exit.usage,
+          usage: () => exit.usage,
           subrequests: () => services.subrequestUsage(),
           ended: Promise.resolve(),
         });
@@ -173,9 +188,15 @@ export class WarmCell {
   }
 
   /** Ends the cell; the same as `ended`. */
-  async stop(): Promise<CellExit> {
+  async stop(reason: CellStopReason): Promise<CellExit> {
+    this.#stopReason ??= reason;
     await this.#cell.stop();
     return this.ended;
+  }
+
+  /** Whatever the node wanted of it, a limit that it exceeded is why it ended. */
+  #reasonOf({ breach, signal }: CellExit): CellEndReason {
+    return breach ?? this.#stopReason ?? (signal === "SIGKILL" ? "killed" : "crashed");
   }
 }
 

@@ -3,8 +3,8 @@ import {
   type CellStatus,
   type ConfinementStatus,
   type KvStatus,
-  type LimitEvent,
   type MessageToNode,
+  type NodeReport,
 } from "@atoll/control-plane/contract";
 import type { Channel, Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
@@ -19,7 +19,8 @@ export interface NodeLinkOptions extends FleetLinkOptions {
   readonly kv: { attach(channel: Channel): void; status(): ReadonlyArray<KvStatus> };
   readonly usage: Pick<NodeUsage, "connected" | "disconnected" | "acknowledged">;
   readonly cells: () => Promise<ReadonlyArray<CellStatus>>;
-  readonly limitEvents: () => ReadonlyArray<LimitEvent>;
+  /** How cells ended. */
+  readonly cellEnds: () => Pick<NodeReport, "cellFaults" | "cellEnds">;
   readonly confinement: ConfinementStatus;
   /** Where this node serves. */
   readonly ingressUrl: string;
@@ -111,9 +112,9 @@ export class NodeLink {
     const send = async (): Promise<void> => {
       const cells = [...(await this.#options.cells())];
       const kv = [...this.#options.kv.status()];
-      const limitEvents = [...this.#options.limitEvents()];
       const { confinement } = this.#options;
-      this.#link.send({ kind: "report", report: { cells, kv, limitEvents, confinement } });
+      const ends = this.#options.cellEnds();
+      this.#link.send({ kind: "report", report: { cells, kv, ...ends, confinement } });
     };
     send().catch((error: unknown) => this.#options.log.warn({ err: error }, "could not report"));
   }
