@@ -88,14 +88,14 @@ export class HaproxyIngress implements Ingress {
       activator: options.activator,
       log,
       ...(options.onServed && { onServed: options.onServed }),
-      lostSocketOf: (name) => cells?.socketPathOf(name),
+      lostSocketOf: (name) => cells?.lostSocketPathOf(name),
       drainMs,
       requestHeadMs: options.requestHeadMs ?? LIMITS.requestHeadMs,
     });
     const requests = await RequestLog.listen({
       socketPath: join(directory, PATHS.usage),
       groupId: user?.groupId,
-      socketPathOf: (name) => cells?.loggedSocketPathOf(name),
+      socketPathOf: (name) => cells?.socketPathOf(name),
       onServed: options.onServed ?? (() => undefined),
       log,
     });
