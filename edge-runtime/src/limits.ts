@@ -52,8 +52,11 @@ export const LIMITS = {
   watchdogProbeCpuMs: 250,
   /** A probe without an answer for this long is given up, and another one sent. */
   watchdogAnswerMs: 60_000,
-  /** How long a request that lost its cell waits for the reason: the end of a process is known in ms. */
-  lossReasonMs: 1_000,
+  /**
+   * How long requests wait for the end of a cell that is dying, and for its reason. The end of a process is
+   * known in ms; on a machine that is overrun it was seen to take seconds.
+   */
+  cellEndMs: 10_000,
   /** How long the reason of a cell's end is kept for the requests that it broke off. */
   lossMemoryMs: 10_000,
   /** Latest ends by a limit that a node's status shows. */
@@ -161,6 +164,11 @@ export const LIMITS = {
   requestHeadMs: 10_000,
   /** A request's body: what Cloudflare takes on most plans. */
   requestBodyBytesMax: 100 * 1024 * 1024,
+  /**
+   * Cells that a request is sent to, one after the other, because each of them was gone before it answered.
+   * Chance meets two of them in a row; what meets four is no chance, and its client has to hear of it.
+   */
+  requestAttemptsMax: 4,
   /** WebSockets of one cell: each takes a descriptor of the cell's, and requests need some, too. */
   cellWebSocketsMax: 5_000,
   /** A cell that sends nothing for so long in the midst of an answer: event streams send more often. */

@@ -38,6 +38,14 @@ export interface CellExit {
   readonly usage: CellUsage;
 }
 
+/**
+ * Whether a cell ended because somebody wanted it to who is no part of it: then nothing that it ran was the
+ * reason. It ends with zero only when it is asked to.
+ */
+export function wasKilled({ breach, code, signal }: CellExit): boolean {
+  return breach === undefined && (signal === "SIGKILL" || code === 0);
+}
+
 /** A running workerd process. */
 export interface Cell {
   readonly id: string;

@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
@@ -6,6 +7,7 @@ import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import type { GroupConfig } from "../config/group-config.ts";
 import { type Ingress, type RequestCounts, sumOfRequests } from "../ingress/ingress.ts";
 import { CellActivity } from "./cell-activity.ts";
+import { LIMITS } from "../limits.ts";
 import type { Cell, CellExit, CellHost } from "./cell-host.ts";
 import { limitsOf, subrequestsOf } from "./cell-limits.ts";
 import type { CellMeter, MeteredMember } from "./cell-meter.ts";
@@ -39,6 +41,8 @@ export class WarmCell {
   #measured: { readonly ranNs: number; readonly usage: ProcessUsage } | undefined;
   /** Resolves when the process is gone and its sockets were given back. Never rejects. */
   readonly ended: Promise<CellExit>;
+  /** The process is gone, and its pid may be another's. */
+  #hasEnded = false;
 
   private constructor(
     cell: Cell,
@@ -52,6 +56,7 @@ export class WarmCell {
     this.startedAtMs = clock.nowMs();
     this.activity = new CellActivity(cell.pid, this.startedAtMs);
     this.ended = cell.exited.then(async (exit) => {
+      this.#hasEnded = true;
       await closeServices();
       return exit;
     });
@@ -156,9 +161,19 @@ export class WarmCell {
     return usage;
   }
 
+  /** Whether the process is gone, or on its way out: it may break off requests before its end is known. */
+  get isEnding(): boolean {
+    return this.#hasEnded || isEnding(this.pid);
+  }
+
+  /** Its end, `undefined` when that is not known after `LIMITS.cellEndMs`. */
+  endSoon(): Promise<CellExit | undefined> {
+    return Promise.race([this.ended, setTimeout(LIMITS.cellEndMs, undefined, { ref: false })]);
+  }
+
   /** Whether a worker's socket accepts connections that are read: that stops before its end is known. */
   async accepts(worker: WorkerKey): Promise<boolean> {
-    if (isEnding(this.pid)) return false;
+    if (this.isEnding) return false;
     try {
       await connectOnce(this.socketPath(worker));
       return true;
