@@ -294,7 +294,7 @@ export class CellSupervisor implements Activator {
     if (attempt.kind === "failed") return attempt;
     const { group } = attempt;
     try {
-      await this.#starts.run(async () => (await group.activate()).probe());
+      await this.#starts.run(() => startProbed(group));
       return attempt;
     } catch (error) {
       this.#options.log.error({ err: error }, "a new version did not start beside the old one");
@@ -389,6 +389,21 @@ async function firstAccepting(
   const ends = await Promise.all(cells.map((cell) => cell.endSoon()));
   if (ends.some((end) => end !== undefined)) return undefined;
   throw new EdgeError("cell_failed", `the cell of ${worker} accepts no connections`);
+}
+
+/**
+ * Starts a group's cell, and probes it; once more when somebody else killed it meanwhile, which says nothing
+ * of what it runs.
+ */
+async function startProbed(group: CellGroup): Promise<void> {
+  const cell = await group.activate();
+  try {
+    await cell.probe();
+  } catch (error) {
+    const exit = cell.isEnding ? await cell.endSoon() : undefined;
+    if (exit === undefined || !wasKilled(exit)) throw error;
+    await (await group.activate()).probe();
+  }
 }
 
 function closed(): EdgeError {
