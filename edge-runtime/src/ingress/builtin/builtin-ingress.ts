@@ -15,7 +15,7 @@ import type {
   Route,
 } from "../ingress.ts";
 import { RouteTable } from "../route-table.ts";
-import { CellLinks } from "./cell-links.ts";
+import { CellLinks, type ProxiedWebSockets } from "./cell-links.ts";
 import {
   appendCallerHeaders,
   type Caller,
@@ -42,15 +42,18 @@ export interface BuiltinIngressOptions {
   readonly fallbackSocketPath?: string;
   /** The socket of a cell by the name that the trusted proxy has for it; `undefined` when it is gone. */
   readonly lostSocketOf?: (name: string) => string | undefined;
+  /** WebSockets that the trusted proxy has to cells by itself. */
+  readonly proxiedWebSockets?: ProxiedWebSockets;
   readonly region: Region;
   readonly activator: Activator;
   readonly log: Logger;
   /** Two-letter country of an address, where it is known. */
   readonly countryOf?: (address: string) => string | undefined;
   readonly onServed?: OnServed;
-  /** Shorter waits than those of `LIMITS`. */
+  /** Smaller bounds than those of `LIMITS`. */
   readonly drainMs?: number;
   readonly requestHeadMs?: number;
+  readonly webSocketsMax?: number;
 }
 
 /** The ingress that needs nothing installed: `node:http` towards clients, undici towards cells. */
@@ -82,7 +85,11 @@ export class BuiltinIngress implements Ingress {
 
   private constructor(options: BuiltinIngressOptions) {
     this.#options = options;
-    this.#links = new CellLinks(options.drainMs ?? LIMITS.drainMs);
+    const { webSocketsMax, proxiedWebSockets } = options;
+    this.#links = new CellLinks(options.drainMs ?? LIMITS.drainMs, {
+      ...(webSocketsMax !== undefined && { webSocketsMax }),
+      ...(proxiedWebSockets && { proxiedWebSockets }),
+    });
     this.#context = {
       links: this.#links,
       activator: options.activator,

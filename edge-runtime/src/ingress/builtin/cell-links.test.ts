@@ -22,17 +22,37 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-test("cell links: a cell has as many WebSockets as it may, and places come free", () => {
+test("cell links: a cell has as many WebSockets as it may, and places come free", async () => {
   const link = new CellLinks(1_000).link(join(folder, "cell.sock"));
-  for (let count = 0; count < LIMITS.cellWebSocketsMax - 1; count += 1) link.beginWebSocket();
-  expect(link.beginWebSocket()).toBe(true);
-  expect(link.beginWebSocket()).toBe(false);
+  for (let count = 0; count < LIMITS.cellWebSocketsMax - 1; count += 1) await link.beginWebSocket();
+  // Two at once for the last place: one gets it.
+  const last = await Promise.all([link.beginWebSocket(), link.beginWebSocket()]);
+  expect(last).toEqual([true, false]);
   link.endWebSocket();
-  expect(link.beginWebSocket()).toBe(true);
+  expect(await link.beginWebSocket()).toBe(true);
+});
+
+test("cell links: the proxy in front leaves room for a WebSocket before it is admitted", async () => {
+  const told: number[] = [];
+  let proxied = 1;
+  const links = new CellLinks(1_000, {
+    webSocketsMax: 3,
+    proxiedWebSockets: async (_, others) => {
+      told.push(others);
+      return proxied;
+    },
+  });
+  const link = links.link(join(folder, "cell.sock"));
+  expect([await link.beginWebSocket(), await link.beginWebSocket()]).toEqual([true, true]);
+  expect(await link.beginWebSocket()).toBe(false);
+  proxied = 0;
+  expect(await link.beginWebSocket()).toBe(true);
+  expect(told).toEqual([1, 2, 3, 2, 3]);
+  await links.close();
 });
 
 test("cell links: an answer that stalls is given up", async () => {
-  const links = new CellLinks(1_000, 200);
+  const links = new CellLinks(1_000, { answerIdleMs: 200 });
   const failed = Promise.withResolvers<Error>();
   links.link(join(folder, "cell.sock")).dispatch(
     { path: "/", method: "GET", headers: [] },

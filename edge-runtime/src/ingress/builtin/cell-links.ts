@@ -11,12 +11,28 @@ export interface Traffic {
   cut(): void;
 }
 
+/**
+ * Tells a proxy in front how many WebSockets to a cell's socket do not pass through it; resolves with how
+ * many do, once it leaves room for the others. Never rejects.
+ */
+export type ProxiedWebSockets = (socketPath: string, others: number) => Promise<number>;
+
+export interface LinkBounds {
+  /** How long a cell may send nothing in the midst of an answer. */
+  readonly answerIdleMs: number;
+  /** WebSockets of one cell, those of a proxy in front among them. */
+  readonly webSocketsMax: number;
+  readonly proxiedWebSockets: ProxiedWebSockets;
+}
+
 /** The connections to one cell's socket and the traffic on them. INGRESS.md says why they are undici's. */
 export class CellLink {
   readonly socketPath: string;
   /** Workers whose requests go here. With none, the link is closed when its last traffic ends. */
   readonly workers = new Set<WorkerKey>();
   readonly #pool: Pool;
+  readonly #webSocketsMax: number;
+  readonly #proxiedWebSockets: ProxiedWebSockets;
   /**
    * In no order. Not a `Set`: under such churn each generation of its table keeps the next one and what is
    * in it alive until a full collection, which cost as much as the proxying itself.
@@ -27,10 +43,15 @@ export class CellLink {
   #begun = 0;
   /** WebSockets among the traffic. */
   #webSockets = 0;
+  /** Those, and handshakes that may become one: what a proxy has to leave room for. */
+  #webSocketsReserved = 0;
 
-  constructor(socketPath: string, onIdle: () => void, answerIdleMs: number) {
+  constructor(socketPath: string, onIdle: () => void, bounds: LinkBounds) {
+    const { answerIdleMs } = bounds;
     this.socketPath = socketPath;
     this.#onIdle = onIdle;
+    this.#webSocketsMax = bounds.webSocketsMax;
+    this.#proxiedWebSockets = bounds.proxiedWebSockets;
     this.#pool = new Pool("http://cell", {
       socketPath,
       pipelining: 1,
@@ -48,7 +69,7 @@ export class CellLink {
   }
 
   get isIdle(): boolean {
-    return this.#traffic.length === 0;
+    return this.#traffic.length === 0 && this.#webSocketsReserved === 0;
   }
 
   /** Pairs with `end`. */
@@ -67,15 +88,30 @@ export class CellLink {
     if (this.isIdle) this.#onIdle();
   }
 
-  /** Counts one more WebSocket, unless there are as many as may be. Pairs with `endWebSocket`. */
-  beginWebSocket(): boolean {
-    if (this.#webSockets >= LIMITS.cellWebSocketsMax) return false;
+  /**
+   * Counts one more WebSocket, unless the cell has as many as it may. Pairs with `endWebSocket`. The proxy
+   * in front admits its own: it is told of this one before it is asked, so together they are never too many.
+   */
+  async beginWebSocket(): Promise<boolean> {
+    this.#webSocketsReserved += 1;
+    const proxied = await this.#proxiedWebSockets(this.socketPath, this.#webSocketsReserved);
+    if (this.#webSockets + proxied >= this.#webSocketsMax) {
+      this.#returnWebSocket();
+      return false;
+    }
     this.#webSockets += 1;
     return true;
   }
 
   endWebSocket(): void {
     this.#webSockets -= 1;
+    this.#returnWebSocket();
+  }
+
+  #returnWebSocket(): void {
+    this.#webSocketsReserved -= 1;
+    void this.#proxiedWebSockets(this.socketPath, this.#webSocketsReserved);
+    if (this.isIdle) this.#onIdle();
   }
 
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): void {
@@ -97,16 +133,22 @@ export class CellLink {
 /** Which cell serves each worker, and the links to all cells that still have traffic. */
 export class CellLinks {
   readonly #drainMs: number;
-  readonly #answerIdleMs: number;
+  readonly #bounds: LinkBounds;
   readonly #links = new Map<string, CellLink>();
   /** Where new requests of a worker go, never empty. Every path in it has a link that lists the worker. */
   readonly #published = new Map<WorkerKey, ReadonlyArray<string>>();
   /** Waiting drains by socket path, told when its link has become idle. */
   readonly #drains = new Map<string, Set<() => void>>();
 
-  constructor(drainMs: number, answerIdleMs: number = LIMITS.cellAnswerIdleMs) {
+  /** Without other bounds those of `LIMITS`, and no proxy. */
+  constructor(drainMs: number, bounds: Partial<LinkBounds> = {}) {
     this.#drainMs = drainMs;
-    this.#answerIdleMs = answerIdleMs;
+    this.#bounds = {
+      answerIdleMs: LIMITS.cellAnswerIdleMs,
+      webSocketsMax: LIMITS.cellWebSocketsMax,
+      proxiedWebSockets: async () => 0,
+      ...bounds,
+    };
   }
 
   publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void {
@@ -136,7 +178,7 @@ export class CellLinks {
   link(socketPath: string): CellLink {
     const known = this.#links.get(socketPath);
     if (known !== undefined) return known;
-    const link: CellLink = new CellLink(socketPath, () => this.#settle(link), this.#answerIdleMs);
+    const link: CellLink = new CellLink(socketPath, () => this.#settle(link), this.#bounds);
     this.#links.set(socketPath, link);
     return link;
   }

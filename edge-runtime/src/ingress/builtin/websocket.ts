@@ -66,7 +66,7 @@ export class WebSocketPassage implements Traffic {
     socket.on("error", () => undefined);
     const socketPath = this.#context.links.publishedPath(worker);
     if (socketPath === undefined) void this.#activate();
-    else this.#send(socketPath);
+    else void this.#send(socketPath);
   }
 
   cut(): void {
@@ -90,19 +90,17 @@ export class WebSocketPassage implements Traffic {
       const activation = await this.#context.activator.activate(this.#handshake.worker);
       if (this.#isOver) return;
       this.#coldMs = activation.coldMs ?? this.#coldMs;
-      this.#send(activation.socketPath);
+      await this.#send(activation.socketPath);
     } catch (error) {
       this.#fail(error instanceof EdgeError ? error.code : "cell_failed", error);
     }
   }
 
-  #send(socketPath: string): void {
+  async #send(socketPath: string): Promise<void> {
     const { head } = this.#handshake;
     const link = this.#context.links.link(socketPath);
-    if (!link.beginWebSocket()) {
-      this.#fail("websockets_full", undefined);
-      return;
-    }
+    if (!(await link.beginWebSocket())) return this.#fail("websockets_full", undefined);
+    if (this.#isOver) return link.endWebSocket();
     this.#attempts += 1;
     this.#meter.socketPath = socketPath;
     this.#link = link;

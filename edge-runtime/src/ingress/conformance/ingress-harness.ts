@@ -26,13 +26,14 @@ import type {
   ServedRequest,
 } from "../ingress.ts";
 
-/** What the suite needs to choose about an ingress; waits are shortened so that they can be waited for. */
+/** What the suite needs to choose about an ingress; bounds are small enough to be waited for and filled. */
 interface OpenIngressOptions {
   readonly region: Region;
   readonly activator: Activator;
   readonly onServed: OnServed;
   readonly drainMs: number;
   readonly requestHeadMs: number;
+  readonly webSocketsMax: number;
 }
 
 /** A test that one ingress does not pass. */
@@ -80,6 +81,7 @@ export interface Call {
 
 export const DRAIN_MS = 1_000;
 export const REQUEST_HEAD_MS = 1_000;
+export const WEB_SOCKETS_MAX = 4;
 
 export function worker(name: string): WorkerKey {
   return `${"0".repeat(32)}/${name}`;
@@ -114,6 +116,7 @@ export class IngressHarness {
       onServed: (request) => served.push(request),
       drainMs: DRAIN_MS,
       requestHeadMs: REQUEST_HEAD_MS,
+      webSocketsMax: WEB_SOCKETS_MAX,
     });
     const harness = new IngressHarness(ingress, folder, served);
     return harness;

@@ -1,11 +1,13 @@
 import { once } from "node:events";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
+import type { ServedRequest } from "../ingress.ts";
 import {
   type IngressBackend,
   IngressHarness,
   readUntil,
   until,
+  WEB_SOCKETS_MAX,
   within,
   worker,
 } from "./ingress-harness.ts";
@@ -147,6 +149,66 @@ export function describeWebSockets(backend: IngressBackend): void {
       expect(answer).toMatch(/^HTTP\/1.1 200 /);
       expect(answer).toMatch(/plain/);
     });
+
+    test("are as many to one cell as it may have, and one more when one is closed", async () => {
+      const { socketPath } = await harness.serveWorker(ECHO);
+      for (let count = 1; count < WEB_SOCKETS_MAX; count += 1) await open();
+      const last = await open();
+      const refused = await harness.exchange(`${HANDSHAKE.join("\r\n")}\r\n\r\nearly`);
+      expect(refused).toMatch(/^HTTP\/1.1 503 /);
+      expect(refused).toMatch(/x-atoll-error: websockets_full\r\n/i);
+      expect(refused).toMatch(/retry-after: 1\r\n/i);
+      expect(refused).toMatch(/\r\n\r\nerror code: 503\nToo many WebSockets: /);
+      expect((await harness.call()).text).toBe("plain");
+      expect((await harness.ingress.counters()).errors).toBe(1);
+      const refusal = (): ServedRequest | undefined =>
+        harness.served.find(({ status }) => status === 503);
+      await until(() => refusal() !== undefined, "what was refused to be told of");
+      const nothing = { socketPath: undefined, bytesIn: 0, bytesOut: 0 };
+      expect(refusal()).toMatchObject({ worker: worker("test"), ...nothing });
+      await closeOne(last, socketPath);
+      await open();
+    });
+
+    test("are counted together, whether their cell was warm, cold or got company", async () => {
+      const { socketPath } = await harness.serveWorker(ECHO);
+      const other = harness.newSocketPath();
+      harness.activate = async () => ({ socketPath });
+      const { ingress } = harness;
+      const places: ReadonlyArray<ReadonlyArray<string>> = [
+        [socketPath],
+        [],
+        [socketPath, other],
+        [socketPath],
+      ];
+      const clients: WebSocket[] = [];
+      for (const place of places) {
+        ingress.publish(worker("test"), place);
+        await ingress.settled();
+        clients.push(await open());
+      }
+      expect(clients).toHaveLength(WEB_SOCKETS_MAX);
+      for (const place of [[], [socketPath]]) {
+        ingress.publish(worker("test"), place);
+        expect(await harness.exchange(`${HANDSHAKE.join("\r\n")}\r\n\r\n`)).toMatch(
+          /x-atoll-error: websockets_full\r\n/i,
+        );
+      }
+      // The one that came while the cell was cold makes room for one that comes now.
+      const [, cold] = clients;
+      if (cold !== undefined) await closeOne(cold, socketPath);
+      await open();
+    });
+
+    /** Closes a WebSocket, and waits until the ingress has forgotten it. */
+    async function closeOne(client: WebSocket, socketPath: string): Promise<void> {
+      const inFlight = async (): Promise<number> =>
+        (await harness.ingress.requestsOf(socketPath)).inFlight;
+      const before = await inFlight();
+      client.terminate();
+      await until(async () => (await inFlight()) === before - 1, "the WebSocket to be forgotten");
+      await harness.ingress.settled();
+    }
 
     test("with a body in the handshake are refused", async () => {
       let wasReached = false;

@@ -5,7 +5,7 @@ import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { LIMITS } from "../../limits.ts";
 import { type RequestCounts, sumOfRequests } from "../ingress.ts";
-import { MANY, PATHS } from "./haproxy-paths.ts";
+import { MANY, PATHS, WEB_SOCKETS } from "./haproxy-paths.ts";
 import type { HaproxySupervisor } from "./haproxy-supervisor.ts";
 import { countOf, parseStatistics } from "./server-statistics.ts";
 
@@ -14,7 +14,8 @@ import { countOf, parseStatistics } from "./server-statistics.ts";
  * cell that gets company moves from a backend of single cells to another server, in `MANY`.
  */
 interface CellServer {
-  readonly number: number;
+  /** `<cell>_<number>`: those of one cell have its number in common. */
+  readonly id: string;
   readonly backend: string;
   readonly name: string;
   readonly socketPath: string;
@@ -54,6 +55,10 @@ export class CellServers {
   readonly #placed = new Map<string, CellServer>();
   /** Those without, until their last request is answered. */
   readonly #leaving = new Set<CellServer>();
+  /** The number of each cell, by its socket, while it has any server. */
+  readonly #numbers = new Map<string, number>();
+  /** WebSockets to each cell that do not pass through HAProxy alone, by its socket. */
+  readonly #otherWebSockets = new Map<string, number>();
   /** Requests of servers that are gone, by socket, while it has others. */
   readonly #begunBefore = new Map<string, number>();
   /**
@@ -115,6 +120,23 @@ export class CellServers {
     return sumOfRequests([before, ...counts]);
   }
 
+  /**
+   * Tells HAProxy of WebSockets to a cell that do not pass through it alone, so that it leaves room for
+   * them. Resolves with how many it has by itself.
+   */
+  async webSocketsOf(socketPath: string, others: number): Promise<number> {
+    if (others === 0) this.#otherWebSockets.delete(socketPath);
+    else this.#otherWebSockets.set(socketPath, others);
+    const { state } = this.#supervisor;
+    const maps = { ...state.maps, otherSockets: this.#otherSockets() };
+    this.#supervisor.apply({ ...state, maps });
+    const cell = this.#numbers.get(socketPath);
+    if (cell === undefined) return 0;
+    await this.#supervisor.settled();
+    const answer = await this.#supervisor.ask(`show table ${WEB_SOCKETS} key ${cell}`);
+    return Number(/ conn_cur=(\d+)/.exec(answer ?? "")?.[1] ?? 0);
+  }
+
   /** The socket behind a server's name, for a request that was lost there; none when it was cut off. */
   lostSocketPathOf(name: string): string | undefined {
     const server = this.#named.get(name);
@@ -136,13 +158,16 @@ export class CellServers {
     if (known !== undefined) return known;
     this.#added += 1;
     const number = this.#added;
+    const cell = this.#numbers.get(socketPath) ?? number;
+    this.#numbers.set(socketPath, cell);
+    const id = `${cell}_${number}`;
     const backend = placement === "many" ? MANY : `c${number % this.#backends}`;
     const linkPath = join(this.#directory, PATHS.cells, `${number}.sock`);
     this.#link(socketPath, linkPath);
     const server = {
-      number,
+      id,
       backend,
-      name: `${backend}.${number}`,
+      name: `${backend}.${id}`,
       socketPath,
       linkPath,
       workers: new Set<WorkerKey>(),
@@ -181,7 +206,10 @@ export class CellServers {
       const before = this.#begunBefore.get(socketPath) ?? 0;
       const hasOthers = this.#all().some((other) => other.socketPath === socketPath);
       if (hasOthers) this.#begunBefore.set(socketPath, before + begun);
-      else this.#begunBefore.delete(socketPath);
+      else {
+        this.#begunBefore.delete(socketPath);
+        this.#numbers.delete(socketPath);
+      }
       this.#apply();
       setTimeout(() => this.#named.delete(server.name), LIMITS.lossMemoryMs).unref();
     });
@@ -207,12 +235,21 @@ export class CellServers {
     );
   }
 
+  #otherSockets(): ReadonlyMap<string, string> {
+    const known = [...this.#otherWebSockets].flatMap(([socketPath, count]) => {
+      const cell = this.#numbers.get(socketPath);
+      return cell === undefined ? [] : [[String(cell), String(count)] as const];
+    });
+    return new Map(known);
+  }
+
   #apply(): void {
     const { maps } = this.#supervisor.state;
     this.#supervisor.apply({
       maps: {
         ...maps,
         cells: new Map([...this.#published].map(([worker, servers]) => [worker, entryOf(servers)])),
+        otherSockets: this.#otherSockets(),
       },
       servers: new Map(
         this.#all().flatMap(({ backend, name, linkPath }) => {
@@ -228,14 +265,13 @@ export class CellServers {
 }
 
 /**
- * Each cell is three servers. Requests that must not be repeated go over connections that were never used
+ * Each cell is two servers. Requests that must not be repeated go over connections that were never used
  * before: one that was may be closed by the cell just then, and nobody could tell whether the request was
- * read. WebSockets are counted; what is too much for the cell is the activator's to refuse.
+ * read. So do WebSockets.
  */
 const KINDS = {
   "": (connections: number) => `pool-max-conn ${connections} pool-purge-delay 1s`,
   "-once": () => "pool-max-conn 0",
-  "-ws": () => `pool-max-conn 0 maxconn ${LIMITS.cellWebSocketsMax} maxqueue 1`,
 } as const;
 // Idle connections of one cell: one for each request that it had in flight lately, up to this.
 const CONNECTIONS = 1_000;
@@ -250,9 +286,9 @@ function placementKey(socketPath: string, placement: "one" | "many"): string {
   return `${placement} ${socketPath}`;
 }
 
-/** What the map says of a worker: the name of its server, or in `MANY` the numbers of all. */
+/** What the map says of a worker: the name of its server, or in `MANY` what tells them apart. */
 function entryOf(servers: ReadonlyArray<CellServer>): string {
   const [first] = servers;
   if (first !== undefined && first.backend !== MANY) return first.name;
-  return `${MANY}.${servers.map(({ number }) => number).join("-")}`;
+  return `${MANY}.${servers.map(({ id }) => id).join("-")}`;
 }

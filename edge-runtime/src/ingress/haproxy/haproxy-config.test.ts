@@ -21,6 +21,7 @@ const OPTIONS: HaproxyConfigOptions = {
   drainMs: 30_000,
   cellBackends: 1,
   workerCellsMax: 3,
+  webSocketsMax: 5_000,
 };
 
 test("haproxy config: is what was reviewed", async () => {

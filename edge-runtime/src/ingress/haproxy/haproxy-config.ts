@@ -3,7 +3,7 @@ import { HEADERS } from "../../config/cell-interface.ts";
 import { LIMITS } from "../../limits.ts";
 import { quote } from "./config-text.ts";
 import { LOST_HEADER } from "../builtin/client-headers.ts";
-import { MANY, MAPS, PATHS } from "./haproxy-paths.ts";
+import { MANY, MAPS, PATHS, WEB_SOCKETS } from "./haproxy-paths.ts";
 import { LINE_FORMAT, USAGE_RULES } from "./request-line.ts";
 import { PAGES, pageArguments } from "./static-pages.ts";
 
@@ -24,6 +24,8 @@ export interface HaproxyConfigOptions {
   readonly cellBackends: number;
   /** Cells of one worker that requests are balanced over. */
   readonly workerCellsMax: number;
+  /** WebSockets of one cell. */
+  readonly webSocketsMax: number;
 }
 
 // A request's URL and headers fit, with what is added to them; the answer's head must fit as well. Every
@@ -117,7 +119,7 @@ function frontendSection({ region, address, port }: HaproxyConfigOptions): strin
     "use_backend %[var(txn.cell),field(1,.)] if { var(txn.cell) -m found }",
     "default_backend activator",
     // Nothing that follows a declined handshake is taken for a request.
-    "http-response set-header connection close if { var(txn.switching) -m found } !{ status 101 }",
+    "http-after-response set-header connection close if { var(txn.switching) -m found } !{ status 101 }",
     // A client that holds its body back until it is asked for never has to send it after an error.
     "http-response set-header connection close if { var(txn.expecting) -m found } { res.hdr(x-atoll-error) -m found }",
     "http-after-response set-header server atoll",
@@ -248,7 +250,8 @@ const THREW = [
 const OWN = ["x-atoll-cold", "x-atoll-error"];
 const FROM_CELL = "!{ srv_id 1 }";
 
-function cellSections({ cellBackends, workerCellsMax }: HaproxyConfigOptions): string {
+function cellSections(options: HaproxyConfigOptions): string {
+  const { cellBackends, workerCellsMax } = options;
   const defaults = section("defaults cells from all", [
     // What was tried in vain goes to the activator, which knows what became of the cell.
     "retries 1",
@@ -269,19 +272,39 @@ function cellSections({ cellBackends, workerCellsMax }: HaproxyConfigOptions): s
     ...OWN.map((name) => `http-response del-header ${name} if ${FROM_CELL}`),
   ]);
   const backends = Array.from({ length: cellBackends }, (_, index) =>
-    section(`backend c${index} from cells`, USE_CELL),
+    section(`backend c${index} from cells`, useCell(options)),
   );
-  const many = section(`backend ${MANY} from cells`, [...leastBusy(workerCellsMax), ...USE_CELL]);
-  return [defaults, ...backends, many].join("\n");
+  const many = section(`backend ${MANY} from cells`, [
+    ...leastBusy(workerCellsMax),
+    ...useCell(options),
+  ]);
+  const webSockets = section(`backend ${WEB_SOCKETS} from all`, [
+    "stick-table type integer size 10k expire 1m store conn_cur",
+  ]);
+  return [defaults, ...backends, many, webSockets].join("\n");
 }
 
-/** To the server that `txn.cell` names. All others weigh nothing, so whatever comes back goes to `lost`. */
-const USE_CELL = [
-  "use-server %[var(txn.cell)]-ws if { var(txn.switching) -m found }",
-  "use-server %[var(txn.cell)] if { method GET HEAD OPTIONS }",
-  "use-server %[var(txn.cell)]-once if TRUE",
-  `server lost unix@${PATHS.lost} id 1 pool-max-conn 0`,
-];
+/**
+ * To the server that `txn.cell` names, unless it is one WebSocket too many: a cell's are counted together,
+ * whichever server they came over, with those that the built-in ingress has.
+ */
+function useCell({ webSocketsMax }: HaproxyConfigOptions): ReadonlyArray<string> {
+  const switching = "{ var(txn.switching) -m found }";
+  const cell = `var(txn.cell),${CELL_OF_NAME}`;
+  return [
+    `http-request track-sc1 ${cell} table ${WEB_SOCKETS} if ${switching}`,
+    `http-request set-var(txn.sockets) sc1_conn_cur(${WEB_SOCKETS}) if ${switching}`,
+    `http-request deny ${pageArguments("webSocketsFull", "websockets_full")} if ${switching} { ${cell},map_str_int(${MAPS.otherSockets},0),add(txn.sockets) gt ${webSocketsMax} }`,
+    `use-server %[var(txn.cell)]-once if ${switching}`,
+    "use-server %[var(txn.cell)] if { method GET HEAD OPTIONS }",
+    "use-server %[var(txn.cell)]-once if TRUE",
+    // All others weigh nothing, so whatever comes back goes here.
+    `server lost unix@${PATHS.lost} id 1 pool-max-conn 0`,
+  ];
+}
+
+/** From `<backend>.<cell>_<number>`. */
+const CELL_OF_NAME = "field(2,.),field(1,_)";
 
 /**
  * Makes `txn.cell` the least busy of the cells that it lists, the first of equals, by counting what each
@@ -289,7 +312,7 @@ const USE_CELL = [
  * its cell, and send it to the next one; and it would count the three servers of a cell apart.
  */
 function leastBusy(cellsMax: number): ReadonlyArray<string> {
-  const inFlight = `table_conn_cur(${MANY})`;
+  const inFlight = `field(1,_),table_conn_cur(${MANY})`;
   const others = Array.from(
     { length: cellsMax - 1 },
     (_, index) => `var(txn.cells),field(${index + 2},-)`,
@@ -303,7 +326,7 @@ function leastBusy(cellsMax: number): ReadonlyArray<string> {
       least,
       `http-request set-var(txn.pick) ${other} if { ${other},${inFlight},sub(txn.least) lt 0 }`,
     ]),
-    "http-request track-sc0 var(txn.pick)",
+    "http-request track-sc0 var(txn.pick),field(1,_)",
     `http-request set-var(txn.cell) str(${MANY}.),concat(,txn.pick)`,
   ];
 }

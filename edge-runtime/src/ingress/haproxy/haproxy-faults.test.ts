@@ -78,7 +78,7 @@ test.each(["worker", "master"] as const)(
       return map.includes(worker("test")) && (await workerPid()) !== before;
     }, "the map");
     expect(await isServed()).toBe(true);
-    expect((await serverNames()).length).toBe(3);
+    expect((await serverNames()).length).toBe(2);
   },
 );
 
@@ -111,7 +111,7 @@ test("haproxy: takes 200 switches without a new process, and leaves nothing behi
     harness.ingress.publish(worker("other"), [cells[0]?.socketPath ?? ""]);
     harness.ingress.publish(worker("other"), []);
     await ingress.settled();
-    return (await serverNames()).length === 3;
+    return (await serverNames()).length === 2;
   }, "the servers to be removed");
   expect(await readdir(join(folder, "haproxy", PATHS.cells))).toHaveLength(1);
   expect((await ingress.counters()).errors).toBe(0);

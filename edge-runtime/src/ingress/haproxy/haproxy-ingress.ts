@@ -41,12 +41,13 @@ export interface HaproxyIngressOptions {
   readonly activator: Activator;
   readonly log: Logger;
   readonly onServed?: OnServed;
-  /** Shorter waits than those of `LIMITS`. */
+  /** Smaller bounds than those of `LIMITS`. */
   readonly drainMs?: number;
   readonly requestHeadMs?: number;
+  readonly webSocketsMax?: number;
 }
 
-// Each costs 30 KiB. With 500 warm cells two share one, three servers each.
+// Each costs 30 KiB. With 500 warm cells two share one, two servers each.
 const CELL_BACKENDS = 256;
 
 /**
@@ -71,12 +72,14 @@ export class HaproxyIngress implements Ingress {
     const address = options.address ?? "127.0.0.1";
     const port = options.port === 0 ? await freePort(address) : options.port;
     const drainMs = options.drainMs ?? LIMITS.drainMs;
+    const webSocketsMax = options.webSocketsMax ?? LIMITS.cellWebSocketsMax;
     // A HAProxy that outlived its agent would hold the port.
     await reapStaleCells(directory, undefined);
     await writeHaproxyFiles(directory, {
       ...{ address, port, region: options.region, user, drainMs },
       cellBackends: CELL_BACKENDS,
       workerCellsMax: LIMITS.workerCellsMax,
+      webSocketsMax,
       threads: Math.max(1, Math.floor(availableParallelism() / 2)),
       connectionsMax: await connectionsMax(),
       requestHeadMs: options.requestHeadMs ?? LIMITS.requestHeadMs,
@@ -89,6 +92,9 @@ export class HaproxyIngress implements Ingress {
       log,
       ...(options.onServed && { onServed: options.onServed }),
       lostSocketOf: (name) => cells?.lostSocketPathOf(name),
+      webSocketsMax,
+      proxiedWebSockets: async (socketPath, others) =>
+        (await cells?.webSocketsOf(socketPath, others)) ?? 0,
       drainMs,
       requestHeadMs: options.requestHeadMs ?? LIMITS.requestHeadMs,
     });
@@ -171,7 +177,7 @@ export class HaproxyIngress implements Ingress {
     ]);
     const [world] = parseStatistics(frontend ?? "");
     const failed = parseStatistics(backends ?? "").reduce(
-      (sum, row) => sum + countOf(row, "dresp") + countOf(row, "eresp") + countOf(row, "econ"),
+      (sum, row) => sum + FAILURES.reduce((count, column) => count + countOf(row, column), 0),
       0,
     );
     return {
@@ -239,6 +245,9 @@ export class HaproxyIngress implements Ingress {
 }
 
 const POLL_MS = 10;
+
+/** What a backend failed: refused WebSockets and answers, lost answers and connections. */
+const FAILURES = ["dreq", "dresp", "eresp", "econ"];
 
 function sumOf(rows: ReadonlyArray<StatisticsRow>, column: string): number {
   return rows.reduce((sum, row) => sum + countOf(row, column), 0);

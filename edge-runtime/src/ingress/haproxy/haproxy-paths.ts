@@ -8,8 +8,13 @@ export const MAPS = {
   paths: "paths.map",
   /** The same for beginnings of paths. */
   prefixes: "prefixes.map",
-  /** Worker -> `<backend>.<number>`, the server of its cell; `MANY.<number>-<number>…` when it has more. */
+  /**
+   * Worker -> `<backend>.<cell>_<number>`, the server of its cell, both numbers;
+   * `MANY.<cell>_<number>-<cell>_<number>…` when it has more.
+   */
   cells: "cells.map",
+  /** Number of a cell -> its WebSockets that do not pass through HAProxy alone. */
+  otherSockets: "other-sockets.map",
 } as const;
 
 export type MapName = keyof typeof MAPS;
@@ -35,6 +40,9 @@ export const PATHS = {
   /** Folder of links to the sockets of cells. */
   cells: "cells",
 } as const;
+
+/** The table of how many WebSockets each cell has over HAProxy alone, by the cell's number. */
+export const WEB_SOCKETS = "websockets";
 
 /** The backend of all workers that have more than one cell. */
 export const MANY = "many";

@@ -19,6 +19,7 @@ export const EMPTY_STATE: LiveState = {
     paths: new Map(),
     prefixes: new Map(),
     cells: new Map(),
+    otherSockets: new Map(),
   },
   servers: new Map(),
 };
@@ -99,7 +100,7 @@ export class LiveConfiguration {
     after: ReadonlyMap<string, string>,
   ): Promise<unknown> {
     const path = MAPS[name];
-    if (name !== "cells") return this.#replaceMap(path, after);
+    if (name !== "cells" && name !== "otherSockets") return this.#replaceMap(path, after);
     const commands = [
       ...[...after]
         .filter(([key, value]) => before.get(key) !== value)

@@ -26,9 +26,9 @@ export const USAGE_RULES = {
   ],
 } as const;
 
-/** A request, with its cell by the name that HAProxy has for it. */
+/** A request, with its cell by the name that HAProxy has for it; `undefined` when that never got it. */
 interface LoggedRequest extends Omit<ServedRequest, "socketPath"> {
-  readonly cell: string;
+  readonly cell: string | undefined;
 }
 
 /** What a line tells. */
@@ -43,6 +43,8 @@ type LogLine =
 /** Where a request ends up that its cell could not take, or was lost with. */
 const LOST = "lost";
 const NONE = "-";
+/** What HAProxy answered by itself instead of choosing a server. */
+const NO_SERVER = "<NOSRV>";
 
 export function parseLogLine(line: string): LogLine {
   const fields = line.split(" ");
@@ -52,7 +54,7 @@ export function parseLogLine(line: string): LogLine {
   if (server === LOST && end[1] !== "C" && end[1] !== "Q") return { kind: "passed-on" };
   const request = {
     worker,
-    cell,
+    cell: server === NO_SERVER ? undefined : cell,
     // C: the client left. HAProxy has a status for that as well, which nobody has seen.
     status: end[0] === "C" && fields[8] === NONE ? NO_ANSWER_STATUS : Number(fields[4]),
     bytesIn: Number(fields[5]) - Number(fields[6]),

@@ -136,7 +136,8 @@ class Connection {
       case "served": {
         this.count += 1;
         const { cell, ...request } = line.request;
-        return onServed({ ...request, socketPath: socketPathOf(cell) });
+        const socketPath = cell === undefined ? undefined : socketPathOf(cell);
+        return onServed({ ...request, socketPath });
       }
       case "passed-on":
         this.count += 1;

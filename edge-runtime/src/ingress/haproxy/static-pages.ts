@@ -12,6 +12,7 @@ export const PAGES = {
   cellLost: "cell-lost.txt",
   answerTimeout: "answer-timeout.txt",
   answerTooLarge: "answer-too-large.txt",
+  webSocketsFull: "websockets-full.txt",
   workerThrew: "worker-threw.txt",
   workerThrewHtml: "worker-threw.html",
 } as const;
@@ -26,6 +27,7 @@ export function pageTexts(): Readonly<Record<PageName, string>> {
     cellLost: bodyFormat("cell_lost", "text/plain"),
     answerTimeout: bodyFormat("answer_timeout", "text/plain"),
     answerTooLarge: bodyFormat("answer_head_too_large", "text/plain"),
+    webSocketsFull: bodyFormat("websockets_full", "text/plain"),
     workerThrew: bodyFormat("worker_threw", "text/plain"),
     workerThrewHtml: bodyFormat("worker_threw", "text/html"),
   };
