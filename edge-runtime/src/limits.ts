@@ -42,10 +42,8 @@ export const LIMITS = {
   cellThreadsMax: 256,
   /** How often cells that work are looked at: a tenth of the usual turn. */
   watchdogMs: 100,
-  /** Idle cells are looked at each so many ticks, when anything runs on the machine at all … */
-  watchdogSweepTicks: 5,
-  /** … and each so many whatever runs: a machine that throttles may hide a loop for a while. */
-  watchdogSureSweepTicks: 20,
+  /** All cells are sampled each so many ticks: half a second, before a loop is probed by a fifth later. */
+  watchdogSampleTicks: 5,
   /** A cell that uses more of a core than this works; less is noise. */
   watchdogBusyShare: 0.1,
   /** CPU time after which a cell has to answer a probe: with it a loop is over soon after its limit. */
@@ -105,7 +103,7 @@ export const LIMITS = {
   activationQueueMax: 1_000,
   /** A cell without traffic for this long is stopped; starting it again costs one cold request. */
   idleMs: 10 * 60 * 1_000,
-  /** How often all cells are looked at: 500 of them take 4 ms of a processor. */
+  /** How often who was idle, who must make room and who needs company is decided. */
   cellLookMs: 2_000,
   /** What all cells may take of the memory that the agent may use; the rest is the agent's and the host's. */
   memoryBudgetShare: 0.5,

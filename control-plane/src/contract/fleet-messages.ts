@@ -72,13 +72,16 @@ export const KvStatus = z.object({
 });
 export type KvStatus = z.infer<typeof KvStatus>;
 
-/** What a node tells of itself, every few seconds and after each change. */
+/**
+ * What a node tells of itself, every few seconds and after each change, as far as it is not what it told before
+ * on the same connection.
+ */
 export const NodeReport = z.object({
-  cells: z.array(CellStatus),
-  kv: z.array(KvStatus),
+  cells: z.array(CellStatus).exactOptional(),
+  kv: z.array(KvStatus).exactOptional(),
   /** The latest ends for a limit, newest last. Nodes of an older version tell neither of these. */
-  limitEvents: z.array(LimitEvent).max(100).default([]),
-  confinement: ConfinementStatus.optional(),
+  limitEvents: z.array(LimitEvent).max(100).exactOptional(),
+  confinement: ConfinementStatus.exactOptional(),
 });
 export type NodeReport = z.infer<typeof NodeReport>;
 

@@ -154,15 +154,14 @@ export class CellSupervisor implements Activator {
   }
 
   /** Every cell that has a process, those that drain included. */
-  async status(): Promise<ReadonlyArray<CellStatus>> {
+  status(): ReadonlyArray<CellStatus> {
     const warm = [...this.#groups()].flatMap((group) =>
       group.cells.map((cell) => cellStatus(group, cell, "warm")),
     );
     const draining = [...this.#retiring].map(([cell, { group }]) =>
       cellStatus(group, cell, "draining"),
     );
-    const all = await Promise.all([...warm, ...draining]);
-    return all.filter((status) => status !== undefined);
+    return [...warm, ...draining];
   }
 
   /** The workers of a cell, for its log lines. */

@@ -14,7 +14,7 @@ import type { CellMeter, MeteredMember } from "./cell-meter.ts";
 import { connectOnce, probeCell } from "./cell-probe.ts";
 import type { CellServices, OpenCellServices } from "./cell-services.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
-import { isEnding, mainThreadNs, type ProcessUsage, readUsage } from "./process-table.ts";
+import { isEnding } from "./process-table.ts";
 import { CellStartError, CellStartTimeout } from "./workerd-process.ts";
 
 /** What starting a cell takes. */
@@ -37,8 +37,6 @@ export class WarmCell {
   readonly #ingress: Pick<Ingress, "requestsOf">;
   readonly startedAtMs: number;
   readonly activity: CellActivity;
-  /** As of when its main thread had run for `ranNs`. */
-  #measured: { readonly ranNs: number; readonly usage: ProcessUsage } | undefined;
   /** Resolves when the process is gone and its sockets were given back. Never rejects. */
   readonly ended: Promise<CellExit>;
   /** The process is gone, and its pid may be another's. */
@@ -54,7 +52,7 @@ export class WarmCell {
     this.#config = config;
     this.#ingress = ingress;
     this.startedAtMs = clock.nowMs();
-    this.activity = new CellActivity(cell.pid, this.startedAtMs);
+    this.activity = new CellActivity(cell.sample, this.startedAtMs);
     this.ended = cell.exited.then(async (exit) => {
       this.#hasEnded = true;
       await closeServices();
@@ -148,17 +146,14 @@ export class WarmCell {
     return sumOfRequests(await Promise.all(all));
   }
 
-  /**
-   * What the process uses, or `undefined` when it is gone. Measured only when it has run since the last
-   * time: counting the memory of 500 cells takes half a second, and one that stood still has the same.
-   */
-  async usage(): Promise<ProcessUsage | undefined> {
-    const ranNs = mainThreadNs(this.pid);
-    if (ranNs === undefined) return undefined;
-    if (ranNs === this.#measured?.ranNs) return this.#measured.usage;
-    const usage = await readUsage(this.pid);
-    this.#measured = usage && { ranNs, usage };
-    return usage;
+  /** Memory that is its own, as of the latest sample. */
+  get memoryBytes(): number {
+    return this.#cell.sample.memoryBytes;
+  }
+
+  /** CPU time that it used since it has its config, as of the latest sample. */
+  get cpuMs(): number {
+    return this.#cell.usage().cpuNs / 1e6;
   }
 
   /** Whether the process is gone, or on its way out: it may break off requests before its end is known. */

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import {
   LinkChannel,
   type CellStatus,
@@ -5,6 +6,7 @@ import {
   type KvStatus,
   type LimitEvent,
   type MessageToNode,
+  type NodeReport,
 } from "@atoll/control-plane/contract";
 import type { Channel, Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
@@ -18,7 +20,7 @@ export interface NodeLinkOptions extends FleetLinkOptions {
   /** The node's key-value store. */
   readonly kv: { attach(channel: Channel): void; status(): ReadonlyArray<KvStatus> };
   readonly usage: Pick<NodeUsage, "connected" | "disconnected" | "acknowledged">;
-  readonly cells: () => Promise<ReadonlyArray<CellStatus>>;
+  readonly cells: () => ReadonlyArray<CellStatus>;
   readonly limitEvents: () => ReadonlyArray<LimitEvent>;
   readonly confinement: ConfinementStatus;
   /** Where this node serves. */
@@ -33,6 +35,8 @@ export class NodeLink {
   readonly #link: FleetLink;
   readonly #stopReports: () => void;
   #channel: LinkChannel | undefined;
+  /** What was reported on this connection, put together. */
+  #reported: NodeReport = {};
 
   constructor(options: NodeLinkOptions) {
     this.#options = options;
@@ -61,6 +65,7 @@ export class NodeLink {
       end: (reason) => this.#link.reset(reason),
     });
     this.#channel = channel;
+    this.#reported = {};
     this.#sayHello();
     this.#options.kv.attach(channel);
     this.#options.usage.connected((batch) => this.#link.send({ kind: "usage", batch }));
@@ -108,13 +113,23 @@ export class NodeLink {
 
   #report(): void {
     if (!this.#link.isConnected) return;
-    const send = async (): Promise<void> => {
-      const cells = [...(await this.#options.cells())];
-      const kv = [...this.#options.kv.status()];
-      const limitEvents = [...this.#options.limitEvents()];
-      const { confinement } = this.#options;
-      this.#link.send({ kind: "report", report: { cells, kv, limitEvents, confinement } });
+    const { cells, kv, limitEvents, confinement } = this.#options;
+    const report: NodeReport = {
+      cells: [...cells()],
+      kv: [...kv.status()],
+      limitEvents: [...limitEvents()],
+      confinement,
     };
-    send().catch((error: unknown) => this.#options.log.warn({ err: error }, "could not report"));
+    const news = changesSince(this.#reported, report);
+    this.#reported = report;
+    if (Object.keys(news).length > 0) this.#link.send({ kind: "report", report: news });
   }
+}
+
+/** The parts of a report that are not as they were. */
+function changesSince(before: NodeReport, report: NodeReport): NodeReport {
+  const known = new Map(Object.entries(before));
+  return Object.fromEntries(
+    Object.entries(report).filter(([part, value]) => !isDeepStrictEqual(value, known.get(part))),
+  );
 }
