@@ -154,10 +154,18 @@ export const LIMITS = {
   routePatternLengthMax: 1_024,
   /** Cloudflare's own limit of a URL. */
   requestUrlBytesMax: 16 * 1024,
-  /** A request's header lines that go on to the worker; cookies and tokens of real applications need less than half. */
-  requestHeadBytesMax: 16 * 1024,
+  /**
+   * A request's URL and the header lines that go on to the worker, together: cookies and tokens of real
+   * applications need less than half. All of it has to fit a buffer of HAProxy's, which is copied for every
+   * request.
+   */
+  requestHeadBytesMax: 24 * 1024,
+  /** Header lines of a request or an answer; browsers send some twenty, and each takes room of its own. */
+  headerLinesMax: 500,
   /** What an ingress adds to a request's head: a few hundred bytes, and what compression a client takes. */
-  callerHeadersBytesMax: 4 * 1024,
+  callerHeadersBytesMax: 2 * 1024,
+  /** `accept-encoding`, which is added once more in `request.cf`; a longer one is rare. */
+  acceptEncodingBytesMax: 256,
   /** From a connection's first byte to the end of the head: what is slower only holds a connection. */
   requestHeadMs: 10_000,
   /** A request's body: what Cloudflare takes on most plans. */
@@ -183,8 +191,8 @@ export const LIMITS = {
   bodyDiscardMs: 2_000,
   /** How long requests and WebSockets of a replaced cell may go on: most requests take far less. */
   drainMs: 30_000,
-  /** Header lines of a worker's answer that go on to the client: they have to fit a buffer of HAProxy's, which all requests pay for. */
-  cellHeadBytesMax: 32 * 1024,
+  /** Header lines of a worker's answer that go on to the client; they have to fit the same buffer. */
+  cellHeadBytesMax: 24 * 1024,
   /** Idle connections to a cell. workerd closes its idle connections later, so it never races with us. */
   cellIdleConnectionMs: 4_000,
   /** Client connections of one node's ingress: each costs about 10 KiB and a descriptor. */

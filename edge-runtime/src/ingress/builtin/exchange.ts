@@ -180,7 +180,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
     }
     const { response, ray } = this.#routed;
     const passed = endToEnd(raw);
-    if (lineBytes(passed) > LIMITS.cellHeadBytesMax) {
+    const isTooLarge =
+      lineBytes(passed) > LIMITS.cellHeadBytesMax || passed.length > 2 * LIMITS.headerLinesMax;
+    if (isTooLarge) {
       this.#fail("answer_head_too_large");
       return;
     }
