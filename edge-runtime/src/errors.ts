@@ -97,7 +97,8 @@ export const EDGE_ERRORS = {
   request_head_too_large: {
     status: 431,
     retryable: false,
-    meaning: "a request's head is larger than LIMITS.requestHeadBytesMax",
+    meaning:
+      "a request's URL and header lines are more than LIMITS.requestHeadBytesMax or headerLinesMax",
   },
   request_body_too_large: {
     status: 413,
@@ -112,7 +113,7 @@ export const EDGE_ERRORS = {
   answer_head_too_large: {
     status: 502,
     retryable: false,
-    meaning: "a worker answered with more header lines than LIMITS.cellHeadBytesMax",
+    meaning: "a worker's header lines are more than LIMITS.cellHeadBytesMax or headerLinesMax",
   },
   answer_timeout: {
     status: 504,

@@ -42,18 +42,19 @@ export const LIMITS = {
   cellThreadsMax: 256,
   /** How often cells that work are looked at: a tenth of the usual turn. */
   watchdogMs: 100,
-  /** Idle cells are looked at each so many ticks, when anything runs on the machine at all … */
-  watchdogSweepTicks: 5,
-  /** … and each so many whatever runs: a machine that throttles may hide a loop for a while. */
-  watchdogSureSweepTicks: 20,
+  /** All cells are sampled each so many ticks: half a second, before a loop is probed by a fifth later. */
+  watchdogSampleTicks: 5,
   /** A cell that uses more of a core than this works; less is noise. */
   watchdogBusyShare: 0.1,
   /** CPU time after which a cell has to answer a probe: with it a loop is over soon after its limit. */
   watchdogProbeCpuMs: 250,
   /** A probe without an answer for this long is given up, and another one sent. */
   watchdogAnswerMs: 60_000,
-  /** How long a request that lost its cell waits for the reason: the end of a process is known in ms. */
-  lossReasonMs: 1_000,
+  /**
+   * How long requests wait for the end of a cell that is dying, and for its reason. The end of a process is
+   * known in ms; on a machine that is overrun it was seen to take seconds.
+   */
+  cellEndMs: 10_000,
   /** How long the reason of a cell's end is kept for the requests that it broke off. */
   lossMemoryMs: 10_000,
   /** Latest ends of cells that nobody wanted which a node's status shows. */
@@ -102,7 +103,7 @@ export const LIMITS = {
   activationQueueMax: 1_000,
   /** A cell without traffic for this long is stopped; starting it again costs one cold request. */
   idleMs: 10 * 60 * 1_000,
-  /** How often all cells are looked at: 500 of them take 4 ms of a processor. */
+  /** How often who was idle, who must make room and who needs company is decided. */
   cellLookMs: 2_000,
   /** What all cells may take of the memory that the agent may use; the rest is the agent's and the host's. */
   memoryBudgetShare: 0.5,
@@ -153,14 +154,27 @@ export const LIMITS = {
   routePatternLengthMax: 1_024,
   /** Cloudflare's own limit of a URL. */
   requestUrlBytesMax: 16 * 1024,
-  /** A request's header lines that go on to the worker; cookies and tokens of real applications need less than half. */
-  requestHeadBytesMax: 16 * 1024,
+  /**
+   * A request's URL and the header lines that go on to the worker, together: cookies and tokens of real
+   * applications need less than half. All of it has to fit a buffer of HAProxy's, which is copied for every
+   * request.
+   */
+  requestHeadBytesMax: 24 * 1024,
+  /** Header lines of a request or an answer; browsers send some twenty, and each takes room of its own. */
+  headerLinesMax: 500,
   /** What an ingress adds to a request's head: a few hundred bytes, and what compression a client takes. */
-  callerHeadersBytesMax: 4 * 1024,
+  callerHeadersBytesMax: 2 * 1024,
+  /** `accept-encoding`, which is added once more in `request.cf`; a longer one is rare. */
+  acceptEncodingBytesMax: 256,
   /** From a connection's first byte to the end of the head: what is slower only holds a connection. */
   requestHeadMs: 10_000,
   /** A request's body: what Cloudflare takes on most plans. */
   requestBodyBytesMax: 100 * 1024 * 1024,
+  /**
+   * Cells that a request is sent to, one after the other, because each of them was gone before it answered.
+   * Chance meets two of them in a row; what meets four is no chance, and its client has to hear of it.
+   */
+  requestAttemptsMax: 4,
   /** WebSockets of one cell: each takes a descriptor of the cell's, and requests need some, too. */
   cellWebSocketsMax: 5_000,
   /** A cell that sends nothing for so long in the midst of an answer: event streams send more often. */
@@ -177,8 +191,8 @@ export const LIMITS = {
   bodyDiscardMs: 2_000,
   /** How long requests and WebSockets of a replaced cell may go on: most requests take far less. */
   drainMs: 30_000,
-  /** Header lines of a worker's answer that go on to the client: they have to fit a buffer of HAProxy's, which all requests pay for. */
-  cellHeadBytesMax: 32 * 1024,
+  /** Header lines of a worker's answer that go on to the client; they have to fit the same buffer. */
+  cellHeadBytesMax: 24 * 1024,
   /** Idle connections to a cell. workerd closes its idle connections later, so it never races with us. */
   cellIdleConnectionMs: 4_000,
   /** Client connections of one node's ingress: each costs about 10 KiB and a descriptor. */

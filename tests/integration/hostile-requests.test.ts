@@ -125,7 +125,7 @@ test.each([
     `GET / HTTP/1.1\r\n${HOST}\r\nx: ${"v".repeat(200 * KIB)}\r\n\r\n`,
     "4(00|31)",
   ],
-  ["2,000 headers", `GET / HTTP/1.1\r\n${HOST}\r\n${"x-a: 12345678\r\n".repeat(2_000)}\r\n`, 431],
+  ["520 headers", `GET / HTTP/1.1\r\n${HOST}\r\n${"x-a: 12345678\r\n".repeat(520)}\r\n`, 431],
 ])("an oversized head is refused: %s", async (_, bytes, status) => {
   const before = await reached();
   const { text } = await sendRaw(port, bytes);

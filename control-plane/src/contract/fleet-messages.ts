@@ -103,15 +103,18 @@ export const KvStatus = z.object({
 });
 export type KvStatus = z.infer<typeof KvStatus>;
 
-/** What a node tells of itself, every few seconds and after each change. */
+/**
+ * What a node tells of itself, every few seconds and after each change, as far as it is not what it told before
+ * on the same connection.
+ */
 export const NodeReport = z.object({
-  cells: z.array(CellStatus),
-  kv: z.array(KvStatus),
+  cells: z.array(CellStatus).exactOptional(),
+  kv: z.array(KvStatus).exactOptional(),
   /** The latest ends of cells that nobody wanted, newest last. Nodes of an older version tell none of these. */
-  cellFaults: z.array(CellFault).max(100).default([]),
+  cellFaults: z.array(CellFault).max(100).exactOptional(),
   /** How many cells ended for each `CellEndReason` since the node's start; a newer node may know more. */
-  cellEnds: z.record(z.string().max(50), z.int().nonnegative()).default({}),
-  confinement: ConfinementStatus.optional(),
+  cellEnds: z.record(z.string().max(50), z.int().nonnegative()).exactOptional(),
+  confinement: ConfinementStatus.exactOptional(),
 });
 export type NodeReport = z.infer<typeof NodeReport>;
 

@@ -6,6 +6,9 @@ import type {
   WorkerFailure,
 } from "../contract/index.ts";
 
+/** All that a node told on its connection, put together. */
+type KnownReport = Required<Omit<NodeReport, "confinement">> & Pick<NodeReport, "confinement">;
+
 /** What is known of a node from its current or last connection to this control plane. */
 export interface NodeStatus {
   readonly name: NodeName;
@@ -17,10 +20,10 @@ export interface NodeStatus {
   readonly revision: StateRevision;
   /** Workers whose desired version does not run there. */
   readonly failures: ReadonlyArray<WorkerFailure>;
-  readonly report: NodeReport;
+  readonly report: KnownReport;
 }
 
-export const EMPTY_REPORT: NodeReport = { cells: [], kv: [], cellFaults: [], cellEnds: {} };
+export const EMPTY_REPORT: KnownReport = { cells: [], kv: [], cellFaults: [], cellEnds: {} };
 
 /** The fleet as this control plane sees it now: in memory, because every node tells all of it anew. */
 export class FleetRegistry {

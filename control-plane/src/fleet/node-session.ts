@@ -92,7 +92,7 @@ export class NodeSession {
         this.#awaited = undefined;
         return undefined;
       case "report":
-        return this.#update({ report: message.report });
+        return this.#update({ report: { ...this.#status.report, ...message.report } });
       case "kv":
         return this.#options.onKvMessage(message.message);
       case "usage": {

@@ -1,5 +1,6 @@
 import { LIMITS } from "../limits.ts";
-import { mainThreadTimes, ownMemoryBytes, type ThreadTimes } from "./process-table.ts";
+import type { CellSample } from "./cell-sample.ts";
+import type { ThreadTimes } from "./process-table.ts";
 
 /** How much a cell's thread had to do, from 0 to 1. */
 export interface CellLoad {
@@ -11,7 +12,7 @@ export interface CellLoad {
 
 interface Look {
   readonly times: ThreadTimes;
-  readonly atMs: number;
+  readonly asOfMs: number;
 }
 
 /**
@@ -19,7 +20,7 @@ interface Look {
  * front. Whoever owns it looks from time to time.
  */
 export class CellActivity {
-  readonly #pid: number;
+  readonly #sample: CellSample;
   readonly #startedAtMs: number;
   #lastUseMs = 0;
   /** As of the look before; absent before the first one. */
@@ -27,8 +28,8 @@ export class CellActivity {
   #load: CellLoad = { busyShare: 0, ranShare: 0 };
   #memoryBytes: number = LIMITS.idleCellMemoryBytes;
 
-  constructor(pid: number, startedAtMs: number) {
-    this.#pid = pid;
+  constructor(sample: CellSample, startedAtMs: number) {
+    this.#sample = sample;
     this.#startedAtMs = startedAtMs;
   }
 
@@ -55,24 +56,20 @@ export class CellActivity {
     this.#lastUseMs = Math.max(this.#lastUseMs, nowMs);
   }
 
+  /** Takes note of what was sampled since the look before. */
   look(nowMs: number): void {
-    const times = mainThreadTimes(this.#pid);
-    // Gone, and whoever waits for its end is about to hear of it.
-    if (times === undefined) return;
+    const { times, asOfMs } = this.#sample;
     const before = this.#seen;
-    this.#seen = { times, atMs: nowMs };
-    const hasMoved = before !== undefined && before.times.ranNs !== times.ranNs;
-    if (hasMoved) this.noteUse(nowMs);
-    if (before !== undefined) this.#load = loadBetween(before, this.#seen);
-    // Memory of a cell that stood still did not change.
-    if (before === undefined || hasMoved) {
-      this.#memoryBytes = ownMemoryBytes(this.#pid) ?? this.#memoryBytes;
-    }
+    this.#seen = { times, asOfMs };
+    this.#memoryBytes = this.#sample.memoryBytes;
+    if (before === undefined) return;
+    if (before.times.ranNs !== times.ranNs) this.noteUse(nowMs);
+    this.#load = loadBetween(before, this.#seen);
   }
 }
 
 function loadBetween(before: Look, now: Look): CellLoad {
-  const passedNs = (now.atMs - before.atMs) * 1e6;
+  const passedNs = (now.asOfMs - before.asOfMs) * 1e6;
   const shareOf = (ns: number): number => (passedNs > 0 ? Math.min(1, ns / passedNs) : 0);
   const ranNs = now.times.ranNs - before.times.ranNs;
   const waitedNs = now.times.waitedNs - before.times.waitedNs;

@@ -3,7 +3,7 @@ import type { CellStopReason } from "@atoll/control-plane/contract";
 import type { GroupConfig } from "../config/group-config.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import type { CellExit } from "./cell-host.ts";
+import { type CellExit, wasKilled } from "./cell-host.ts";
 import { BREACH_CODES, limitsOf, type LimitBreach } from "./cell-limits.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { RestartBackoff } from "./restart-backoff.ts";
@@ -175,13 +175,23 @@ export class CellGroup {
 
   async #startCell(): Promise<WarmCell> {
     try {
-      const cell = await WarmCell.start(this, this.#options);
+      const cell = await this.#startUndisturbed();
       this.#settleStarted(cell);
       return cell;
     } catch (error) {
       if (error instanceof EdgeError) this.#backoff.noteDeath(this.#options.clock.nowMs(), 0);
       if (error instanceof CellStartError) this.#breach = error.exit.breach;
       throw error;
+    }
+  }
+
+  /** Once more when somebody else killed what was starting, which says nothing of what it runs. */
+  async #startUndisturbed(): Promise<WarmCell> {
+    try {
+      return await WarmCell.start(this, this.#options);
+    } catch (error) {
+      if (!(error instanceof CellStartError && wasKilled(error.exit))) throw error;
+      return WarmCell.start(this, this.#options);
     }
   }
 
@@ -222,7 +232,7 @@ export class CellGroup {
   }
 
   async #addCell(): Promise<void> {
-    const cell = await WarmCell.start(this, this.#options);
+    const cell = await this.#startUndisturbed();
     const { cells } = this;
     // The group was put to sleep or replaced meanwhile.
     if (cells.length === 0) this.#options.events.retired(this, cell, this.#reasonToStop);

@@ -8,7 +8,7 @@ export class CellHistory implements CellListener {
   readonly #counts = new Map<CellEndReason, number>();
 
   /** The latest that nobody wanted, newest last, and how many there were for each reason. */
-  get ends(): Pick<NodeReport, "cellFaults" | "cellEnds"> {
+  get ends(): Required<Pick<NodeReport, "cellFaults" | "cellEnds">> {
     return { cellFaults: [...this.#faults], cellEnds: Object.fromEntries(this.#counts) };
   }
 

@@ -1,4 +1,5 @@
 import type { AccountId } from "@atoll/control-plane/contract";
+import type { CellSample } from "./cell-sample.ts";
 import type { CellLimits, LimitBreach } from "./cell-limits.ts";
 
 /**
@@ -38,13 +39,23 @@ export interface CellExit {
   readonly usage: CellUsage;
 }
 
+/**
+ * Whether a cell ended because somebody wanted it to who is no part of it: then nothing that it ran was the
+ * reason. It ends with zero only when it is asked to.
+ */
+export function wasKilled({ breach, code, signal }: CellExit): boolean {
+  return breach === undefined && (signal === "SIGKILL" || code === 0);
+}
+
 /** A running workerd process. */
 export interface Cell {
   readonly id: string;
   readonly pid: number;
   /** Milliseconds from the start of `CellHost.start` until every socket listened. */
   readonly startMs: number;
-  /** Up to now; after its end, in all. */
+  /** What is known of its process: sampled a few times each second while any cell runs. */
+  readonly sample: CellSample;
+  /** As of the sample; after its end, in all. */
   usage(): CellUsage;
   /** Absolute path of a listening socket by its name in the config. */
   socketPath(name: string): string;
@@ -62,6 +73,8 @@ export interface Cell {
  */
 export interface CellHost {
   start(spec: CellSpec): Promise<Cell>;
+  /** Brings the samples of all cells up to date, for who can't wait for the next time. */
+  sample(): void;
   /** Does ahead of need what cells with these directories of static files will take; forgets others. */
   keepReady(sites: Iterable<string>): void;
   /** Stops every cell and every waiting zygote. May be called twice. */

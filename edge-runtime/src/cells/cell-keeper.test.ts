@@ -3,7 +3,7 @@ import { afterEach, expect, test, vi } from "vitest";
 import { sampleModule, type SampleWorker } from "../config/sample-version.ts";
 import { LIMITS } from "../limits.ts";
 import { ManualClock } from "./manual-clock.ts";
-import { mainThreadNs } from "./process-table.ts";
+import { ProcessCounters } from "./process-table.ts";
 import { SampleSupervisor } from "./sample-supervisor.ts";
 
 const MIB = 1024 * 1024;
@@ -55,8 +55,11 @@ async function ask(name: string): Promise<void> {
   expect(await status).toBe(200);
   let before = "";
   await vi.waitFor(
-    async () => {
-      const times = (await sample.supervisor.status()).map(({ pid }) => mainThreadNs(pid)).join();
+    () => {
+      const times = sample.supervisor
+        .status()
+        .map(({ pid }) => ranNs(pid))
+        .join();
       const isAtRest = times === before;
       before = times;
       expect(isAtRest).toBe(true);
@@ -65,8 +68,15 @@ async function ask(name: string): Promise<void> {
   );
 }
 
-async function warmWorkers(): Promise<ReadonlyArray<string>> {
-  const cells = await sample.supervisor.status();
+function ranNs(pid: number): number | undefined {
+  const counters = new ProcessCounters(pid);
+  const times = counters.times();
+  counters.close();
+  return times?.ranNs;
+}
+
+function warmWorkers(): ReadonlyArray<string> {
+  const cells = sample.supervisor.status();
   return cells
     .filter(({ state }) => state === "warm")
     .flatMap(({ workers }) => workers)
@@ -78,14 +88,14 @@ test("keeper: over budget the least recently used sleeps, and never one with a r
   await open(100 * MIB);
   await sample.run(worker("held"), worker("early"), worker("late"));
   const held = begin("held");
-  await vi.waitFor(async () => expect(await warmWorkers()).toEqual(["held"]), 10_000);
+  await vi.waitFor(() => expect(warmWorkers()).toEqual(["held"]), 10_000);
   for (const name of ["early", "late"]) {
     clock.advance(1_000);
     await ask(name);
   }
-  expect(await warmWorkers()).toEqual(["early", "held", "late"]);
+  expect(warmWorkers()).toEqual(["early", "held", "late"]);
   clock.advance(LIMITS.cellLookMs);
-  await vi.waitFor(async () => expect(await warmWorkers()).toEqual(["held", "late"]), 10_000);
+  await vi.waitFor(() => expect(warmWorkers()).toEqual(["held", "late"]), 10_000);
   held.outgoing.end();
   expect(await held.status).toBe(200);
   // It comes back when it is asked for, and then another one's turn has come.
@@ -93,7 +103,7 @@ test("keeper: over budget the least recently used sleeps, and never one with a r
     clock.advance(1_000);
     await ask("early");
     clock.advance(LIMITS.cellLookMs);
-    const awake = await warmWorkers();
+    const awake = warmWorkers();
     expect(awake).toContain("early");
     expect(awake).toHaveLength(2);
   }, 10_000);
@@ -108,15 +118,15 @@ test("keeper: what was deployed and not used yet is started ahead, and is the fi
   await sample.run(used);
   await ask("used");
   await sample.run(used, fresh);
-  await vi.waitFor(async () => expect(await warmWorkers()).toEqual(["fresh", "used"]), 10_000);
+  await vi.waitFor(() => expect(warmWorkers()).toEqual(["fresh", "used"]), 10_000);
   clock.advance(LIMITS.cellLookMs);
   // This one is there for a request, and has no room beside both.
   const third = worker("third");
   await sample.run(used, fresh, third);
   await ask("third");
-  await vi.waitFor(async () => {
+  await vi.waitFor(() => {
     clock.advance(LIMITS.cellLookMs);
-    expect(await warmWorkers()).toEqual(["third", "used"]);
+    expect(warmWorkers()).toEqual(["third", "used"]);
   }, 10_000);
 });
 
@@ -128,5 +138,5 @@ test("keeper: nothing is started ahead where there is no room, or when a node st
   // Ahead of its use nothing started: the first request has to wait for it.
   const activation = await sample.supervisor.activate(deployed.key);
   expect(activation.coldMs).toBeGreaterThan(0);
-  expect(await warmWorkers()).toEqual(["deployed"]);
+  expect(warmWorkers()).toEqual(["deployed"]);
 });

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import { Turnstile } from "../config/turnstile.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellGroup } from "./cell-group.ts";
+import type { CellHost } from "./cell-host.ts";
 import { chooseSleepers } from "./memory-policy.ts";
 import {
   cellsWanted,
@@ -15,6 +16,8 @@ import {
 import type { WarmCell } from "./warm-cell.ts";
 
 export interface CellKeeperOptions {
+  /** Samples cells. */
+  readonly host: Pick<CellHost, "sample">;
   /** The groups that serve now. */
   readonly groups: () => ReadonlySet<CellGroup>;
   /** What all cells together may take. */
@@ -82,8 +85,9 @@ export class CellKeeper {
 
   #look(): void {
     const nowMs = this.#options.clock.nowMs();
-    for (const { cell } of this.#cells()) cell.activity.look(nowMs);
+    this.#options.host.sample();
     for (const { group, cell } of this.#cells()) {
+      cell.activity.look(nowMs);
       if (nowMs - cell.activity.idleSinceMs < LIMITS.idleMs) continue;
       group.release(cell, "idle");
     }

@@ -38,8 +38,8 @@ function worker(name: string, cpuMs?: number): SampleWorker {
   return { ...unlimited, version: { ...unlimited.version, limits: { cpuMs } } };
 }
 
-async function cpuMs(): Promise<number> {
-  return (await sample.supervisor.status())[0]?.cpuMs ?? 0;
+function cpuMs(): number {
+  return sample.supervisor.status()[0]?.cpuMs ?? 0;
 }
 
 function ask(name: string, path: string): Promise<SampleAnswer> {
@@ -64,10 +64,10 @@ test("limits: a loop is ended, its request gets the page, the worker and its nei
 test("limits: a request that waits behind a loop is answered by the next cell", async () => {
   await sample.run(worker("looper"));
   await ask("looper", "/");
-  const beforeMs = await cpuMs();
+  const beforeMs = cpuMs();
   const looping = ask("looper", "/loop");
   // By then it loops: a request that the cell has read before is lost with it.
-  await vi.waitFor(async () => expect(await cpuMs()).toBeGreaterThan(beforeMs + 100), 20_000);
+  await vi.waitFor(() => expect(cpuMs()).toBeGreaterThan(beforeMs + 100), 20_000);
   const waiting = ask("looper", "/");
   expect(await looping).toMatchObject({ status: 503 });
   expect(await waiting).toMatchObject({ status: 200 });
@@ -111,9 +111,9 @@ test("limits: what stays below the limit of memory is kept", async () => {
 
 test("limits: a worker that holds on to nothing is kept, however much it is asked", async () => {
   await sample.run(worker("busy"));
-  const pid = async (): Promise<number | undefined> => (await sample.supervisor.status())[0]?.pid;
+  const pid = (): number | undefined => sample.supervisor.status()[0]?.pid;
   await ask("busy", "/");
-  const before = await pid();
+  const before = pid();
   const pool = new Pool(sample.ingress.url, { connections: 16 });
   const headers = { host: "busy.localhost" };
   // What workerd keeps of them would be more than the worker may take.
@@ -126,7 +126,7 @@ test("limits: a worker that holds on to nothing is kept, however much it is aske
     expect(new Set(await Promise.all(answers))).toEqual(new Set([200]));
   }
   await pool.close();
-  expect(await pid()).toBe(before);
+  expect(pid()).toBe(before);
 }, 130_000);
 
 test("limits: memory is what the account grants, and follows a change of it", async () => {

@@ -66,30 +66,29 @@ const SOURCE = `export default { fetch() {
   return new Response(String(sum));
 } };`;
 
-async function warmPids(): Promise<ReadonlyArray<number>> {
-  const cells = await sample.supervisor.status();
+function warmPids(): ReadonlyArray<number> {
+  const cells = sample.supervisor.status();
   return cells.filter(({ state }) => state === "warm").map(({ pid }) => pid);
 }
 
 test("scaling: a worker that fills a core gets a second cell, survives the loss of one, and shrinks again", async () => {
   await sample.run(sampleModule(SOURCE, { name: "busy" }));
   load = new Load(8);
-  await vi.waitFor(async () => expect(await warmPids()).toHaveLength(2), 60_000);
+  await vi.waitFor(() => expect(warmPids()).toHaveLength(2), 60_000);
   // Both work.
-  const usedMs = async (): Promise<ReadonlyArray<number>> =>
-    (await sample.supervisor.status()).map(({ cpuMs }) => cpuMs);
-  const before = await usedMs();
-  await vi.waitFor(async () => {
-    const now = await usedMs();
+  const usedMs = (): ReadonlyArray<number> => sample.supervisor.status().map(({ cpuMs }) => cpuMs);
+  const before = usedMs();
+  await vi.waitFor(() => {
+    const now = usedMs();
     expect(now.map((ms, index) => ms - (before[index] ?? 0) > 200)).toEqual([true, true]);
   }, 60_000);
   expect([...load.outcomes.keys()]).toEqual(["200"]);
 
-  const [first = 0, second = 0] = await warmPids();
+  const [first = 0, second = 0] = warmPids();
   process.kill(first, "SIGKILL");
   await vi.waitFor(async () => expect(await readStartTicks(first)).toBeUndefined(), 10_000);
-  await vi.waitFor(async () => {
-    const pids = await warmPids();
+  await vi.waitFor(() => {
+    const pids = warmPids();
     expect(pids).toContain(second);
     expect(pids).toHaveLength(2);
   }, 60_000);
@@ -98,7 +97,7 @@ test("scaling: a worker that fills a core gets a second cell, survives the loss 
   expect([...load.outcomes.keys()].filter((each) => each !== "200" && each !== "502")).toEqual([]);
 
   await load.stop();
-  await vi.waitFor(async () => expect(await sample.supervisor.status()).toHaveLength(1), 60_000);
-  expect(await warmPids()).toEqual([second]);
+  await vi.waitFor(() => expect(sample.supervisor.status()).toHaveLength(1), 60_000);
+  expect(warmPids()).toEqual([second]);
   expect(sample.supervisor.ends.cellEnds).toMatchObject({ killed: 1, surplus: 1 });
 }, 240_000);

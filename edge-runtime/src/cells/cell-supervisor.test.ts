@@ -144,7 +144,7 @@ test("supervisor: redeploys under load fail no request, and none is cold", async
   done.abort();
   await Promise.all(load);
   expect(answers.filter((answer) => answer.isCold)).toEqual([]);
-  await vi.waitFor(async () => expect(await supervisor.status()).toHaveLength(1), 5_000);
+  await vi.waitFor(() => expect(supervisor.status()).toHaveLength(1), 5_000);
 });
 
 test("supervisor: what did not change is not touched, and what left is stopped", async () => {
@@ -199,9 +199,9 @@ test("supervisor: a killed cell comes back by itself, and its neighbours never n
   const load = (async () => {
     while (!done.signal.aborted) expect(await ask(neighbour)).toBe("neighbour");
   })();
-  const before = await pidOf("victim");
+  const before = pidOf("victim");
   await killCell("victim");
-  await vi.waitFor(async () => expect(await pidOf("victim")).not.toBe(before), 5_000);
+  await vi.waitFor(async () => expect(pidOf("victim")).not.toBe(before), 5_000);
   const answer = await routes.ask(victim.key, supervisor);
   expect(answer).toMatchObject({ body: "victim", isCold: false });
   done.abort();
@@ -231,7 +231,7 @@ test("supervisor: who finds a cell dying gets a fresh one, not its socket", asyn
   await supervisor.apply([worker]);
   const before = await supervisor.activate(worker.key);
   // At once, while its sockets may still accept.
-  process.kill(await pidOf("sample"), "SIGKILL");
+  process.kill(pidOf("sample"), "SIGKILL");
   const after = await supervisor.activate(worker.key);
   expect((await askCell({ socketPath: after.socketPath, timeoutMs: 5_000 })).body).toBe("hello");
   expect(after.socketPath).not.toBe(before.socketPath);
@@ -266,9 +266,9 @@ test("supervisor: a version that failed is tried again by a later apply, and res
 test("supervisor: the status tells memory, time and state of each cell", async () => {
   const worker = says("hello");
   await supervisor.apply([worker]);
-  expect(await supervisor.status()).toEqual([]);
+  expect(supervisor.status()).toEqual([]);
   await ask(worker);
-  const [status] = await supervisor.status();
+  const [status] = supervisor.status();
   expect(status).toMatchObject({ workers: ["sample"], version: worker.version.id, state: "warm" });
   expect(status?.memoryBytes).toBeGreaterThan(1024 * 1024);
   expect(status?.cpuMs).toBeGreaterThanOrEqual(0);
@@ -329,7 +329,7 @@ test("supervisor: workers bound to each other share a cell and call each other",
   );
   expect(await supervisor.apply([caller, callee])).toEqual([]);
   expect(await ask(caller)).toBe("callee13");
-  expect(await supervisor.status()).toMatchObject([{ workers: ["callee", "caller"] }]);
+  expect(supervisor.status()).toMatchObject([{ workers: ["callee", "caller"] }]);
   expect(await ask(callee)).toBe("callee");
 });
 
@@ -338,7 +338,7 @@ test("supervisor: in a shared cell a broken worker holds back nobody else", asyn
   const [a, b] = [says("a", { name: "a", ...shared }), says("b", { name: "b", ...shared })];
   expect(await supervisor.apply([a, b])).toEqual([]);
   expect(await Promise.all([ask(a), ask(b)])).toEqual(["a", "b"]);
-  expect(await supervisor.status()).toMatchObject([{ workers: ["a", "b"] }]);
+  expect(supervisor.status()).toMatchObject([{ workers: ["a", "b"] }]);
   const broken = sampleModule(`throw new Error("broken");`, { name: "a", ...shared });
   const [changed, added] = [
     says("changed", { name: "b", ...shared }),
@@ -352,7 +352,7 @@ test("supervisor: in a shared cell a broken worker holds back nobody else", asyn
   expect(await supervisor.apply([mended, changed, added])).toEqual([]);
   expect(await Promise.all([ask(a), ask(b), ask(added)])).toEqual(["mended", "changed", "added"]);
   await vi.waitFor(
-    async () => expect(await supervisor.status()).toMatchObject([{ workers: ["a", "b", "c"] }]),
+    () => expect(supervisor.status()).toMatchObject([{ workers: ["a", "b", "c"] }]),
     5_000,
   );
 });
@@ -363,19 +363,19 @@ test("supervisor: a start that is under way when it is disposed leaves nothing",
   const activation = supervisor.activate(worker.key).catch((error: unknown) => error);
   await Promise.all([supervisor.dispose(), supervisor.dispose()]);
   expect(await activation).toMatchObject({ code: "worker_unknown" });
-  expect(await supervisor.status()).toEqual([]);
+  expect(supervisor.status()).toEqual([]);
   await expect(supervisor.apply([worker])).rejects.toMatchObject({ code: "closed" });
 });
 
-async function pidOf(worker: string): Promise<number> {
-  const found = (await supervisor.status()).find((status) => status.workers[0] === worker);
+function pidOf(worker: string): number {
+  const found = supervisor.status().find((status) => status.workers[0] === worker);
   if (found === undefined) throw new Error(`${worker} has no cell`);
   return found.pid;
 }
 
 /** Kills a worker's cell; resolves when its process is gone. */
 async function killCell(worker: string): Promise<void> {
-  const pid = await pidOf(worker);
+  const pid = pidOf(worker);
   process.kill(pid, "SIGKILL");
   await vi.waitFor(async () => expect(await readStartTicks(pid)).toBeUndefined(), 5_000);
 }

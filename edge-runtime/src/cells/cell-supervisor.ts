@@ -14,6 +14,7 @@ import type { Activation, Activator, CellLoss, Ingress } from "../ingress/ingres
 import { LIMITS } from "../limits.ts";
 import { CellGroup, type GroupEvents } from "./cell-group.ts";
 import { CellHistory } from "./cell-history.ts";
+import { wasKilled } from "./cell-host.ts";
 import { BREACH_CODES } from "./cell-limits.ts";
 import { CellKeeper } from "./cell-keeper.ts";
 import { type CellListener, listenTogether } from "./cell-events.ts";
@@ -109,39 +110,41 @@ export class CellSupervisor implements Activator {
 
   async activate(worker: WorkerKey): Promise<Activation> {
     const begunMs = performance.now();
-    // More than one round only when an apply replaces the group while its cell starts.
+    // More than one round only when cells are dying, or an apply replaces the group meanwhile.
     for (let round = 0; round < LIMITS.activationRoundsMax; round += 1) {
       const group = this.#groupOf.get(worker);
       if (group === undefined) throw new EdgeError("worker_unknown", `${worker} is not run here`);
-      const { cells } = group;
-      if (cells.length > 0 && round === 0) {
-        const accepting = await firstAccepting(cells, worker);
-        if (accepting !== undefined) return { socketPath: accepting.socketPath(worker) };
-        // They are dying, and the ingress knew before we did.
-        if ((await Promise.all(cells.map(hasEnded))).some(Boolean)) continue;
-        throw new EdgeError("cell_failed", `the cell of ${worker} accepts no connections`);
-      }
-      try {
-        const cell = await group.activate();
-        const coldMs = Math.max(1, Math.round(performance.now() - begunMs));
-        if (this.#groupOf.get(worker) === group) {
-          return { socketPath: cell.socketPath(worker), coldMs };
-        }
-      } catch (error) {
-        if (this.#groupOf.get(worker) === group) throw error;
-      }
+      const isWarm = group.cells.length > 0 && round === 0;
+      const cell = await this.#findCell(group, worker);
+      if (cell === undefined) continue;
+      const socketPath = cell.socketPath(worker);
+      if (isWarm) return { socketPath };
+      return { socketPath, coldMs: Math.max(1, Math.round(performance.now() - begunMs)) };
     }
-    throw new EdgeError("cell_failed", `${worker} was replaced each time it had started`);
+    throw new EdgeError("cell_failed", `${worker} lost its cell, or was replaced, each time`);
+  }
+
+  /** A cell of a group that takes requests; none when it lost its cells, or was replaced, meanwhile. */
+  async #findCell(group: CellGroup, worker: WorkerKey): Promise<WarmCell | undefined> {
+    const isCurrent = (): boolean => this.#groupOf.get(worker) === group;
+    try {
+      const { cells } = group;
+      const cell = cells.length > 0 ? await firstAccepting(cells, worker) : await group.activate();
+      // One that was put out of use is drained already, and nobody waits for what comes later.
+      return isCurrent() && cell !== undefined && group.cells.includes(cell) ? cell : undefined;
+    } catch (error) {
+      if (isCurrent()) throw error;
+      return undefined;
+    }
   }
 
   async lossOf(socketPath: string): Promise<CellLoss | undefined> {
     const cell = this.#cellAt.get(socketPath);
     if (cell === undefined) return undefined;
-    const ended = cell.ended.then(({ breach, signal }) => {
-      if (breach !== undefined) return BREACH_CODES[breach];
-      return signal === "SIGKILL" ? "killed" : undefined;
-    });
-    return Promise.race([ended, setTimeout(LIMITS.lossReasonMs, undefined, { ref: false })]);
+    if (!cell.isEnding) return "alive";
+    const exit = await cell.endSoon();
+    if (exit?.breach !== undefined) return BREACH_CODES[exit.breach];
+    return exit !== undefined && wasKilled(exit) ? "killed" : undefined;
   }
 
   /** The version of a worker that serves here. */
@@ -156,15 +159,14 @@ export class CellSupervisor implements Activator {
   }
 
   /** Every cell that has a process, those that drain included. */
-  async status(): Promise<ReadonlyArray<CellStatus>> {
+  status(): ReadonlyArray<CellStatus> {
     const warm = [...this.#groups()].flatMap((group) =>
       group.cells.map((cell) => cellStatus(group, cell, "warm")),
     );
     const draining = [...this.#retiring].map(([cell, { group }]) =>
       cellStatus(group, cell, "draining"),
     );
-    const all = await Promise.all([...warm, ...draining]);
-    return all.filter((status) => status !== undefined);
+    return [...warm, ...draining];
   }
 
   /** The workers of a cell, for its log lines. */
@@ -296,7 +298,7 @@ export class CellSupervisor implements Activator {
     if (attempt.kind === "failed") return attempt;
     const { group } = attempt;
     try {
-      await this.#starts.run(async () => (await group.activate()).probe());
+      await this.#starts.run(() => startProbed(group));
       return attempt;
     } catch (error) {
       this.#options.log.error({ err: error }, "a new version did not start beside the old one");
@@ -382,18 +384,31 @@ export class CellSupervisor implements Activator {
   }
 }
 
+/** The first of these cells that takes requests; none when they were dying, and have ended by now. */
 async function firstAccepting(
   cells: ReadonlyArray<WarmCell>,
   worker: WorkerKey,
 ): Promise<WarmCell | undefined> {
   for (const cell of cells) if (await cell.accepts(worker)) return cell;
-  return undefined;
+  // The ingress knew before we did.
+  const ends = await Promise.all(cells.map((cell) => cell.endSoon()));
+  if (ends.some((end) => end !== undefined)) return undefined;
+  throw new EdgeError("cell_failed", `the cell of ${worker} accepts no connections`);
 }
 
-/** Waits a little for a cell's end. */
-function hasEnded(cell: WarmCell): Promise<boolean> {
-  const ended = cell.ended.then(() => true);
-  return Promise.race([ended, setTimeout(LIMITS.cellStopMs, false, { ref: false })]);
+/**
+ * Starts a group's cell, and probes it; once more when somebody else killed it meanwhile, which says nothing
+ * of what it runs.
+ */
+async function startProbed(group: CellGroup): Promise<void> {
+  const cell = await group.activate();
+  try {
+    await cell.probe();
+  } catch (error) {
+    const exit = cell.isEnding ? await cell.endSoon() : undefined;
+    if (exit === undefined || !wasKilled(exit)) throw error;
+    await (await group.activate()).probe();
+  }
 }
 
 function closed(): EdgeError {

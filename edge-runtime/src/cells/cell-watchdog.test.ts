@@ -1,6 +1,8 @@
 import { beforeEach, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
 import { type LimitBreach, processMemoryBytes } from "./cell-limits.ts";
+import { CellSample } from "./cell-sample.ts";
+import { CellSampler } from "./cell-sampler.ts";
 import { CellWatchdog, type WatchedCell } from "./cell-watchdog.ts";
 import { ManualClock } from "./manual-clock.ts";
 
@@ -8,47 +10,52 @@ const MEMORY_BYTES = 128 * 1024 * 1024;
 const LIMIT_MS = 1_000;
 
 let clock: ManualClock;
-let isMachineBusy: boolean;
 let watchdog: CellWatchdog;
+let sampler: CellSampler;
+let cells: Set<ScriptedCell>;
 
 beforeEach(() => {
   clock = new ManualClock();
-  isMachineBusy = true;
-  watchdog = new CellWatchdog({ clock, isMachineBusy: () => isMachineBusy });
+  cells = new Set();
+  const totalNs = (): number => [...cells].reduce((sum, { usedMs }) => sum + usedMs * 1e6, 0);
+  sampler = new CellSampler({ clock, totalNs });
+  watchdog = new CellWatchdog({ clock, sampler });
 });
 
 /** A cell whose use of the machine a test decides. */
 class ScriptedCell implements WatchedCell {
   readonly limits = { cpuMs: LIMIT_MS, memoryBytes: MEMORY_BYTES };
+  readonly isMemoryLimited = false;
   readonly breaches: LimitBreach[] = [];
+  readonly sample: CellSample;
   usedMs = 0;
   bytes = 0;
-  looks = 0;
+  reads = 0;
   probes = 0;
   isDeaf = false;
 
-  cpuNs(): number {
-    this.looks += 1;
-    return this.usedMs * 1e6;
+  constructor() {
+    this.sample = new CellSample({
+      times: () => {
+        this.reads += 1;
+        return { ranNs: this.usedMs * 1e6, waitedNs: 0 };
+      },
+      memoryBytes: () => this.bytes,
+    });
   }
-  memoryBytes = (): number => this.bytes;
-  probe(): Promise<void> {
+  readonly probe = (): Promise<void> => {
     this.probes += 1;
     return this.isDeaf ? new Promise(() => undefined) : Promise.resolve();
-  }
-  end(breach: LimitBreach): void {
+  };
+  readonly end = (breach: LimitBreach): void => {
     this.breaches.push(breach);
-  }
+  };
 }
 
 function watch(cell: ScriptedCell): () => void {
-  return watchdog.watch({
-    limits: cell.limits,
-    cpuNs: () => cell.cpuNs(),
-    memoryBytes: cell.memoryBytes,
-    probe: () => cell.probe(),
-    end: (breach) => cell.end(breach),
-  });
+  cells.add(cell);
+  sampler.follow(cell.sample);
+  return watchdog.watch(cell);
 }
 
 /** Lets a number of ticks pass, in each of which the cell uses so much time. */
@@ -127,17 +134,31 @@ test("watchdog: a loop in a cell that was idle ends within the limit and a secon
   expect(ticks * LIMITS.watchdogMs).toBeLessThanOrEqual(LIMIT_MS + 1_000);
 });
 
-test("watchdog: idle cells are looked at rarely, and hardly at all where nothing runs", async () => {
+test("watchdog: cells that do nothing are not read, the one that begins to work is", async () => {
+  const idle = Array.from({ length: 50 }, () => new ScriptedCell());
+  const busy = new ScriptedCell();
+  for (const cell of [...idle, busy]) watch(cell);
+  await pass(busy, LIMITS.watchdogSampleTicks, 0);
+  const reads = (): number => idle.reduce((sum, cell) => sum + cell.reads, busy.reads);
+  const before = reads();
+  await pass(busy, 1_000, 0);
+  expect(reads()).toBe(before);
+  // Found with the next sample, from then on it is read at each tick, and others only when all are.
+  await pass(busy, LIMITS.watchdogSampleTicks, LIMITS.watchdogMs);
+  expect(busy.reads).toBeGreaterThan(0);
+  const found = { busy: busy.reads, idle: idle[0]?.reads ?? 0 };
+  await pass(busy, 10 * LIMITS.watchdogSampleTicks, LIMITS.watchdogMs);
+  expect(busy.reads - found.busy).toBeGreaterThanOrEqual(10 * LIMITS.watchdogSampleTicks);
+  expect((idle[0]?.reads ?? 0) - found.idle).toBe(10);
+});
+
+test("watchdog: work after a long rest counts against the time since the latest sample", async () => {
   const cell = new ScriptedCell();
   watch(cell);
-  await pass(cell, 10, 0);
-  cell.looks = 0;
-  await pass(cell, 100, 0);
-  expect(cell.looks).toBe(100 / LIMITS.watchdogSweepTicks);
-  isMachineBusy = false;
-  cell.looks = 0;
-  await pass(cell, 100, 0);
-  expect(cell.looks).toBe(100 / LIMITS.watchdogSureSweepTicks);
+  await pass(cell, 10_000, 0);
+  cell.isDeaf = true;
+  await pass(cell, LIMITS.watchdogSampleTicks, LIMITS.watchdogMs);
+  expect(cell.probes).toBe(1);
 });
 
 test("watchdog: without cells there is no timer", () => {

@@ -1,14 +1,16 @@
 import type { Clock } from "@atoll/kv-store";
 import { LIMITS } from "../limits.ts";
 import { type CellLimits, type LimitBreach, processMemoryBytes } from "./cell-limits.ts";
+import type { CellSample } from "./cell-sample.ts";
+import type { CellSampler } from "./cell-sampler.ts";
 
 /** A running cell, as the watchdog sees it. */
 export interface WatchedCell {
   readonly limits: CellLimits;
-  /** Nanoseconds that its main thread ran, which is where all JavaScript runs; `undefined` once gone. */
-  readonly cpuNs: () => number | undefined;
-  /** Memory that is its own; absent where the kernel watches over that. */
-  readonly memoryBytes?: () => number | undefined;
+  /** What is known of its process; all JavaScript runs on its main thread. */
+  readonly sample: CellSample;
+  /** Whether the kernel ends it when it takes too much memory. */
+  readonly isMemoryLimited: boolean;
   /** Resolves when its health socket answered, which it does not while JavaScript holds the thread. */
   readonly probe: () => Promise<void>;
   /** Ends it at once. */
@@ -18,10 +20,8 @@ export interface WatchedCell {
 interface Watch {
   readonly cell: WatchedCell;
   cpuMs: number;
-  /** When `cpuMs` was read. */
+  /** As of when that was so. */
   readAtMs: number;
-  /** Whether it has used a good part of the time since the look before, so that it is looked at often. */
-  isBusy: boolean;
   /** Its CPU time when it was last known to have come to an end of a turn. */
   turnedAtCpuMs: number;
   /** Its CPU time when a probe was sent that has no answer yet: all that it used since is one turn. */
@@ -30,14 +30,13 @@ interface Watch {
 
 export interface CellWatchdogOptions {
   readonly clock: Clock;
-  /** Whether any process of the machine is running just now. */
-  readonly isMachineBusy: () => boolean;
+  /** Keeps the samples of all cells that are watched. */
+  readonly sampler: Pick<CellSampler, "sample">;
 }
 
 /**
- * Ends cells that exceed their limits, where nothing in workerd would. One timer serves all of them, and
- * cells that do nothing cost next to nothing: they are looked at rarely, and not at all on a machine on
- * which nothing runs, because a loop is something that runs.
+ * Ends cells that exceed their limits, where nothing in workerd would. One timer serves all of them: cells
+ * that work are read at each tick, all others are sampled together at some of them.
  *
  * A turn is measured by the CPU time that a cell uses between a probe of its health socket and the
  * answer. So a cell that waits for the machine is not taken for one that loops.
@@ -45,6 +44,8 @@ export interface CellWatchdogOptions {
 export class CellWatchdog {
   readonly #options: CellWatchdogOptions;
   readonly #watches = new Set<Watch>();
+  /** Those that used a good part of the time before the look before, or have to answer. Also in `#watches`. */
+  readonly #busy = new Set<Watch>();
   #ticks = 0;
   #stop: (() => void) | undefined;
 
@@ -52,21 +53,16 @@ export class CellWatchdog {
     this.#options = options;
   }
 
-  /** Watches a cell until the returned function is called. */
+  /** Watches a cell, which is sampled, until the returned function is called. */
   watch(cell: WatchedCell): () => void {
-    const cpuMs = readCpuMs(cell) ?? 0;
-    const watch: Watch = {
-      cell,
-      cpuMs,
-      readAtMs: this.#options.clock.nowMs(),
-      isBusy: true,
-      turnedAtCpuMs: cpuMs,
-      probedAtCpuMs: undefined,
-    };
+    const cpuMs = cpuMsOf(cell);
+    const { asOfMs: readAtMs } = cell.sample;
+    const watch: Watch = { cell, cpuMs, readAtMs, turnedAtCpuMs: cpuMs, probedAtCpuMs: undefined };
     this.#watches.add(watch);
+    this.#busy.add(watch);
     this.#stop ??= this.#options.clock.every(LIMITS.watchdogMs, () => this.#tick());
     return () => {
-      this.#watches.delete(watch);
+      this.#forget(watch);
       if (this.#watches.size > 0) return;
       this.#stop?.();
       this.#stop = undefined;
@@ -75,34 +71,35 @@ export class CellWatchdog {
 
   #tick(): void {
     this.#ticks += 1;
-    const includesIdle = this.#isSweep();
-    for (const watch of this.#watches) if (watch.isBusy || includesIdle) this.#look(watch);
-  }
-
-  /** Whether this tick looks at idle cells as well. */
-  #isSweep(): boolean {
-    if (this.#ticks % LIMITS.watchdogSweepTicks !== 0) return false;
-    return this.#ticks % LIMITS.watchdogSureSweepTicks === 0 || this.#options.isMachineBusy();
+    if (this.#ticks % LIMITS.watchdogSampleTicks === 0) {
+      this.#options.sampler.sample();
+      for (const watch of this.#watches) this.#look(watch);
+      return;
+    }
+    const nowMs = this.#options.clock.nowMs();
+    for (const watch of this.#busy) {
+      watch.cell.sample.read(nowMs);
+      this.#look(watch);
+    }
   }
 
   #look(watch: Watch): void {
-    const cpuMs = readCpuMs(watch.cell);
-    // Gone, and whoever watches its end is about to say so.
-    if (cpuMs === undefined) return;
-    const nowMs = this.#options.clock.nowMs();
-    const usedMs = cpuMs - watch.cpuMs;
-    watch.isBusy = usedMs >= (nowMs - watch.readAtMs) * LIMITS.watchdogBusyShare;
+    const { cell, cpuMs: beforeMs, readAtMs } = watch;
+    const cpuMs = cpuMsOf(cell);
+    const { asOfMs } = cell.sample;
+    const isBusy = cpuMs - beforeMs >= (asOfMs - readAtMs) * LIMITS.watchdogBusyShare;
     watch.cpuMs = cpuMs;
-    watch.readAtMs = nowMs;
-    if (watch.isBusy && this.#exceedsMemory(watch.cell)) this.#end(watch, "exceededMemory");
+    watch.readAtMs = asOfMs;
+    // Also a cell that hardly gets any time stays under close watch until it answered.
+    if (isBusy || watch.probedAtCpuMs !== undefined) this.#busy.add(watch);
+    else this.#busy.delete(watch);
+    if (isBusy && exceedsMemory(cell)) this.#end(watch, "exceededMemory");
     else if (watch.probedAtCpuMs !== undefined) this.#judge(watch, watch.probedAtCpuMs);
-    else if (!watch.isBusy) watch.turnedAtCpuMs = cpuMs;
-    else if (cpuMs - watch.turnedAtCpuMs >= probeAfterMs(watch.cell)) this.#probe(watch);
+    else if (!isBusy) watch.turnedAtCpuMs = cpuMs;
+    else if (cpuMs - watch.turnedAtCpuMs >= probeAfterMs(cell)) this.#probe(watch);
   }
 
   #judge(watch: Watch, probedAtCpuMs: number): void {
-    // Also a cell that hardly gets any time stays under close watch until it answered.
-    watch.isBusy = true;
     if (watch.cpuMs - probedAtCpuMs >= watch.cell.limits.cpuMs) this.#end(watch, "exceededCpu");
   }
 
@@ -110,20 +107,21 @@ export class CellWatchdog {
     watch.probedAtCpuMs = watch.cpuMs;
     const answered = (): void => {
       watch.probedAtCpuMs = undefined;
-      watch.turnedAtCpuMs = readCpuMs(watch.cell) ?? watch.cpuMs;
+      watch.cell.sample.read(this.#options.clock.nowMs());
+      watch.turnedAtCpuMs = cpuMsOf(watch.cell);
     };
     // A probe that could not be made says nothing: the next one is sent by the same rule.
     watch.cell.probe().then(answered, () => (watch.probedAtCpuMs = undefined));
   }
 
-  #exceedsMemory({ limits, memoryBytes }: WatchedCell): boolean {
-    const bytes = memoryBytes?.() ?? 0;
-    return bytes > processMemoryBytes(limits);
+  #end(watch: Watch, breach: LimitBreach): void {
+    this.#forget(watch);
+    watch.cell.end(breach);
   }
 
-  #end(watch: Watch, breach: LimitBreach): void {
+  #forget(watch: Watch): void {
     this.#watches.delete(watch);
-    watch.cell.end(breach);
+    this.#busy.delete(watch);
   }
 }
 
@@ -132,7 +130,11 @@ function probeAfterMs({ limits }: WatchedCell): number {
   return Math.min(limits.cpuMs / 4, LIMITS.watchdogProbeCpuMs);
 }
 
-function readCpuMs(cell: WatchedCell): number | undefined {
-  const cpuNs = cell.cpuNs();
-  return cpuNs === undefined ? undefined : cpuNs / 1e6;
+function exceedsMemory({ sample, limits, isMemoryLimited }: WatchedCell): boolean {
+  return !isMemoryLimited && sample.memoryBytes > processMemoryBytes(limits);
+}
+
+/** As of the latest sample. */
+function cpuMsOf({ sample }: WatchedCell): number {
+  return sample.times.ranNs / 1e6;
 }

@@ -8,6 +8,7 @@ import { expect } from "vitest";
 import { ConfigCompiler } from "../config/compile-config.ts";
 import type { SampleWorker } from "../config/sample-version.ts";
 import { BuiltinIngress } from "../ingress/builtin/builtin-ingress.ts";
+import type { CellHost } from "./cell-host.ts";
 import { CellSupervisor, type CellSupervisorOptions } from "./cell-supervisor.ts";
 import { servicesNowhere } from "./sample-services.ts";
 import { makeTestDirectory } from "./test-directory.ts";
@@ -41,7 +42,10 @@ export class SampleSupervisor {
   static async open(
     options: Partial<
       Pick<CellSupervisorOptions, "clock" | "cores" | "memoryBudgetBytes" | "listeners" | "log">
-    > = {},
+    > & {
+      /** Stands between the supervisor and the host. */
+      readonly disturb?: (host: CellHost) => CellHost;
+    } = {},
   ): Promise<SampleSupervisor> {
     const directory = await makeTestDirectory("atoll-supervisor-");
     const compiler = await ConfigCompiler.open({
@@ -60,7 +64,7 @@ export class SampleSupervisor {
       log,
     });
     const supervisor = new CellSupervisor({
-      host,
+      host: options.disturb?.(host) ?? host,
       compiler,
       services: { open: async () => servicesNowhere(directory) },
       ingress,

@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises";
 import type { CellEndReason, CellStopReason, WorkerKey } from "@atoll/control-plane/contract";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
@@ -7,13 +8,14 @@ import type { GroupConfig } from "../config/group-config.ts";
 import { type Ingress, type RequestCounts, sumOfRequests } from "../ingress/ingress.ts";
 import { CellActivity } from "./cell-activity.ts";
 import { type CellListener, type CellMember, membersOf } from "./cell-events.ts";
-import type { Cell, CellExit, CellHost } from "./cell-host.ts";
+import { LIMITS } from "../limits.ts";
+import { type Cell, type CellExit, type CellHost, wasKilled } from "./cell-host.ts";
 import { limitsOf, subrequestsOf } from "./cell-limits.ts";
 import type { CellMeter, MeteredMember } from "./cell-meter.ts";
 import { connectOnce, probeCell } from "./cell-probe.ts";
 import type { CellServices, OpenCellServices } from "./cell-services.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
-import { isEnding, mainThreadNs, type ProcessUsage, readUsage } from "./process-table.ts";
+import { isEnding } from "./process-table.ts";
 import { CellStartError, CellStartTimeout } from "./workerd-process.ts";
 
 /** What starting a cell takes. */
@@ -38,12 +40,12 @@ export class WarmCell {
   readonly #ingress: Pick<Ingress, "requestsOf">;
   readonly startedAtMs: number;
   readonly activity: CellActivity;
-  /** As of when its main thread had run for `ranNs`. */
-  #measured: { readonly ranNs: number; readonly usage: ProcessUsage } | undefined;
   /** Why the node wants it to end. */
   #stopReason: CellStopReason | undefined;
   /** Resolves when the process is gone and its sockets were given back. Never rejects. */
   readonly ended: Promise<CellExit>;
+  /** The process is gone, and its pid may be another's. */
+  #hasEnded = false;
 
   private constructor(
     cell: Cell,
@@ -58,8 +60,9 @@ export class WarmCell {
     this.#config = config;
     this.#ingress = ingress;
     this.startedAtMs = clock.nowMs();
-    this.activity = new CellActivity(cell.pid, this.startedAtMs);
+    this.activity = new CellActivity(cell.sample, this.startedAtMs);
     this.ended = cell.exited.then(async (exit) => {
+      this.#hasEnded = true;
       const reason = this.#reasonOf(exit);
       listener.cellEnded({ atMs: clock.nowMs(), members, reason, pid: cell.pid, exit });
       await closeServices();
@@ -116,7 +119,7 @@ export class WarmCell {
       await closeServices();
       if (error instanceof CellStartError || error instanceof CellStartTimeout) {
         const { exit } = error;
-        const reason = exit.breach ?? "startFailed";
+        const reason = exit.breach ?? (wasKilled(exit) ? "killed" : "startFailed");
         sources.listener.cellEnded({ atMs: sources.clock.nowMs(), members, reason, exit });
         sources.meter?.follow({
           members: workers.map(memberOf),
@@ -158,22 +161,29 @@ export class WarmCell {
     return sumOfRequests(await Promise.all(all));
   }
 
-  /**
-   * What the process uses, or `undefined` when it is gone. Measured only when it has run since the last
-   * time: counting the memory of 500 cells takes half a second, and one that stood still has the same.
-   */
-  async usage(): Promise<ProcessUsage | undefined> {
-    const ranNs = mainThreadNs(this.pid);
-    if (ranNs === undefined) return undefined;
-    if (ranNs === this.#measured?.ranNs) return this.#measured.usage;
-    const usage = await readUsage(this.pid);
-    this.#measured = usage && { ranNs, usage };
-    return usage;
+  /** Memory that is its own, as of the latest sample. */
+  get memoryBytes(): number {
+    return this.#cell.sample.memoryBytes;
+  }
+
+  /** CPU time that it used since it has its config, as of the latest sample. */
+  get cpuMs(): number {
+    return this.#cell.usage().cpuNs / 1e6;
+  }
+
+  /** Whether the process is gone, or on its way out: it may break off requests before its end is known. */
+  get isEnding(): boolean {
+    return this.#hasEnded || isEnding(this.pid);
+  }
+
+  /** Its end, `undefined` when that is not known after `LIMITS.cellEndMs`. */
+  endSoon(): Promise<CellExit | undefined> {
+    return Promise.race([this.ended, setTimeout(LIMITS.cellEndMs, undefined, { ref: false })]);
   }
 
   /** Whether a worker's socket accepts connections that are read: that stops before its end is known. */
   async accepts(worker: WorkerKey): Promise<boolean> {
-    if (isEnding(this.pid)) return false;
+    if (this.isEnding) return false;
     try {
       await connectOnce(this.socketPath(worker));
       return true;
@@ -195,8 +205,8 @@ export class WarmCell {
   }
 
   /** Whatever the node wanted of it, a limit that it exceeded is why it ended. */
-  #reasonOf({ breach, signal }: CellExit): CellEndReason {
-    return breach ?? this.#stopReason ?? (signal === "SIGKILL" ? "killed" : "crashed");
+  #reasonOf(exit: CellExit): CellEndReason {
+    return exit.breach ?? this.#stopReason ?? (wasKilled(exit) ? "killed" : "crashed");
   }
 }
 

@@ -85,6 +85,7 @@ test("workerd host: a cell tells what it used since it has its config, also afte
   );
   const idle = cell.usage();
   await askCell({ socketPath: cell.socketPath("w0"), timeoutMs: 10_000 });
+  host.sample();
   const busy = cell.usage();
   expect(busy.cpuNs - idle.cpuNs).toBeGreaterThan(5_000_000);
   // All of its threads, but with what the zygote took to start.

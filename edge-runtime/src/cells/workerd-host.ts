@@ -8,8 +8,8 @@ import { LIMITS } from "../limits.ts";
 import type { Cell, CellHost, CellSpec } from "./cell-host.ts";
 import { canCellsReach, letCellsPass } from "../sandbox/cell-user.ts";
 import { openConfinement, type Confinement } from "../sandbox/confinement.ts";
+import { CellSampler } from "./cell-sampler.ts";
 import { CellWatchdog } from "./cell-watchdog.ts";
-import { isMachineBusy } from "./process-table.ts";
 import { SiteTrees } from "./site-trees.ts";
 import { reapStaleCells } from "./stale-cells.ts";
 import { WorkerdProcess, type CellLine } from "./workerd-process.ts";
@@ -51,6 +51,7 @@ export function installedWorkerdPath(): string {
 export class WorkerdHost implements CellHost {
   readonly #options: Required<WorkerdHostOptions>;
   readonly #sites: SiteTrees;
+  readonly #sampler: CellSampler;
   readonly #watchdog: CellWatchdog;
   /** Every process that was started and is not gone. */
   readonly #processes = new Set<WorkerdProcess>();
@@ -69,7 +70,9 @@ export class WorkerdHost implements CellHost {
       directory: join(options.runDirectory, "site-trees"),
       log: options.log,
     });
-    this.#watchdog = new CellWatchdog({ clock: options.clock, isMachineBusy });
+    const { clock, confinement } = options;
+    this.#sampler = new CellSampler({ clock, totalNs: () => confinement.groups?.cpuNs() });
+    this.#watchdog = new CellWatchdog({ clock, sampler: this.#sampler });
     this.#stopTrimming = options.clock.every(LIMITS.zygoteTrimMs, () => this.#trimPool());
   }
 
@@ -135,6 +138,10 @@ export class WorkerdHost implements CellHost {
       await cell.kill();
       throw error;
     }
+  }
+
+  sample(): void {
+    this.#sampler.sample();
   }
 
   keepReady(sites: Iterable<string>): void {
@@ -210,6 +217,7 @@ export class WorkerdHost implements CellHost {
       ...this.#options,
       ...this.#options.confinement,
       sites: this.#sites,
+      sampler: this.#sampler,
       watchdog: this.#watchdog,
       id,
     });

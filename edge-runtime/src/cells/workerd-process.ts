@@ -11,10 +11,12 @@ import { askCell } from "./cell-client.ts";
 import { makeCellDirectory } from "./cell-directory.ts";
 import type { Cell, CellExit, CellSpec, CellUsage } from "./cell-host.ts";
 import { type LimitBreach, processMemoryBytes } from "./cell-limits.ts";
+import { CellSample } from "./cell-sample.ts";
+import type { CellSampler } from "./cell-sampler.ts";
 import type { CellWatchdog } from "./cell-watchdog.ts";
 import { readLines } from "./output-lines.ts";
 import type { SiteTrees } from "./site-trees.ts";
-import { allThreadsNs, mainThreadNs, ownMemoryBytes } from "./process-table.ts";
+import { ProcessCounters } from "./process-table.ts";
 import { recordProcess, removeCell } from "./stale-cells.ts";
 
 /** One line that a cell wrote. workerd writes JSON on both streams. */
@@ -30,6 +32,7 @@ export interface WorkerdProcessOptions {
   readonly sandbox: Sandbox;
   readonly sites: SiteTrees;
   readonly groups?: ControlGroups;
+  readonly sampler: CellSampler;
   readonly watchdog: CellWatchdog;
   readonly id: string;
   readonly startMsMax: number;
@@ -48,8 +51,10 @@ export class WorkerdProcess implements Cell {
   readonly id: string;
   readonly directory: string;
   readonly exited: Promise<CellExit>;
+  readonly sample: CellSample;
   readonly #options: WorkerdProcessOptions;
   readonly #process: ConfinedProcess;
+  readonly #counters: ProcessCounters;
   /** Sockets that listen, as far as the control descriptor told. */
   readonly #listening = new Set<string>();
   #stderrTail = "";
@@ -64,6 +69,8 @@ export class WorkerdProcess implements Cell {
   /** `#usage` is all: its group goes, and its pid may soon be another's. */
   #isCounted = false;
   #usage: CellUsage = { cpuNs: 0, memoryPeakBytes: 0 };
+  /** Where its clock stood when `#usage` was read. */
+  #usageRanNs: number | undefined;
   /** The limit for which it is ended. */
   #breach: LimitBreach | undefined;
 
@@ -72,6 +79,8 @@ export class WorkerdProcess implements Cell {
     this.id = options.id;
     this.directory = join(options.runDirectory, options.id);
     this.#process = process;
+    this.#counters = new ProcessCounters(process.pid);
+    this.sample = new CellSample(this.#counters);
     this.#readOutput();
     this.exited = this.#waitForExit();
   }
@@ -101,20 +110,28 @@ export class WorkerdProcess implements Cell {
   }
 
   usage(): CellUsage {
-    const now = this.#isCounted ? undefined : this.#readUsage();
-    if (now === undefined || this.#zygoteCpuNs === undefined) return this.#usage;
+    const { ranNs } = this.sample.times;
+    if (!this.#isCounted && this.#usageRanNs !== ranNs) {
+      this.#usageRanNs = ranNs;
+      this.#count();
+    }
+    return this.#usage;
+  }
+
+  #count(): void {
+    const now = this.#readUsage();
+    if (now === undefined || this.#zygoteCpuNs === undefined) return;
     this.#usage = {
       cpuNs: now.cpuNs - this.#zygoteCpuNs,
       memoryPeakBytes: Math.max(this.#usage.memoryPeakBytes, now.memoryPeakBytes),
     };
-    return this.#usage;
   }
 
   /** What the kernel has counted of the process; `undefined` when it is gone. */
   #readUsage(): CellUsage | undefined {
     const counted = this.#options.groups?.usage(this.id);
-    const cpuNs = counted?.cpuNs ?? allThreadsNs(this.pid);
-    const memoryPeakBytes = counted?.memoryPeakBytes ?? ownMemoryBytes(this.pid) ?? 0;
+    const cpuNs = counted?.cpuNs ?? this.#counters.cpuNs();
+    const memoryPeakBytes = counted?.memoryPeakBytes ?? this.#counters.memoryBytes() ?? 0;
     return cpuNs === undefined ? undefined : { cpuNs, memoryPeakBytes };
   }
 
@@ -185,20 +202,22 @@ export class WorkerdProcess implements Cell {
   }
 
   #watch({ limits }: CellSpec): void {
-    const { pid } = this;
-    const stop = this.#options.watchdog.watch({
+    const { sampler, watchdog, groups } = this.#options;
+    const stopSampling = sampler.follow(this.sample);
+    const stopWatching = watchdog.watch({
       limits,
-      cpuNs: () => mainThreadNs(pid),
-      ...(this.#options.groups?.limitsMemory === true
-        ? {}
-        : { memoryBytes: () => ownMemoryBytes(pid) }),
+      sample: this.sample,
+      isMemoryLimited: groups?.limitsMemory === true,
       probe: async () => {
         const socketPath = this.socketPath(HEALTH_SOCKET);
         await askCell({ socketPath, timeoutMs: LIMITS.watchdogAnswerMs });
       },
       end: (breach) => this.#endFor(breach),
     });
-    void this.exited.then(stop);
+    void this.exited.then(() => {
+      stopWatching();
+      stopSampling();
+    });
   }
 
   /**
@@ -230,7 +249,7 @@ export class WorkerdProcess implements Cell {
 
   async #started(sockets: ReadonlyArray<string>): Promise<"listening" | "ended" | "late"> {
     const { promise, resolve } = Promise.withResolvers<"listening" | "ended" | "late">();
-    const cpuNs = mainThreadNs(this.pid) ?? 0;
+    const cpuNs = this.#counters.times()?.ranNs ?? 0;
     this.#onListening = () => {
       if (sockets.every((name) => this.#listening.has(name))) resolve("listening");
     };
@@ -248,7 +267,7 @@ export class WorkerdProcess implements Cell {
 
   /** Ends a start that took too much CPU time since the process had `cpuNs` of it. */
   #checkStart(cpuNs: number): void {
-    const usedMs = ((mainThreadNs(this.pid) ?? 0) - cpuNs) / 1e6;
+    const usedMs = ((this.#counters.times()?.ranNs ?? 0) - cpuNs) / 1e6;
     if (usedMs >= this.#options.startCpuMsMax) this.#endFor("exceededCpu");
   }
 
@@ -284,8 +303,9 @@ export class WorkerdProcess implements Cell {
     const { groups, runDirectory } = this.#options;
     if (await groups?.wasOutOfMemory(this.id)) this.#breach = "exceededMemory";
     // The last moment at which its group can tell.
-    const usage = this.usage();
+    this.#count();
     this.#isCounted = true;
+    this.#counters.close();
     // What can't be removed now goes at the next start, with everything else in the run directory.
     await groups?.remove(this.id).catch(() => undefined);
     await removeCell(runDirectory, this.id).catch(() => undefined);
@@ -293,7 +313,7 @@ export class WorkerdProcess implements Cell {
     return {
       ...ended,
       stderrTail: this.#stderrTail,
-      usage,
+      usage: this.#usage,
       ...(breach === undefined ? {} : { breach }),
     };
   }

@@ -16,10 +16,10 @@ export interface Activation {
 }
 
 /**
- * Why a cell ended: for a limit, by its code, or because somebody killed it who is no part of the node. Then
- * nothing that it was asked was the reason.
+ * Why a cell broke off what it had in flight: it was ended for a limit, by its code, or nothing that it was
+ * asked was the reason, because it lives, or because it was killed from outside or asked to end.
  */
-export type CellLoss = EdgeErrorCode | "killed";
+export type CellLoss = EdgeErrorCode | "alive" | "killed";
 
 /** Makes a cold worker ready. Many calls for one worker start one cell. */
 export interface Activator {
@@ -29,8 +29,9 @@ export interface Activator {
    */
   activate(worker: WorkerKey): Promise<Activation>;
   /**
-   * Why the cell behind a socket broke off what it had in flight, when that is known. Resolves as soon as
-   * its end is known, and within a second.
+   * Why the cell behind a socket broke off what it had in flight; `undefined` when it ended by itself, or
+   * nobody knows. Resolves at once for a cell that lives, and for one that is dying as soon as its end is
+   * known, or after `LIMITS.cellEndMs`.
    */
   lossOf(socketPath: string): Promise<CellLoss | undefined>;
 }

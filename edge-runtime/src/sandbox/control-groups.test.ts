@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { mainThreadNs } from "../cells/process-table.ts";
+import { ProcessCounters } from "../cells/process-table.ts";
 import { findHierarchies, type Controller } from "./cgroup-hierarchies.ts";
 import { ControlGroups } from "./control-groups.ts";
 
@@ -165,7 +165,8 @@ test.runIf(isWritable)(
       // All on one core: only there do they have to share.
       const command = ["-c", "0", "/usr/bin/perl", "-e", "<STDIN>; 1 while 1"];
       const child = spawn("/usr/bin/taskset", command, { stdio: ["pipe", "ignore", "ignore"] });
-      return { account, cell: `spinner-${index}`, child };
+      const counters = new ProcessCounters(child.pid ?? 0);
+      return { account, cell: `spinner-${index}`, child, counters };
     });
     try {
       for (const { account, cell, child } of spinners) {
@@ -176,7 +177,7 @@ test.runIf(isWritable)(
       const usedMs = (wanted: string): number =>
         spinners
           .filter(({ account }) => account === wanted)
-          .reduce((sum, { child }) => sum + (mainThreadNs(child.pid ?? 0) ?? 0) / 1e6, 0);
+          .reduce((sum, { counters }) => sum + (counters.times()?.ranNs ?? 0) / 1e6, 0);
       await vi.waitFor(
         () => expect(usedMs("single") + usedMs("many")).toBeGreaterThan(2_000),
         60_000,
@@ -189,7 +190,10 @@ test.runIf(isWritable)(
       const ended = spinners.map(
         ({ child }) => new Promise((resolve) => child.once("close", resolve)),
       );
-      for (const { child } of spinners) child.kill("SIGKILL");
+      for (const { child, counters } of spinners) {
+        child.kill("SIGKILL");
+        counters.close();
+      }
       await Promise.all(ended);
     }
   },

@@ -4,7 +4,7 @@ import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { LIMITS } from "../limits.ts";
 import { findHierarchies, type Controller, type Hierarchy } from "./cgroup-hierarchies.ts";
-import { readKernelFile } from "./kernel-file.ts";
+import { KernelCounter, readKernelFile } from "./kernel-file.ts";
 
 /** What cells share and what bounds them, by controller and version of the kernel's interface. */
 const FILES = {
@@ -13,6 +13,7 @@ const FILES = {
     memoryEvents: "memory.oom_control",
     memoryPeak: "memory.max_usage_in_bytes",
     share: "cpu.shares",
+    cpuTime: "cpuacct.usage",
     processes: "pids.max",
   },
   2: {
@@ -20,6 +21,7 @@ const FILES = {
     memoryEvents: "memory.events",
     memoryPeak: "memory.peak",
     share: "cpu.weight",
+    cpuTime: "cpu.stat",
     processes: "pids.max",
   },
 } as const;
@@ -67,10 +69,18 @@ export class ControlGroups {
   readonly #accountOf = new Map<string, string>();
   /** Moves that nobody waited for, by cell. */
   readonly #moves = new Map<string, Promise<void>>();
+  /** Which hierarchy counts processor time; with version 2 of the interface every one does. */
+  readonly #counting: Hierarchy | undefined;
+  /** Counts it for all groups of the owner together. */
+  readonly #total: KernelCounter | undefined;
 
   private constructor(hierarchies: ReadonlyArray<Hierarchy>, name: string) {
     this.#hierarchies = hierarchies;
     this.#name = name;
+    this.#counting = this.#find("cpuacct") ?? hierarchies.find(({ version }) => version === 2);
+    this.#total =
+      this.#counting &&
+      new KernelCounter(join(this.#path(this.#counting), FILES[this.#counting.version].cpuTime));
   }
 
   /**
@@ -155,7 +165,15 @@ export class ControlGroups {
     }
   }
 
-  /** At once rather than later, because it is asked of every cell every few seconds. */
+  /**
+   * Processor time of all processes that are or were in groups of the owner's, in nanoseconds: as long as it
+   * stands still, none of them has run. `undefined` where the host counts none.
+   */
+  cpuNs(): number | undefined {
+    return parseCpuNs(this.#total?.read());
+  }
+
+  /** At once rather than later, because it is asked of every cell that runs every few seconds. */
   usage(cell: string): GroupUsage {
     const memory = this.#find("memory");
     const peak =
@@ -198,6 +216,7 @@ export class ControlGroups {
 
   /** Removes all groups. May be called twice. */
   async close(): Promise<void> {
+    this.#total?.close();
     for (const hierarchy of this.#hierarchies) {
       await removeGroup(this.#path(hierarchy, NEUTRAL));
       await removeGroup(this.#path(hierarchy));
@@ -205,15 +224,10 @@ export class ControlGroups {
   }
 
   #cpuNs(cell: string): number | undefined {
-    const accounts = this.#find("cpuacct");
-    if (accounts !== undefined) {
-      const text = readKernelFile(join(this.#directory(accounts, cell), "cpuacct.usage"));
-      return text === undefined ? undefined : Number(text);
-    }
-    const unified = this.#hierarchies.find(({ version }) => version === 2);
-    const text = unified && readKernelFile(join(this.#directory(unified, cell), "cpu.stat"));
-    const micros = /^usage_usec (\d+)$/m.exec(text ?? "")?.[1];
-    return micros === undefined ? undefined : Number(micros) * 1_000;
+    const hierarchy = this.#counting;
+    if (hierarchy === undefined) return undefined;
+    const { cpuTime } = FILES[hierarchy.version];
+    return parseCpuNs(readKernelFile(join(this.#directory(hierarchy, cell), cpuTime)));
   }
 
   #find(controller: Controller): Hierarchy | undefined {
@@ -232,6 +246,12 @@ export class ControlGroups {
   #path(hierarchy: Hierarchy, ...names: ReadonlyArray<string>): string {
     return join(hierarchy.directory, this.#name, ...names);
   }
+}
+
+/** Nanoseconds: alone in the file with version 1, `usage_usec <microseconds>` among others with version 2. */
+function parseCpuNs(text: string | undefined): number | undefined {
+  const [, unit, count] = /^(usage_usec )?(\d+)$/m.exec(text ?? "") ?? [];
+  return count === undefined ? undefined : Number(count) * (unit === undefined ? 1 : 1_000);
 }
 
 /** Whether a hierarchy has a level of accounts: the one that divides the processors. */

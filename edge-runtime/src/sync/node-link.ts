@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import {
   LinkChannel,
   type CellStatus,
@@ -18,7 +19,7 @@ export interface NodeLinkOptions extends FleetLinkOptions {
   /** The node's key-value store. */
   readonly kv: { attach(channel: Channel): void; status(): ReadonlyArray<KvStatus> };
   readonly usage: Pick<NodeUsage, "connected" | "disconnected" | "acknowledged">;
-  readonly cells: () => Promise<ReadonlyArray<CellStatus>>;
+  readonly cells: () => ReadonlyArray<CellStatus>;
   /** How cells ended. */
   readonly cellEnds: () => Pick<NodeReport, "cellFaults" | "cellEnds">;
   readonly confinement: ConfinementStatus;
@@ -34,6 +35,8 @@ export class NodeLink {
   readonly #link: FleetLink;
   readonly #stopReports: () => void;
   #channel: LinkChannel | undefined;
+  /** What was reported on this connection, put together. */
+  #reported: NodeReport = {};
 
   constructor(options: NodeLinkOptions) {
     this.#options = options;
@@ -62,6 +65,7 @@ export class NodeLink {
       end: (reason) => this.#link.reset(reason),
     });
     this.#channel = channel;
+    this.#reported = {};
     this.#sayHello();
     this.#options.kv.attach(channel);
     this.#options.usage.connected((batch) => this.#link.send({ kind: "usage", batch }));
@@ -109,13 +113,23 @@ export class NodeLink {
 
   #report(): void {
     if (!this.#link.isConnected) return;
-    const send = async (): Promise<void> => {
-      const cells = [...(await this.#options.cells())];
-      const kv = [...this.#options.kv.status()];
-      const { confinement } = this.#options;
-      const ends = this.#options.cellEnds();
-      this.#link.send({ kind: "report", report: { cells, kv, ...ends, confinement } });
+    const { cells, kv, cellEnds, confinement } = this.#options;
+    const report: NodeReport = {
+      cells: [...cells()],
+      kv: [...kv.status()],
+      ...cellEnds(),
+      confinement,
     };
-    send().catch((error: unknown) => this.#options.log.warn({ err: error }, "could not report"));
+    const news = changesSince(this.#reported, report);
+    this.#reported = report;
+    if (Object.keys(news).length > 0) this.#link.send({ kind: "report", report: news });
   }
+}
+
+/** The parts of a report that are not as they were. */
+function changesSince(before: NodeReport, report: NodeReport): NodeReport {
+  const known = new Map(Object.entries(before));
+  return Object.fromEntries(
+    Object.entries(report).filter(([part, value]) => !isDeepStrictEqual(value, known.get(part))),
+  );
 }

@@ -155,8 +155,7 @@ export class BuiltinIngress implements Ingress {
     const server = createServer({
       // The judgement of sizes is `readRequestHead`'s, which knows URL and headers apart; the parser only
       // needs to stop before a head grows without bound.
-      maxHeaderSize:
-        LIMITS.requestUrlBytesMax + LIMITS.requestHeadBytesMax + LIMITS.callerHeadersBytesMax,
+      maxHeaderSize: 2 * LIMITS.requestHeadBytesMax,
       requireHostHeader: false,
       insecureHTTPParser: false,
       headersTimeout: this.#options.requestHeadMs ?? LIMITS.requestHeadMs,

@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { connect } from "node:net";
 import type { Readable } from "node:stream";
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Dispatcher } from "undici";
@@ -55,9 +54,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   /** Absent while the request waits for a cell or a connection. */
   #controller: Dispatcher.DispatchController | undefined;
   position = -1;
-  #isRetried = false;
-  /** It was with a cell that somebody killed, and goes to the next one. */
-  #isRepeated = false;
+  /** How often it was sent to a cell, by a proxy in front as well. */
+  #attempts = 0;
   /** The client is gone or has been answered by us: whatever the cell does is of no interest. */
   #isOver = false;
   #coldMs: number | undefined;
@@ -83,24 +81,14 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   }
 
   /**
-   * Starts a request that a proxy lost with the cell at `socketPath`, `undefined` when that is long gone.
-   * If the cell is alive, only a connection was lost, as happens when one is closed that was idle; then
-   * what changes nothing is sent again. If not, it may have read the request, and have died of it.
+   * Starts a request that a proxy lost with the cell at `socketPath`, which may have read it; `undefined`
+   * when it was cut off there.
    */
   startAfterLoss(socketPath: string | undefined): void {
     this.#watchClient();
     this.#meter.socketPath = socketPath;
-    void this.#resume(socketPath);
-  }
-
-  async #resume(socketPath: string | undefined): Promise<void> {
-    const isAlive = socketPath !== undefined && (await acceptsConnections(socketPath));
-    if (this.#isOver) return;
-    const cause = new Error("the proxy lost the request");
-    // A cell that is dying may still accept: then the reason of its end is known soon.
-    if (!isAlive || !this.#canRepeat) return this.#failLost(socketPath, cause);
-    this.#isRetried = true;
-    this.#begin();
+    this.#attempts = 1;
+    void this.#resume(socketPath, new Error("the proxy lost the request"));
   }
 
   #watchClient(): void {
@@ -156,6 +144,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
 
   #send(socketPath: string): void {
     const { request, head } = this.#routed;
+    this.#attempts += 1;
     this.#meter.socketPath = socketPath;
     this.#link = this.#context.links.link(socketPath);
     this.#link.begin(this);
@@ -191,7 +180,9 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
     }
     const { response, ray } = this.#routed;
     const passed = endToEnd(raw);
-    if (lineBytes(passed) > LIMITS.cellHeadBytesMax) {
+    const isTooLarge =
+      lineBytes(passed) > LIMITS.cellHeadBytesMax || passed.length > 2 * LIMITS.headerLinesMax;
+    if (isTooLarge) {
       this.#fail("answer_head_too_large");
       return;
     }
@@ -224,27 +215,31 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
     const socketPath = this.#link?.socketPath;
     this.#leave();
     if (this.#isOver) return;
-    if (!this.#isRetried && this.#mayRetry(error)) {
-      this.#isRetried = true;
-      this.#controller = undefined;
-      void this.#activate();
-      return;
-    }
-    if (isRefusedByClientLibrary(error)) this.#fail("request_invalid", error);
+    if (this.#wasUnread(error) && this.#hasAttempts) this.#sendOn();
+    else if (isRefusedByClientLibrary(error)) this.#fail("request_invalid", error);
     else if (isStalled(error)) this.#fail("answer_timeout", error);
     else if (isOversized(error)) this.#fail("answer_head_too_large", error);
-    else void this.#failLost(socketPath, error);
+    else void this.#resume(socketPath, error);
   }
 
-  async #failLost(socketPath: string | undefined, cause: Error): Promise<void> {
-    const loss = await (socketPath && this.#context.activator.lossOf(socketPath));
+  /** Goes on after the loss of a cell that may have read the request: at the next one, or with a page. */
+  async #resume(socketPath: string | undefined, cause: Error): Promise<void> {
+    const { activator } = this.#context;
+    const loss = socketPath === undefined ? undefined : await activator.lossOf(socketPath);
     if (this.#isOver) return;
-    if (loss !== "killed") this.#fail(loss || "cell_lost", cause);
-    else if (!this.#isRepeated && this.#canRepeat) {
-      this.#isRepeated = true;
-      this.#controller = undefined;
-      void this.#activate();
-    } else this.#fail("cell_lost", cause);
+    if (loss !== "alive" && loss !== "killed") this.#fail(loss ?? "cell_lost", cause);
+    else if (this.#canRepeat && this.#hasAttempts) this.#sendOn();
+    else this.#fail("cell_lost", cause);
+  }
+
+  /** Sends the request to the next cell. Not to the published one: that may be the one that is dying. */
+  #sendOn(): void {
+    this.#controller = undefined;
+    void this.#activate();
+  }
+
+  get #hasAttempts(): boolean {
+    return this.#attempts < LIMITS.requestAttemptsMax;
   }
 
   /** Whether it changes nothing for the client when two cells read the request. */
@@ -256,10 +251,10 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   /**
    * Whether no cell has acted on the request. That holds when no connection could be made. It also holds
    * when Linux reports `ECONNRESET` or `EPIPE` on a unix socket: the peer was gone before it had read all
-   * that was written to it. A peer that read the request and then died shows as a plain end instead, and
-   * such a request is not repeated: it may have had its effect, or have been the cause.
+   * that was written to it. A peer that read the request and then died shows as a plain end instead: then
+   * the request may have had its effect, or have been the cause.
    */
-  #mayRetry(error: Error): boolean {
+  #wasUnread(error: Error): boolean {
     const code = (error as NodeJS.ErrnoException).code ?? "";
     if (this.#controller === undefined) return code === "ENOENT" || code === "ECONNREFUSED";
     const wasUnread = code === "ECONNRESET" || code === "EPIPE";
@@ -310,16 +305,6 @@ function isOversized(error: Error): boolean {
 /** Whether a request is meant to change nothing. */
 function isSafe(method: string | undefined): boolean {
   return method === "GET" || method === "HEAD" || method === "OPTIONS";
-}
-
-function acceptsConnections(socketPath: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(socketPath);
-    socket.once("connect", () => resolve(true));
-    socket.once("error", () => resolve(false));
-    socket.once("close", () => resolve(false));
-    socket.once("connect", () => socket.destroy());
-  });
 }
 
 function pairsOf(raw: ReadonlyArray<Buffer>): Array<[string, string]> {

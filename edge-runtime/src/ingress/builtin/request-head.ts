@@ -39,7 +39,8 @@ export function readRequestHead(request: IncomingMessage): HeadReading {
   const refuse = (code: EdgeErrorCode): HeadReading => ({ kind: "refused", code, host });
   const url = request.url ?? "";
   if (url.length > LIMITS.requestUrlBytesMax) return refuse("request_url_too_long");
-  if (scan.bytes > LIMITS.requestHeadBytesMax) return refuse("request_head_too_large");
+  if (url.length + scan.bytes > LIMITS.requestHeadBytesMax) return refuse("request_head_too_large");
+  if (scan.headers.length > 2 * LIMITS.headerLinesMax) return refuse("request_head_too_large");
   if (host === undefined || scan.hasTwoHosts) return refuse("request_invalid");
   if (isTooLong(request.headers["content-length"])) return refuse("request_body_too_large");
   const target = originForm(url, host);

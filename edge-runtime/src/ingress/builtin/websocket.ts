@@ -44,7 +44,8 @@ export class WebSocketPassage implements Traffic {
   #link: CellLink | undefined;
   #upstream: Duplex | undefined;
   position = -1;
-  #isRetried = false;
+  /** How often it was sent to a cell. */
+  #attempts = 0;
   #isOver = false;
   #coldMs: number | undefined;
 
@@ -100,6 +101,7 @@ export class WebSocketPassage implements Traffic {
     const link = this.#context.links.link(socketPath);
     if (!(await link.beginWebSocket())) return this.#fail("websockets_full", undefined);
     if (this.#isOver) return link.endWebSocket();
+    this.#attempts += 1;
     this.#meter.socketPath = socketPath;
     this.#link = link;
     this.#link.begin(this);
@@ -156,8 +158,7 @@ export class WebSocketPassage implements Traffic {
     this.#leave();
     if (this.#isOver) return;
     // A handshake has no body and changes nothing before it is agreed to: it may always be repeated.
-    if (!this.#isRetried) {
-      this.#isRetried = true;
+    if (this.#attempts < LIMITS.requestAttemptsMax) {
       void this.#activate();
       return;
     }

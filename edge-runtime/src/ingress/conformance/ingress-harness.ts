@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { Region, type WorkerKey } from "@atoll/control-plane/contract";
+import { isEnding } from "../../cells/process-table.ts";
 import { installedWorkerdPath } from "../../cells/workerd-host.ts";
 import type {
   Activation,
@@ -93,8 +94,11 @@ export class IngressHarness {
   readonly served: ReadonlyArray<ServedRequest>;
   /** What activating a worker does; a test replaces it. */
   activate: (worker: WorkerKey) => Promise<Activation>;
-  /** Why a cell is said to have ended; a test replaces it. */
-  lossOf: (socketPath: string) => Promise<CellLoss | undefined> = async () => undefined;
+  /** Why a cell is said to have broken off what it had; a test replaces it. One that is gone, by itself. */
+  lossOf: (socketPath: string) => Promise<CellLoss | undefined> = async (socketPath) =>
+    this.#isAlive.get(socketPath)?.() === true ? "alive" : undefined;
+  /** Whether each cell is, by its socket. */
+  readonly #isAlive = new Map<string, () => boolean>();
   readonly #folder: string;
   readonly #cleanups: Array<() => Promise<void>> = [];
   #cells = 0;
@@ -161,6 +165,7 @@ export class IngressHarness {
     });
     server.listen(socketPath);
     await once(server, "listening");
+    this.#isAlive.set(socketPath, () => server.listening);
     this.#cleanups.push(async () => {
       for (const socket of sockets) socket.destroy();
       if (!server.listening) return;
@@ -197,6 +202,7 @@ export class IngressHarness {
     this.#cleanups.push(kill);
     const control = createInterface({ input: child.stdio[3] as Readable });
     await within(once(control, "line"), "workerd to listen");
+    this.#isAlive.set(socketPath, () => !isEnding(child.pid ?? 0));
     return { socketPath, kill };
   }
 

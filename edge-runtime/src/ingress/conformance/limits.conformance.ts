@@ -18,6 +18,8 @@ export function describeLimits(backend: IngressBackend): void {
     let read: number[];
     /** Bytes of header lines that the cell answers with. */
     let answerBytes = 0;
+    /** How many lines these are; two when absent. */
+    let answerLines: number | undefined;
 
     beforeAll(async () => {
       harness = await IngressHarness.open(backend);
@@ -28,7 +30,8 @@ export function describeLimits(backend: IngressBackend): void {
         incoming.on("error", () => undefined);
         incoming.on("end", () => {
           read.push(bytes);
-          const lines = answerBytes === 0 ? [] : paddedLines(["content-length: 6"], answerBytes);
+          const first = ["content-length: 6", ...manyLines((answerLines ?? 2) - 2)];
+          const lines = answerBytes === 0 ? [] : paddedLines(first, answerBytes);
           outgoing.sendDate = false;
           outgoing.writeHead(200, lines.flatMap(splitLine));
           outgoing.end("served");
@@ -38,6 +41,7 @@ export function describeLimits(backend: IngressBackend): void {
     beforeEach(() => {
       read = [];
       answerBytes = 0;
+      answerLines = undefined;
     });
     afterAll(() => harness.dispose());
 
@@ -55,10 +59,41 @@ export function describeLimits(backend: IngressBackend): void {
       { bytes: LIMITS.requestHeadBytesMax - 1, status: 200 },
       { bytes: LIMITS.requestHeadBytesMax, status: 200 },
       { bytes: LIMITS.requestHeadBytesMax + 1, status: 431 },
-    ])("$bytes bytes of header lines are answered with $status", async ({ bytes, status }) => {
-      const lines = [LAST, ...paddedLines([HOST], bytes)].join("\r\n");
+    ])(
+      "$bytes bytes of URL and header lines are answered with $status",
+      async ({ bytes, status }) => {
+        const lines = [LAST, ...paddedLines([HOST], bytes - 1)].join("\r\n");
+        const answer = await harness.exchange(`GET / HTTP/1.1\r\n${lines}\r\n\r\n`);
+        expect(answer.slice(0, 12)).toBe(`HTTP/1.1 ${status}`);
+      },
+    );
+
+    test.each([
+      { bytes: LIMITS.requestHeadBytesMax - 1, status: 200 },
+      { bytes: LIMITS.requestHeadBytesMax, status: 200 },
+      { bytes: LIMITS.requestHeadBytesMax + 1, status: 431 },
+    ])("$bytes bytes of half URL, half lines are answered with $status", async (head) => {
+      const url = "/".padEnd(LIMITS.requestHeadBytesMax / 2, "u");
+      const lines = [LAST, ...paddedLines([HOST], head.bytes - url.length)].join("\r\n");
+      const answer = await harness.exchange(`GET ${url} HTTP/1.1\r\n${lines}\r\n\r\n`);
+      expect(answer.slice(0, 12)).toBe(`HTTP/1.1 ${head.status}`);
+    });
+
+    test.each([
+      { count: LIMITS.headerLinesMax - 1, status: 200 },
+      { count: LIMITS.headerLinesMax, status: 200 },
+      { count: LIMITS.headerLinesMax + 1, status: 431 },
+    ])("$count short header lines are answered with $status", async ({ count, status }) => {
+      const lines = [LAST, HOST, ...manyLines(count - 1)].join("\r\n");
       const answer = await harness.exchange(`GET / HTTP/1.1\r\n${lines}\r\n\r\n`);
       expect(answer.slice(0, 12)).toBe(`HTTP/1.1 ${status}`);
+    });
+
+    test("as many header lines as there may be, at their most bytes, are answered", async () => {
+      const many = manyLines(LIMITS.headerLinesMax - 2);
+      const lines = [LAST, ...paddedLines([HOST, ...many], LIMITS.requestHeadBytesMax - 1)];
+      const answer = await harness.exchange(`GET / HTTP/1.1\r\n${lines.join("\r\n")}\r\n\r\n`);
+      expect(answer.slice(0, 12)).toBe("HTTP/1.1 200");
     });
 
     test.each([
@@ -81,6 +116,21 @@ export function describeLimits(backend: IngressBackend): void {
       { bytes: LIMITS.cellHeadBytesMax + 1, status: 502, error: "answer_head_too_large" },
     ])("an answer with $bytes bytes of header lines is $status", async ({ bytes, ...expected }) => {
       answerBytes = bytes;
+      expect(await answer()).toEqual(expected);
+    });
+
+    test.each([
+      { count: LIMITS.headerLinesMax - 1, status: 200, error: undefined },
+      { count: LIMITS.headerLinesMax, status: 200, error: undefined },
+      { count: LIMITS.headerLinesMax + 1, status: 502, error: "answer_head_too_large" },
+    ])("an answer with $count header lines is $status", async ({ count, ...expected }) => {
+      answerBytes = LIMITS.cellHeadBytesMax;
+      answerLines = count;
+      expect(await answer()).toEqual(expected);
+    });
+
+    /** Status and error of the answer to a plain request. */
+    async function answer(): Promise<object> {
       const request = httpRequest({
         port: harness.port,
         headers: { host: "test.localhost" },
@@ -89,11 +139,8 @@ export function describeLimits(backend: IngressBackend): void {
       }).end();
       const [response] = (await once(request, "response")) as [IncomingMessage];
       response.resume();
-      expect({
-        status: response.statusCode,
-        error: response.headers["x-atoll-error"],
-      }).toEqual(expected);
-    });
+      return { status: response.statusCode, error: response.headers["x-atoll-error"] };
+    }
 
     /**
      * Sends a body of so many bytes; resolves with the status. A length that is too much is refused by the head
@@ -131,6 +178,11 @@ function* pieces(bytes: number): Generator<Buffer> {
 function paddedLines(lines: ReadonlyArray<string>, bytes: number): ReadonlyArray<string> {
   const taken = lines.reduce((sum, line) => sum + line.length + 2, 0);
   return [...lines, "x-padding: ".padEnd(bytes - taken - 2, "v")];
+}
+
+/** So many short lines. */
+function manyLines(count: number): ReadonlyArray<string> {
+  return Array.from({ length: count }, (_, index) => `x-${index}: v`);
 }
 
 function splitLine(line: string): [string, string] {

@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { Agent, get, type ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
+import { LIMITS } from "../../limits.ts";
 import {
   DRAIN_MS,
   type IngressBackend,
@@ -131,7 +132,16 @@ export function describeSwitching(backend: IngressBackend): void {
       },
     );
 
-    test("shows a page when the second cell is dead too", async () => {
+    test("asks the activator again when what it named is dead by then, whatever the request", async () => {
+      const live = await harness.startCell((request, response) => request.pipe(response));
+      const paths = [harness.newSocketPath(), harness.newSocketPath(), live.socketPath];
+      harness.routeTo(paths.shift() ?? "");
+      harness.activate = async () => ({ socketPath: paths.shift() ?? "" });
+      const answer = await harness.call({ method: "POST", body: "not lost" });
+      expect([answer.status, answer.text]).toEqual([200, "not lost"]);
+    });
+
+    test("shows a page when every cell is dead", async () => {
       const dead = harness.newSocketPath();
       harness.routeTo(dead);
       harness.activate = async () => ({ socketPath: dead });
@@ -227,13 +237,14 @@ export function describeSwitching(backend: IngressBackend): void {
       expect((await later).text).toBe("again");
     });
 
-    test("repeats once what changes nothing when somebody killed the cell", async () => {
-      const { kill } = await harness.serveWorker(
-        `export default { async fetch(request) { await request.text(); await scheduler.wait(60_000); } }`,
-      );
+    test("repeats what changes nothing when somebody killed the cell, and the next one as well", async () => {
+      const script = `export default { async fetch(request) { await request.text(); await scheduler.wait(60_000); } }`;
+      const { kill } = await harness.serveWorker(script);
       harness.lossOf = async () => "killed";
+      const next = await harness.startWorker(script);
       const live = await harness.startCell((_, response) => response.end("again"));
-      harness.activate = async () => ({ socketPath: live.socketPath });
+      const paths = [next.socketPath, live.socketPath];
+      harness.activate = async () => ({ socketPath: paths.shift() ?? "" });
       const safe = harness.call();
       const other = harness.call({ method: "POST", body: "perhaps an order" });
       await until(
@@ -242,8 +253,26 @@ export function describeSwitching(backend: IngressBackend): void {
       );
       await new Promise((resolve) => setTimeout(resolve, 100));
       await kill();
-      expect((await safe).text).toBe("again");
       expect((await other).headers["x-atoll-error"]).toBe("cell_lost");
+      await until(
+        async () => (await harness.ingress.requestsOf(next.socketPath)).inFlight === 1,
+        "the next cell to have it",
+      );
+      await next.kill();
+      expect((await safe).text).toBe("again");
+    });
+
+    test("is not followed by others without end", async () => {
+      let reached = 0;
+      const doomed = await harness.serve((request) => {
+        reached += 1;
+        request.socket.destroy();
+      });
+      harness.lossOf = async () => "killed";
+      harness.activate = async () => ({ socketPath: doomed.socketPath });
+      const answer = await harness.call();
+      expect([answer.status, answer.headers["x-atoll-error"]]).toEqual([502, "cell_lost"]);
+      expect(reached).toBe(LIMITS.requestAttemptsMax);
     });
 
     test("leaves requests to other cells alone", async () => {

@@ -24,8 +24,19 @@ interface CellServer {
   readonly workers: Set<WorkerKey>;
   /** Resolves when no request is in flight to it and none can come. */
   idle: Promise<void> | undefined;
-  /** What is in flight to it ends now, and is not taken up again. */
+  /** What was in flight to it was ended, and is not taken up again. */
   isCut: boolean;
+}
+
+export interface CellServersOptions {
+  readonly supervisor: Pick<HaproxySupervisor, "state" | "apply" | "settled" | "ask">;
+  /** HAProxy's. */
+  readonly directory: string;
+  /** Who else than the owner of a cell's socket must be able to connect to it. */
+  readonly groupId: number | undefined;
+  /** How many backends there are to spread cells over. */
+  readonly backends: number;
+  readonly log: Logger;
 }
 
 /**
@@ -33,7 +44,7 @@ interface CellServer {
  * cell's own directory stays closed to it, and it can have a root of its own.
  */
 export class CellServers {
-  readonly #supervisor: HaproxySupervisor;
+  readonly #supervisor: CellServersOptions["supervisor"];
   readonly #directory: string;
   readonly #groupId: number | undefined;
   readonly #backends: number;
@@ -50,20 +61,14 @@ export class CellServers {
   readonly #otherWebSockets = new Map<string, number>();
   /** Requests of servers that are gone, by socket, while it has others. */
   readonly #begunBefore = new Map<string, number>();
-  /** The socket behind each name, until a while after its last request. */
-  readonly #socketPaths = new Map<string, string>();
+  /**
+   * Every server by its name, until a while after its last request: one that was lost there is on its way
+   * to the built-in ingress when HAProxy counts it no more, and a line about it may still be to come.
+   */
+  readonly #named = new Map<string, CellServer>();
   #added = 0;
 
-  constructor(options: {
-    readonly supervisor: HaproxySupervisor;
-    /** HAProxy's. */
-    readonly directory: string;
-    /** Who else than the owner of a cell's socket must be able to connect to it. */
-    readonly groupId: number | undefined;
-    /** How many backends there are to spread cells over. */
-    readonly backends: number;
-    readonly log: Logger;
-  }) {
+  constructor(options: CellServersOptions) {
     this.#supervisor = options.supervisor;
     this.#directory = options.directory;
     this.#groupId = options.groupId;
@@ -132,14 +137,15 @@ export class CellServers {
     return Number(/ conn_cur=(\d+)/.exec(answer ?? "")?.[1] ?? 0);
   }
 
-  /** The socket behind a server's name, while any request to it can be in flight. */
-  socketPathOf(name: string): string | undefined {
-    return this.#all().find((server) => !server.isCut && server.name === name)?.socketPath;
+  /** The socket behind a server's name, for a request that was lost there; none when it was cut off. */
+  lostSocketPathOf(name: string): string | undefined {
+    const server = this.#named.get(name);
+    return server?.isCut === true ? undefined : server?.socketPath;
   }
 
-  /** The same for whoever hears of a request after its end. */
-  loggedSocketPathOf(name: string): string | undefined {
-    return this.#socketPaths.get(name);
+  /** The same for whoever hears of a request after its end, whatever that was. */
+  socketPathOf(name: string): string | undefined {
+    return this.#named.get(name)?.socketPath;
   }
 
   #all(): ReadonlyArray<CellServer> {
@@ -169,7 +175,7 @@ export class CellServers {
       isCut: false,
     };
     this.#placed.set(key, server);
-    this.#socketPaths.set(server.name, socketPath);
+    this.#named.set(server.name, server);
     return server;
   }
 
@@ -205,7 +211,7 @@ export class CellServers {
         this.#numbers.delete(socketPath);
       }
       this.#apply();
-      setTimeout(() => this.#socketPaths.delete(server.name), LIMITS.lossMemoryMs).unref();
+      setTimeout(() => this.#named.delete(server.name), LIMITS.lossMemoryMs).unref();
     });
   }
 

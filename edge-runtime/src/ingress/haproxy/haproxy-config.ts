@@ -28,9 +28,18 @@ export interface HaproxyConfigOptions {
   readonly webSocketsMax: number;
 }
 
-// A request's URL and headers fit, with what is added to them; the answer's head must fit as well. Every
-// request is copied whole, so that it can be repeated: four times as much would cost as much as all else.
-const BUFFER_BYTES = LIMITS.requestUrlBytesMax + LIMITS.requestHeadBytesMax + 16 * 1024;
+// What is added to a request's head finds room beside whatever a client has sent.
+const ADDED_BYTES = LIMITS.callerHeadersBytesMax;
+// Inside, a line takes four bytes more than on the wire; the first line, and what ends at the connection, too.
+const LINES_BYTES = 4 * LIMITS.headerLinesMax + 1024;
+// The head of a request fits, and that of an answer. Every request is copied as a whole buffer, so that it
+// can be repeated: 16 KiB more would cost as much as all the headers that are added.
+const BUFFER_BYTES =
+  Math.max(LIMITS.requestHeadBytesMax, LIMITS.cellHeadBytesMax) + ADDED_BYTES + LINES_BYTES;
+// What comes near a limit is the built-in ingress's to judge.
+const NEAR_LINES = 50;
+const PLAIN_LINES_MAX = LIMITS.headerLinesMax - NEAR_LINES;
+const PLAIN_BYTES_MAX = LIMITS.requestHeadBytesMax / 2 - 1024;
 
 /** The whole configuration. Nothing of it changes while the node runs: that is what the maps are for. */
 export function haproxyConfig(options: HaproxyConfigOptions): string {
@@ -57,12 +66,11 @@ function globalSection({ user, ...options }: HaproxyConfigOptions): string {
     `hard-stop-after ${options.drainMs}ms`,
     ...(user === undefined ? [] : [`uid ${user.userId}`, `gid ${user.groupId}`, "chroot ."]),
     `tune.bufsize ${BUFFER_BYTES}`,
-    "tune.maxrewrite 8192",
+    `tune.maxrewrite ${ADDED_BYTES}`,
     // Idle clients hold most descriptors; without this they would cost the cells their kept connections.
     "tune.pool-high-fd-ratio 95",
     "tune.pool-low-fd-ratio 90",
-    // The shortest header is four bytes.
-    `tune.http.maxhdr ${LIMITS.requestHeadBytesMax / 4}`,
+    `tune.http.maxhdr ${LIMITS.headerLinesMax + NEAR_LINES}`,
   ]);
 }
 
@@ -143,8 +151,10 @@ const ODDITIES = [
   "acl plain_connection req.fhdr(connection) -m str -i close keep-alive upgrade",
   "acl switching req.hdr(upgrade) -m found",
   "acl websocket req.hdr(upgrade) -m str -i websocket",
-  `acl large_head req.hdrs,length gt ${LIMITS.requestHeadBytesMax - 2048}`,
-  `acl large_url url_len gt ${LIMITS.requestUrlBytesMax - 2048}`,
+  `acl large req.hdrs,length gt ${PLAIN_BYTES_MAX}`,
+  `acl large url_len gt ${PLAIN_BYTES_MAX}`,
+  `acl large req.fhdr_cnt gt ${PLAIN_LINES_MAX}`,
+  `acl large req.fhdr(accept-encoding) -m len gt ${LIMITS.acceptEncodingBytesMax}`,
   "http-request deny status 400 default-errorfiles if !{ req.ver 1.0 1.1 2.0 }",
   // HAProxy lets control characters pass in values.
   `http-request deny status 400 default-errorfiles if { req.hdrs -m reg ${quote(CONTROL)} }`,
@@ -154,7 +164,7 @@ const ODDITIES = [
   "http-request set-var(txn.odd) bool(true) if { req.hdr(connection) -m found } !plain_connection",
   "http-request set-var(txn.odd) bool(true) if switching !websocket",
   "http-request set-var(txn.odd) bool(true) if switching !{ method GET }",
-  "http-request set-var(txn.odd) bool(true) if large_head or large_url",
+  "http-request set-var(txn.odd) bool(true) if large",
   // A body without a length has to be counted, and one that is too long to be refused.
   `acl long_body req.hdr(content-length) -m int gt ${LIMITS.requestBodyBytesMax}`,
   "acl long_body req.hdr(transfer-encoding) -m found",
@@ -189,8 +199,9 @@ function callerHeaders(region: Region): ReadonlyArray<string> {
     `http-request add-header ${name} ${quote(value)}`;
   return [
     ...headers.map(([name, value]) => add(name, value)),
-    `${add(HEADERS.cf, cf("HTTP/%[req.ver]"))} if !{ fc_http_major 2 }`,
-    `${add(HEADERS.cf, cf("HTTP/2"))} if { fc_http_major 2 }`,
+    // The built-in ingress makes its own.
+    `${add(HEADERS.cf, cf("HTTP/%[req.ver]"))} if !{ var(txn.odd) -m found } !{ fc_http_major 2 }`,
+    `${add(HEADERS.cf, cf("HTTP/2"))} if !{ var(txn.odd) -m found } { fc_http_major 2 }`,
   ];
 }
 
@@ -248,7 +259,11 @@ const THREW = [
 ];
 /** Headers of answers that only an ingress may set, besides those that every answer gets. */
 const OWN = ["x-atoll-cold", "x-atoll-error"];
-const FROM_CELL = "!{ srv_id 1 }";
+// With the empty line that ends them.
+const LARGE_ANSWERS = [
+  `acl large res.hdrs,length gt ${LIMITS.cellHeadBytesMax + 2}`,
+  `acl large res.fhdr_cnt gt ${LIMITS.headerLinesMax}`,
+];
 
 function cellSections(options: HaproxyConfigOptions): string {
   const { cellBackends, workerCellsMax } = options;
@@ -262,14 +277,17 @@ function cellSections(options: HaproxyConfigOptions): string {
     "tcp-response content lua.note_lost if { var(txn.sent) -m found }",
     "tcp-response content set-var(txn.sent) bool(true)",
     ...USAGE_RULES.response,
-    `http-response wait-for-body time 1s if ${FROM_CELL} ${BARE_500} !{ method HEAD }`,
+    ...LARGE_ANSWERS,
+    // What `lost` answers is the activator's, and nearly all that cells answer is as it should be.
+    "http-response allow if { srv_id 1 }",
+    `http-response allow if !{ status 500 } ${OWN.map((name) => `!{ res.hdr(${name}) -m found }`).join(" ")} !large`,
+    `http-response wait-for-body time 1s if ${BARE_500} !{ method HEAD }`,
     ...THREW.flatMap((threw) => [
-      `http-response deny ${pageArguments("workerThrewHtml", "worker_threw")} if ${FROM_CELL} ${threw} { var(txn.html) -m found }`,
-      `http-response deny ${pageArguments("workerThrew", "worker_threw")} if ${FROM_CELL} ${threw}`,
+      `http-response deny ${pageArguments("workerThrewHtml", "worker_threw")} if ${threw} { var(txn.html) -m found }`,
+      `http-response deny ${pageArguments("workerThrew", "worker_threw")} if ${threw}`,
     ]),
-    // With the empty line that ends them.
-    `http-response deny ${pageArguments("answerTooLarge", "answer_head_too_large")} if ${FROM_CELL} { res.hdrs,length gt ${LIMITS.cellHeadBytesMax + 2} }`,
-    ...OWN.map((name) => `http-response del-header ${name} if ${FROM_CELL}`),
+    `http-response deny ${pageArguments("answerTooLarge", "answer_head_too_large")} if large`,
+    ...OWN.map((name) => `http-response del-header ${name}`),
   ]);
   const backends = Array.from({ length: cellBackends }, (_, index) =>
     section(`backend c${index} from cells`, useCell(options)),

@@ -91,7 +91,7 @@ export class HaproxyIngress implements Ingress {
       activator: options.activator,
       log,
       ...(options.onServed && { onServed: options.onServed }),
-      lostSocketOf: (name) => cells?.socketPathOf(name),
+      lostSocketOf: (name) => cells?.lostSocketPathOf(name),
       webSocketsMax,
       proxiedWebSockets: async (socketPath, others) =>
         (await cells?.webSocketsOf(socketPath, others)) ?? 0,
@@ -101,7 +101,7 @@ export class HaproxyIngress implements Ingress {
     const requests = await RequestLog.listen({
       socketPath: join(directory, PATHS.usage),
       groupId: user?.groupId,
-      socketPathOf: (name) => cells?.loggedSocketPathOf(name),
+      socketPathOf: (name) => cells?.socketPathOf(name),
       onServed: options.onServed ?? (() => undefined),
       log,
     });

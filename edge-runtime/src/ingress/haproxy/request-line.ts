@@ -12,11 +12,15 @@ const FORMATS = [
 ];
 export const LINE_FORMAT = FORMATS.join(" ");
 
+// What HAProxy sends to cells itself has a length, but for that of HTTP/2 and what WebSockets say.
+const MAY_HAVE_BODY =
+  "{ req.hdr(content-length) -m found } or { req.hdr(upgrade) -m found } or { fc_http_major 2 }";
+
 /** These see a message as it arrived, so they come before every rule that changes it. */
 export const USAGE_RULES = {
   request: [
-    "http-request set-var(txn.body_in) req.body_len",
-    "http-request set-var(txn.head_in) internal.htx.data,sub(txn.body_in)",
+    `http-request set-var(txn.body_in) req.body_len if ${MAY_HAVE_BODY}`,
+    `http-request set-var(txn.head_in) internal.htx.data,sub(txn.body_in) if ${MAY_HAVE_BODY}`,
   ],
   response: [
     "http-response set-var(txn.body_out) res.body_len",
@@ -57,7 +61,7 @@ export function parseLogLine(line: string): LogLine {
     cell: server === NO_SERVER ? undefined : cell,
     // C: the client left. HAProxy has a status for that as well, which nobody has seen.
     status: end[0] === "C" && fields[8] === NONE ? NO_ANSWER_STATUS : Number(fields[4]),
-    bytesIn: Number(fields[5]) - Number(fields[6]),
+    bytesIn: fields[6] === NONE ? 0 : Number(fields[5]) - Number(fields[6]),
     bytesOut: bytesOut(fields, end),
     wallMs: Math.max(0, Number(fields[10]) - Number(fields[11])),
   };

@@ -42,6 +42,7 @@ describe("haproxy request line: ", () => {
 
   test.each([
     ["a request", {}, {}],
+    ["one without a body", { headIn: "-" }, { bytesIn: 0 }],
     ["one whose last chunk came by itself", { chunked: "1" }, { bytesOut: 1_233 }],
     ["one that was cut off before that", { chunked: "1", end: "SD" }, {}],
     ["one that got a page", { end: "PH", status: "500" }, { bytesOut: 0, status: 500 }],
