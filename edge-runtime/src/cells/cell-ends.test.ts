@@ -76,11 +76,12 @@ test("cell ends: a cell that exceeds a limit while it drains was ended for the l
   const [before, after] = [worker(), worker()];
   await sample.run(before);
   expect(await ask("/")).toBe(200);
+  const { socketPath } = await sample.supervisor.activate(before.key);
   const looping = ask("/loop");
-  await vi.waitFor(async () => {
-    const { socketPath } = await sample.supervisor.activate(before.key);
-    expect((await sample.ingress.requestsOf(socketPath)).inFlight).toBe(1);
-  });
+  await vi.waitFor(
+    async () => expect((await sample.ingress.requestsOf(socketPath)).inFlight).toBe(1),
+    { timeout: 10_000, interval: 10 },
+  );
   await sample.run(after);
   expect(await looping).toBe(503);
   await expectEnd("exceededCpu");

@@ -1,5 +1,5 @@
 import { availableParallelism } from "node:os";
-import { setImmediate, setTimeout } from "node:timers/promises";
+import { setTimeout } from "node:timers/promises";
 import type {
   CellStatus,
   CellStopReason,
@@ -24,6 +24,7 @@ import { failuresOf, reasonOf, type Attempt } from "./group-attempt.ts";
 import { defaultMemoryBudget } from "./memory-policy.ts";
 import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
+import { RetiringCells } from "./retiring-cells.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
 
 export interface CellSupervisorOptions extends Omit<CellSources, "listener"> {
@@ -65,11 +66,7 @@ export class CellSupervisor implements Activator {
   readonly #published = new Map<WorkerKey, ReadonlyArray<string>>();
   /** The cell behind each socket path that was published, until a while after its end. */
   readonly #cellAt = new Map<string, WarmCell>();
-  /** Cells out of use that drain, and the end of each. */
-  readonly #retiring = new Map<
-    WarmCell,
-    { readonly group: CellGroup; readonly end: Promise<void> }
-  >();
+  readonly #retiring: RetiringCells;
   #queued: QueuedApply | undefined;
   #applying: Promise<void> | undefined;
   #isDisposed = false;
@@ -80,9 +77,10 @@ export class CellSupervisor implements Activator {
   constructor(options: CellSupervisorOptions) {
     const listeners = [new CellLog(options.log), this.#history, ...(options.listeners ?? [])];
     this.#options = { ...options, listener: listenTogether(listeners) };
+    this.#retiring = new RetiringCells(options);
     this.#events = {
       cellChanged: (group) => this.#publish(group.workers.map((worker) => worker.key)),
-      retired: (group, cell, reason) => this.#drainAndStop({ group, cell, reason }),
+      retired: (group, cell, reason) => this.#retiring.add({ group, cell }, reason),
     };
     this.#keeper = new CellKeeper({
       memoryBudgetBytes: defaultMemoryBudget(),
@@ -163,20 +161,10 @@ export class CellSupervisor implements Activator {
     const warm = [...this.#groups()].flatMap((group) =>
       group.cells.map((cell) => cellStatus(group, cell, "warm")),
     );
-    const draining = [...this.#retiring].map(([cell, { group }]) =>
+    const draining = this.#retiring.all.map(({ group, cell }) =>
       cellStatus(group, cell, "draining"),
     );
     return [...warm, ...draining];
-  }
-
-  /** The workers of a cell, for its log lines. */
-  workersOf(cellId: string): ReadonlyArray<WorkerKey> {
-    const groups = [...this.#groups()].filter((group) =>
-      group.cells.some((cell) => cell.id === cellId),
-    );
-    const retiring = [...this.#retiring].filter(([cell]) => cell.id === cellId);
-    const found = groups[0] ?? retiring[0]?.[1].group;
-    return found?.workers.map((worker) => worker.key) ?? [];
   }
 
   /** Drains and stops every cell. May be called twice. The host and the ingress stay their owner's. */
@@ -189,7 +177,7 @@ export class CellSupervisor implements Activator {
     const groups = this.#groups();
     this.#switch(new Map());
     await Promise.all([...groups].map((group) => group.settled()));
-    await Promise.all([...this.#retiring.values()].map(({ end }) => end));
+    await this.#retiring.settled();
   }
 
   async #applyQueued(): Promise<void> {
@@ -357,26 +345,6 @@ export class CellSupervisor implements Activator {
       await setTimeout(LIMITS.lossMemoryMs, undefined, { ref: false });
       this.#cellAt.delete(socketPath);
     });
-  }
-
-  #drainAndStop(retired: {
-    readonly group: CellGroup;
-    readonly cell: WarmCell;
-    readonly reason: CellStopReason;
-  }): void {
-    const { group, cell, reason } = retired;
-    const drain = async (): Promise<void> => {
-      try {
-        // An activation that was answered just now has its request in flight a turn later.
-        await setImmediate();
-        await Promise.all(cell.socketPaths.map((path) => this.#options.ingress.drain(path)));
-      } catch (error) {
-        this.#options.log.error({ err: error }, "a cell could not be drained and is stopped");
-      }
-      await cell.stop(reason);
-    };
-    const end = drain().finally(() => this.#retiring.delete(cell));
-    this.#retiring.set(cell, { group, end });
   }
 
   #groups(): ReadonlySet<CellGroup> {
