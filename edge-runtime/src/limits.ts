@@ -215,6 +215,12 @@ export const LIMITS = {
   runtimeAnswerLengthMax: 4 * 1024 * 1024,
   /** Entries of a map that travel in one command, which has to fit a buffer of HAProxy's. */
   runtimePayloadLengthMax: 64 * 1024,
+  /** Namespaces that metrics tell of one by one: each is two lines, and a series that somebody keeps. */
+  metricsNamespacesMax: 200,
+  /** Connections that read metrics: a few collectors, and somebody who looks. */
+  metricsConnectionsMax: 16,
+  /** A scrape's request is one small packet on the same machine. */
+  metricsRequestMs: 5_000,
   /** Heads that cells send and servers answer with: workerd itself writes no larger ones. */
   egressHeadBytesMax: 64 * 1024,
   /** Subrequests of one request, unless the worker asks for more: Cloudflare's own default. */

@@ -156,6 +156,16 @@ export class CellSupervisor implements Activator {
     return this.#history.ends;
   }
 
+  /** Cells that have a process, by whether new requests go to them, and requests that wait for one. */
+  get counts(): { readonly warm: number; readonly draining: number; readonly waiting: number } {
+    const groups = [...this.#groups()];
+    return {
+      warm: groups.reduce((sum, { cells }) => sum + cells.length, 0),
+      draining: this.#retiring.all.length,
+      waiting: groups.reduce((sum, { waiting }) => sum + waiting, 0),
+    };
+  }
+
   /** Every cell that has a process, those that drain included. */
   status(): ReadonlyArray<CellStatus> {
     const warm = [...this.#groups()].flatMap((group) =>

@@ -53,6 +53,10 @@ export class NodeLink {
     this.#link.open();
   }
 
+  get isConnected(): boolean {
+    return this.#link.isConnected;
+  }
+
   /** May be called twice. */
   close(): void {
     this.#stopReports();
