@@ -81,7 +81,7 @@ export class CellKeeper {
   }
 
   #look(): void {
-    const nowMs = this.#options.clock.nowMs();
+    const nowMs = this.#options.clock.monotonicMs();
     for (const { cell } of this.#cells()) cell.activity.look(nowMs);
     for (const { group, cell } of this.#cells()) {
       if (nowMs - cell.activity.idleSinceMs < LIMITS.idleMs) continue;

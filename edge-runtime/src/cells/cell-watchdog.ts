@@ -58,7 +58,7 @@ export class CellWatchdog {
     const watch: Watch = {
       cell,
       cpuMs,
-      readAtMs: this.#options.clock.nowMs(),
+      readAtMs: this.#options.clock.monotonicMs(),
       isBusy: true,
       turnedAtCpuMs: cpuMs,
       probedAtCpuMs: undefined,
@@ -89,7 +89,7 @@ export class CellWatchdog {
     const cpuMs = readCpuMs(watch.cell);
     // Gone, and whoever watches its end is about to say so.
     if (cpuMs === undefined) return;
-    const nowMs = this.#options.clock.nowMs();
+    const nowMs = this.#options.clock.monotonicMs();
     const usedMs = cpuMs - watch.cpuMs;
     watch.isBusy = usedMs >= (nowMs - watch.readAtMs) * LIMITS.watchdogBusyShare;
     watch.cpuMs = cpuMs;
