@@ -103,6 +103,17 @@ test.each([
   expect([textOf("k"), replica.revision(NAMESPACE)]).toEqual(["1", 1]);
 });
 
+test("LmdbReplica: a change that fails in its middle leaves nothing of itself", async () => {
+  await storeSnapshot(NAMESPACE, 1, [[put("k", "1")]]);
+  // Has no byte form: its length does not fit.
+  const broken = { ...put("broken", ""), metadata: "x".repeat(2 ** 16) };
+  const batch = storeBatch(1, [put("k", "2"), broken, put("after", "2")]);
+  await expect(batch).rejects.toMatchObject({ code: "storage_failed" });
+  expect([textOf("k"), textOf("after"), replica.revision(NAMESPACE)]).toEqual(["1", undefined, 1]);
+  await storeBatch(1, [put("k", "3")]);
+  expect([textOf("k"), replica.revision(NAMESPACE)]).toEqual(["3", 2]);
+});
+
 test("LmdbReplica: a snapshot replaces everything at once, and reads go on until then", async () => {
   await storeSnapshot(NAMESPACE, 1, [[put("old", "1"), put("both", "1")]]);
   await replica.store(NAMESPACE, { kind: "snapshot-start" });

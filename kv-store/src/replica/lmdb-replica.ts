@@ -146,7 +146,7 @@ export class LmdbReplica implements Replica {
   }
 
   async #storeBatch(namespace: NamespaceId, batch: StoreAction & { kind: "batch" }): Promise<void> {
-    const holding = await this.#root.transaction(() => {
+    const holding = await this.#transaction(() => {
       // Read inside the transaction: batches are handed over without waiting for those before.
       const stored = Holding.safeParse(this.#holdings.get(namespace)).data;
       if (stored?.revision !== batch.after) {
@@ -178,7 +178,7 @@ export class LmdbReplica implements Replica {
   async #storePage(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<void> {
     const slot = this.#staging.get(namespace);
     if (slot === undefined) throw new KvError("replica_behind", "no snapshot is being collected");
-    await this.#root.transaction(() => {
+    await this.#transaction(() => {
       this.#apply(slot, operations);
       void this.#pages.put(slot, this.#pagesOf(slot) + 1);
     });
@@ -192,7 +192,7 @@ export class LmdbReplica implements Replica {
     if (slot === undefined) throw new KvError("replica_behind", "no snapshot is being collected");
     this.#staging.delete(namespace);
     const holding = { slot, revision: end.revision };
-    await this.#root.transaction(() => {
+    await this.#transaction(() => {
       // Counted inside the transaction: the end is handed over before its pages are known to be stored.
       if (this.#pagesOf(slot) !== end.pages) {
         throw new KvError("replica_behind", `a snapshot of ${end.pages} pages is not complete`);
@@ -210,8 +210,14 @@ export class LmdbReplica implements Replica {
     const holding = this.#held.get(namespace);
     this.#held.delete(namespace);
     this.#abandonSnapshot(namespace);
-    await this.#root.transaction(() => void this.#holdings.remove(namespace));
+    await this.#transaction(() => void this.#holdings.remove(namespace));
     if (holding !== undefined) this.#sweepSlot(holding.slot);
+  }
+
+  /** Keeps all that the action writes, or nothing when it throws. Transactions go in the order of the calls. */
+  #transaction<Result>(action: () => Result): Promise<Result> {
+    // LMDB's plain `transaction` shares its commit with others, and keeps what was written before a throw.
+    return this.#root.childTransaction(action);
   }
 
   /** Part of the caller's transaction. */
@@ -274,7 +280,7 @@ export class LmdbReplica implements Replica {
     while (!this.#isClosed) {
       const range = { start: slotKey(slot), end: slotKey(slot + 1) };
       const keys = [...this.#entries.getKeys({ ...range, limit: LIMITS.replicaDropRowsMax })];
-      await this.#root.transaction(() => {
+      await this.#transaction(() => {
         void this.#pages.remove(slot);
         for (const key of keys) void this.#entries.remove(key);
       });
