@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Key, type KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision } from "../names.ts";
@@ -9,21 +9,26 @@ import { LmdbReplica } from "../replica/lmdb-replica.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { connectedChannels, type MemoryChannel } from "../test-support/memory-channel.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { encodeBatches } from "./batch.ts";
 import { ReplicaClient } from "./replica-client.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
+const OTHER = NamespaceId.parse("b".repeat(32));
 const DELETE: KvOperation = { kind: "delete", key: Key.parse("k") };
+// For what the disk has to do first, on a machine that does much else.
+const WAIT = { timeout: 10_000, interval: 5 };
 const HOUR_MS = 3_600_000;
 
 let directory: string;
 let clock: ManualClock;
+let log: RecordedLog;
 let replica: LmdbReplica;
 let client: ReplicaClient;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "atoll-client-"));
   clock = new ManualClock();
-  const log = new RecordedLog();
+  log = new RecordedLog();
   replica = await LmdbReplica.open({ directory, clock, log });
   client = new ReplicaClient({ replica, clock, log });
   client.setInterest([NAMESPACE]);
@@ -79,7 +84,7 @@ test("ReplicaClient: a copy grows stale by the time that passes, also when the c
   const revision = Revision.parse(0);
   await replica.store(NAMESPACE, { kind: "snapshot-start" });
   await replica.store(NAMESPACE, { kind: "snapshot-end", revision, pages: 0 });
-  const following = new ReplicaClient({ replica, clock, log: new RecordedLog() });
+  const following = new ReplicaClient({ replica, clock, log });
   following.setInterest([NAMESPACE]);
   const { node } = connectedChannels();
   following.attach(node);
@@ -89,4 +94,28 @@ test("ReplicaClient: a copy grows stale by the time that passes, also when the c
   clock.advance(1_000);
   expect(following.status()).toEqual([{ namespace: NAMESPACE, revision, lagMs: 1_000 }]);
   await following.close();
+});
+
+test("ReplicaClient: a namespace given up in the middle of a batch is gone, and starts anew when wanted", async () => {
+  const { node, origin } = connectedChannels();
+  const subscribed: unknown[] = [];
+  origin.onMessage((message) => {
+    const { kind, after } = message as { kind: string; after?: unknown };
+    if (kind === "subscribe") subscribed.push(after);
+  });
+  client.attach(node);
+  node.deliver({ kind: "snapshot-start", subscription: 1, sequence: 1, revision: 0 });
+  node.deliver({ kind: "snapshot-end", subscription: 1, sequence: 2, revision: 0, pages: 0 });
+  const [batch] = encodeBatches([{ revision: Revision.parse(1), operation: DELETE }]);
+  node.deliver({ kind: "batch", subscription: 1, sequence: 3, ...batch });
+  client.setInterest([]);
+  // Changes go in the order of the calls: when this one is done, so are those before it.
+  await replica.store(OTHER, { kind: "drop" });
+  expect(replica.held()).toEqual([]);
+  client.setInterest([NAMESPACE]);
+  node.deliver({ kind: "snapshot-start", subscription: 2, sequence: 4, revision: 7 });
+  node.deliver({ kind: "snapshot-end", subscription: 2, sequence: 5, revision: 7, pages: 0 });
+  await vi.waitFor(() => expect(client.status()).toMatchObject([{ revision: 7 }]), WAIT);
+  expect(subscribed).toEqual([null, null]);
+  expect(log.lines).toEqual([]);
 });
