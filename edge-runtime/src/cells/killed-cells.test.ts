@@ -26,6 +26,7 @@ beforeEach(async () => {
       return disturbance(() => host.start(spec));
     },
     keepReady: (sites) => host.keepReady(sites),
+    sample: () => host.sample(),
     dispose: () => host.dispose(),
   });
   sample = await SampleSupervisor.open({ disturb });
@@ -93,7 +94,7 @@ test("a killed cell: is told from one that lives, at once", async () => {
   const begunMs = performance.now();
   expect(await sample.supervisor.lossOf(socketPath)).toBe("alive");
   expect(performance.now() - begunMs).toBeLessThan(LIMITS.cellEndMs / 2);
-  for (const { pid } of await sample.supervisor.status()) process.kill(pid, "SIGKILL");
+  for (const { pid } of sample.supervisor.status()) process.kill(pid, "SIGKILL");
   expect(await sample.supervisor.lossOf(socketPath)).toBe("killed");
 });
 

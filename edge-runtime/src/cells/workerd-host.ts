@@ -124,7 +124,7 @@ export class WorkerdHost implements CellHost {
   async start(spec: CellSpec): Promise<Cell> {
     const begunMs = performance.now();
     if (this.#isDisposed) throw new EdgeError("closed", "the cell host was shut down");
-    this.#starts = noteStart(this.#starts, this.#options.clock.nowMs());
+    this.#starts = noteStart(this.#starts, this.#options.clock.monotonicMs());
     const cell = this.#zygotes.shift() ?? (await this.#spawn());
     this.#fillPool();
     if (this.#isDisposed) {
@@ -161,7 +161,7 @@ export class WorkerdHost implements CellHost {
 
   get #zygotesWanted(): number {
     const { clock, zygoteCount: min, zygoteCountMax: max } = this.#options;
-    return zygotesWanted(this.#starts, clock.nowMs(), { min, max });
+    return zygotesWanted(this.#starts, clock.monotonicMs(), { min, max });
   }
 
   #fillPool(): void {
