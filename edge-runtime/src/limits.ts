@@ -69,6 +69,11 @@ export const LIMITS = {
   siteTreesMax: 2,
   /** Files of one directory that are linked at once. */
   siteLinksMax: 64,
+  /**
+   * From the last start to the first zygote that takes the place of those used: starting one takes the machine
+   * as much as a cell's own start, and the request that waited for that is answered by then.
+   */
+  zygoteRefillMs: 50,
   /** Between a zygote that died and the next try: what ended it, such as a full disk, lasts. */
   zygoteRetryMs: 500,
   /** A compiled config. An upload has at most 64 MiB, and several workers may share a cell. */

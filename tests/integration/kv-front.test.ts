@@ -104,7 +104,7 @@ async function startNode(): Promise<void> {
   server.accept(channels.origin);
   writer.setInterest([NAMESPACE]);
   writer.attach(channels.node);
-  const values = await ValueCache.open({ directory: join(directory, "values"), blobs, log });
+  const values = await ValueCache.open({ directory: join(directory, "values"), blobs, clock, log });
   const front = new KvFront({
     socketPath: join(directory, "kv.sock"),
     resolveCapability: (capability) => (capability === CAPABILITY ? NAMESPACE : undefined),
@@ -210,6 +210,17 @@ test("KV binding: keys and metadata of any text survive the way there and back",
     names.map((name) => [`at ${name}`, { name, é: "☃" }]),
     ["m/2", "m/ü ?&+#%25."].map((name) => ({ name, metadata: { name, é: "☃" } })),
   ]);
+});
+
+test("KV binding: metadata has any character that JSON can have", async () => {
+  expect(
+    await resultOf(`
+      const metadata = { text: "\\x00\\n\\x1f \\x7f\\x80 é 🏝 \\ud800 \\u2028" };
+      await KV.put("characters", "x", { metadata });
+      const read = (await KV.getWithMetadata("characters")).metadata;
+      const listed = (await KV.list({ prefix: "characters" })).keys[0].metadata;
+      return [read.text === metadata.text, listed.text === metadata.text];`),
+  ).toEqual([true, true]);
 });
 
 test("KV binding: list goes through all keys by prefix, page by page", async () => {

@@ -99,4 +99,8 @@ test("nodes: when a node was last seen is kept to the minute", async () => {
   clock.advanceMs(1);
   await nodes.authenticate(credential);
   expect(await lastSeen()).toBe("2026-11-20T12:01:00.000Z");
+  // Set back by an hour, it does not say for an hour that the node was seen in the future.
+  clock.advanceMs(-3_600_000);
+  await nodes.authenticate(credential);
+  expect(await lastSeen()).toBe("2026-11-20T11:01:00.000Z");
 });

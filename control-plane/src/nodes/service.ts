@@ -76,7 +76,9 @@ export class NodesService {
       id === undefined ? undefined : await this.#store.findByCredential(this.#database, id);
     if (stored === undefined || !isCredential(credential, stored.credential)) return undefined;
     const { node } = stored;
-    if (this.#clock.nowMs() - Date.parse(node.lastSeenAt) >= LIMITS.lastSeenMs) {
+    const sinceMs = this.#clock.nowMs() - Date.parse(node.lastSeenAt);
+    // Also when it lies ahead, because the clock was set back since.
+    if (Math.abs(sinceMs) >= LIMITS.lastSeenMs) {
       await this.#store.touch(this.#database, node.name, this.#now());
     }
     return node;

@@ -22,7 +22,7 @@ interface Look {
 export class CellActivity {
   readonly #sample: CellSample;
   readonly #startedAtMs: number;
-  #lastUseMs = 0;
+  #lastUseMs = -Infinity;
   /** As of the look before; absent before the first one. */
   #seen: Look | undefined;
   #load: CellLoad = { busyShare: 0, ranShare: 0 };
@@ -33,7 +33,7 @@ export class CellActivity {
     this.#startedAtMs = startedAtMs;
   }
 
-  /** When it was last known to be used; 0: never. A look finds out what happened since the one before. */
+  /** When it was last known to be used; `-Infinity`: never. A look finds out what happened since the one before. */
   get lastUseMs(): number {
     return this.#lastUseMs;
   }

@@ -58,7 +58,7 @@ export class CellGroup {
   /** The limit for which its latest cell was ended. */
   #breach: LimitBreach | undefined;
   /** The last use of cells that are gone. */
-  #lastUseMs = 0;
+  #lastUseMs = -Infinity;
 
   constructor(options: CellGroupOptions) {
     this.#options = options;
@@ -98,7 +98,7 @@ export class CellGroup {
     this.#waiting += 1;
     try {
       const cell = await this.#warm();
-      cell.activity.noteUse(this.#options.clock.nowMs());
+      cell.activity.noteUse(this.#options.clock.monotonicMs());
       return cell;
     } finally {
       this.#waiting -= 1;
@@ -179,7 +179,7 @@ export class CellGroup {
       this.#settleStarted(cell);
       return cell;
     } catch (error) {
-      if (error instanceof EdgeError) this.#backoff.noteDeath(this.#options.clock.nowMs(), 0);
+      if (error instanceof EdgeError) this.#backoff.noteDeath(this.#options.clock.monotonicMs(), 0);
       if (error instanceof CellStartError) this.#breach = error.exit.breach;
       throw error;
     }
@@ -197,7 +197,7 @@ export class CellGroup {
 
   /** Waits when the wait is short; a client would rather have a 503 at once than hang for a minute. */
   async #waitForBackoff(): Promise<void> {
-    const waitMs = this.#backoff.waitMs(this.#options.clock.nowMs());
+    const waitMs = this.#backoff.waitMs(this.#options.clock.monotonicMs());
     if (waitMs > LIMITS.backoffHoldMs) {
       const { deaths } = this.#backoff;
       // The reason is what its owner has to know, so it is also that of the refusal.
@@ -243,7 +243,7 @@ export class CellGroup {
   #take(cell: WarmCell, others: ReadonlyArray<WarmCell>): void {
     const [first = cell, ...further] = others;
     this.#state = { kind: "warm", cells: first === cell ? [cell] : [first, ...further, cell] };
-    if (this.#lastUseMs > 0) cell.activity.noteUse(this.#lastUseMs);
+    cell.activity.noteUse(this.#lastUseMs);
     void cell.ended.then((exit) => this.#takeExit(cell, exit));
     this.#options.events.cellChanged(this);
   }
@@ -258,7 +258,7 @@ export class CellGroup {
   #takeExit(cell: WarmCell, exit: CellExit): void {
     // A cell that was stopped on purpose left before: this end is nobody's surprise.
     if (!this.cells.includes(cell)) return;
-    const nowMs = this.#options.clock.nowMs();
+    const nowMs = this.#options.clock.monotonicMs();
     this.#leave(cell);
     this.#backoff.noteDeath(nowMs, nowMs - cell.startedAtMs);
     this.#breach = exit.breach;
@@ -268,7 +268,7 @@ export class CellGroup {
 
   /** Starts again in the background while the last use is recent; else the next request does it. */
   #restartLater(): void {
-    const nowMs = this.#options.clock.nowMs();
+    const nowMs = this.#options.clock.monotonicMs();
     if (nowMs - this.#lastUseMs > LIMITS.warmRestartMs) return;
     const attempt = (): void => {
       this.#restart = undefined;

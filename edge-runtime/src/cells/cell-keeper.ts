@@ -84,7 +84,7 @@ export class CellKeeper {
   }
 
   #look(): void {
-    const nowMs = this.#options.clock.nowMs();
+    const nowMs = this.#options.clock.monotonicMs();
     this.#options.host.sample();
     for (const { group, cell } of this.#cells()) {
       cell.activity.look(nowMs);

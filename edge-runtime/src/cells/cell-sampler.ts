@@ -25,14 +25,14 @@ export class CellSampler {
 
   /** Keeps a sample up to date until the returned function is called. */
   follow(sample: CellSample): () => void {
-    sample.read(this.#options.clock.nowMs());
+    sample.read(this.#options.clock.monotonicMs());
     this.#samples.add(sample);
     return () => this.#samples.delete(sample);
   }
 
   /** Brings all samples up to date. */
   sample(): void {
-    const nowMs = this.#options.clock.nowMs();
+    const nowMs = this.#options.clock.monotonicMs();
     // Before any cell: what one does from here on moves it once more, and is found the next time.
     const totalNs = this.#options.totalNs();
     const hasStoodStill = totalNs !== undefined && totalNs === this.#totalNs;

@@ -1,5 +1,5 @@
 import { Agent, get } from "node:http";
-import type { Clock } from "@atoll/kv-store";
+import { systemClock, type Clock } from "@atoll/kv-store";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { sampleModule } from "../config/sample-version.ts";
 import { readStartTicks } from "./process-table.ts";
@@ -13,7 +13,7 @@ let load: Load | undefined;
 
 beforeEach(async () => {
   const clock: Clock = {
-    nowMs: () => Math.round(performance.now()),
+    ...systemClock,
     every: (_, callback) => {
       const timer = setInterval(callback, LOOK_MS);
       return () => clearInterval(timer);

@@ -76,7 +76,7 @@ export class CellWatchdog {
       for (const watch of this.#watches) this.#look(watch);
       return;
     }
-    const nowMs = this.#options.clock.nowMs();
+    const nowMs = this.#options.clock.monotonicMs();
     for (const watch of this.#busy) {
       watch.cell.sample.read(nowMs);
       this.#look(watch);
@@ -107,7 +107,7 @@ export class CellWatchdog {
     watch.probedAtCpuMs = watch.cpuMs;
     const answered = (): void => {
       watch.probedAtCpuMs = undefined;
-      watch.cell.sample.read(this.#options.clock.nowMs());
+      watch.cell.sample.read(this.#options.clock.monotonicMs());
       watch.turnedAtCpuMs = cpuMsOf(watch.cell);
     };
     // A probe that could not be made says nothing: the next one is sent by the same rule.

@@ -27,6 +27,7 @@ beforeEach(async () => {
     },
     sample: () => host.sample(),
     keepReady: (sites) => host.keepReady(sites),
+    sample: () => host.sample(),
     dispose: () => host.dispose(),
   });
   sample = await SampleSupervisor.open({ disturb });

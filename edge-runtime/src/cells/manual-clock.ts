@@ -1,12 +1,19 @@
 import type { Clock } from "@atoll/kv-store";
 
+// The two clocks differ by years: whoever compares one with the other is found out.
+const WALL_OFFSET_MS = 1_800_000_000_000;
+
 /** For tests: a clock that moves only when a test says so, and then calls everybody back. */
 export class ManualClock implements Clock {
-  #nowMs = 1_000_000;
+  #monotonicMs = 1_000_000;
   readonly #callbacks = new Set<() => void>();
 
   nowMs(): number {
-    return this.#nowMs;
+    return WALL_OFFSET_MS + this.#monotonicMs;
+  }
+
+  monotonicMs(): number {
+    return this.#monotonicMs;
   }
 
   every(_intervalMs: number, callback: () => void): () => void {
@@ -19,7 +26,7 @@ export class ManualClock implements Clock {
   }
 
   advance(ms: number): void {
-    this.#nowMs += ms;
+    this.#monotonicMs += ms;
     for (const callback of this.#callbacks) callback();
   }
 }

@@ -3,7 +3,7 @@ import { LIMITS } from "../limits.ts";
 
 /** What the choice depends on. */
 export interface KeptCell {
-  /** 0: never. */
+  /** `-Infinity`: never. */
   readonly lastUseMs: number;
   readonly bytes: number;
   /** Requests and WebSockets. */

@@ -59,7 +59,7 @@ export class WarmCell {
     this.#cell = cell;
     this.#config = config;
     this.#ingress = ingress;
-    this.startedAtMs = clock.nowMs();
+    this.startedAtMs = clock.monotonicMs();
     this.activity = new CellActivity(cell.sample, this.startedAtMs);
     this.ended = cell.exited.then(async (exit) => {
       this.#hasEnded = true;

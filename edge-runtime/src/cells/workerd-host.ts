@@ -61,7 +61,7 @@ export class WorkerdHost implements CellHost {
   readonly #additions = new Set<Promise<void>>();
   #starts: StartRate = NO_STARTS;
   readonly #stopTrimming: () => void;
-  #retry: NodeJS.Timeout | undefined;
+  #refill: NodeJS.Timeout | undefined;
   #isDisposed = false;
 
   private constructor(options: Required<WorkerdHostOptions>) {
@@ -129,9 +129,8 @@ export class WorkerdHost implements CellHost {
   async start(spec: CellSpec): Promise<Cell> {
     const begunMs = performance.now();
     if (this.#isDisposed) throw new EdgeError("closed", "the cell host was shut down");
-    this.#starts = noteStart(this.#starts, this.#options.clock.nowMs());
+    this.#starts = noteStart(this.#starts, this.#options.clock.monotonicMs());
     const cell = this.#zygotes.shift() ?? (await this.#spawn());
-    this.#fillPool();
     if (this.#isDisposed) {
       await cell.kill();
       throw new EdgeError("closed", "the cell host was shut down");
@@ -142,6 +141,8 @@ export class WorkerdHost implements CellHost {
     } catch (error) {
       await cell.kill();
       throw error;
+    } finally {
+      this.#fillPoolLater(LIMITS.zygoteRefillMs);
     }
   }
 
@@ -155,7 +156,7 @@ export class WorkerdHost implements CellHost {
 
   async dispose(): Promise<void> {
     this.#isDisposed = true;
-    clearTimeout(this.#retry);
+    clearTimeout(this.#refill);
     this.#stopTrimming();
     await Promise.all(this.#additions);
     for (const zygote of this.#zygotes.splice(0)) void zygote.kill();
@@ -166,7 +167,7 @@ export class WorkerdHost implements CellHost {
 
   get #zygotesWanted(): number {
     const { clock, zygoteCount: min, zygoteCountMax: max } = this.#options;
-    return zygotesWanted(this.#starts, clock.nowMs(), { min, max });
+    return zygotesWanted(this.#starts, clock.monotonicMs(), { min, max });
   }
 
   #fillPool(): void {
@@ -194,7 +195,7 @@ export class WorkerdHost implements CellHost {
       setImmediate(() => this.#fillPool());
     } catch (error) {
       this.#options.log.error({ err: error }, "can't start a zygote");
-      this.#fillPoolLater();
+      this.#fillPoolLater(LIMITS.zygoteRetryMs);
     }
   }
 
@@ -205,15 +206,16 @@ export class WorkerdHost implements CellHost {
     if (index === -1) return;
     this.#zygotes.splice(index, 1);
     this.#options.log.warn({ pid: zygote.pid }, "a zygote ended while it waited");
-    this.#fillPoolLater();
+    this.#fillPoolLater(LIMITS.zygoteRetryMs);
   }
 
-  #fillPoolLater(): void {
-    if (this.#isDisposed || this.#retry !== undefined) return;
-    this.#retry = setTimeout(() => {
-      this.#retry = undefined;
+  /** In so many milliseconds, unless that is to happen already. */
+  #fillPoolLater(ms: number): void {
+    if (this.#isDisposed || this.#refill !== undefined) return;
+    this.#refill = setTimeout(() => {
+      this.#refill = undefined;
       this.#fillPool();
-    }, LIMITS.zygoteRetryMs).unref();
+    }, ms).unref();
   }
 
   async #spawn(): Promise<WorkerdProcess> {

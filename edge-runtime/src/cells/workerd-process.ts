@@ -144,14 +144,16 @@ export class WorkerdProcess implements Cell {
    * Rejected with `cell_failed` or `cell_start_timeout`, and then the process is gone.
    */
   async serve(spec: CellSpec, begunMs: number): Promise<void> {
-    await this.#furnish(spec);
-    await this.#group((groups) =>
-      groups.assign(this.id, {
-        pid: this.pid,
-        account: spec.account,
-        memoryBytes: processMemoryBytes(spec.limits),
-      }),
-    );
+    await Promise.all([
+      this.#furnish(spec),
+      this.#group((groups) =>
+        groups.assign(this.id, {
+          pid: this.pid,
+          account: spec.account,
+          memoryBytes: processMemoryBytes(spec.limits),
+        }),
+      ),
+    ]);
     this.#zygoteCpuNs = this.#readUsage()?.cpuNs;
     this.#process.stdin.end(spec.config);
     const outcome = await this.#started(spec.sockets);

@@ -68,7 +68,7 @@ export class WorkerRunner {
     const failures = [...prepared.failures, ...(await supervisor.apply(prepared.workers))];
     this.#running = settled({ before: this.#running, wanted: workers, failures });
     this.#prepared = new Map(prepared.workers.map((worker) => [worker.key, worker]));
-    this.#changedAtMs = clock.nowMs();
+    this.#changedAtMs = clock.monotonicMs();
     this.#isPruned = false;
     ingress.setRoutes(
       this.#running.flatMap((worker) =>
@@ -106,7 +106,7 @@ export class WorkerRunner {
   /** Leftovers cost space, not correctness: a failure to remove them is only told. */
   async #prune(): Promise<void> {
     const { preparer, clock, log } = this.#options;
-    if (this.#isPruned || clock.nowMs() - this.#changedAtMs < LIMITS.drainMs) return;
+    if (this.#isPruned || clock.monotonicMs() - this.#changedAtMs < LIMITS.drainMs) return;
     this.#isPruned = true;
     try {
       await preparer.prune(this.#running);

@@ -19,7 +19,7 @@ beforeEach(() => {
   meters = new CellMeters({
     ledger: { add: (owner, added) => addCounts(entry(owner), added) },
     versionOf: () => serving,
-    clock: { nowMs: () => nowMs, every: () => () => undefined },
+    clock: { nowMs: () => 0, monotonicMs: () => nowMs, every: () => () => undefined },
   });
 });
 

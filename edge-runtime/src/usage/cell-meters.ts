@@ -57,7 +57,7 @@ export class CellMeters implements CellMeter {
       if (member.socketPath !== undefined) this.#memberAt.set(member.socketPath, member);
     }
     void cell.ended.then(() => {
-      metered.endedAtMs = this.#options.clock.nowMs();
+      metered.endedAtMs = this.#options.clock.monotonicMs();
     });
   }
 
@@ -78,7 +78,7 @@ export class CellMeters implements CellMeter {
 
   /** Counts what cells used since the last time, and lets go of those that ended. */
   sample(): void {
-    const nowMs = this.#options.clock.nowMs();
+    const nowMs = this.#options.clock.monotonicMs();
     for (const metered of this.#metered) {
       this.#settle(metered);
       const { endedAtMs, members } = metered;

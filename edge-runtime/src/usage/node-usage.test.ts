@@ -29,6 +29,7 @@ function open(): Promise<NodeUsage> {
     versionOf: () => VERSION,
     clock: {
       nowMs: () => 0,
+      monotonicMs: () => 0,
       every: (_, callback) => {
         tick = callback;
         return () => undefined;

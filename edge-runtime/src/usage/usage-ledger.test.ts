@@ -33,7 +33,7 @@ afterEach(() => rm(directory, { recursive: true, force: true }));
 /** Opens what is on disk, as after a crash: what the one before held in memory is gone. */
 function open(): Promise<UsageLedger> {
   const log = pino({ level: "info" }, { write: (line) => void told.push(JSON.parse(line)) });
-  const clock = { nowMs: () => nowMs, every: () => () => undefined };
+  const clock = { nowMs: () => nowMs, monotonicMs: () => 0, every: () => () => undefined };
   return UsageLedger.open({ files: new BatchFiles({ directory, log }), clock, log });
 }
 

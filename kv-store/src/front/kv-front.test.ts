@@ -1,9 +1,11 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { once } from "node:events";
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Key } from "../entry.ts";
 import { KvError } from "../errors.ts";
@@ -78,11 +80,14 @@ afterEach(async () => {
 
 function openValues(): Promise<ValueCache> {
   const blobs = {
-    fetch: async () => undefined,
+    fetch: async (hash: string) => {
+      const content = stored.get(hash);
+      return content && Readable.from([content]);
+    },
     store: async (hash: string, file: { path: string }) =>
       void stored.set(hash, await readFile(file.path)),
   };
-  return ValueCache.open({ directory: join(directory, "values"), blobs, log });
+  return ValueCache.open({ directory: join(directory, "values"), blobs, clock, log });
 }
 
 interface Call {
@@ -127,7 +132,7 @@ function call({ method = "GET", path, body, headers, capability = "good" }: Call
 /** What the server says to bytes that no client of ours would send. */
 function callRaw(text: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const socket = connect(socketPath, () => socket.end(text));
+    const socket = connect(socketPath, () => socket.write(text));
     let answer = "";
     socket.on("data", (piece: Buffer) => (answer += piece.toString()));
     socket.on("close", () => resolve(answer));
@@ -162,17 +167,36 @@ test("KvFront: calls that succeed are told of once, with whose they are and how 
 });
 
 test("KvFront: a value goes in and comes out with its length and metadata", async () => {
-  const metadata = Buffer.from('{"é":"☃"}').toString("latin1");
-  const headers = { "CF-KV-Metadata": metadata };
+  // As the binding sends it: UTF-8, of which Node makes Latin-1.
+  const headers = { "CF-KV-Metadata": Buffer.from('{"é":"☃"}').toString("latin1") };
   const path = "/a%2Fb%20c?urlencoded=true";
   const put = await call({ method: "PUT", path, body: "value", headers });
   expect([put.status, put.body]).toEqual([200, ""]);
   const got = await call({ path });
   expect(got).toMatchObject({ status: 200, body: "value" });
-  expect(got.headers).toMatchObject({ "content-length": "5", "cf-kv-metadata": metadata });
+  expect(got.headers).toMatchObject({
+    "content-length": "5",
+    "cf-kv-metadata": '{"\\u00e9":"\\u2603"}',
+  });
   expect((await call({ path: "/nothing?urlencoded=true" })).status).toBe(404);
   await call({ method: "DELETE", path });
   expect((await call({ path })).status).toBe(404);
+});
+
+test("KvFront: metadata that the API took with line breaks and DEL reaches the binding", async () => {
+  const value = { kind: "inline", bytes: Buffer.from("value") } as const;
+  const metadata = '{\r\n\t"a": "\x7f"\n}';
+  await writer.write(NAMESPACE, [{ kind: "put", key: Key.parse("k"), value, metadata }]);
+  const got = await call({ path: "/k?urlencoded=true" });
+  expect([got.status, got.body]).toEqual([200, "value"]);
+  expect(JSON.parse(String(got.headers["cf-kv-metadata"]))).toEqual({ a: "\x7f" });
+});
+
+test("KvFront: metadata with a bare DEL, as the binding sends it, is taken", async () => {
+  const head = `PUT /k?urlencoded=true HTTP/1.1\r\n${CAPABILITY_HEADER}: good\r\nContent-Length: 1\r\n`;
+  const answer = await callRaw(`${head}CF-KV-Metadata: "\x7f"\r\nConnection: close\r\n\r\nx`);
+  expect(answer).toMatch(/^HTTP\/1.1 200 /);
+  expect(replica.get(NAMESPACE, "k")?.metadata).toBe('"\x7f"');
 });
 
 test("KvFront: a key that is not escaped is taken as it is", async () => {
@@ -250,6 +274,38 @@ test("KvFront: values spill to disk past the inline limit, and are stored by has
   for (const [key, value] of Object.entries({ small, large })) {
     expect((await call({ path: `/${key}?urlencoded=true` })).body).toBe(value.toString());
   }
+});
+
+test.each([
+  ["cut short", (content: Buffer) => content.subarray(1)],
+  ["changed in one bit", (content: Buffer) => Buffer.from(content).fill("L", 9, 10)],
+])(
+  "KvFront: a large value whose file was %s is answered whole and right",
+  async (_what, damage) => {
+    const large = Buffer.alloc(LIMITS.inlineValueBytesMax + 1, "l");
+    await putAt("/large", large);
+    const [hash = ""] = stored.keys();
+    const path = join(directory, "values", hash);
+    await writeFile(path, damage(await readFile(path)));
+    const answer = await call({ path: "/large?urlencoded=true" });
+    expect(answer.status).toBe(200);
+    expect(answer.body === large.toString()).toBe(true);
+  },
+);
+
+test("KvFront: a large value whose file shrinks while it is read is cut off, and nobody waits", async () => {
+  const large = Buffer.alloc(8 * 1024 * 1024, "l");
+  await putAt("/large", large);
+  const [hash = ""] = stored.keys();
+  const outgoing = httpRequest({
+    socketPath,
+    path: "/large?urlencoded=true",
+    headers: { [CAPABILITY_HEADER]: "good" },
+  });
+  outgoing.end();
+  const [response] = (await once(outgoing, "response")) as [IncomingMessage];
+  await truncate(join(directory, "values", hash), 4 * 1024 * 1024);
+  await expect(response.resume().toArray()).rejects.toMatchObject({ code: "ECONNRESET" });
 });
 
 test("KvFront: a body over the limit is refused to the end of it, whatever it announced", async () => {

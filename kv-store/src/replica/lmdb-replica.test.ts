@@ -1,7 +1,9 @@
+import { execFile } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { promisify } from "node:util";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Key, type KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision } from "../names.ts";
@@ -11,6 +13,9 @@ import { LmdbReplica } from "./lmdb-replica.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
 const OTHER = NamespaceId.parse("b".repeat(32));
+// For what the disk has to do first, on a machine that does much else.
+const WAIT = { timeout: 10_000, interval: 5 };
+const run = promisify(execFile);
 
 let directory: string;
 let clock: ManualClock;
@@ -72,6 +77,17 @@ async function storeSnapshot(
   ]);
 }
 
+/** How many entries there are on disk, of whatever slot: another process looks, as LMDB wants it. */
+async function entryCount(): Promise<number> {
+  const names = { name: "entries", keyEncoding: "binary", encoding: "binary" };
+  const script = `import { open } from "lmdb";
+    const root = open(${JSON.stringify({ path: directory, noSubdir: false, readOnly: true })});
+    console.log(root.openDB(${JSON.stringify(names)}).getCount());`;
+  const flags = ["--input-type=module", "--eval", script];
+  const { stdout } = await run(process.execPath, flags, { cwd: import.meta.dirname });
+  return Number(stdout);
+}
+
 test("LmdbReplica: nothing is readable before a snapshot, and all of it after", async () => {
   expect(() => replica.get(NAMESPACE, "a")).toThrowError(
     expect.objectContaining({ code: "replica_behind", retryable: true }),
@@ -101,6 +117,17 @@ test.each([
     code: "replica_behind",
   });
   expect([textOf("k"), replica.revision(NAMESPACE)]).toEqual(["1", 1]);
+});
+
+test("LmdbReplica: a change that fails in its middle leaves nothing of itself", async () => {
+  await storeSnapshot(NAMESPACE, 1, [[put("k", "1")]]);
+  // Has no byte form: its length does not fit.
+  const broken = { ...put("broken", ""), metadata: "x".repeat(2 ** 16) };
+  const batch = storeBatch(1, [put("k", "2"), broken, put("after", "2")]);
+  await expect(batch).rejects.toMatchObject({ code: "storage_failed" });
+  expect([textOf("k"), textOf("after"), replica.revision(NAMESPACE)]).toEqual(["1", undefined, 1]);
+  await storeBatch(1, [put("k", "3")]);
+  expect([textOf("k"), replica.revision(NAMESPACE)]).toEqual(["3", 2]);
 });
 
 test("LmdbReplica: a snapshot replaces everything at once, and reads go on until then", async () => {
@@ -153,6 +180,49 @@ test("LmdbReplica: a dropped namespace is gone at once, its neighbour is not", a
   expect([textOf("k1", OTHER), replica.held()]).toEqual(["other", [OTHER]]);
   await storeSnapshot(NAMESPACE, 2, [[put("k2", "again")]]);
   expect([textOf("k1"), textOf("k2")]).toEqual([undefined, "again"]);
+});
+
+test("LmdbReplica: a drop is the last word on all that was handed over before it", async () => {
+  await storeSnapshot(NAMESPACE, 1, [[put("k", "1")]]);
+  const settled = await Promise.allSettled([
+    storeBatch(1, [put("k", "2")]),
+    storeSnapshot(NAMESPACE, 9, [[put("k", "9")]]),
+    replica.store(NAMESPACE, { kind: "drop" }),
+  ]);
+  expect(settled.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "fulfilled"]);
+  expect([replica.revision(NAMESPACE), replica.held()]).toEqual([undefined, []]);
+  expect(() => replica.get(NAMESPACE, "k")).toThrowError(
+    expect.objectContaining({ code: "replica_behind" }),
+  );
+  await replica.close();
+  replica = await open();
+  expect(replica.held()).toEqual([]);
+});
+
+test("LmdbReplica: what is handed over after a drop is kept, whatever was under way before it", async () => {
+  await storeSnapshot(NAMESPACE, 1, [[put("old", "1")]]);
+  await Promise.all([
+    storeBatch(1, [put("old", "2")]),
+    storeSnapshot(NAMESPACE, 5, [[put("old", "5")]]),
+    replica.store(NAMESPACE, { kind: "drop" }),
+    storeSnapshot(NAMESPACE, 7, [[put("new", "7")]]),
+    storeBatch(7, [put("next", "8")]),
+  ]);
+  const seen = (): unknown => [textOf("old"), textOf("new"), textOf("next")];
+  expect([seen(), replica.revision(NAMESPACE)]).toEqual([[undefined, "7", "8"], 8]);
+  await replica.close();
+  replica = await open();
+  expect([seen(), replica.revision(NAMESPACE)]).toEqual([[undefined, "7", "8"], 8]);
+});
+
+test("LmdbReplica: what a dropped namespace took on disk is given back", async () => {
+  await storeSnapshot(NAMESPACE, 1, [[put("a", "1")]]);
+  await storeSnapshot(OTHER, 1, [[put("b", "1")]]);
+  await Promise.all([
+    storeSnapshot(NAMESPACE, 2, [[put("a", "2")], [put("c", "2")]]),
+    replica.store(NAMESPACE, { kind: "drop" }),
+  ]);
+  await vi.waitFor(async () => expect(await entryCount()).toBe(1), WAIT);
 });
 
 test("LmdbReplica: an entry is there until its second begins, and never again", async () => {

@@ -22,6 +22,17 @@ export interface LmdbReplicaOptions {
 const Holding = z.object({ slot: z.number().int().positive(), revision: Revision });
 type Holding = z.infer<typeof Holding>;
 
+/**
+ * A namespace as reads see it. A drop forgets the whole object: what was handed over before and is still
+ * under way changes one that nobody looks at any more.
+ */
+interface Copy {
+  /** What `#holdings` has, once committed: decides which slot is read. Absent before the first snapshot. */
+  holding: Holding | undefined;
+  /** The slot in which a snapshot is being collected, if any. */
+  staging: number | undefined;
+}
+
 const SLOT_BYTES = 4;
 
 /**
@@ -38,10 +49,7 @@ export class LmdbReplica implements Replica {
   readonly #holdings: Database<unknown, string>;
   /** How many pages of a snapshot each slot has: one that was not stored must not go unnoticed. */
   readonly #pages: Database<unknown, number>;
-  /** What `#holdings` has, once committed: decides which slot is read. */
-  readonly #held = new Map<NamespaceId, Holding>();
-  /** The slots in which snapshots are being collected. */
-  readonly #staging = new Map<NamespaceId, number>();
+  readonly #copies = new Map<NamespaceId, Copy>();
   readonly #stopReaderCheck: () => void;
   #lastSlot = 0;
   /** The emptying of slots, one after another. Never rejected. */
@@ -66,7 +74,7 @@ export class LmdbReplica implements Replica {
     this.#holdings = this.#root.openDB({ name: "holdings", encoding: "json" });
     this.#pages = this.#root.openDB({ name: "pages", keyEncoding: "uint32", encoding: "json" });
     for (const { key, value } of this.#holdings.getRange()) {
-      this.#held.set(NamespaceId.parse(key), Holding.parse(value));
+      this.#copyOf(NamespaceId.parse(key)).holding = Holding.parse(value);
     }
     this.#sweepUnheld();
     // A reader that died with an open transaction would let the file grow without end.
@@ -76,11 +84,12 @@ export class LmdbReplica implements Replica {
   }
 
   held(): ReadonlyArray<NamespaceId> {
-    return [...this.#held.keys()];
+    const copies = [...this.#copies].filter(([, { holding }]) => holding !== undefined);
+    return copies.map(([namespace]) => namespace);
   }
 
   revision(namespace: NamespaceId): Revision | undefined {
-    return this.#held.get(namespace)?.revision;
+    return this.#copies.get(namespace)?.holding?.revision;
   }
 
   get(namespace: NamespaceId, key: string): KvEntry | undefined {
@@ -146,9 +155,10 @@ export class LmdbReplica implements Replica {
   }
 
   async #storeBatch(namespace: NamespaceId, batch: StoreAction & { kind: "batch" }): Promise<void> {
-    const holding = await this.#root.transaction(() => {
+    const copy = this.#copyOf(namespace);
+    const holding = await this.#transaction(() => {
       // Read inside the transaction: batches are handed over without waiting for those before.
-      const stored = Holding.safeParse(this.#holdings.get(namespace)).data;
+      const stored = this.#stored(namespace);
       if (stored?.revision !== batch.after) {
         throw new KvError(
           "replica_behind",
@@ -160,25 +170,20 @@ export class LmdbReplica implements Replica {
       void this.#holdings.put(namespace, next);
       return next;
     });
-    this.#show(namespace, holding);
+    this.#show(copy, holding);
   }
 
   #startSnapshot(namespace: NamespaceId): void {
-    this.#abandonSnapshot(namespace);
+    const copy = this.#copyOf(namespace);
+    if (copy.staging !== undefined) this.#sweepSlot(copy.staging);
     this.#lastSlot += 1;
-    this.#staging.set(namespace, this.#lastSlot);
-  }
-
-  #abandonSnapshot(namespace: NamespaceId): void {
-    const slot = this.#staging.get(namespace);
-    this.#staging.delete(namespace);
-    if (slot !== undefined) this.#sweepSlot(slot);
+    copy.staging = this.#lastSlot;
   }
 
   async #storePage(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<void> {
-    const slot = this.#staging.get(namespace);
+    const slot = this.#copyOf(namespace).staging;
     if (slot === undefined) throw new KvError("replica_behind", "no snapshot is being collected");
-    await this.#root.transaction(() => {
+    await this.#transaction(() => {
       this.#apply(slot, operations);
       void this.#pages.put(slot, this.#pagesOf(slot) + 1);
     });
@@ -188,30 +193,48 @@ export class LmdbReplica implements Replica {
     namespace: NamespaceId,
     end: StoreAction & { kind: "snapshot-end" },
   ): Promise<void> {
-    const slot = this.#staging.get(namespace);
+    const copy = this.#copyOf(namespace);
+    const slot = copy.staging;
     if (slot === undefined) throw new KvError("replica_behind", "no snapshot is being collected");
-    this.#staging.delete(namespace);
+    copy.staging = undefined;
     const holding = { slot, revision: end.revision };
-    await this.#root.transaction(() => {
+    const previous = await this.#transaction(() => {
       // Counted inside the transaction: the end is handed over before its pages are known to be stored.
       if (this.#pagesOf(slot) !== end.pages) {
         throw new KvError("replica_behind", `a snapshot of ${end.pages} pages is not complete`);
       }
+      const replaced = this.#stored(namespace);
       void this.#pages.remove(slot);
       void this.#holdings.put(namespace, holding);
+      return replaced;
     });
-    const previous = this.#held.get(namespace);
-    this.#show(namespace, holding);
+    this.#show(copy, holding);
     if (previous !== undefined) this.#sweepSlot(previous.slot);
   }
 
   async #drop(namespace: NamespaceId): Promise<void> {
     // Reads stop seeing it at once; the order of what is on disk is that of the calls.
-    const holding = this.#held.get(namespace);
-    this.#held.delete(namespace);
-    this.#abandonSnapshot(namespace);
-    await this.#root.transaction(() => void this.#holdings.remove(namespace));
-    if (holding !== undefined) this.#sweepSlot(holding.slot);
+    const staging = this.#copies.get(namespace)?.staging;
+    this.#copies.delete(namespace);
+    if (staging !== undefined) this.#sweepSlot(staging);
+    const previous = await this.#transaction(() => {
+      // Read inside the transaction: a snapshot that ends before it brings another slot.
+      const removed = this.#stored(namespace);
+      void this.#holdings.remove(namespace);
+      return removed;
+    });
+    if (previous !== undefined) this.#sweepSlot(previous.slot);
+  }
+
+  /** Keeps all that the action writes, or nothing when it throws. Transactions go in the order of the calls. */
+  #transaction<Result>(action: () => Result): Promise<Result> {
+    // LMDB's plain `transaction` shares its commit with others, and keeps what was written before a throw.
+    return this.#root.childTransaction(action);
+  }
+
+  /** What is held on disk. Part of the caller's transaction. */
+  #stored(namespace: NamespaceId): Holding | undefined {
+    return Holding.safeParse(this.#holdings.get(namespace)).data;
   }
 
   /** Part of the caller's transaction. */
@@ -230,15 +253,23 @@ export class LmdbReplica implements Replica {
   }
 
   /** Makes a committed change visible to reads. */
-  #show(namespace: NamespaceId, holding: Holding): void {
-    this.#held.set(namespace, holding);
+  #show(copy: Copy, holding: Holding): void {
+    copy.holding = holding;
     // LMDB's reads share a view for a moment: without this the writer might not see its own write.
     this.#root.resetReadTxn();
   }
 
+  #copyOf(namespace: NamespaceId): Copy {
+    const known = this.#copies.get(namespace);
+    if (known !== undefined) return known;
+    const copy = { holding: undefined, staging: undefined };
+    this.#copies.set(namespace, copy);
+    return copy;
+  }
+
   #holding(namespace: NamespaceId): Holding {
     if (this.#isClosed) throw new KvError("closed", "the replica is closed");
-    const holding = this.#held.get(namespace);
+    const holding = this.#copies.get(namespace)?.holding;
     if (holding !== undefined) return holding;
     throw new KvError("replica_behind", `namespace ${namespace} has not arrived at this node yet`);
   }
@@ -250,7 +281,7 @@ export class LmdbReplica implements Replica {
 
   /** Finds the slots that no namespace refers to, by leaping from each slot's first key to the next. */
   #sweepUnheld(): void {
-    const used = new Set(this.#held.values().map(({ slot }) => slot));
+    const used = new Set([...this.#copies.values()].flatMap(({ holding }) => holding?.slot ?? []));
     for (const slot of used) this.#lastSlot = Math.max(this.#lastSlot, slot);
     for (let slot = 0; ;) {
       const [key] = this.#entries.getKeys({ start: slotKey(slot + 1), limit: 1 });
@@ -274,7 +305,7 @@ export class LmdbReplica implements Replica {
     while (!this.#isClosed) {
       const range = { start: slotKey(slot), end: slotKey(slot + 1) };
       const keys = [...this.#entries.getKeys({ ...range, limit: LIMITS.replicaDropRowsMax })];
-      await this.#root.transaction(() => {
+      await this.#transaction(() => {
         void this.#pages.remove(slot);
         for (const key of keys) void this.#entries.remove(key);
       });

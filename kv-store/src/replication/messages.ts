@@ -7,8 +7,10 @@ import { NamespaceId, Revision } from "../names.ts";
 
 const Bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
 const Counter = z.number().int().nonnegative();
-/** Milliseconds since the epoch of the sender's clock. */
-const TimeMs = z.number().nonnegative();
+/** Milliseconds of the sender's wall clock, since the epoch. */
+const WallMs = z.number().nonnegative();
+/** Milliseconds of the node's monotonic clock: they mean something to that node alone, and in one life of it. */
+const EchoMs = z.number().nonnegative();
 
 /** Operations in the form of `record-codec.ts`, with the CRC-32 of `batch.ts`. */
 const Body = z.object({ body: Bytes, checksum: Counter });
@@ -32,7 +34,7 @@ export const MessageToOrigin = z.discriminatedUnion("kind", [
   /** All that was sent up to this sequence number was processed: the window opens by as much. */
   z.object({ kind: z.literal("received"), sequence: Counter }),
   /** The node's clock, which the next heartbeats repeat. */
-  z.object({ kind: z.literal("ping"), atMs: TimeMs }),
+  z.object({ kind: z.literal("ping"), atMs: EchoMs }),
   z
     .object({
       kind: z.literal("write"),
@@ -87,8 +89,8 @@ export const MessageFromOrigin = z.discriminatedUnion("kind", [
   /** The latest revisions, read after the node's clock showed `echoMs`; null before its first ping. */
   z.object({
     kind: z.literal("heartbeat"),
-    atMs: TimeMs,
-    echoMs: TimeMs.nullable(),
+    atMs: WallMs,
+    echoMs: EchoMs.nullable(),
     positions: z
       .array(z.object({ subscription: SubscriptionId, revision: Revision }))
       .max(LIMITS.subscriptionsMax),

@@ -39,7 +39,7 @@ export class OriginConnection {
 
   constructor(options: OriginConnectionOptions) {
     this.#options = options;
-    this.#session = new OriginSession(options.clock.nowMs());
+    this.#session = new OriginSession(options.clock.monotonicMs());
     options.channel.onMessage((message) => this.#onMessage(message));
     options.channel.onClose(() => this.#onClose());
   }
@@ -71,7 +71,7 @@ export class OriginConnection {
       this.#options.log.warn({ err: parsed.error }, "a node sent what is no message");
       return this.close("a message could not be parsed");
     }
-    this.take({ kind: "message", message: parsed.data, nowMs: this.#options.clock.nowMs() });
+    this.take({ kind: "message", message: parsed.data, nowMs: this.#options.clock.monotonicMs() });
   }
 
   #onClose(): void {
@@ -168,7 +168,8 @@ export class OriginConnection {
         else this.#options.log.error({ err: error, namespace }, "a revision could not be read");
       }
     }
-    this.take({ kind: "positions-read", echoMs: effect.echoMs, revisions });
+    const atMs = this.#options.clock.nowMs();
+    this.take({ kind: "positions-read", echoMs: effect.echoMs, atMs, revisions });
   }
 
   async #write(effect: OriginEffect & { kind: "write" }): Promise<void> {

@@ -37,7 +37,7 @@ export class OriginServer {
         }
       }),
       clock.every(LIMITS.tickMs, () => {
-        const nowMs = clock.nowMs();
+        const nowMs = clock.monotonicMs();
         for (const connection of this.#connections) connection.take({ kind: "tick", nowMs });
       }),
       clock.every(LIMITS.sweepMs, () => void this.#sweep()),

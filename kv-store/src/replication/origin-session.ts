@@ -6,7 +6,7 @@ import { decodeWrite, type Batch, type SnapshotPage } from "./batch.ts";
 import type { MessageFromOrigin, MessageToOrigin } from "./messages.ts";
 import { SendWindow } from "./send-window.ts";
 
-/** What happened at the origin's end of a connection. */
+/** What happened at the origin's end of a connection. `nowMs` is by the monotonic clock. */
 export type OriginInput =
   | { readonly kind: "message"; readonly message: MessageToOrigin; readonly nowMs: number }
   | { readonly kind: "tick"; readonly nowMs: number }
@@ -35,6 +35,8 @@ export type OriginInput =
   | {
       readonly kind: "positions-read";
       readonly echoMs: number | null;
+      /** By the wall clock. */
+      readonly atMs: number;
       /** Revision by subscription; absent when the namespace does not exist. */
       readonly revisions: ReadonlyMap<number, Revision | undefined>;
     }
@@ -117,7 +119,7 @@ export class OriginSession {
   #nowMs: number;
   #heardMs: number;
   #heartbeatMs: number;
-  /** The node's clock as its last ping showed it. */
+  /** The node's monotonic clock as its last ping showed it. */
   #echoMs: number | null = null;
   #effects: OriginEffect[] = [];
 
@@ -255,8 +257,8 @@ export class OriginSession {
         this.#fallBehind(subscription);
       }
     }
-    const { echoMs } = input;
-    this.#send({ kind: "heartbeat", atMs: this.#nowMs, echoMs, positions });
+    const { echoMs, atMs } = input;
+    this.#send({ kind: "heartbeat", atMs, echoMs, positions });
   }
 
   #gone(subscription: Subscription): void {

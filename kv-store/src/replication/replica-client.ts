@@ -60,7 +60,7 @@ export class ReplicaClient {
     this.#replica = options.replica;
     this.#clock = options.clock;
     this.#log = options.log;
-    this.#session = new ReplicaSession(options.clock.nowMs());
+    this.#session = new ReplicaSession(options.clock.monotonicMs());
     this.#stopTicks = options.clock.every(LIMITS.tickMs, () => this.#onTick());
   }
 
@@ -71,7 +71,7 @@ export class ReplicaClient {
   setInterest(namespaces: Iterable<NamespaceId>): void {
     const wanted = new Map<NamespaceId, Revision | null>();
     for (const each of namespaces) wanted.set(each, this.#replica.revision(each) ?? null);
-    this.#take({ kind: "interest", wanted, nowMs: this.#clock.nowMs() });
+    this.#take({ kind: "interest", wanted, nowMs: this.#clock.monotonicMs() });
     // What an earlier run of the node left, and this one never wanted.
     for (const namespace of this.#replica.held()) {
       if (!wanted.has(namespace)) void this.#store(namespace, { kind: "drop" });
@@ -87,7 +87,8 @@ export class ReplicaClient {
       if (this.#channel === channel) this.#onMessage(message);
     });
     channel.onClose(() => this.#detach(channel, "closed"));
-    if (this.#channel === channel) this.#take({ kind: "connected", nowMs: this.#clock.nowMs() });
+    if (this.#channel === channel)
+      this.#take({ kind: "connected", nowMs: this.#clock.monotonicMs() });
   }
 
   /**
@@ -103,7 +104,7 @@ export class ReplicaClient {
       this.#lastWrite += 1;
       const id = this.#lastWrite;
       this.#writes.set(id, { resolve, reject });
-      this.#take({ kind: "write", id, namespace, operations, nowMs: this.#clock.nowMs() });
+      this.#take({ kind: "write", id, namespace, operations, nowMs: this.#clock.monotonicMs() });
     });
   }
 
@@ -112,7 +113,7 @@ export class ReplicaClient {
    * no such namespace, and with `replica_behind` after `LIMITS.replicaReadyMs`.
    */
   ready(namespace: NamespaceId): Promise<void> {
-    const deadlineMs = this.#clock.nowMs() + LIMITS.replicaReadyMs;
+    const deadlineMs = this.#clock.monotonicMs() + LIMITS.replicaReadyMs;
     return new Promise((resolve, reject) => {
       if (this.#isClosed) return reject(closedError());
       this.#waiters.push({ namespace, deadlineMs, resolve, reject });
@@ -122,7 +123,7 @@ export class ReplicaClient {
 
   /** Every wanted namespace that is held or on its way. */
   status(): ReadonlyArray<ReplicaStatus> {
-    const nowMs = this.#clock.nowMs();
+    const nowMs = this.#clock.monotonicMs();
     return this.#session.positions().map(({ namespace, applied, freshMs }) => ({
       namespace,
       revision: applied ?? 0,
@@ -146,7 +147,7 @@ export class ReplicaClient {
   }
 
   #onTick(): void {
-    this.#take({ kind: "tick", nowMs: this.#clock.nowMs() });
+    this.#take({ kind: "tick", nowMs: this.#clock.monotonicMs() });
     this.#wakeWaiters();
   }
 
@@ -156,7 +157,7 @@ export class ReplicaClient {
       this.#log.warn({ err: parsed.error }, "the origin sent what is no message");
       return this.#detach(this.#channel, "a message could not be parsed");
     }
-    this.#take({ kind: "message", message: parsed.data, nowMs: this.#clock.nowMs() });
+    this.#take({ kind: "message", message: parsed.data, nowMs: this.#clock.monotonicMs() });
   }
 
   #detach(channel: Channel | undefined, reason: string): void {
@@ -221,7 +222,7 @@ export class ReplicaClient {
   }
 
   #wakeWaiters(): void {
-    const nowMs = this.#clock.nowMs();
+    const nowMs = this.#clock.monotonicMs();
     this.#waiters = this.#waiters.filter((waiter) => !this.#answer(waiter, nowMs));
   }
 

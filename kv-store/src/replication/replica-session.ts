@@ -8,7 +8,7 @@ import type { MessageFromOrigin, MessageToOrigin } from "./messages.ts";
 import { PendingWrites, type SettledWrite, type WriteResult } from "./pending-writes.ts";
 import { ReplicaSubscription, type DataMessage, type Standing } from "./replica-subscription.ts";
 
-/** What happened at a node's end of the connection. */
+/** What happened at a node's end of the connection. `nowMs` is by the monotonic clock. */
 export type ReplicaInput =
   | {
       readonly kind: "interest";
@@ -57,7 +57,7 @@ export interface ReplicaPosition {
   readonly standing: Standing;
   /** What it holds; null for nothing. */
   readonly applied: Revision | null;
-  /** It holds all that the origin had when this node's clock showed this; null before it is known. */
+  /** It holds all that the origin had when this node's monotonic clock showed this; null before it is known. */
   readonly freshMs: number | null;
 }
 

@@ -8,33 +8,45 @@ interface Timer {
 
 /** Time that stands still until a test turns it on. */
 export class ManualClock implements Clock {
-  #nowMs: number;
+  /** By the monotonic clock, which the timers go by. */
+  #monotonicMs = 50_000;
+  /** What the wall clock shows more. */
+  #wallOffsetMs: number;
   readonly #timers = new Set<Timer>();
 
   constructor(nowMs = 1_800_000_000_000) {
-    this.#nowMs = nowMs;
+    this.#wallOffsetMs = nowMs - this.#monotonicMs;
   }
 
   nowMs(): number {
-    return this.#nowMs;
+    return this.#monotonicMs + this.#wallOffsetMs;
+  }
+
+  monotonicMs(): number {
+    return this.#monotonicMs;
   }
 
   every(intervalMs: number, callback: () => void): () => void {
-    const timer = { intervalMs, callback, nextMs: this.#nowMs + intervalMs };
+    const timer = { intervalMs, callback, nextMs: this.#monotonicMs + intervalMs };
     this.#timers.add(timer);
     return () => this.#timers.delete(timer);
   }
 
   /** Moves time on, calling each timer at its own moment. */
   advance(ms: number): void {
-    const endMs = this.#nowMs + ms;
+    const endMs = this.#monotonicMs + ms;
     for (;;) {
       const due = [...this.#timers].toSorted((a, b) => a.nextMs - b.nextMs)[0];
       if (due === undefined || due.nextMs > endMs) break;
-      this.#nowMs = due.nextMs;
+      this.#monotonicMs = due.nextMs;
       due.nextMs += due.intervalMs;
       due.callback();
     }
-    this.#nowMs = endMs;
+    this.#monotonicMs = endMs;
+  }
+
+  /** Sets the wall clock forwards, or back when negative, as an operator or a time server does. */
+  stepWall(ms: number): void {
+    this.#wallOffsetMs += ms;
   }
 }

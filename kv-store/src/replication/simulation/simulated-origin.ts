@@ -147,7 +147,8 @@ export class SimulatedConnection {
       ([subscription, namespace]) =>
         [subscription, this.#origin.history(namespace).revision] as const,
     );
-    this.take({ kind: "positions-read", echoMs, revisions: new Map(positions) });
+    const atMs = this.#timeline.nowMs;
+    this.take({ kind: "positions-read", echoMs, atMs, revisions: new Map(positions) });
   }
 
   #write({ id, namespace, operations }: OriginEffect & { kind: "write" }): void {

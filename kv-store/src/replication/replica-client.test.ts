@@ -1,0 +1,121 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { Key, type KvOperation } from "../entry.ts";
+import { LIMITS } from "../limits.ts";
+import { NamespaceId, Revision } from "../names.ts";
+import { LmdbReplica } from "../replica/lmdb-replica.ts";
+import { ManualClock } from "../test-support/manual-clock.ts";
+import { connectedChannels, type MemoryChannel } from "../test-support/memory-channel.ts";
+import { RecordedLog } from "../test-support/recorded-log.ts";
+import { encodeBatches } from "./batch.ts";
+import { ReplicaClient } from "./replica-client.ts";
+
+const NAMESPACE = NamespaceId.parse("a".repeat(32));
+const OTHER = NamespaceId.parse("b".repeat(32));
+const DELETE: KvOperation = { kind: "delete", key: Key.parse("k") };
+// For what the disk has to do first, on a machine that does much else.
+const WAIT = { timeout: 10_000, interval: 5 };
+const HOUR_MS = 3_600_000;
+
+let directory: string;
+let clock: ManualClock;
+let log: RecordedLog;
+let replica: LmdbReplica;
+let client: ReplicaClient;
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "atoll-client-"));
+  clock = new ManualClock();
+  log = new RecordedLog();
+  replica = await LmdbReplica.open({ directory, clock, log });
+  client = new ReplicaClient({ replica, clock, log });
+  client.setInterest([NAMESPACE]);
+});
+afterEach(async () => {
+  await client.close();
+  await replica.close();
+  await rm(directory, { recursive: true });
+});
+
+/** Connects an origin that takes everything and says nothing. */
+function connectSilent(): MemoryChannel {
+  const { node } = connectedChannels();
+  client.attach(node);
+  return node;
+}
+
+test.each([
+  ["back", -HOUR_MS],
+  ["forwards", HOUR_MS],
+])(
+  "ReplicaClient: a write that gets no answer ends in its time, also when the clock is set %s",
+  async (_direction, stepMs) => {
+    connectSilent();
+    let outcome: unknown = "pending";
+    const write = client.write(NAMESPACE, [DELETE]).catch((error: unknown) => (outcome = error));
+    clock.stepWall(stepMs);
+    clock.advance(LIMITS.originSilenceMs);
+    await Promise.resolve();
+    expect(outcome).toBe("pending");
+    clock.advance(2 * LIMITS.tickMs);
+    await write;
+    expect(outcome).toMatchObject({ code: "origin_unreachable" });
+  },
+);
+
+test("ReplicaClient: a wait for a namespace ends in its time, also when the clock is set back", async () => {
+  connectSilent();
+  const ready = client.ready(NAMESPACE);
+  clock.stepWall(-HOUR_MS);
+  clock.advance(LIMITS.replicaReadyMs + LIMITS.tickMs);
+  await expect(ready).rejects.toMatchObject({ code: "replica_behind" });
+});
+
+test("ReplicaClient: a silent link is cut in its time, also when the clock is set back", () => {
+  const channel = connectSilent();
+  clock.stepWall(-HOUR_MS);
+  clock.advance(LIMITS.linkSilenceMs + 2 * LIMITS.tickMs);
+  expect(channel.isClosed).toBe(true);
+});
+
+test("ReplicaClient: a copy grows stale by the time that passes, also when the clock is set back", async () => {
+  const revision = Revision.parse(0);
+  await replica.store(NAMESPACE, { kind: "snapshot-start" });
+  await replica.store(NAMESPACE, { kind: "snapshot-end", revision, pages: 0 });
+  const following = new ReplicaClient({ replica, clock, log });
+  following.setInterest([NAMESPACE]);
+  const { node } = connectedChannels();
+  following.attach(node);
+  const positions = [{ subscription: 1, revision }];
+  node.deliver({ kind: "heartbeat", atMs: 0, echoMs: clock.monotonicMs(), positions });
+  clock.stepWall(-HOUR_MS);
+  clock.advance(1_000);
+  expect(following.status()).toEqual([{ namespace: NAMESPACE, revision, lagMs: 1_000 }]);
+  await following.close();
+});
+
+test("ReplicaClient: a namespace given up in the middle of a batch is gone, and starts anew when wanted", async () => {
+  const { node, origin } = connectedChannels();
+  const subscribed: unknown[] = [];
+  origin.onMessage((message) => {
+    const { kind, after } = message as { kind: string; after?: unknown };
+    if (kind === "subscribe") subscribed.push(after);
+  });
+  client.attach(node);
+  node.deliver({ kind: "snapshot-start", subscription: 1, sequence: 1, revision: 0 });
+  node.deliver({ kind: "snapshot-end", subscription: 1, sequence: 2, revision: 0, pages: 0 });
+  const [batch] = encodeBatches([{ revision: Revision.parse(1), operation: DELETE }]);
+  node.deliver({ kind: "batch", subscription: 1, sequence: 3, ...batch });
+  client.setInterest([]);
+  // Changes go in the order of the calls: when this one is done, so are those before it.
+  await replica.store(OTHER, { kind: "drop" });
+  expect(replica.held()).toEqual([]);
+  client.setInterest([NAMESPACE]);
+  node.deliver({ kind: "snapshot-start", subscription: 2, sequence: 4, revision: 7 });
+  node.deliver({ kind: "snapshot-end", subscription: 2, sequence: 5, revision: 7, pages: 0 });
+  await vi.waitFor(() => expect(client.status()).toMatchObject([{ revision: 7 }]), WAIT);
+  expect(subscribed).toEqual([null, null]);
+  expect(log.lines).toEqual([]);
+});
