@@ -27,7 +27,6 @@ beforeEach(async () => {
     },
     sample: () => host.sample(),
     keepReady: (sites) => host.keepReady(sites),
-    sample: () => host.sample(),
     dispose: () => host.dispose(),
   });
   sample = await SampleSupervisor.open({ disturb });
