@@ -20,7 +20,7 @@ import { CellKeeper } from "./cell-keeper.ts";
 import { type CellListener, listenTogether } from "./cell-events.ts";
 import { CellLog } from "./cell-log.ts";
 import { cellStatus } from "./cell-status.ts";
-import { failuresOf, reasonOf, type Attempt } from "./group-attempt.ts";
+import { failuresOf, isFaultOfWorker, reasonOf, type Attempt } from "./group-attempt.ts";
 import { defaultMemoryBudget } from "./memory-policy.ts";
 import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
@@ -55,11 +55,13 @@ export class CellSupervisor implements Activator {
   readonly #history = new CellHistory();
   readonly #events: GroupEvents;
   readonly #starts = new Turnstile(LIMITS.cellStartsMax);
+  /** Whoever changes which group serves whom goes through here alone. */
+  readonly #changes = new Turnstile(1);
   /** The group that serves each worker. A group lives as long as it is in here. */
   #groupOf: ReadonlyMap<WorkerKey, CellGroup> = new Map();
   /**
-   * Groups that did not start in the latest apply, by identity. They rest like a cell that keeps dying,
-   * so that a version which never starts does not slow down everybody else's deploys.
+   * Groups that did not start in the latest apply or since, by identity. They rest like a cell that keeps
+   * dying, so that a version which never starts does not slow down everybody else's deploys.
    */
   #failed: ReadonlyMap<string, CellGroup> = new Map();
   /** What the ingress was told last. */
@@ -131,9 +133,30 @@ export class CellSupervisor implements Activator {
       // One that was put out of use is drained already, and nobody waits for what comes later.
       return isCurrent() && cell !== undefined && group.cells.includes(cell) ? cell : undefined;
     } catch (error) {
-      if (isCurrent()) throw error;
+      if (!isCurrent()) return undefined;
+      if (!isFaultOfWorker(error) || planApart(group.workers).length < 2) throw error;
+      await this.#changes.run(() => this.#takeApart(group));
       return undefined;
     }
+  }
+
+  /**
+   * Gives the parts of a cold group that does not start, or rests, groups of their own, as a deploy would:
+   * what is broken must not hold back what only shares its cell.
+   */
+  async #takeApart(group: CellGroup): Promise<void> {
+    // Others who waited for it, or a deploy, may have come first.
+    if (!this.#groups().has(group) || group.cells.length > 0) return;
+    const { workers, config } = group;
+    const parts = planApart(workers).map((part) => this.#prepare(part, new Map()));
+    const attempts = await Promise.all(parts);
+    if (this.#isDisposed) return;
+    const names = workers.map(({ key }) => key);
+    this.#options.log.warn({ workers: names }, "workers that share a cell are tried by themselves");
+    // This one retires: an apply that plans the same again needs one to know by its identity, and to try.
+    const whole = new CellGroup({ ...this.#options, workers, config, events: this.#events });
+    this.#failed = new Map([...this.#failed, [whole.identity, whole]]);
+    this.#switch(new Map([...this.#groupOf, ...this.#assign(attempts)]));
   }
 
   async lossOf(socketPath: string): Promise<CellLoss | undefined> {
@@ -194,7 +217,7 @@ export class CellSupervisor implements Activator {
     for (let next = this.#queued; next !== undefined; next = this.#queued) {
       this.#queued = undefined;
       try {
-        next.resolve(await this.#apply(next.workers));
+        next.resolve(await this.#changes.run(() => this.#apply(next.workers)));
       } catch (error) {
         next.reject(error);
       }
@@ -241,12 +264,21 @@ export class CellSupervisor implements Activator {
   ): Promise<ReadonlyArray<Attempt>> {
     const planned = await Promise.all(groups.map((group) => this.#prepare(group, known)));
     const attempts = (await this.#warmUp(planned)).map(async (attempt) => {
-      const parts = attempt.kind === "failed" ? planApart(attempt.workers) : [];
+      if (!this.#isFailed(attempt)) return [attempt];
+      const { group } = attempt;
+      const parts = planApart(attempt.kind === "ready" ? attempt.group.workers : attempt.workers);
       if (parts.length < 2) return [attempt];
       // The whole is kept with nobody in it, so that it rests before it is tried again.
-      return [{ ...attempt, workers: [] }, ...(await this.#attempt(parts, known))];
+      const whole = { kind: "failed", workers: [], reason: "", group } as const;
+      return [whole, ...(await this.#attempt(parts, known))];
     });
     return (await Promise.all(attempts)).flat();
+  }
+
+  /** Whether a group did not start, now or when that was tried last. */
+  #isFailed(attempt: Attempt): boolean {
+    if (attempt.kind === "failed") return true;
+    return attempt.group.cells.length === 0 && this.#failed.has(attempt.group.identity);
   }
 
   /** The group as it runs already, or a new one whose config is compiled. */
