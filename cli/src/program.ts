@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
+import { parseMemoryBudget, parsePort } from "./options.ts";
 import { readSettings } from "./settings.ts";
 import type { WranglerEnvironment } from "./wrangler-environment.ts";
 
@@ -140,7 +141,7 @@ function addFleetCommands(program: Command): void {
     .option(
       "--memory-budget <MB>",
       "what workers may take together (default: half of the memory that there is)",
-      parseMegabytes,
+      parseMemoryBudget,
     )
     .addOption(
       new Option("--metrics-port <port>", "answer GET /metrics on 127.0.0.1 (default: nowhere)")
@@ -202,16 +203,4 @@ async function findVariables(): Promise<WranglerEnvironment> {
 function requireSandboxOption(): Option {
   const description = "refuse to run where this host can't confine workers fully";
   return new Option("--require-sandbox", description).default(false);
-}
-
-function parsePort(text: string): number {
-  const port = Number(text);
-  if (Number.isInteger(port) && port >= 1 && port <= 65_535) return port;
-  throw new InvalidArgumentError("A port is a number from 1 to 65535.");
-}
-
-function parseMegabytes(text: string): number {
-  const megabytes = Number(text);
-  if (Number.isInteger(megabytes) && megabytes >= 64) return megabytes;
-  throw new InvalidArgumentError("A memory budget is a whole number of MB, 64 at least.");
 }

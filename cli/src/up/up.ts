@@ -15,6 +15,7 @@ import {
   type WranglerEnvironment,
 } from "../wrangler-environment.ts";
 import { LogFiles } from "./log-files.ts";
+import { nodeArguments, nodeData } from "./node-arguments.ts";
 import { requireFreePorts } from "./ports.ts";
 import { writeProcessIds } from "./process-ids.ts";
 import { deployStarter, STARTER_NAME } from "./starter.ts";
@@ -73,7 +74,7 @@ async function startAll(context: {
 }): Promise<void> {
   const { settings, logs, processes } = context;
   const confinement = context.requireSandbox ? ["--require-sandbox"] : [];
-  const { dataDirectory, port, metricsPort } = settings;
+  const { dataDirectory, port } = settings;
   const manage = (name: string, commandArguments: ReadonlyArray<string>): ManagedProcess => {
     const managed = new ManagedProcess({
       name,
@@ -100,15 +101,9 @@ async function startAll(context: {
   const joining = await joinTokens({ dataDirectory, controlPlaneData });
   console.log(`Starting the nodes ${LOCAL_REGIONS.join(", ")} …`);
   await Promise.all(
-    LOCAL_REGIONS.map(async (region, index) => {
+    LOCAL_REGIONS.map(async (region) => {
       await manage(region, [
-        "node",
-        ...["--data", nodeData(dataDirectory, region)],
-        ...["--name", region],
-        ...["--region", region],
-        ...["--port", String(port + 1 + index)],
-        ...["--control-plane", `http://127.0.0.1:${port}`],
-        ...(metricsPort === undefined ? [] : ["--metrics-port", String(metricsPort + index)]),
+        ...nodeArguments(region, settings),
         ...(joining.get(region) ?? []),
         ...confinement,
       ]).start();
@@ -129,10 +124,6 @@ async function joinTokens(folders: {
     joining.set(region, ["--join", token]);
   }
   return joining;
-}
-
-function nodeData(dataDirectory: string, region: string): string {
-  return join(dataDirectory, "nodes", region);
 }
 
 /** Resolves when every node is connected and runs the newest revision. */

@@ -21,7 +21,7 @@ import { type CellListener, listenTogether } from "./cell-events.ts";
 import { CellLog } from "./cell-log.ts";
 import { cellStatus } from "./cell-status.ts";
 import { failuresOf, isFaultOfWorker, reasonOf, type Attempt } from "./group-attempt.ts";
-import { defaultMemoryBudget } from "./memory-policy.ts";
+import { defaultMemoryBudget } from "./memory-budget.ts";
 import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { RetiringCells } from "./retiring-cells.ts";
