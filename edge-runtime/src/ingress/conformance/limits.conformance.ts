@@ -53,6 +53,7 @@ export function describeLimits(backend: IngressBackend): void {
       const url = "/".padEnd(bytes, "u");
       const answer = await harness.exchange(`GET ${url} HTTP/1.1\r\n${HOST}\r\n${LAST}\r\n\r\n`);
       expect(answer.slice(0, 12)).toBe(`HTTP/1.1 ${status}`);
+      expect(codeOf(answer)).toBe(status === 200 ? undefined : "request_url_too_long");
     });
 
     test.each([
@@ -65,6 +66,7 @@ export function describeLimits(backend: IngressBackend): void {
         const lines = [LAST, ...paddedLines([HOST], bytes - 1)].join("\r\n");
         const answer = await harness.exchange(`GET / HTTP/1.1\r\n${lines}\r\n\r\n`);
         expect(answer.slice(0, 12)).toBe(`HTTP/1.1 ${status}`);
+        expect(codeOf(answer)).toBe(status === 200 ? undefined : "request_head_too_large");
       },
     );
 
@@ -168,6 +170,11 @@ export function describeLimits(backend: IngressBackend): void {
       return response.statusCode ?? 0;
     }
   });
+}
+
+/** Of the page that an answer is; of a worker's own answer none. */
+function codeOf(answer: string): string | undefined {
+  return /\r\nx-atoll-error: (\w+)\r\n/i.exec(answer)?.[1];
 }
 
 function* pieces(bytes: number): Generator<Buffer> {
