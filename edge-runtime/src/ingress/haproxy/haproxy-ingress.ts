@@ -45,6 +45,7 @@ export interface HaproxyIngressOptions {
   readonly drainMs?: number;
   readonly requestHeadMs?: number;
   readonly webSocketsMax?: number;
+  readonly answerIdleMs?: number;
 }
 
 // Each costs 30 KiB. With 500 warm cells two share one, two servers each.
@@ -73,6 +74,7 @@ export class HaproxyIngress implements Ingress {
     const port = options.port === 0 ? await freePort(address) : options.port;
     const drainMs = options.drainMs ?? LIMITS.drainMs;
     const webSocketsMax = options.webSocketsMax ?? LIMITS.cellWebSocketsMax;
+    const answerIdleMs = options.answerIdleMs ?? LIMITS.cellAnswerIdleMs;
     // A HAProxy that outlived its agent would hold the port.
     await reapStaleCells(directory, undefined);
     await writeHaproxyFiles(directory, {
@@ -80,6 +82,7 @@ export class HaproxyIngress implements Ingress {
       cellBackends: CELL_BACKENDS,
       workerCellsMax: LIMITS.workerCellsMax,
       webSocketsMax,
+      answerIdleMs,
       threads: Math.max(1, Math.floor(availableParallelism() / 2)),
       connectionsMax: await connectionsMax(),
       requestHeadMs: options.requestHeadMs ?? LIMITS.requestHeadMs,
@@ -93,6 +96,7 @@ export class HaproxyIngress implements Ingress {
       ...(options.onServed && { onServed: options.onServed }),
       lostSocketOf: (name) => cells?.lostSocketPathOf(name),
       webSocketsMax,
+      answerIdleMs,
       proxiedWebSockets: async (socketPath, others) =>
         (await cells?.webSocketsOf(socketPath, others)) ?? 0,
       drainMs,
