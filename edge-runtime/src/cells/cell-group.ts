@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { GroupConfig } from "../config/group-config.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -103,6 +104,34 @@ export class CellGroup {
       return cell;
     } finally {
       this.#waiting -= 1;
+    }
+  }
+
+  /**
+   * The first of its cells that takes a worker's requests; none when they were dying, and have ended by now.
+   * Rejected with `cell_failed` when they do neither.
+   */
+  async firstAccepting(worker: WorkerKey): Promise<WarmCell | undefined> {
+    const { cells } = this;
+    for (const cell of cells) if (await cell.accepts(worker)) return cell;
+    // The ingress knew before we did.
+    const ends = await Promise.all(cells.map((cell) => cell.endSoon()));
+    if (ends.some((end) => end !== undefined)) return undefined;
+    throw new EdgeError("cell_failed", `the cell of ${worker} accepts no connections`);
+  }
+
+  /**
+   * Makes the group warm and probes its cell; once more when somebody else killed that meanwhile, which says
+   * nothing of what it runs. Rejected as `activate` is, and with `cell_failed` when the probe fails.
+   */
+  async warmUp(): Promise<void> {
+    const cell = await this.activate();
+    try {
+      await cell.probe();
+    } catch (error) {
+      const exit = cell.isEnding ? await cell.endSoon() : undefined;
+      if (exit === undefined || !wasKilled(exit)) throw error;
+      await (await this.activate()).probe();
     }
   }
 

@@ -123,8 +123,8 @@ export class CellSupervisor implements Activator {
   async #findCell(group: CellGroup, worker: WorkerKey): Promise<WarmCell | undefined> {
     const isCurrent = (): boolean => this.#groupOf.get(worker) === group;
     try {
-      const { cells } = group;
-      const cell = cells.length > 0 ? await firstAccepting(cells, worker) : await group.activate();
+      const isWarm = group.cells.length > 0;
+      const cell = isWarm ? await group.firstAccepting(worker) : await group.activate();
       // One that was put out of use is drained already, and nobody waits for what comes later.
       return isCurrent() && cell !== undefined && group.cells.includes(cell) ? cell : undefined;
     } catch (error) {
@@ -293,7 +293,7 @@ export class CellSupervisor implements Activator {
     if (attempt.kind === "failed") return attempt;
     const { group } = attempt;
     try {
-      await this.#starts.run(() => startProbed(group));
+      await this.#starts.run(() => group.warmUp());
       return attempt;
     } catch (error) {
       this.#options.log.error({ err: error }, "a new version did not start beside the old one");
@@ -375,33 +375,6 @@ export class CellSupervisor implements Activator {
 
   #groups(): ReadonlySet<CellGroup> {
     return new Set(this.#groupOf.values());
-  }
-}
-
-/** The first of these cells that takes requests; none when they were dying, and have ended by now. */
-async function firstAccepting(
-  cells: ReadonlyArray<WarmCell>,
-  worker: WorkerKey,
-): Promise<WarmCell | undefined> {
-  for (const cell of cells) if (await cell.accepts(worker)) return cell;
-  // The ingress knew before we did.
-  const ends = await Promise.all(cells.map((cell) => cell.endSoon()));
-  if (ends.some((end) => end !== undefined)) return undefined;
-  throw new EdgeError("cell_failed", `the cell of ${worker} accepts no connections`);
-}
-
-/**
- * Starts a group's cell, and probes it; once more when somebody else killed it meanwhile, which says nothing
- * of what it runs.
- */
-async function startProbed(group: CellGroup): Promise<void> {
-  const cell = await group.activate();
-  try {
-    await cell.probe();
-  } catch (error) {
-    const exit = cell.isEnding ? await cell.endSoon() : undefined;
-    if (exit === undefined || !wasKilled(exit)) throw error;
-    await (await group.activate()).probe();
   }
 }
 
