@@ -5,8 +5,9 @@ import type { WranglerEnvironment } from "./wrangler-environment.ts";
 
 const UP_HELP = `
 Environment:
-  ATOLL_DATA   folder of everything that is kept (default: .atoll)
-  ATOLL_PORT   first of four ports: the control plane's, then one for each node (default: 4400)`;
+  ATOLL_DATA           folder of everything that is kept (default: .atoll)
+  ATOLL_PORT           first of four ports: the control plane's, then one for each node (default: 4400)
+  ATOLL_METRICS_PORT   first of three ports where GET /metrics tells what each node does (default: none)`;
 
 // Named here once more: `atoll --help` loads no part of a node. The option is typed by what it is passed to.
 const INGRESSES = ["auto", "haproxy", "builtin"];
@@ -140,6 +141,11 @@ function addFleetCommands(program: Command): void {
       "--memory-budget <MB>",
       "what workers may take together (default: half of the memory that there is)",
       parseMegabytes,
+    )
+    .addOption(
+      new Option("--metrics-port <port>", "answer GET /metrics on 127.0.0.1 (default: nowhere)")
+        .env("ATOLL_METRICS_PORT")
+        .argParser(parsePort),
     )
     .addOption(
       new Option("--egress-allow <host...>", "hosts that workers may reach at private addresses"),

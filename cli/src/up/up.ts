@@ -31,8 +31,13 @@ export async function up(
   settings: Settings,
   options: { readonly requireSandbox: boolean },
 ): Promise<Running> {
-  const { dataDirectory, port } = settings;
-  await requireFreePorts([port, ...LOCAL_REGIONS.map((_, index) => port + 1 + index)]);
+  const { dataDirectory, port, metricsPort } = settings;
+  const nodePorts = LOCAL_REGIONS.map((_, index) => port + 1 + index);
+  await requireFreePorts("ATOLL_PORT", [port, ...nodePorts]);
+  if (metricsPort !== undefined) {
+    const metricsPorts = LOCAL_REGIONS.map((_, index) => metricsPort + index);
+    await requireFreePorts("ATOLL_METRICS_PORT", metricsPorts);
+  }
   await mkdir(dataDirectory, { recursive: true });
   const logs = await LogFiles.open(join(dataDirectory, "logs"), (text) => console.error(text));
   const processes: ManagedProcess[] = [];
@@ -68,7 +73,7 @@ async function startAll(context: {
 }): Promise<void> {
   const { settings, logs, processes } = context;
   const confinement = context.requireSandbox ? ["--require-sandbox"] : [];
-  const { dataDirectory, port } = settings;
+  const { dataDirectory, port, metricsPort } = settings;
   const manage = (name: string, commandArguments: ReadonlyArray<string>): ManagedProcess => {
     const managed = new ManagedProcess({
       name,
@@ -103,6 +108,7 @@ async function startAll(context: {
         ...["--region", region],
         ...["--port", String(port + 1 + index)],
         ...["--control-plane", `http://127.0.0.1:${port}`],
+        ...(metricsPort === undefined ? [] : ["--metrics-port", String(metricsPort + index)]),
         ...(joining.get(region) ?? []),
         ...confinement,
       ]).start();

@@ -107,6 +107,9 @@ test("keeper: over budget the least recently used sleeps, and never one with a r
     expect(awake).toContain("early");
     expect(awake).toHaveLength(2);
   }, 10_000);
+  const evicted = (): number => sample.supervisor.ends.cellEnds["evicted"] ?? 0;
+  await vi.waitFor(() => expect(evicted()).toBeGreaterThanOrEqual(2), 10_000);
+  expect(sample.supervisor.ends.cellFaults).toEqual([]);
 });
 
 test("keeper: what was deployed and not used yet is started ahead, and is the first to go", async () => {

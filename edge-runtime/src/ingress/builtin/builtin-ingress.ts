@@ -129,6 +129,8 @@ export class BuiltinIngress implements Ingress {
       requests: this.#requests,
       errors: this.#errors,
       openConnections: this.#connections.size,
+      inFlight: this.#links.inFlight,
+      restarts: 0,
     };
   }
 

@@ -79,6 +79,7 @@ test.each(["worker", "master"] as const)(
     }, "the map");
     expect(await isServed()).toBe(true);
     expect((await serverNames()).length).toBe(2);
+    expect(await ingress.counters()).toMatchObject({ restarts: 1, inFlight: 0 });
   },
 );
 

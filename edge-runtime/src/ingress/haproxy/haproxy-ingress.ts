@@ -176,14 +176,14 @@ export class HaproxyIngress implements Ingress {
       this.#fallback.counters(),
     ]);
     const [world] = parseStatistics(frontend ?? "");
-    const failed = parseStatistics(backends ?? "").reduce(
-      (sum, row) => sum + FAILURES.reduce((count, column) => count + countOf(row, column), 0),
-      0,
-    );
+    const rows = parseStatistics(backends ?? "");
+    const failed = FAILURES.reduce((sum, column) => sum + sumOf(rows, column), 0);
     return {
       requests: countOf(world, "req_tot"),
       errors: fallback.errors + failed,
       openConnections: countOf(world, "scur"),
+      inFlight: sumOf(rows.filter(isOfCells), "scur") + fallback.inFlight,
+      restarts: this.#supervisor.restarts,
     };
   }
 
@@ -230,10 +230,7 @@ export class HaproxyIngress implements Ingress {
       if (answer === undefined) return;
       const backends = parseStatistics(answer);
       const inFlight = sumOf(backends, "scur");
-      const begun = sumOf(
-        backends.filter(({ pxname = "" }) => isCellBackend(pxname)),
-        "stot",
-      );
+      const begun = sumOf(backends.filter(isOfCells), "stot");
       if (inFlight === 0 && this.#requests.count >= begun) return;
       // What is lost on the way is not waited for.
       if (inFlight === 0)
@@ -248,6 +245,10 @@ const POLL_MS = 10;
 
 /** What a backend failed: refused WebSockets and answers, lost answers and connections. */
 const FAILURES = ["dreq", "dresp", "eresp", "econ"];
+
+function isOfCells({ pxname = "" }: StatisticsRow): boolean {
+  return isCellBackend(pxname);
+}
 
 function sumOf(rows: ReadonlyArray<StatisticsRow>, column: string): number {
   return rows.reduce((sum, row) => sum + countOf(row, column), 0);
