@@ -79,7 +79,7 @@ export type KvStatus = z.infer<typeof KvStatus>;
 export const NodeReport = z.object({
   cells: z.array(CellStatus).exactOptional(),
   kv: z.array(KvStatus).exactOptional(),
-  /** The latest ends for a limit, newest last. Nodes of an older version tell neither of these. */
+  /** The latest ends for a limit, newest last. */
   limitEvents: z.array(LimitEvent).max(100).exactOptional(),
   confinement: ConfinementStatus.exactOptional(),
 });
