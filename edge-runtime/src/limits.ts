@@ -42,8 +42,8 @@ export const LIMITS = {
   cellThreadsMax: 256,
   /** How often cells that work are looked at: a tenth of the usual turn. */
   watchdogMs: 100,
-  /** All cells are sampled each so many ticks: half a second, before a loop is probed by a fifth later. */
-  watchdogSampleTicks: 5,
+  /** How often all cells are sampled: a loop in one that was idle ends within its limit and a second. */
+  watchdogSampleMs: 500,
   /** A cell that uses more of a core than this works; less is noise. */
   watchdogBusyShare: 0.1,
   /** CPU time after which a cell has to answer a probe: with it a loop is over soon after its limit. */

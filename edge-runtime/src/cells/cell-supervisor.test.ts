@@ -8,7 +8,7 @@ import { sampleModule, type Sample, type SampleWorker } from "../config/sample-v
 import { LIMITS } from "../limits.ts";
 import { askCell } from "./cell-client.ts";
 import { CellSupervisor } from "./cell-supervisor.ts";
-import { ManualClock } from "./manual-clock.ts";
+import { ManualClock } from "@atoll/kv-store/manual-clock";
 import { readStartTicks } from "./process-table.ts";
 import { RoutedCells } from "./routed-cells.ts";
 import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";

@@ -9,7 +9,7 @@ import { LIMITS } from "../limits.ts";
 import { NO_SANDBOX } from "../sandbox/sandbox.ts";
 import { askCell } from "./cell-client.ts";
 import type { CellSpec } from "./cell-host.ts";
-import { ManualClock } from "./manual-clock.ts";
+import { ManualClock } from "@atoll/kv-store/manual-clock";
 import { readStartTicks } from "./process-table.ts";
 import type { CellLine, CellStartError } from "./workerd-process.ts";
 import { WorkerdHost, type WorkerdHostOptions } from "./workerd-host.ts";

@@ -15,7 +15,7 @@ import type { NodeUsage } from "../usage/node-usage.ts";
 import type { StateFollower } from "./state-follower.ts";
 
 export interface NodeLinkOptions extends FleetLinkOptions {
-  readonly follower: StateFollower;
+  readonly follower: Pick<StateFollower, "revision" | "receive">;
   /** The node's key-value store. */
   readonly kv: { attach(channel: Channel): void; status(): ReadonlyArray<KvStatus> };
   readonly usage: Pick<NodeUsage, "connected" | "disconnected" | "acknowledged">;
