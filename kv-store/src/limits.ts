@@ -72,6 +72,10 @@ export const LIMITS = {
   linkSilenceMs: 10_000,
   /** A node that does not apply what it was sent for this long is cut: it starts over instead of filling memory. */
   windowStallMs: 30_000,
+  /** After a failed read of its disk the origin waits this long before it reads for that namespace again. */
+  originRetryMs: 500,
+  /** Failed reads of the log, one after another, until a node gets a snapshot instead: a damaged record stays so. */
+  logReadsMax: 10,
   /** A stream that is damaged this soon after it was asked for is asked for again only after a pause. */
   replicaAskMs: 250,
   /** A replica that is behind while nothing arrives for this long asks again. */

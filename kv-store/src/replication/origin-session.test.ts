@@ -101,6 +101,29 @@ test("OriginSession: a commit during the read of the log's end is not missed", (
   expect(kindsOf(effects)).toEqual(["read-log"]);
 });
 
+test("OriginSession: a read of the log that failed is repeated after a pause", () => {
+  const session = subscribed(7);
+  const failed = { kind: "read-failed", subscription: 1, code: "storage_failed" } as const;
+  expect(session.handle(failed)).toEqual([]);
+  const tick = (ms: number): ReadonlyArray<OriginEffect> =>
+    session.handle({ kind: "tick", nowMs: START_MS + ms });
+  expect(kindsOf(tick(LIMITS.originRetryMs - 1))).not.toContain("read-log");
+  const again = { kind: "read-log", subscription: 1, namespace: NAMESPACE, after: 7 };
+  expect(tick(LIMITS.originRetryMs)).toContainEqual(again);
+});
+
+test("OriginSession: a log that can't be read again and again is given up for a snapshot", () => {
+  const session = subscribed(7);
+  for (let count = 1; count < LIMITS.logReadsMax; count += 1) {
+    session.handle({ kind: "read-failed", subscription: 1, code: "storage_failed" });
+    const nowMs = START_MS + count * LIMITS.originRetryMs;
+    expect(kindsOf(session.handle({ kind: "tick", nowMs }))).toContain("read-log");
+  }
+  session.handle({ kind: "read-failed", subscription: 1, code: "storage_failed" });
+  const nowMs = START_MS + LIMITS.logReadsMax * LIMITS.originRetryMs;
+  expect(kindsOf(session.handle({ kind: "tick", nowMs }))).toContain("open-snapshot");
+});
+
 test("OriginSession: a node may have so many writes under way, and more are refused", () => {
   const session = subscribed();
   const body = encodeWrite([{ kind: "delete", key: Key.parse("k") }]);

@@ -87,7 +87,7 @@ export type OriginEffect =
 type Progress =
   | { readonly kind: "live" }
   | { readonly kind: "behind" }
-  | { readonly kind: "unseen"; readonly notBeforeMs: number }
+  | { readonly kind: "unseen" }
   | { readonly kind: "snapshot"; readonly revision: Revision; readonly page: number };
 
 interface Subscription {
@@ -98,6 +98,9 @@ interface Subscription {
   /** The latest revision whose commit was heard of. */
   head: number;
   progress: Progress;
+  /** Reads that failed since the last one that did not, and when the next one may be. */
+  failures: number;
+  notBeforeMs: number;
 }
 
 /**
@@ -188,7 +191,9 @@ export class OriginSession {
       namespace,
       sent: after ?? (0 as Revision), // revision 0 is before every write
       head: 0,
-      progress: after === null ? { kind: "unseen", notBeforeMs: 0 } : { kind: "behind" },
+      progress: { kind: after === null ? "unseen" : "behind" },
+      failures: 0,
+      notBeforeMs: 0,
     };
     this.#subscriptions.set(id, subscription);
     this.#byNamespace.set(namespace, subscription);
@@ -310,9 +315,9 @@ export class OriginSession {
     }
   }
 
-  #isReadable({ progress }: Subscription): boolean {
+  #isReadable({ progress, notBeforeMs }: Subscription): boolean {
+    if (notBeforeMs > this.#nowMs) return false;
     if (progress.kind !== "unseen") return true;
-    if (progress.notBeforeMs > this.#nowMs) return false;
     const open = this.#turns.values().filter((other) => other.progress.kind === "snapshot");
     return [...open].length < LIMITS.sessionSnapshotsMax;
   }
@@ -333,6 +338,7 @@ export class OriginSession {
     }
     // Its next turn comes after those of the others.
     this.#turns.add(subscription);
+    if (input.kind !== "read-failed") subscription.failures = 0;
     if (input.kind === "log-read") this.#onLogRead(subscription, input.batches);
     else if (input.kind === "snapshot-opened") this.#onOpened(subscription, input.revision);
     else if (input.kind === "snapshot-read") this.#onPage(subscription, input.page);
@@ -341,9 +347,8 @@ export class OriginSession {
 
   #onLogRead(subscription: Subscription, batches: ReadonlyArray<Batch> | "truncated"): void {
     if (batches === "truncated") {
-      subscription.progress = { kind: "unseen", notBeforeMs: 0 };
+      subscription.progress = { kind: "unseen" };
     } else if (batches.length === 0) {
-      // Committed while the log was being read: it is read again.
       if (subscription.sent < subscription.head) return;
       subscription.progress = { kind: "live" };
       this.#turns.delete(subscription);
@@ -366,7 +371,7 @@ export class OriginSession {
       const { revision, page: pages } = progress;
       this.#send({ kind: "snapshot-end", subscription: id, sequence, revision, pages });
       subscription.sent = progress.revision;
-      subscription.progress = { kind: "behind" };
+      this.#fallBehind(subscription);
     } else {
       this.#send({ kind: "snapshot-page", subscription: id, sequence, ...page });
       subscription.progress = { ...progress, page: progress.page + 1 };
@@ -375,10 +380,14 @@ export class OriginSession {
 
   #onReadFailed(subscription: Subscription, code: KvErrorCode): void {
     if (code === "namespace_not_found") return this.#gone(subscription);
-    if (subscription.progress.kind === "snapshot") this.#closeSnapshot(subscription);
     // Too many snapshots at once, or a failing disk: later, from what was sent.
-    const notBeforeMs = this.#nowMs + LIMITS.heartbeatMs;
-    subscription.progress = { kind: "unseen", notBeforeMs };
+    subscription.failures += 1;
+    subscription.notBeforeMs = this.#nowMs + LIMITS.originRetryMs;
+    const isSnapshot = subscription.progress.kind === "snapshot";
+    if (isSnapshot) this.#closeSnapshot(subscription);
+    // A record that stays unreadable must not hold up the node: a snapshot says what it would have led to.
+    if (!isSnapshot && subscription.failures < LIMITS.logReadsMax) return;
+    subscription.progress = { kind: "unseen" };
   }
 
   #send(message: MessageFromOrigin): void {
