@@ -42,6 +42,8 @@ export {
   type KvUse,
   type KvWriter,
 } from "./front/kv-front.ts";
+/** Metadata as a header carries it. */
+export { asciiJson } from "./front/ascii-json.ts";
 /** Reads of several keys, which the API offers as the binding does. */
 export { bulkResult, checkBulkSize, parseBulkGet, type BulkGet } from "./front/bulk-get.ts";
 /** The rules of Workers KV for what callers send, in its words. */

@@ -212,6 +212,17 @@ test("KV binding: keys and metadata of any text survive the way there and back",
   ]);
 });
 
+test("KV binding: metadata has any character that JSON can have", async () => {
+  expect(
+    await resultOf(`
+      const metadata = { text: "\\x00\\n\\x1f \\x7f\\x80 é 🏝 \\ud800 \\u2028" };
+      await KV.put("characters", "x", { metadata });
+      const read = (await KV.getWithMetadata("characters")).metadata;
+      const listed = (await KV.list({ prefix: "characters" })).keys[0].metadata;
+      return [read.text === metadata.text, listed.text === metadata.text];`),
+  ).toEqual([true, true]);
+});
+
 test("KV binding: list goes through all keys by prefix, page by page", async () => {
   expect(
     await resultOf(`

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { LIMITS } from "@atoll/kv-store";
+import { asciiJson, LIMITS } from "@atoll/kv-store";
 import { z } from "zod";
 import { type KvRestClient, KvRestError } from "./kv-rest-client.ts";
 
@@ -84,7 +84,8 @@ export class KvBindingServer {
       this.#metadata(namespace, key),
     ]);
     if (value === undefined) return undefined;
-    const headers = metadata === undefined ? {} : { [METADATA_HEADER]: asciiJson(metadata) };
+    const headers =
+      metadata === undefined ? {} : { [METADATA_HEADER]: asciiJson(JSON.stringify(metadata)) };
     return { headers, body: value };
   }
 
@@ -178,14 +179,6 @@ function parseValue(key: string, text: string): unknown {
   } catch (cause) {
     throw new KvRestError(400, `the value of ${key} is not JSON`, { cause });
   }
-}
-
-/** JSON that fits into a header: what is not ASCII is escaped. */
-function asciiJson(value: unknown): string {
-  return JSON.stringify(value).replaceAll(
-    /[\u007f-\uffff]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
 }
 
 function reasonPhrase(message: string): string {

@@ -127,7 +127,7 @@ function call({ method = "GET", path, body, headers, capability = "good" }: Call
 /** What the server says to bytes that no client of ours would send. */
 function callRaw(text: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const socket = connect(socketPath, () => socket.end(text));
+    const socket = connect(socketPath, () => socket.write(text));
     let answer = "";
     socket.on("data", (piece: Buffer) => (answer += piece.toString()));
     socket.on("close", () => resolve(answer));
@@ -162,17 +162,36 @@ test("KvFront: calls that succeed are told of once, with whose they are and how 
 });
 
 test("KvFront: a value goes in and comes out with its length and metadata", async () => {
-  const metadata = Buffer.from('{"é":"☃"}').toString("latin1");
-  const headers = { "CF-KV-Metadata": metadata };
+  // As the binding sends it: UTF-8, of which Node makes Latin-1.
+  const headers = { "CF-KV-Metadata": Buffer.from('{"é":"☃"}').toString("latin1") };
   const path = "/a%2Fb%20c?urlencoded=true";
   const put = await call({ method: "PUT", path, body: "value", headers });
   expect([put.status, put.body]).toEqual([200, ""]);
   const got = await call({ path });
   expect(got).toMatchObject({ status: 200, body: "value" });
-  expect(got.headers).toMatchObject({ "content-length": "5", "cf-kv-metadata": metadata });
+  expect(got.headers).toMatchObject({
+    "content-length": "5",
+    "cf-kv-metadata": '{"\\u00e9":"\\u2603"}',
+  });
   expect((await call({ path: "/nothing?urlencoded=true" })).status).toBe(404);
   await call({ method: "DELETE", path });
   expect((await call({ path })).status).toBe(404);
+});
+
+test("KvFront: metadata that the API took with line breaks and DEL reaches the binding", async () => {
+  const value = { kind: "inline", bytes: Buffer.from("value") } as const;
+  const metadata = '{\r\n\t"a": "\x7f"\n}';
+  await writer.write(NAMESPACE, [{ kind: "put", key: Key.parse("k"), value, metadata }]);
+  const got = await call({ path: "/k?urlencoded=true" });
+  expect([got.status, got.body]).toEqual([200, "value"]);
+  expect(JSON.parse(String(got.headers["cf-kv-metadata"]))).toEqual({ a: "\x7f" });
+});
+
+test("KvFront: metadata with a bare DEL, as the binding sends it, is taken", async () => {
+  const head = `PUT /k?urlencoded=true HTTP/1.1\r\n${CAPABILITY_HEADER}: good\r\nContent-Length: 1\r\n`;
+  const answer = await callRaw(`${head}CF-KV-Metadata: "\x7f"\r\nConnection: close\r\n\r\nx`);
+  expect(answer).toMatch(/^HTTP\/1.1 200 /);
+  expect(replica.get(NAMESPACE, "k")?.metadata).toBe('"\x7f"');
 });
 
 test("KvFront: a key that is not escaped is taken as it is", async () => {
