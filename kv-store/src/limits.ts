@@ -104,6 +104,8 @@ export const LIMITS = {
   valueTransferMs: 30_000,
   /** Large values being fetched by a node at once. */
   valueTransfersMax: 16,
+  /** A cached value that is still read is hashed again after this long: disks lose bits without a word. */
+  valueProofMs: 24 * 60 * 60_000,
   /** Stale read transactions of the replica are looked for this often: each one lets the file grow. */
   readerCheckMs: 60_000,
   /** Entries removed in one transaction when a replica drops a namespace. */

@@ -104,7 +104,7 @@ async function startNode(): Promise<void> {
   server.accept(channels.origin);
   writer.setInterest([NAMESPACE]);
   writer.attach(channels.node);
-  const values = await ValueCache.open({ directory: join(directory, "values"), blobs, log });
+  const values = await ValueCache.open({ directory: join(directory, "values"), blobs, clock, log });
   const front = new KvFront({
     socketPath: join(directory, "kv.sock"),
     resolveCapability: (capability) => (capability === CAPABILITY ? NAMESPACE : undefined),

@@ -55,6 +55,7 @@ export class NodeKv {
     const values = await ValueCache.open({
       directory: join(directory, "values"),
       blobs: options.blobs,
+      clock,
       log,
     });
     const client = new ReplicaClient({ replica, clock, log });

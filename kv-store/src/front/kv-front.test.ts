@@ -1,9 +1,11 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { once } from "node:events";
+import { mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Key } from "../entry.ts";
 import { KvError } from "../errors.ts";
@@ -78,11 +80,14 @@ afterEach(async () => {
 
 function openValues(): Promise<ValueCache> {
   const blobs = {
-    fetch: async () => undefined,
+    fetch: async (hash: string) => {
+      const content = stored.get(hash);
+      return content && Readable.from([content]);
+    },
     store: async (hash: string, file: { path: string }) =>
       void stored.set(hash, await readFile(file.path)),
   };
-  return ValueCache.open({ directory: join(directory, "values"), blobs, log });
+  return ValueCache.open({ directory: join(directory, "values"), blobs, clock, log });
 }
 
 interface Call {
@@ -269,6 +274,38 @@ test("KvFront: values spill to disk past the inline limit, and are stored by has
   for (const [key, value] of Object.entries({ small, large })) {
     expect((await call({ path: `/${key}?urlencoded=true` })).body).toBe(value.toString());
   }
+});
+
+test.each([
+  ["cut short", (content: Buffer) => content.subarray(1)],
+  ["changed in one bit", (content: Buffer) => Buffer.from(content).fill("L", 9, 10)],
+])(
+  "KvFront: a large value whose file was %s is answered whole and right",
+  async (_what, damage) => {
+    const large = Buffer.alloc(LIMITS.inlineValueBytesMax + 1, "l");
+    await putAt("/large", large);
+    const [hash = ""] = stored.keys();
+    const path = join(directory, "values", hash);
+    await writeFile(path, damage(await readFile(path)));
+    const answer = await call({ path: "/large?urlencoded=true" });
+    expect(answer.status).toBe(200);
+    expect(answer.body === large.toString()).toBe(true);
+  },
+);
+
+test("KvFront: a large value whose file shrinks while it is read is cut off, and nobody waits", async () => {
+  const large = Buffer.alloc(8 * 1024 * 1024, "l");
+  await putAt("/large", large);
+  const [hash = ""] = stored.keys();
+  const outgoing = httpRequest({
+    socketPath,
+    path: "/large?urlencoded=true",
+    headers: { [CAPABILITY_HEADER]: "good" },
+  });
+  outgoing.end();
+  const [response] = (await once(outgoing, "response")) as [IncomingMessage];
+  await truncate(join(directory, "values", hash), 4 * 1024 * 1024);
+  await expect(response.resume().toArray()).rejects.toMatchObject({ code: "ECONNRESET" });
 });
 
 test("KvFront: a body over the limit is refused to the end of it, whatever it announced", async () => {

@@ -164,7 +164,7 @@ export class KvFront {
     const file = await this.#options.values.openValue(value);
     response.setHeader("content-length", value.size);
     // Closes the file, also when the reader goes away.
-    await pipeline(file.createReadStream(), response);
+    await pipeline(file.createReadStream(), exactly(value.size), response);
   }
 
   /** Resolves with how many keys were read. */
@@ -265,6 +265,23 @@ export class KvFront {
     response.writeHead(refusal.status, reasonOf(refusal), { "content-type": "text/plain" });
     response.end(refusal.message);
   }
+}
+
+/** Passes a body on; one that ends early or late cuts the answer, whose reader would wait for the rest. */
+function exactly(sizeBytes: number): (body: AsyncIterable<Buffer>) => AsyncIterable<Buffer> {
+  return async function* (body) {
+    let bytes = 0;
+    for await (const piece of body) {
+      bytes += piece.length;
+      if (bytes > sizeBytes) break;
+      yield piece;
+    }
+    if (bytes === sizeBytes) return;
+    throw new KvError(
+      "value_unavailable",
+      `a value of ${sizeBytes} bytes changed while it was read`,
+    );
+  };
 }
 
 /** The message as a reason phrase, which is one line of printable ASCII. */

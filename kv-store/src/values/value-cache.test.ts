@@ -1,9 +1,19 @@
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import {
+  appendFile,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  truncate,
+  utimes,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { ContentHash } from "../entry.ts";
+import { ManualClock } from "../test-support/manual-clock.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
 import type { ValueBlobs } from "./value-blobs.ts";
 import { ValueCache, type BlobValue } from "./value-cache.ts";
@@ -40,7 +50,8 @@ afterEach(async () => {
 });
 
 function open(bytesMax = 10_000): Promise<ValueCache> {
-  return ValueCache.open({ directory, blobs, bytesMax, log: new RecordedLog() });
+  const clock = new ManualClock();
+  return ValueCache.open({ directory, blobs, bytesMax, clock, log: new RecordedLog() });
 }
 
 function valueOf(content: Buffer): BlobValue {
@@ -121,7 +132,12 @@ test("ValueCache: what a node stored is there to be read without a fetch", async
 
 test("ValueCache: what could not be stored for the fleet is not kept either", async () => {
   const failing: ValueBlobs = { ...blobs, store: () => Promise.reject(new Error("no network")) };
-  const lonely = await ValueCache.open({ directory, blobs: failing, log: new RecordedLog() });
+  const lonely = await ValueCache.open({
+    directory,
+    blobs: failing,
+    clock: new ManualClock(),
+    log: new RecordedLog(),
+  });
   const path = lonely.incomingPath();
   await writeFile(path, "content");
   const { hash } = valueOf(Buffer.from("content"));
@@ -136,6 +152,8 @@ test("ValueCache: reopened, it has its values, holds to its bound, and no half-r
   const [a, b] = [remoteValue(4_000), remoteValue(4_000)];
   await cache.readValue(a);
   await cache.readValue(b);
+  // Apart in time, by more than the file system's resolution.
+  await utimes(join(directory, a.hash), 1, 1);
   await writeFile(cache.incomingPath(), "half");
   await cache.close();
   cache = await open(5_000);
@@ -151,4 +169,50 @@ test("ValueCache: a file that somebody removed is fetched again", async () => {
   await rm(join(directory, value.hash));
   expect((await cache.readValue(value)).equals(value.content)).toBe(true);
   expect(fetches).toHaveLength(2);
+});
+
+const DAMAGE: ReadonlyArray<readonly [string, (path: string) => Promise<void>]> = [
+  ["is cut short", (path) => truncate(path, 3_999)],
+  ["has grown", (path) => appendFile(path, "x")],
+  ["has another bit", flipBit],
+];
+
+async function flipBit(path: string): Promise<void> {
+  const content = await readFile(path);
+  content[2_000] = (content[2_000] ?? 0) ^ 1;
+  await writeFile(path, content);
+}
+
+test.each(DAMAGE)("ValueCache: a file that %s is fetched again", async (_what, damage) => {
+  const value = remoteValue(4_000);
+  await cache.readValue(value);
+  await damage(join(directory, value.hash));
+  const reads = await Promise.all([1, 2, 3].map(() => cache.readValue(value)));
+  for (const read of reads) expect(read.equals(value.content)).toBe(true);
+  expect(fetches).toEqual([value.hash, value.hash]);
+});
+
+test.each(DAMAGE)(
+  "ValueCache: a file that %s while the node was down is fetched again",
+  async (_what, damage) => {
+    const value = remoteValue(4_000);
+    await cache.readValue(value);
+    await cache.close();
+    await damage(join(directory, value.hash));
+    cache = await open();
+    expect((await cache.readValue(value)).equals(value.content)).toBe(true);
+    expect(fetches).toEqual([value.hash, value.hash]);
+  },
+);
+
+test("ValueCache: a damaged file is gone even when the fleet can't replace it, and its bytes are free", async () => {
+  const [value, other] = [remoteValue(4_000), remoteValue(9_000)];
+  await cache.readValue(value);
+  await flipBit(join(directory, value.hash));
+  stored.delete(value.hash);
+  await expect(cache.openValue(value)).rejects.toMatchObject({ code: "value_unavailable" });
+  expect(await cachedFiles()).toEqual([]);
+  await cache.readValue(other);
+  await cache.readValue(remoteValue(1_000));
+  expect(await cachedFiles()).toHaveLength(2);
 });

@@ -1,6 +1,8 @@
 import { createHash, randomUUID } from "node:crypto";
+import type { BigIntStats } from "node:fs";
 import { mkdir, open, readdir, rename, rm, stat, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
+import type { Clock } from "../clock.ts";
 import { ContentHash, type KvValue } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -14,14 +16,30 @@ export interface ValueCacheOptions {
   readonly blobs: ValueBlobs;
   /** Bytes on disk; `LIMITS.valueCacheBytesMax` when absent. */
   readonly bytesMax?: number;
+  readonly clock: Clock;
   readonly log: Log;
 }
 
+// Read at once while hashing: each piece holds up the event loop for less than a millisecond.
+const HASHED_BYTES = 256 * 1024;
+
 export type BlobValue = KvValue & { kind: "blob" };
+
+interface CachedFile {
+  readonly sizeBytes: number;
+  /** The state of the file in which its content was found to be right, and when; absent before that. */
+  proof?: { readonly state: string; readonly provenMs: number };
+}
 
 /**
  * The large values that a node has used lately, one file each, named by the hash of its content. Content
  * never changes under a hash, so there is nothing to invalidate: the least recently used file goes first.
+ *
+ * A disk is not to be trusted with it. Each file's size is looked at whenever it is opened. Its content is
+ * read and hashed before the first use since the process started, after anybody touched the file, and once
+ * a day: that delays such a read's first byte by dozens of milliseconds for the largest value, and costs the
+ * others nothing. Hashing in each answer's stream instead would cost every read, and could only cut off the
+ * one who asked. A file that is damaged is replaced from the fleet, and its reader notices nothing.
  */
 export class ValueCache {
   readonly #directory: string;
@@ -29,11 +47,14 @@ export class ValueCache {
   readonly #incoming: string;
   readonly #blobs: ValueBlobs;
   readonly #bytesMax: number;
+  readonly #clock: Clock;
   readonly #log: Log;
-  /** Sizes of the cached files, the least recently used first. */
-  readonly #files = new Map<ContentHash, number>();
-  /** Sum of `#files`. */
+  /** The cached files, the least recently used first. */
+  readonly #files = new Map<ContentHash, CachedFile>();
+  /** Sum of the sizes in `#files`. */
   #bytes = 0;
+  /** Files being hashed, by hash and state, so that many readers of one value cause one pass. */
+  readonly #checks = new Map<string, Promise<ContentHash>>();
   /** Fetches under way, so that many readers of one value cause one. */
   readonly #fetches = new Map<ContentHash, Promise<void>>();
   readonly #slots = new TransferSlots(LIMITS.valueTransfersMax);
@@ -56,6 +77,7 @@ export class ValueCache {
     this.#incoming = join(options.directory, "incoming");
     this.#blobs = options.blobs;
     this.#bytesMax = options.bytesMax ?? LIMITS.valueCacheBytesMax;
+    this.#clock = options.clock;
     this.#log = options.log;
   }
 
@@ -64,10 +86,10 @@ export class ValueCache {
    * Rejected with `value_unavailable`.
    */
   async openValue(value: BlobValue): Promise<FileHandle> {
-    const cached = await this.#openCached(value.hash);
+    const cached = await this.#openCached(value);
     if (cached !== undefined) return cached;
     await this.#fetchOnce(value);
-    const fetched = await this.#openCached(value.hash);
+    const fetched = await this.#openCached(value);
     if (fetched !== undefined) return fetched;
     throw unavailable(value.hash, "it left this node's disk as soon as it came");
   }
@@ -105,7 +127,7 @@ export class ValueCache {
   /** Ends the transfers under way. May be called twice. */
   async close(): Promise<void> {
     this.#closing.abort(new KvError("closed", "the node is stopping"));
-    await Promise.allSettled(this.#fetches.values());
+    await Promise.allSettled([...this.#fetches.values(), ...this.#checks.values()]);
   }
 
   async #load(): Promise<void> {
@@ -119,26 +141,65 @@ export class ValueCache {
       found.push({ hash: hash.data, sizeBytes: size, usedMs: Math.max(atimeMs, mtimeMs) });
     }
     for (const file of found.toSorted((a, b) => a.usedMs - b.usedMs)) {
-      this.#files.set(file.hash, file.sizeBytes);
+      this.#files.set(file.hash, { sizeBytes: file.sizeBytes });
       this.#bytes += file.sizeBytes;
     }
     await this.#evict();
   }
 
-  async #openCached(hash: ContentHash): Promise<FileHandle | undefined> {
-    const sizeBytes = this.#files.get(hash);
-    if (sizeBytes === undefined) return undefined;
-    try {
-      const file = await open(this.#pathOf(hash));
-      // Last in the map: used most recently. Not when it was evicted meanwhile; the open file stays good.
-      if (this.#files.delete(hash)) this.#files.set(hash, sizeBytes);
-      return file;
-    } catch (err) {
-      // Removed by other hands, or unreadable: a copy is only a copy, the fleet has the value.
-      this.#log.warn({ err, hash }, "a cached value could not be opened");
-      if (this.#files.delete(hash)) this.#bytes -= sizeBytes;
-      return undefined;
+  async #openCached(value: BlobValue): Promise<FileHandle | undefined> {
+    const { hash } = value;
+    const cached = this.#files.get(hash);
+    if (cached === undefined) return undefined;
+    const file = await this.#openSound(value, cached).catch((err: unknown) => {
+      // Removed by other hands, damaged, or unreadable: a copy is only a copy, the fleet has the value.
+      this.#log.warn({ err, hash }, "a cached value can't be used");
+    });
+    // Neither when it was evicted meanwhile; an open file stays good.
+    if (this.#files.get(hash) === cached) {
+      this.#files.delete(hash);
+      // Last in the map: used most recently.
+      if (file !== undefined) this.#files.set(hash, cached);
+      else this.#bytes -= cached.sizeBytes;
     }
+    return file ?? undefined;
+  }
+
+  /** Opens a file whose content is known to be right; rejected when it is not. */
+  async #openSound(value: BlobValue, cached: CachedFile): Promise<FileHandle> {
+    const file = await open(this.#pathOf(value.hash));
+    try {
+      const stats = await file.stat({ bigint: true });
+      if (Number(stats.size) !== value.size) {
+        throw new Error(`it has ${stats.size} bytes, not ${value.size}`);
+      }
+      const state = stateOf(stats);
+      if (!this.#isProven(cached, state)) await this.#prove(file, { value, cached, state });
+      return file;
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  #isProven({ proof }: CachedFile, state: string): boolean {
+    if (proof?.state !== state) return false;
+    return this.#clock.monotonicMs() - proof.provenMs < LIMITS.valueProofMs;
+  }
+
+  async #prove(
+    file: FileHandle,
+    { value, cached, state }: { value: BlobValue; cached: CachedFile; state: string },
+  ): Promise<void> {
+    const provenMs = this.#clock.monotonicMs();
+    const name = `${value.hash} ${state}`;
+    const check =
+      this.#checks.get(name) ??
+      this.#slots.run(() => hashOf(file)).finally(() => this.#checks.delete(name));
+    this.#checks.set(name, check);
+    const hash = await check;
+    if (hash !== value.hash) throw new Error(`its content has the hash ${hash}`);
+    cached.proof = { state, provenMs };
   }
 
   #fetchOnce(value: BlobValue): Promise<void> {
@@ -155,6 +216,8 @@ export class ValueCache {
   async #fetch({ hash, size }: BlobValue): Promise<void> {
     const path = this.incomingPath();
     try {
+      // What lies there is damaged, or a fetch would not be needed.
+      await rm(this.#pathOf(hash), { force: true });
       const content = await this.#blobs.fetch(hash, this.#transferSignal());
       if (content === undefined) throw new Error("the fleet does not have it");
       await writeVerified(path, content, { hash, sizeBytes: size });
@@ -169,14 +232,16 @@ export class ValueCache {
   /** Moves a complete, verified file to its place. */
   async #adopt(hash: ContentHash, file: ValueFile): Promise<void> {
     await rename(file.path, this.#pathOf(hash));
-    this.#bytes += file.sizeBytes - (this.#files.get(hash) ?? 0);
+    const stats = await stat(this.#pathOf(hash), { bigint: true });
+    const proof = { state: stateOf(stats), provenMs: this.#clock.monotonicMs() };
+    this.#bytes += file.sizeBytes - (this.#files.get(hash)?.sizeBytes ?? 0);
     this.#files.delete(hash);
-    this.#files.set(hash, file.sizeBytes);
+    this.#files.set(hash, { sizeBytes: file.sizeBytes, proof });
     await this.#evict();
   }
 
   async #evict(): Promise<void> {
-    for (const [hash, sizeBytes] of this.#files) {
+    for (const [hash, { sizeBytes }] of this.#files) {
       // The newest one stays even if it is larger than the bound: somebody is about to read it.
       if (this.#bytes <= this.#bytesMax || this.#files.size === 1) return;
       this.#files.delete(hash);
@@ -192,6 +257,23 @@ export class ValueCache {
   #pathOf(hash: ContentHash): string {
     return join(this.#directory, hash);
   }
+}
+
+/** Differs from before once anybody has written to the file or put another in its place. */
+function stateOf({ ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [ino, size, mtimeNs, ctimeNs].join(" ");
+}
+
+/** The hash of an open file's content. Leaves it open, to be read from its beginning. */
+async function hashOf(file: FileHandle): Promise<ContentHash> {
+  const hash = createHash("sha256");
+  const content = file.createReadStream({
+    start: 0,
+    autoClose: false,
+    highWaterMark: HASHED_BYTES,
+  });
+  for await (const piece of content) hash.update(piece as Buffer); // no encoding is set
+  return hash.digest("hex");
 }
 
 async function writeVerified(
