@@ -5,7 +5,7 @@ import type { Key, KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from ".
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
-import { Revision, type NamespaceId } from "../names.ts";
+import { HistoryPoint, Revision, type NamespaceId } from "../names.ts";
 import type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin.ts";
 import { migrate } from "./sqlite-schema.ts";
 import { SqliteTables, type NamespaceRow } from "./sqlite-tables.ts";
@@ -105,16 +105,17 @@ export class SqliteOrigin implements KvOrigin {
     return { entries, cursor: encodeCursor(Buffer.from(last.key, "utf8")) };
   }
 
-  async revision(namespace: NamespaceId): Promise<Revision> {
-    return Revision.parse(this.#run(() => this.#row(namespace).revision));
+  async point(namespace: NamespaceId): Promise<HistoryPoint> {
+    return HistoryPoint.parse(this.#run(() => this.#row(namespace)));
   }
 
-  async readLog(namespace: NamespaceId, after: Revision): Promise<LogPage> {
+  async readLog(namespace: NamespaceId, after: HistoryPoint): Promise<LogPage> {
     return this.#run(() => {
       const row = this.#row(namespace);
+      if (after.revision < row.log_start) return { kind: "truncated" };
       // A revision that was never given is no place in this history either.
-      if (after < row.log_start || after > row.revision) return { kind: "truncated" };
-      const records = this.#tables.records(row.id, after);
+      if (this.#tables.digestAt(row, after.revision) !== after.digest) return { kind: "diverged" };
+      const records = this.#tables.records(row.id, after.revision);
       // Whoever copies the namespace reads its log, too, and is not done with it.
       if (records.length > 0 && this.#isLogHeld(namespace)) this.#holdLog(namespace);
       return { kind: "records", records };
@@ -128,7 +129,7 @@ export class SqliteOrigin implements KvOrigin {
           const row = this.#row(namespace);
           this.#holdLog(namespace);
           const entries = this.#tables.entries(row.id, after);
-          return { revision: Revision.parse(row.revision), entries };
+          return { ...HistoryPoint.parse(row), entries };
         })
         .deferred(),
     );
