@@ -33,3 +33,27 @@ test("status: shows which cells ended as nobody wanted, and how many for which r
 test("status: says nothing of ends where there were none", () => {
   expect(shown({})).not.toContain("ended");
 });
+
+const NAMESPACE = "a".repeat(32);
+
+function replica(
+  kv: Partial<FleetStatus["nodes"][number]["kv"][number]>,
+): Partial<FleetStatus["nodes"][number]> {
+  const place = { namespace: NAMESPACE, revision: 3, lagMs: 12 };
+  const soundness = { repairing: null, repairs: 0, lastRepair: null } as const;
+  return { kv: [{ ...place, ...soundness, ...kv }] };
+}
+
+test("status: a node's copies of namespaces that were replaced are told of, with the reason", () => {
+  const copy = `fra: its copy of KV namespace ${NAMESPACE}`;
+  expect(shown(replica({}))).not.toContain("copy");
+  expect(shown(replica({ repairs: 1, lastRepair: "other-history" }))).toContain(
+    `${copy} was replaced once, last because the control plane was restored from an older copy`,
+  );
+  expect(shown(replica({ repairs: 2, lastRepair: "damaged" }))).toContain(
+    `${copy} was replaced 2 times, last because its disk had changed it`,
+  );
+  expect(shown(replica({ repairing: "damaged" }))).toContain(
+    `${copy} is being replaced: its disk had changed it`,
+  );
+});

@@ -51,9 +51,26 @@ export function formatStatus(status: FleetStatus): string {
     `revision ${status.revision}`,
     nodes.toString(),
     ...failures,
+    ...status.nodes.flatMap(describeRepairs),
     ...status.nodes.flatMap(describeConfinement),
     ...status.nodes.flatMap(describeEnds),
   ].join("\n");
+}
+
+const REPAIR_REASONS = {
+  damaged: "its disk had changed it",
+  "other-history": "the control plane was restored from an older copy",
+} as const;
+
+/** Which copies of key-value namespaces a node had to replace, or is replacing. */
+function describeRepairs(node: FleetStatus["nodes"][number]): ReadonlyArray<string> {
+  return node.kv.flatMap(({ namespace, repairing, repairs, lastRepair }) => {
+    const subject = `${node.name}: its copy of KV namespace ${namespace}`;
+    if (repairing !== null) return [`${subject} is being replaced: ${REPAIR_REASONS[repairing]}`];
+    if (lastRepair === null) return [];
+    const times = repairs === 1 ? "once" : `${repairs} times`;
+    return [`${subject} was replaced ${times}, last because ${REPAIR_REASONS[lastRepair]}`];
+  });
 }
 
 /** What a node's host can't give to confine cells. */

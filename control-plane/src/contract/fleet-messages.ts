@@ -95,11 +95,19 @@ export const ConfinementStatus = z.object({
 });
 export type ConfinementStatus = z.infer<typeof ConfinementStatus>;
 
+/** Why a node replaces its copy of a namespace: its disk has changed it, or the origin's history is another. */
+const KvRepair = z.enum(["damaged", "other-history"]);
+
 export const KvStatus = z.object({
   namespace: z.string(),
   revision: z.number().int().nonnegative(),
   /** Upper bound of how far behind the origin this replica's reads are; null before the first heartbeat. */
   lagMs: z.number().nonnegative().nullable(),
+  /** Why the copy is being replaced now; null when it is not. Nodes of an older version tell none of these. */
+  repairing: KvRepair.nullable().default(null),
+  /** How often it was replaced since the node started, and why the last time. */
+  repairs: z.number().int().nonnegative().default(0),
+  lastRepair: KvRepair.nullable().default(null),
 });
 export type KvStatus = z.infer<typeof KvStatus>;
 

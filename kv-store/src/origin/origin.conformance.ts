@@ -1,41 +1,24 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { Key, type KvEntry, type KvOperation, type KvRecord } from "../entry.ts";
+import { Key, type KvRecord } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
-import { NamespaceId, Revision } from "../names.ts";
+import { NamespaceId, Revision, type HistoryPoint } from "../names.ts";
+import { EMPTY_STATE } from "../state-digest.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
+import { put, remove, textOf, type OriginPlace } from "../test-support/origin-place.ts";
+import { describeOriginHistory } from "./origin-history.conformance.ts";
 import type { KvOrigin } from "./origin.ts";
-
-/** A place where one origin keeps its data, for one test. */
-export interface OriginPlace {
-  /** Opens the origin of this place; called again, after a close, it finds the same data. */
-  open(clock: ManualClock): Promise<KvOrigin>;
-  /** Removes the data. */
-  remove(): Promise<void>;
-}
 
 const NAMESPACE = NamespaceId.parse("1".repeat(32));
 const OTHER = NamespaceId.parse("2".repeat(32));
 const MISSING = NamespaceId.parse("3".repeat(32));
-
-function put(key: string, text: string, expiresAt?: number): KvOperation {
-  const value = { kind: "inline", bytes: Buffer.from(text) } as const;
-  const expiry = expiresAt === undefined ? {} : { expiresAt };
-  return { kind: "put", key: Key.parse(key), value, metadata: `{"of":"${key}"}`, ...expiry };
-}
-
-function remove(key: string): KvOperation {
-  return { kind: "delete", key: Key.parse(key) };
-}
-
-function textOf(entry: KvEntry | undefined): string | undefined {
-  return entry?.value.kind === "inline" ? Buffer.from(entry.value.bytes).toString() : undefined;
-}
 
 /** What every origin promises; see `KvOrigin`. */
 export function describeOrigin(
   name: string,
   { createPlace }: { readonly createPlace: () => Promise<OriginPlace> },
 ): void {
+  describeOriginHistory(name, { createPlace });
+
   describe(`origin: ${name}`, () => {
     let clock: ManualClock;
     let place: OriginPlace;
@@ -54,22 +37,19 @@ export function describeOrigin(
 
     const nowSeconds = (): number => Math.floor(clock.nowMs() / 1_000);
 
-    async function recordsAfter(after: number): Promise<ReadonlyArray<KvRecord>> {
-      const page = await origin.readLog(NAMESPACE, Revision.parse(after));
-      if (page.kind === "truncated") throw new Error(`the log does not reach back to ${after}`);
-      return page.records;
+    const beginning: HistoryPoint = { revision: Revision.parse(0), digest: EMPTY_STATE };
+
+    async function recordsAfter(after: HistoryPoint): Promise<ReadonlyArray<KvRecord>> {
+      const page = await origin.readLog(NAMESPACE, after);
+      if (page.kind === "records") return page.records;
+      throw new Error(`the log is ${page.kind} behind ${after.revision}`);
     }
+
+    const point = (): Promise<HistoryPoint> => origin.point(NAMESPACE);
 
     async function keysOf(prefix = ""): Promise<ReadonlyArray<string>> {
       const { entries } = await origin.list(NAMESPACE, { prefix, limit: LIMITS.listKeysMax });
       return entries.map(({ key }) => key);
-    }
-
-    async function entriesOfSnapshot(): Promise<{ revision: number; entries: KvEntry[] }> {
-      const snapshot = await origin.snapshot(NAMESPACE);
-      const entries = [];
-      for await (const page of snapshot.pages) entries.push(...page);
-      return { revision: snapshot.revision, entries };
     }
 
     test("write: a put is read back whole, a delete makes it absent", async () => {
@@ -104,11 +84,11 @@ export function describeOrigin(
       expect(revisions.toSorted((a, b) => a - b)).toEqual(
         Array.from({ length: 50 }, (_, index) => 2 * (index + 1)),
       );
-      const records = await recordsAfter(0);
+      const records = await recordsAfter(beginning);
       expect(records.map(({ revision }) => revision)).toEqual(
         Array.from({ length: 100 }, (_, index) => index + 1),
       );
-      expect(await origin.revision(NAMESPACE)).toBe(100);
+      expect((await point()).revision).toBe(100);
     });
 
     test("write: later operations of one call win over earlier ones", async () => {
@@ -201,100 +181,12 @@ export function describeOrigin(
       await origin.write(NAMESPACE, [put("due", "1", expiresAt), put("later", "1", expiresAt + 1)]);
       await origin.write(NAMESPACE, [put("again", "1", expiresAt), put("again", "2")]);
       expect(await origin.expire(expiresAt - 1)).toBe(0);
+      const before = await point();
       expect(await origin.expire(expiresAt)).toBe(1);
-      expect(await recordsAfter(4)).toEqual([{ revision: 5, operation: remove("due") }]);
+      const after = await point();
+      expect(await recordsAfter(before)).toEqual([{ ...after, operation: remove("due") }]);
+      expect([before.revision, after.revision]).toEqual([4, 5]);
       expect(await origin.expire(expiresAt)).toBe(0);
-    });
-
-    test("log: goes on behind a revision, page by page, and ends empty", async () => {
-      const operations = Array.from({ length: LIMITS.logPageRecordsMax + 1 }, (_, index) =>
-        remove(`k${index}`),
-      );
-      await origin.write(NAMESPACE, operations);
-      const first = await recordsAfter(0);
-      expect(first).toHaveLength(LIMITS.logPageRecordsMax);
-      expect(await recordsAfter(first.length)).toEqual([
-        { revision: first.length + 1, operation: operations.at(-1) },
-      ]);
-      expect(await recordsAfter(first.length + 1)).toEqual([]);
-    });
-
-    test("log: a page of large records ends by its bytes", async () => {
-      const text = "x".repeat(LIMITS.inlineValueBytesMax);
-      await origin.write(
-        NAMESPACE,
-        Array.from({ length: 20 }, (_, index) => put(`${index}`, text)),
-      );
-      const first = await recordsAfter(0);
-      expect(first.length).toBeGreaterThan(0);
-      expect(first.length).toBeLessThan(20);
-    });
-
-    test("log: behind its horizon, and for a revision that never was, it says so", async () => {
-      const batch = Array.from({ length: 1_000 }, (_, index) => remove(`k${index}`));
-      for (let count = 0; count < LIMITS.logRecordsMax + 1_000; count += batch.length) {
-        await origin.write(NAMESPACE, batch);
-      }
-      const revision = await origin.revision(NAMESPACE);
-      for (const after of [0, revision + 1]) {
-        const page = await origin.readLog(NAMESPACE, Revision.parse(after));
-        expect(page).toEqual({ kind: "truncated" });
-      }
-      expect(await recordsAfter(revision - 10)).toHaveLength(10);
-    });
-
-    test("snapshot: is one moment's state, whatever is written while it is read", async () => {
-      const keys = Array.from(
-        { length: 3_000 },
-        (_, index) => `k${String(index).padStart(4, "0")}`,
-      );
-      await origin.write(
-        NAMESPACE,
-        keys.map((key) => put(key, "old")),
-      );
-      const snapshot = await origin.snapshot(NAMESPACE);
-      const entries: KvEntry[] = [];
-      for await (const page of snapshot.pages) {
-        entries.push(...page);
-        await origin.write(NAMESPACE, [put("k2999", "new"), put("zzz", "new"), remove("k1500")]);
-      }
-      expect(snapshot.revision).toBe(3_000);
-      expect(entries.map(({ key }) => key)).toEqual(keys);
-      expect(new Set(entries.map(textOf))).toEqual(new Set(["old"]));
-    });
-
-    test("snapshot: of an empty namespace has its revision and no entries", async () => {
-      expect(await entriesOfSnapshot()).toEqual({ revision: 0, entries: [] });
-    });
-
-    test("snapshot: one that is given up makes room for others", async () => {
-      for (let count = 0; count < 2 * LIMITS.snapshotsMax; count++) {
-        const { pages } = await origin.snapshot(NAMESPACE);
-        await pages[Symbol.asyncIterator]().return?.();
-      }
-      const open = [];
-      for (let count = 0; count < LIMITS.snapshotsMax; count++) {
-        open.push(await origin.snapshot(NAMESPACE));
-      }
-      await expect(origin.snapshot(NAMESPACE)).rejects.toMatchObject({ code: "busy" });
-    });
-
-    test("onCommit: tells every record once, in revision order, after it can be read", async () => {
-      const heard: KvRecord[] = [];
-      const stop = origin.onCommit((namespace, records) => {
-        expect(namespace).toBe(NAMESPACE);
-        heard.push(...records);
-      });
-      await Promise.all([
-        origin.write(NAMESPACE, [put("a", "1", nowSeconds() + 60)]),
-        origin.write(NAMESPACE, [put("b", "2")]),
-      ]);
-      await origin.expire(nowSeconds() + 60);
-      expect(heard).toEqual(await recordsAfter(0));
-      expect(heard.map(({ revision }) => revision)).toEqual([1, 2, 3]);
-      stop();
-      await origin.write(NAMESPACE, [put("c", "3")]);
-      expect(heard).toHaveLength(3);
     });
 
     test("namespaces: creating one again keeps it, deleting it forgets everything", async () => {
@@ -307,18 +199,17 @@ export function describeOrigin(
         code: "namespace_not_found",
       });
       await origin.createNamespace(NAMESPACE);
-      expect([await origin.revision(NAMESPACE), await keysOf()]).toEqual([0, []]);
+      expect([await point(), await keysOf()]).toEqual([beginning, []]);
     });
 
     test("namespaces: every call on one that does not exist is refused", async () => {
-      const zero = Revision.parse(0);
       for (const call of [
         () => origin.write(MISSING, [put("k", "1")]),
         () => origin.get(MISSING, "k"),
         () => origin.list(MISSING, { prefix: "", limit: 1 }),
-        () => origin.revision(MISSING),
-        () => origin.readLog(MISSING, zero),
-        () => origin.snapshot(MISSING),
+        () => origin.point(MISSING),
+        () => origin.readLog(MISSING, beginning),
+        () => origin.readEntries(MISSING, null),
       ]) {
         await expect(call()).rejects.toMatchObject({ code: "namespace_not_found" });
       }
