@@ -128,8 +128,8 @@ export class ReplicaSubscription {
   #takeBatch(message: Message<"batch">): StoreAction {
     const { after, revision } = message;
     const collecting = this.#collecting;
-    if (after !== (collecting?.revision ?? this.accepted))
-      throw this.#gap(`a batch after ${after}`);
+    const expected = collecting === null ? this.accepted : collecting.revision;
+    if (after !== expected) throw this.#gap(`a batch after ${after}`);
     const operations = decodeBatch(message);
     if (collecting === null) {
       this.accepted = revision;
