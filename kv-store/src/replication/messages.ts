@@ -43,6 +43,7 @@ export const MessageToOrigin = z.discriminatedUnion("kind", [
   z
     .object({
       kind: z.literal("write"),
+      /** More than that of any write before it on the connection. */
       id: Counter,
       namespace: NamespaceId,
       count: z.number().int().positive().max(LIMITS.bulkWriteKeysMax),

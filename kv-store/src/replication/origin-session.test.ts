@@ -133,6 +133,19 @@ test("OriginSession: a log that can't be read again and again is given up for a 
   expect(kindsOf(session.handle({ kind: "tick", nowMs }))).toContain("read-entries");
 });
 
+test("OriginSession: a write that comes again, or late, is not made: it would put old over new", () => {
+  const session = subscribed();
+  const body = encodeWrite([{ kind: "delete", key: Key.parse("k") }]);
+  const write = (id: number): string[] => {
+    const message = { kind: "write", id, namespace: NAMESPACE, ...body } as const;
+    return kindsOf(session.handle({ kind: "message", message, nowMs: START_MS }));
+  };
+  expect([write(1), write(3)]).toEqual([["write"], ["write"]]);
+  const outcome = { kind: "written", revision: Revision.parse(1) } as const;
+  session.handle({ kind: "write-settled", id: 1, outcome });
+  expect([write(1), write(2), write(3), write(4)]).toEqual([[], [], [], ["write"]]);
+});
+
 test("OriginSession: a node may have so many writes under way, and more are refused", () => {
   const session = subscribed();
   const body = encodeWrite([{ kind: "delete", key: Key.parse("k") }]);

@@ -77,7 +77,10 @@ export class OriginSession {
   readonly #window: SendWindow;
   /** The read in progress, if any: its answer is an input. */
   #reading: number | undefined;
+  /** The writes that are not answered. */
   readonly #writes = new Set<number>();
+  /** The highest number of a write on this connection. */
+  #lastWrite = 0;
   #nowMs: number;
   #heardMs: number;
   #heartbeatMs: number;
@@ -162,7 +165,9 @@ export class OriginSession {
 
   #onWrite(message: MessageToOrigin & { kind: "write" }): void {
     const { id, namespace } = message;
-    if (this.#writes.has(id)) return;
+    // A duplicate, or one that was overtaken: made now, it could put an older value over a newer one.
+    if (id <= this.#lastWrite) return;
+    this.#lastWrite = id;
     if (this.#writes.size >= LIMITS.pendingWritesMax) {
       const text = `${this.#writes.size} writes of this node wait to be answered already`;
       return this.#send({ kind: "refused", id, code: "busy", message: text });

@@ -19,7 +19,7 @@ export type ReplicaInput =
   | { readonly kind: "tick"; readonly nowMs: number }
   | {
       readonly kind: "write";
-      /** Never used before. */
+      /** More than that of any write before it. */
       readonly id: number;
       readonly namespace: NamespaceId;
       readonly operations: ReadonlyArray<KvOperation>;

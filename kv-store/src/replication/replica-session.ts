@@ -208,12 +208,13 @@ export class ReplicaSession {
   /** The origin never had what is held: whatever it has now counts, also when that is less. */
   #onOtherHistory(subscription: ReplicaSubscription): void {
     const { applied, repair } = subscription;
-    if (repair?.reason === "other-history") return;
-    this.#report(
-      subscription,
-      "the origin has another history than this node, as after a restore from an older copy: what the node " +
-        `holds, revision ${applied?.revision ?? "none"}, is replaced by what the origin has`,
-    );
+    if (repair?.reason !== "other-history") {
+      this.#report(
+        subscription,
+        "the origin has another history than this node, as after a restore from an older copy: what the node " +
+          `holds, revision ${applied?.revision ?? "none"}, is replaced by what the origin has`,
+      );
+    }
     subscription.distrust("other-history", this.#nowMs);
     subscription.freshness.forget();
   }
@@ -271,7 +272,8 @@ export class ReplicaSession {
   #mend(subscription: ReplicaSubscription): void {
     const { standing, storing, askedMs } = subscription;
     if (storing > 0 || standing === "gone") return;
-    if (standing === "broken" && this.#nowMs >= askedMs) {
+    if (standing === "broken") {
+      if (this.#nowMs < askedMs) return;
       subscription.rewind();
       subscription.standing = "following";
       if (this.#isConnected) this.#ask(subscription);
@@ -315,13 +317,13 @@ export class ReplicaSession {
     const store = this.#storing.end(input.token);
     if (store === undefined) return;
     this.#acknowledge();
-    const { subscription, kind } = store;
+    const { subscription, kind, repair } = store;
     subscription.storing -= 1;
     subscription.stored(input.held);
     const isStored = input.outcome === "stored";
     const isRefused = input.outcome === "damaged" && kind.startsWith("snapshot");
     if (isRefused || (isStored && kind === "snapshot-end")) {
-      subscription.replaced(isStored, this.#nowMs);
+      subscription.replaced(isStored, repair, this.#nowMs);
     }
     if (input.outcome !== "stored") this.#onStoreFailed(subscription, input.outcome);
     subscription.freshness.reached(subscription.confirmed);

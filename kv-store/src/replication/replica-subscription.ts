@@ -24,7 +24,7 @@ export interface Held {
  */
 export type RepairReason = "damaged" | "other-history";
 
-interface Repair {
+export interface Repair {
   readonly reason: RepairReason;
   /** When to ask for the snapshot. */
   readonly dueMs: number;
@@ -66,8 +66,11 @@ export class ReplicaSubscription {
   #sequence = 0;
   /** From this time of the node's clock on, the origin is known to have had what is accepted. */
   #acceptedMs: number;
-  /** What is held does not count: a snapshot in its place was asked for, or is on its way. */
-  #isReplacing = false;
+  /**
+   * What is held does not count: a snapshot in its place was asked for, or is on its way. Also of nothing: a
+   * drop that failed may bring back what was held before.
+   */
+  #isReplacing: boolean;
   /** When the last snapshot was stored, or refused. */
   #replacedMs = -Infinity;
 
@@ -79,6 +82,7 @@ export class ReplicaSubscription {
     this.#collecting = held.snapshot;
     this.askedMs = nowMs;
     this.#acceptedMs = nowMs;
+    this.#isReplacing = held.point === null;
   }
 
   /** What to ask for: whatever continues what is accepted, an unfinished snapshot included. */
@@ -103,10 +107,13 @@ export class ReplicaSubscription {
     this.repair = { reason, dueMs };
   }
 
-  /** A snapshot is on disk in the place of all that was held, or was refused as a whole. */
-  replaced(isStored: boolean, nowMs: number): void {
+  /**
+   * A snapshot is on disk in the place of all that was held, or was refused as a whole. Given the repair
+   * that was under way when its end was taken: one that was on its way to the disk before mends nothing.
+   */
+  replaced(isStored: boolean, repair: Repair | undefined, nowMs: number): void {
     this.#replacedMs = nowMs;
-    if (!isStored) return;
+    if (!isStored || this.repair !== repair) return;
     this.#isReplacing = false;
     if (this.repair === undefined) return;
     this.repairs += 1;
@@ -124,6 +131,8 @@ export class ReplicaSubscription {
   rewind(): void {
     this.accepted = this.applied;
     this.#collecting = this.#collected;
+    // The origin is asked for what follows it, and says so if it never had it.
+    this.#isReplacing = this.applied === null;
   }
 
   /** All that is held is on its way to be dropped. */
@@ -131,7 +140,7 @@ export class ReplicaSubscription {
     this.accepted = null;
     this.#collecting = null;
     this.repair = undefined;
-    this.#isReplacing = false;
+    this.#isReplacing = true;
   }
 
   /** Follows anew under this number, from what is accepted; from nothing when that is to be replaced. */
@@ -146,6 +155,8 @@ export class ReplicaSubscription {
 
   #replace(): void {
     this.accepted = null;
+    // Another one from here on: what was taken before may be of a history that was replaced since.
+    if (this.repair !== undefined) this.repair = { ...this.repair };
     this.#isReplacing = true;
   }
 
@@ -221,8 +232,8 @@ export class ReplicaSubscription {
   #takeBatch(message: Message<"batch">): StoreAction {
     const { after, revision, digest } = message;
     const collecting = this.#collecting;
-    if (after !== (collecting ?? this.accepted)?.revision)
-      throw this.#gap(`a batch after ${after}`);
+    const expected = (collecting ?? this.accepted)?.revision;
+    if (after !== expected) throw this.#gap(`a batch after ${after}`);
     const operations = decodeBatch(message);
     const batch = { after, revision, digest, operations };
     if (collecting === null) {

@@ -23,19 +23,28 @@ export const NOTHING: State = { entries: new Map(), digest: EMPTY_STATE };
 /** The model: one namespace's complete history, and the state as of each of its revisions. */
 export class SimulatedHistory {
   readonly records: KvRecord[];
-  /** When each record was committed. */
-  readonly committedMs: number[];
   /** By revision; the first one is the empty state. */
   readonly states: State[];
+  /** The last revision of each write of a node: none may be there twice. */
+  readonly writes: Map<number, number>;
   /** The log starts after this revision. */
-  logStart = 0;
+  logStart: number;
+  /** Somebody copies the namespace, and the log is kept for it. */
+  heldUntilMs = 0;
+  /** The namespace was removed: nothing of it may be found any more. */
+  isDeleted: boolean;
+  /** When each record was committed. */
+  readonly #committedMs: number[];
 
   /** A history that goes on from the copy of another one, as of a revision of it; from nothing without one. */
   constructor(origin?: SimulatedHistory, revision = 0) {
     this.records = origin?.records.slice(0, revision) ?? [];
-    this.committedMs = origin?.committedMs.slice(0, revision) ?? [];
     this.states = origin?.states.slice(0, revision + 1) ?? [NOTHING];
+    const writes = [...(origin?.writes ?? [])].filter(([, made]) => made <= revision);
+    this.writes = new Map(writes);
     this.logStart = Math.min(origin?.logStart ?? 0, revision);
+    this.isDeleted = origin?.isDeleted ?? false;
+    this.#committedMs = origin === undefined ? [] : origin.#committedMs.slice(0, revision);
   }
 
   get revision(): Revision {
@@ -46,7 +55,7 @@ export class SimulatedHistory {
     return { revision: this.revision, digest: this.#state.digest };
   }
 
-  /** What there is now. */
+  /** What the last revision holds. */
   get entries(): Entries {
     return this.#state.entries;
   }
@@ -55,38 +64,44 @@ export class SimulatedHistory {
     return this.states.at(-1) ?? NOTHING;
   }
 
-  stateAt(revision: number): State | undefined {
-    return this.states[revision];
-  }
-
-  append(operation: KvOperation, nowMs: number): KvRecord {
-    const state = applied(this.#state, operation);
-    const revision = Revision.parse(this.records.length + 1);
-    const record = { revision, digest: state.digest, operation };
-    this.records.push(record);
-    this.committedMs.push(nowMs);
-    this.states.push(state);
-    return record;
+  append(operations: ReadonlyArray<KvOperation>, nowMs: number): KvRecord[] {
+    return operations.map((operation) => {
+      const state = applied(this.#state, [operation]);
+      const revision = Revision.parse(this.records.length + 1);
+      const record = { revision, digest: state.digest, operation };
+      this.records.push(record);
+      this.#committedMs.push(nowMs);
+      this.states.push(state);
+      return record;
+    });
   }
 
   /** How many records were committed by this moment. */
   revisionAt(timeMs: number): number {
-    return this.committedMs.findLastIndex((committedMs) => committedMs <= timeMs) + 1;
+    let [low, high] = [0, this.#committedMs.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#committedMs[middle] ?? Infinity) <= timeMs) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 }
 
-/** The state that an operation leaves. */
-export function applied(state: State, operation: KvOperation): State {
+/** The state that operations leave. */
+export function applied(state: State, operations: ReadonlyArray<KvOperation>): State {
   const entries = new Map(state.entries);
   const sum = new StateSum(state.digest);
-  const replaced = entries.get(operation.key);
-  if (replaced !== undefined) sum.toggle(replaced.digest);
-  if (operation.kind === "put") {
-    const entry = entryOf(operation);
-    sum.toggle(entry.digest);
-    entries.set(operation.key, entry);
-  } else {
-    entries.delete(operation.key);
+  for (const operation of operations) {
+    const replaced = entries.get(operation.key);
+    if (replaced !== undefined) sum.toggle(replaced.digest);
+    if (operation.kind === "put") {
+      const entry = entryOf(operation);
+      sum.toggle(entry.digest);
+      entries.set(operation.key, entry);
+    } else {
+      entries.delete(operation.key);
+    }
   }
   return { entries, digest: sum.digest };
 }
@@ -101,7 +116,9 @@ export function digestOfAll(entries: Entries): StateDigest {
 /** Without digests, which are what is to be tested. */
 export function sameEntries(left: Entries, right: Entries): boolean {
   if (left.size !== right.size) return false;
-  return [...left].every(([key, { bytes }]) => right.get(key)?.bytes.equals(bytes) === true);
+  for (const [key, { bytes }] of left)
+    if (right.get(key)?.bytes.equals(bytes) !== true) return false;
+  return true;
 }
 
 export function entryOf(put: SimulatedEntry["put"]): SimulatedEntry {

@@ -1,20 +1,38 @@
+import { Key } from "../../entry.ts";
+import { LIMITS } from "../../limits.ts";
 import type { Random } from "./random.ts";
 import type { SimulatedNode } from "./simulated-node.ts";
 import type { SimulatedOrigin } from "./simulated-origin.ts";
 import type { Timeline } from "./timeline.ts";
 
+type Direction = "to-node" | "to-origin";
+
 interface Link {
+  readonly node: SimulatedNode;
   isOpen: boolean;
-  /** Until then nothing arrives, in either direction, and nobody is told. */
-  silentUntilMs: number;
+  /** Until then nothing arrives in that direction, and nobody is told. */
+  readonly silentUntilMs: Record<Direction, number>;
+  readonly silentSinceMs: Record<Direction, number>;
+  /** Until then every body that arrives is damaged: bad hardware, not bad luck. */
+  damagedUntilMs: number;
   close(): void;
 }
 
-// Far worse than any real network, so that a few simulated minutes meet every combination.
+interface Delivery {
+  readonly delayMs: number;
+  readonly direction: Direction;
+  readonly message: object;
+  readonly deliver: (message: unknown) => void;
+}
+
+// Far worse than any real network, so that a simulated minute meets every combination.
 const LOST = 0.04;
 const REPEATED = 0.03;
 const LATE = 0.03;
 const DAMAGED = 0.01;
+/** What a damaged message may have changed beside its body: what its checksum covers, too. */
+const NUMBERS = ["after", "revision", "count"] as const;
+const DAMAGED_KEY = Key.parse("k07");
 
 /** Connects nodes with the origin, again after each cut, and treats their messages badly. */
 export class SimulatedNetwork {
@@ -24,6 +42,8 @@ export class SimulatedNetwork {
   readonly #links = new Map<SimulatedNode, Link>();
   isFaulty = true;
   faults = 0;
+  /** Told of each message that arrives. */
+  trace: ((text: string) => void) | undefined;
 
   constructor(
     origin: SimulatedOrigin,
@@ -42,15 +62,71 @@ export class SimulatedNetwork {
     this.#links.get(node)?.close();
   }
 
+  /** Since when nothing has arrived in one direction at least; Infinity when both work. */
+  silentSinceMs(node: SimulatedNode): number {
+    const link = this.#links.get(node);
+    if (link === undefined || !link.isOpen) return Infinity;
+    const silent = (["to-node", "to-origin"] as const).filter(
+      (direction) => link.silentUntilMs[direction] > this.#timeline.nowMs,
+    );
+    return Math.min(Infinity, ...silent.map((direction) => link.silentSinceMs[direction]));
+  }
+
+  /** Nothing arrives for a while, in one direction or both. */
   silence(node: SimulatedNode, durationMs: number): void {
     const link = this.#links.get(node);
-    if (link !== undefined && this.isFaulty) link.silentUntilMs = this.#timeline.nowMs + durationMs;
+    if (link === undefined || !link.isOpen) return;
+    const directions = this.#random.pick<Direction[]>([
+      ["to-node"],
+      ["to-origin"],
+      ["to-node", "to-origin"],
+    ]);
+    const { nowMs } = this.#timeline;
+    for (const direction of directions) {
+      if (link.silentUntilMs[direction] <= nowMs) link.silentSinceMs[direction] = nowMs;
+      link.silentUntilMs[direction] = Math.max(link.silentUntilMs[direction], nowMs + durationMs);
+    }
+    this.#expectCut(link, directions);
+  }
+
+  damage(node: SimulatedNode, durationMs: number): void {
+    const link = this.#links.get(node);
+    if (link !== undefined) link.damagedUntilMs = this.#timeline.nowMs + durationMs;
+  }
+
+  endFaults(): void {
+    this.isFaulty = false;
+    for (const link of this.#links.values()) {
+      link.damagedUntilMs = 0;
+      link.silentUntilMs["to-node"] = 0;
+      link.silentUntilMs["to-origin"] = 0;
+    }
+  }
+
+  /** Promise: whoever hears nothing for long ends the connection. */
+  #expectCut(link: Link, directions: ReadonlyArray<Direction>): void {
+    const sinceMs = this.#timeline.nowMs;
+    // Two looks: one falls just before the time is over.
+    this.#timeline.after(LIMITS.linkSilenceMs + 2 * LIMITS.tickMs, () => {
+      for (const direction of directions) {
+        const isSilent =
+          link.silentUntilMs[direction] > this.#timeline.nowMs &&
+          link.silentSinceMs[direction] <= sinceMs;
+        const isAwake = direction === "to-origin" || link.node.runningSinceMs <= sinceMs;
+        if (link.isOpen && isSilent && isAwake && this.isFaulty) {
+          throw new Error(`node ${link.node.number}: silent ${direction}, and nobody cut the link`);
+        }
+      }
+    });
   }
 
   #connect(node: SimulatedNode): void {
     const link: Link = {
+      node,
       isOpen: true,
-      silentUntilMs: 0,
+      silentUntilMs: { "to-node": 0, "to-origin": 0 },
+      silentSinceMs: { "to-node": 0, "to-origin": 0 },
+      damagedUntilMs: 0,
       close: () => {
         if (!link.isOpen) return;
         link.isOpen = false;
@@ -63,49 +139,66 @@ export class SimulatedNetwork {
     // A cut from within a session's own effects takes place right after them.
     const cut = (): void => this.#timeline.after(0, () => link.close());
     const connection = this.#origin.accept({
-      send: (message) => this.#carry(link, message, (copy) => node.receive(copy)),
+      send: (message) => this.#carry(link, "to-node", message, (copy) => node.receive(copy)),
       cut,
     });
     node.connected({
-      send: (message) => this.#carry(link, message, (copy) => connection.receive(copy)),
+      send: (message) =>
+        this.#carry(link, "to-origin", message, (copy) => connection.receive(copy)),
       cut,
     });
   }
 
-  #carry(link: Link, message: unknown, deliver: (message: unknown) => void): void {
+  #carry(
+    link: Link,
+    direction: Direction,
+    message: unknown,
+    deliver: (message: unknown) => void,
+  ): void {
+    const delivery = { direction, message: message as object, deliver }; // every message is one
     // 10 ms each way, so that messages keep their order unless they are late.
-    this.#plan(link, { delayMs: 10, message, deliver });
+    this.#plan(link, { ...delivery, delayMs: 10 });
     if (!this.isFaulty || !this.#random.chance(REPEATED)) return;
     this.faults += 1;
-    this.#plan(link, { delayMs: 10 + this.#random.below(500), message, deliver });
+    this.#plan(link, { ...delivery, delayMs: 10 + this.#random.below(500) });
   }
 
-  #plan(
-    link: Link,
-    delivery: {
-      readonly delayMs: number;
-      readonly message: unknown;
-      readonly deliver: (message: unknown) => void;
-    },
-  ): void {
+  #plan(link: Link, { delayMs, direction, message, deliver }: Delivery): void {
     const isLate = this.isFaulty && this.#random.chance(LATE);
-    const delayMs = delivery.delayMs + (isLate ? this.#random.below(2_000) : 0);
-    const copy: unknown = structuredClone(delivery.message);
-    this.#timeline.after(delayMs, () => {
-      if (!link.isOpen || link.silentUntilMs > this.#timeline.nowMs) return;
-      if (this.isFaulty && this.#random.chance(LOST)) this.faults += 1;
-      else delivery.deliver(this.#damaged(copy));
+    this.#timeline.after(delayMs + (isLate ? this.#random.below(2_000) : 0), () => {
+      const { nowMs } = this.#timeline;
+      if (!link.isOpen || link.silentUntilMs[direction] > nowMs) return;
+      if (this.isFaulty && this.#random.chance(LOST)) {
+        this.faults += 1;
+        return;
+      }
+      const isDamaged =
+        link.damagedUntilMs > nowMs || (this.isFaulty && this.#random.chance(DAMAGED));
+      this.trace?.(describe(link.node, direction, message));
+      deliver(isDamaged ? this.#damaged(message) : message);
     });
   }
 
-  /** The message, now and then with another bit in its body. */
-  #damaged(message: unknown): unknown {
-    const { body } = message as { readonly body?: Uint8Array }; // or any other kind, without one
-    if (!this.isFaulty || body === undefined || body.length === 0) return message;
-    if (!this.#random.chance(DAMAGED)) return message;
+  /** The message with another bit in its body, or in a number that belongs to it. */
+  #damaged(message: object): object {
+    if (!("body" in message) || !(message.body instanceof Uint8Array)) return message;
     this.faults += 1;
-    const index = this.#random.below(body.length);
-    body[index] = (body[index] ?? 0) ^ (1 << this.#random.below(8));
-    return message;
+    const copy: Record<string, unknown> = { ...message };
+    const number = this.#random.pick(NUMBERS);
+    if (this.#random.chance(0.3)) {
+      if (typeof copy[number] === "number") copy[number] ^= 1 << this.#random.below(4);
+      if ("through" in copy) copy["through"] = DAMAGED_KEY;
+    } else if (message.body.length > 0) {
+      const body = Uint8Array.from(message.body);
+      const index = this.#random.below(body.length);
+      body[index] = (body[index] ?? 0) ^ (1 << this.#random.below(8));
+      copy.body = body;
+    }
+    return copy;
   }
+}
+
+function describe(node: SimulatedNode, direction: Direction, message: object): string {
+  const shown = JSON.stringify(message, (key, value: unknown) => (key === "body" ? "…" : value));
+  return `node ${node.number} ${direction === "to-node" ? "<" : ">"} ${shown}`;
 }

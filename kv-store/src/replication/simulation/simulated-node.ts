@@ -1,29 +1,14 @@
 import type { KvOperation } from "../../entry.ts";
-import type { HistoryPoint, NamespaceId, Revision } from "../../names.ts";
-import type { SnapshotPosition, StoreAction } from "../../replica/replica.ts";
-import { MessageFromOrigin } from "../messages.ts";
+import { LIMITS } from "../../limits.ts";
+import type { NamespaceId } from "../../names.ts";
+import { MessageFromOrigin, type MessageToOrigin } from "../messages.ts";
+import type { SnapshotPosition } from "../../replica/replica.ts";
 import type { WriteResult } from "../pending-writes.ts";
-import type {
-  ReplicaEffect,
-  ReplicaInput,
-  ReplicaPosition,
-  StoreOutcome,
-} from "../replica-exchange.ts";
+import type { ReplicaEffect, ReplicaInput, ReplicaPosition } from "../replica-exchange.ts";
 import { ReplicaSession } from "../replica-session.ts";
-import type { Held } from "../replica-subscription.ts";
 import type { Random } from "./random.ts";
-import { applied, digestOfAll, entryOf, NOTHING, type State } from "./simulated-history.ts";
+import { SimulatedDisk, type Holding } from "./simulated-disk.ts";
 import type { Timeline } from "./timeline.ts";
-
-/** What a node has on its disk of one namespace. */
-export interface Holding extends State {
-  readonly revision: Revision;
-  /** The disk has changed it, which nobody was told. */
-  readonly isDamaged: boolean;
-}
-
-/** A snapshot that is being collected, with the digest of what has come so far. */
-type Collected = SnapshotPosition & { readonly state: State };
 
 /** One connection as the node sees it. */
 export interface NodeLink {
@@ -31,223 +16,286 @@ export interface NodeLink {
   cut(): void;
 }
 
-interface QueuedStore {
-  readonly token: number;
-  readonly namespace: NamespaceId;
-  readonly action: StoreAction;
+/** What is told of a node, to whoever checks its promises. */
+export interface NodeWatcher {
+  /** Something may have changed. */
+  changed(node: SimulatedNode): void;
+  settled(node: SimulatedNode, id: number, result: WriteResult): void;
+  /** It asked for a namespace. */
+  asked(node: SimulatedNode, message: MessageToOrigin & { kind: "subscribe" }): void;
+  /** Its session found something wrong with its stream. */
+  repaired(node: SimulatedNode, text: string): void;
+  /** It ended its connection by itself. */
+  cut(node: SimulatedNode, reason: string): void;
 }
+
+// How often a tick reads all that is held: every five seconds on average.
+const CHECKED = 0.05;
+
+/** An input without its time, which it gets when the node takes it. */
+type Untimed<Input> = Input extends { readonly nowMs: number } ? Omit<Input, "nowMs"> : Input;
 
 /** A node: a real session over a disk that is slow, may fail, and survives a crash in part. */
 export class SimulatedNode {
-  /** The disk. */
-  readonly holdings = new Map<NamespaceId, Holding>();
-  /** By its clock, which differs from the simulation's own by this much. */
-  readonly clockSkewMs: number;
+  readonly number: number;
   readonly #timeline: Timeline;
   readonly #random: Random;
-  readonly #namespaces: ReadonlyArray<NamespaceId>;
-  readonly #onSettled: (id: number, result: WriteResult) => void;
-  readonly #onRepair: (text: string) => void;
-  #session: ReplicaSession;
+  readonly #watcher: NodeWatcher;
+  /** The namespaces that it wants, and since when it has. */
+  readonly wanted = new Map<NamespaceId, number>();
+  #disk = new SimulatedDisk();
+  #session!: ReplicaSession; // set by `#start`
   /** Counts the node's lives: what was planned in an earlier one does not happen. */
   #life = 0;
+  /** When its monotonic clock was at zero: another moment in each life. */
+  #clockStartMs = 0;
   #link: NodeLink | undefined;
-  /** What is on its way to the disk, in order. */
-  #queue: QueuedStore[] = [];
-  readonly #snapshots = new Map<NamespaceId, Collected>();
-  isDiskFaulty = true;
+  /** The machine stands still until then, and afterwards finds all that came meanwhile. */
+  #frozenUntilMs = 0;
+  /** Until then each commit takes long. */
+  #slowUntilMs = 0;
+  /** Until then every commit fails. */
+  #fullUntilMs = 0;
+  /** Since when it has run without a break, and has been connected. */
+  runningSinceMs = 0;
+  connectedSinceMs = Infinity;
+  /** Bytes that came over this connection, were handed to the disk, and are not yet committed. */
+  storingBytes = 0;
+  /** Counts its connections. */
+  #connection = 0;
+  isFaulty = true;
 
-  constructor(parts: {
-    readonly timeline: Timeline;
-    readonly random: Random;
-    readonly namespaces: ReadonlyArray<NamespaceId>;
-    readonly onSettled: (id: number, result: WriteResult) => void;
-    /** Called when the session found something wrong with its stream. */
-    readonly onRepair: (text: string) => void;
-  }) {
+  constructor(
+    number: number,
+    parts: {
+      readonly timeline: Timeline;
+      readonly random: Random;
+      readonly namespaces: ReadonlyArray<NamespaceId>;
+      readonly watcher: NodeWatcher;
+    },
+  ) {
+    this.number = number;
     this.#timeline = parts.timeline;
     this.#random = parts.random;
-    this.#namespaces = parts.namespaces;
-    this.#onSettled = parts.onSettled;
-    this.#onRepair = parts.onRepair;
-    this.clockSkewMs = this.#random.below(20_000) - 10_000;
-    this.#session = this.#start();
+    this.#watcher = parts.watcher;
+    for (const namespace of parts.namespaces) this.wanted.set(namespace, this.#timeline.nowMs);
+    this.#start();
   }
 
-  /** By the node's clock. */
-  get nowMs(): number {
-    return this.#timeline.nowMs + this.clockSkewMs;
+  get isFrozen(): boolean {
+    return this.#frozenUntilMs > this.#timeline.nowMs;
+  }
+
+  /** By the node's monotonic clock. */
+  get #nowMs(): number {
+    return this.#timeline.nowMs - this.#clockStartMs;
+  }
+
+  holding(namespace: NamespaceId): Holding | undefined {
+    return this.#disk.holding(namespace);
+  }
+
+  /** Every namespace of which its disk has something, once all that is under way is done. */
+  namespacesOnDisk(): NamespaceId[] {
+    return this.#disk.namespaces();
+  }
+
+  /** What is collected of a snapshot; null without one, and while anything is under way that may change it. */
+  unfinishedSnapshot(namespace: NamespaceId): SnapshotPosition | null {
+    return this.#disk.isIdle(namespace) ? this.#disk.held(namespace).snapshot : null;
   }
 
   position(namespace: NamespaceId): ReplicaPosition | undefined {
     return this.#session.position(namespace);
   }
 
-  /** Changes one bit of one entry, if there is one, behind everybody's back. */
-  damage(namespace: NamespaceId): void {
-    const holding = this.holdings.get(namespace);
-    if (holding === undefined || holding.entries.size === 0) return;
-    const { put } = this.#random.pick([...holding.entries.values()]);
-    if (put.value.kind !== "inline") return;
-    const bytes = Buffer.from(put.value.bytes);
-    bytes[0] = (bytes[0] ?? 0) ^ (1 << this.#random.below(8));
-    const damaged = entryOf({ ...put, value: { kind: "inline", bytes } });
-    const entries = new Map(holding.entries).set(put.key, damaged);
-    this.holdings.set(namespace, { ...holding, entries, isDamaged: true });
+  /** The moment, by the simulation's clock, of which it says that it has seen all; null for none. */
+  freshMs(namespace: NamespaceId): number | null {
+    const freshMs = this.#session.position(namespace)?.freshMs ?? null;
+    return freshMs === null ? null : freshMs + this.#clockStartMs;
   }
 
   connected(link: NodeLink): void {
     this.#link = link;
-    this.#take({ kind: "connected", nowMs: this.nowMs });
+    this.connectedSinceMs = this.#timeline.nowMs;
+    this.#whenAwake(() => {
+      this.#connection += 1;
+      this.storingBytes = 0;
+    });
+    this.#take({ kind: "connected" });
   }
 
   disconnected(): void {
     this.#link = undefined;
+    this.connectedSinceMs = Infinity;
     this.#take({ kind: "disconnected" });
   }
 
   receive(message: unknown): void {
-    this.#take({ kind: "message", message: MessageFromOrigin.parse(message), nowMs: this.nowMs });
+    const parsed = MessageFromOrigin.safeParse(message);
+    if (parsed.success) this.#take({ kind: "message", message: parsed.data });
+    else this.#link?.cut();
   }
 
   write(id: number, namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): void {
-    this.#take({ kind: "write", id, namespace, operations, nowMs: this.nowMs });
+    this.#take({ kind: "write", id, namespace, operations });
   }
 
-  /** Ends the process at once; of what was on its way to the disk, a part from the front arrived. */
+  /** Wants a namespace from now on, or no longer. */
+  toggle(namespace: NamespaceId): void {
+    this.#whenAwake(() => {
+      if (!this.wanted.delete(namespace)) this.wanted.set(namespace, this.#timeline.nowMs);
+      this.#takeInterest();
+    });
+  }
+
+  /** Ends the process at once, and starts it again. */
   crash(): void {
-    const written = this.#queue.slice(0, this.#random.below(this.#queue.length + 1));
-    for (const { namespace, action } of written) this.#storeOnDisk(namespace, action);
-    this.#queue = [];
-    this.#link = undefined;
-    this.#session = this.#start();
+    this.#disk.endProcess(this.#random);
+    this.#start();
   }
 
-  #start(): ReplicaSession {
+  /** Ends the power, and what was not flushed with it. */
+  cutPower(): void {
+    this.#disk.endPower(this.#random);
+    this.#start();
+  }
+
+  /** Its disk changes a bit of what it holds. */
+  damage(namespace: NamespaceId): void {
+    this.#disk.damage(namespace, this.#random);
+  }
+
+  freeze(durationMs: number): void {
+    // Never shorter than it was: what waits for the end of the longer one would come too late.
+    this.#frozenUntilMs = Math.max(this.#frozenUntilMs, this.#timeline.nowMs + durationMs);
+    this.runningSinceMs = this.#frozenUntilMs;
+  }
+
+  slowDisk(durationMs: number): void {
+    this.#slowUntilMs = this.#timeline.nowMs + durationMs;
+  }
+
+  fillDisk(durationMs: number): void {
+    this.#fullUntilMs = this.#timeline.nowMs + durationMs;
+  }
+
+  /** Everything works from now on; what stands still or is slow comes to its end. */
+  endFaults(): void {
+    this.isFaulty = false;
+    this.#fullUntilMs = 0;
+  }
+
+  #start(): void {
     this.#life += 1;
-    this.#session = new ReplicaSession(this.nowMs);
-    const wanted = new Map(this.#namespaces.map((each) => [each, this.#held(each)]));
-    this.#take({ kind: "interest", wanted, nowMs: this.nowMs });
+    this.#link = undefined;
+    this.connectedSinceMs = Infinity;
+    this.runningSinceMs = this.#timeline.nowMs;
+    this.#frozenUntilMs = 0;
+    this.storingBytes = 0;
+    this.#clockStartMs = this.#timeline.nowMs - this.#random.below(20_000);
+    this.#session = new ReplicaSession(this.#nowMs);
+    this.#takeInterest();
     this.#tick(this.#life);
-    return this.#session;
+  }
+
+  /** As `ReplicaClient.setInterest` does. */
+  #takeInterest(): void {
+    const wanted = [...this.wanted.keys()].map((each) => [each, this.#disk.held(each)] as const);
+    this.#take({ kind: "interest", wanted: new Map(wanted) });
+    for (const namespace of this.#disk.namespaces()) {
+      if (!this.wanted.has(namespace))
+        this.#enqueue({ token: 0, namespace, action: { kind: "drop" } });
+    }
   }
 
   #tick(life: number): void {
     if (life !== this.#life) return;
-    this.#take({ kind: "tick", nowMs: this.nowMs });
-    if (this.#random.chance(CHECKED)) this.#checkContent();
-    this.#timeline.after(250, () => this.#tick(life));
+    if (!this.isFrozen) this.#take({ kind: "tick" });
+    if (!this.isFrozen && this.#random.chance(CHECKED)) this.#checkContent();
+    this.#timeline.after(LIMITS.tickMs, () => this.#tick(life));
   }
 
   /** As the real replica does in the background. */
   #checkContent(): void {
-    for (const [namespace, { entries, digest }] of this.holdings) {
-      if (digestOfAll(entries) === digest) continue;
-      this.#take({ kind: "damaged", namespace, what: "another state", nowMs: this.nowMs });
+    for (const namespace of this.#disk.damaged()) {
+      this.#take({ kind: "damaged", namespace, what: "another state" });
     }
   }
 
-  #take(input: ReplicaInput): void {
-    for (const effect of this.#session.handle(input)) this.#perform(effect);
+  #take(input: Untimed<ReplicaInput>): void {
+    this.#whenAwake(() => {
+      const timed = { ...input, nowMs: this.#nowMs } as ReplicaInput; // exactly what was left out
+      for (const effect of this.#session.handle(timed)) this.#perform(effect);
+      this.#watcher.changed(this);
+    });
+  }
+
+  /** Does something in this life, and not while the machine stands still; all in the order of the calls. */
+  #whenAwake(action: () => void): void {
+    const life = this.#life;
+    const act = (): void => {
+      if (life !== this.#life) return;
+      const delayMs = this.#frozenUntilMs - this.#timeline.nowMs;
+      if (delayMs > 0) this.#timeline.after(delayMs, act);
+      else action();
+    };
+    act();
   }
 
   #perform(effect: ReplicaEffect): void {
     switch (effect.kind) {
       case "send":
+        if (effect.message.kind === "subscribe") this.#watcher.asked(this, effect.message);
         return this.#link?.send(effect.message);
       case "cut":
+        this.#watcher.cut(this, effect.reason);
         return this.#link?.cut();
       case "settle":
-        return this.#onSettled(effect.id, effect.result);
+        return this.#watcher.settled(this, effect.id, effect.result);
       case "report":
-        return this.#onRepair(effect.text);
+        return this.#watcher.repaired(this, effect.text);
       case "store":
         return this.#enqueue(effect);
     }
   }
 
-  #enqueue(store: QueuedStore): void {
-    this.#queue.push(store);
+  #enqueue(store: Parameters<SimulatedDisk["handOver"]>[0]): void {
+    this.#disk.handOver(store);
+    this.storingBytes += bytesOf(store.action);
     const life = this.#life;
-    this.#timeline.after(this.#random.below(30), () => {
-      if (life === this.#life) this.#storeNext();
+    const isSlow = this.#slowUntilMs > this.#timeline.nowMs;
+    const delayMs = isSlow ? this.#slowUntilMs - this.#timeline.nowMs : this.#random.below(30);
+    const connection = this.#connection;
+    this.#timeline.after(delayMs, () => {
+      if (life !== this.#life) return;
+      this.#whenAwake(() => {
+        if (connection === this.#connection) this.storingBytes -= bytesOf(store.action);
+        this.#storeNext();
+      });
     });
   }
 
   #storeNext(): void {
-    const store = this.#queue.shift();
-    if (store === undefined) return;
-    const { token, namespace, action } = store;
-    const isFailing = this.isDiskFaulty && this.#random.chance(0.02);
-    const outcome = isFailing ? "failed" : this.#storeOnDisk(namespace, action);
-    this.#take({ kind: "stored", token, outcome, held: this.#held(namespace) });
-  }
-
-  #held(namespace: NamespaceId): Held {
-    const snapshot = this.#snapshots.get(namespace);
-    const holding = this.holdings.get(namespace);
-    return {
-      point: holding === undefined ? null : pointOf(holding),
-      snapshot: snapshot === undefined ? null : { ...pointOf(snapshot), after: snapshot.after },
-    };
-  }
-
-  /** One transaction. */
-  #storeOnDisk(namespace: NamespaceId, action: StoreAction): StoreOutcome {
-    const snapshot = this.#snapshots.get(namespace);
-    switch (action.kind) {
-      case "batch":
-        return this.#storeBatch(namespace, action);
-      case "snapshot-start":
-        this.#snapshots.set(namespace, { ...pointOf(action), after: null, state: NOTHING });
-        return "stored";
-      case "snapshot-page": {
-        if (snapshot?.after !== action.after) return "failed";
-        const state = action.operations.reduce<State>(applied, snapshot.state);
-        this.#snapshots.set(namespace, { ...snapshot, after: action.through, state });
-        return "stored";
-      }
-      case "snapshot-batch": {
-        if (snapshot?.revision !== action.after) return "failed";
-        const state = action.operations.reduce<State>(applied, snapshot.state);
-        this.#snapshots.set(namespace, { ...snapshot, ...pointOf(action), state });
-        return "stored";
-      }
-      case "snapshot-end": {
-        const { revision, through } = action;
-        if (snapshot?.revision !== revision || snapshot.after !== through) return "failed";
-        this.#snapshots.delete(namespace);
-        return this.#hold(namespace, snapshot.state, { ...pointOf(action), isDamaged: false });
-      }
-      case "drop":
-        this.holdings.delete(namespace);
-        this.#snapshots.delete(namespace);
-        return "stored";
-    }
-  }
-
-  #storeBatch(namespace: NamespaceId, batch: StoreAction & { kind: "batch" }): StoreOutcome {
-    const holding = this.holdings.get(namespace);
-    if (holding?.revision !== batch.after) return "failed";
-    const { isDamaged } = holding;
-    const state = batch.operations.reduce<State>(applied, holding);
-    return this.#hold(namespace, state, { ...pointOf(batch), isDamaged });
-  }
-
-  #hold(
-    namespace: NamespaceId,
-    { entries, digest }: State,
-    promised: HistoryPoint & { readonly isDamaged: boolean },
-  ): StoreOutcome {
-    if (digest !== promised.digest) return "damaged";
-    this.holdings.set(namespace, { ...promised, entries });
-    return "stored";
+    const isFull = this.#fullUntilMs > this.#timeline.nowMs;
+    const isFailing = isFull || (this.isFaulty && this.#random.chance(0.01));
+    const done = this.#disk.commitNext(isFailing);
+    if (done === undefined) return;
+    if (this.#random.chance(0.3)) this.#disk.flush();
+    const { token, namespace } = done.change;
+    const held = this.#disk.held(namespace);
+    this.#take({ kind: "stored", token, outcome: done.outcome, held });
+    this.#whenAwake(() => this.#disk.answered(namespace));
   }
 }
 
-// How often a tick reads all that is held: every five seconds on average.
-const CHECKED = 0.05;
-
-function pointOf({ revision, digest }: HistoryPoint): HistoryPoint {
-  return { revision, digest };
+function bytesOf(action: Parameters<SimulatedDisk["handOver"]>[0]["action"]): number {
+  if (!("operations" in action)) return 0;
+  let bytes = 0;
+  for (const operation of action.operations) {
+    if (operation.kind === "put" && operation.value.kind === "inline") {
+      bytes += operation.value.bytes.length;
+    }
+  }
+  return bytes;
 }

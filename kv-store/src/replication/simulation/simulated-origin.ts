@@ -1,26 +1,38 @@
-import type { KvEntry, KvOperation } from "../../entry.ts";
+import type { Key, KvEntry, KvOperation } from "../../entry.ts";
 import type { HistoryPoint, NamespaceId } from "../../names.ts";
 import { encodeBatches, encodePage, type Batch } from "../batch.ts";
-import { MessageToOrigin } from "../messages.ts";
-import { OriginSession, type OriginEffect, type OriginInput } from "../origin-session.ts";
+import type { WriteOutcome } from "../origin-session.ts";
+import type { OriginRead } from "../origin-subscription.ts";
 import type { Random } from "./random.ts";
+import { SimulatedConnection, type OriginLink } from "./simulated-connection.ts";
 import { SimulatedHistory } from "./simulated-history.ts";
 import type { Timeline } from "./timeline.ts";
 
-/** One connection as the origin sees it. */
-export interface OriginLink {
-  send(message: unknown): void;
-  cut(): void;
+interface QueuedWrite {
+  /** The node's number of it; 0 for one that was made at the origin. */
+  readonly id: number;
+  readonly namespace: NamespaceId;
+  readonly operations: ReadonlyArray<KvOperation>;
+  readonly settle: (outcome: WriteOutcome) => void;
 }
 
-/** An origin in memory behind real sessions. Its disk is never lost, but is slow and may fail to be read. */
+// Scaled to a run of a minute, so that logs end, and are held, within it.
+const LOG_HOLD_MS = 2_000;
+
+/** An origin in memory behind real sessions: its disk commits in groups, is slow, and may fail. */
 export class SimulatedOrigin {
   /** Of each namespace all histories that there were; the last one counts. */
   readonly #histories: ReadonlyMap<NamespaceId, SimulatedHistory[]>;
   readonly #timeline: Timeline;
   readonly #random: Random;
   readonly #connections = new Set<SimulatedConnection>();
-  /** Whether reads fail now and then. */
+  /** Writes of the group that is being committed: a crash loses them, and nobody was told of them. */
+  #group: QueuedWrite[] = [];
+  /** Counts the origin's lives. */
+  #life = 0;
+  /** Nothing ever fails here but the process as a whole. */
+  readonly isSound: boolean;
+  /** Whether reads and commits fail now and then. */
   isFaulty = true;
   /** How many operations were committed, in all histories. */
   commits = 0;
@@ -29,11 +41,12 @@ export class SimulatedOrigin {
 
   constructor(
     namespaces: ReadonlyArray<NamespaceId>,
-    parts: { readonly timeline: Timeline; readonly random: Random },
+    parts: { readonly timeline: Timeline; readonly random: Random; readonly isSound: boolean },
   ) {
     this.#histories = new Map(namespaces.map((each) => [each, [new SimulatedHistory()]]));
     this.#timeline = parts.timeline;
     this.#random = parts.random;
+    this.isSound = parts.isSound;
   }
 
   accept(link: OriginLink): SimulatedConnection {
@@ -47,6 +60,10 @@ export class SimulatedOrigin {
     this.#connections.delete(connection);
   }
 
+  get namespaces(): ReadonlyArray<NamespaceId> {
+    return [...this.#histories.keys()];
+  }
+
   /** All that there ever was, in order. */
   histories(namespace: NamespaceId): ReadonlyArray<SimulatedHistory> {
     return this.#histories.get(namespace) ?? [];
@@ -58,158 +75,107 @@ export class SimulatedOrigin {
     return history;
   }
 
-  /** Puts the copy of an earlier moment in the place of everything, and starts again: all links are cut. */
+  /** The process ends: what was not committed is lost. The caller closes every link. */
+  crash(): void {
+    this.#group = [];
+    this.#life += 1;
+  }
+
+  /** Puts the copy of an earlier moment in the place of everything. The caller closes every link. */
   restore(copiedMs: number): void {
+    this.crash();
     for (const histories of this.#histories.values()) {
       const last = histories.at(-1);
       histories.push(new SimulatedHistory(last, last?.revisionAt(copiedMs)));
     }
     this.restoredMs = this.#timeline.nowMs;
-    for (const connection of this.#connections) connection.cut();
   }
 
-  commit(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): number {
+  /** Queues a write for the next group commit. */
+  write(write: QueuedWrite): void {
+    if (this.#group.length === 0) {
+      const life = this.#life;
+      this.#timeline.after(this.#random.below(20), () => {
+        if (life === this.#life) this.#commitGroup();
+      });
+    }
+    this.#group.push(write);
+  }
+
+  /** Committed by another control plane of the same database: nobody here is told. */
+  writeElsewhere(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): void {
     const history = this.history(namespace);
+    if (history.isDeleted) return;
+    history.append(operations, this.#timeline.nowMs);
     this.commits += operations.length;
-    const records = operations.map((each) => history.append(each, this.#timeline.nowMs));
-    if (this.#random.chance(0.2)) history.logStart = history.revision - this.#random.below(10);
-    // Committed by another control plane of the same database: nobody is told.
-    if (this.#random.chance(0.05)) return history.revision;
+  }
+
+  deleteNamespace(namespace: NamespaceId): void {
+    this.history(namespace).isDeleted = true;
+  }
+
+  /** Where it stands; `undefined` when there is no such namespace. */
+  point(namespace: NamespaceId): HistoryPoint | undefined {
+    const { isDeleted, point } = this.history(namespace);
+    return isDeleted ? undefined : point;
+  }
+
+  readLog({
+    namespace,
+    after: { revision, digest },
+  }: OriginRead & { kind: "read-log" }): ReadonlyArray<Batch> | "truncated" | "diverged" {
+    const { records, states, logStart } = this.history(namespace);
+    if (revision < logStart) return "truncated";
+    if (states[revision]?.digest !== digest) return "diverged";
+    return encodeBatches(records.slice(revision, revision + 1 + this.#random.below(6)));
+  }
+
+  readEntries(
+    namespace: NamespaceId,
+    after: Key | null,
+  ): { readonly point: HistoryPoint; readonly page: ReturnType<typeof encodePage> } {
+    const history = this.history(namespace);
+    history.heldUntilMs = this.#timeline.nowMs + LOG_HOLD_MS;
+    const entries = [...history.entries.values()]
+      .map(({ put }) => put as KvEntry) // a put is an entry, and says so
+      .filter(({ key }) => after === null || key > after)
+      .toSorted((left, right) => (left.key < right.key ? -1 : 1));
+    const page = encodePage(after, entries.slice(0, 1 + this.#random.below(4)));
+    return { point: history.point, page };
+  }
+
+  #commitGroup(): void {
+    const group = this.#group;
+    this.#group = [];
+    if (this.isFaulty && this.#random.chance(0.01)) {
+      const code = "storage_failed";
+      for (const { settle } of group)
+        settle({ kind: "refused", code, message: "nothing was kept" });
+      return;
+    }
+    for (const write of group) this.#commit(write);
+  }
+
+  #commit({ id, namespace, operations, settle }: QueuedWrite): void {
+    const history = this.history(namespace);
+    if (history.isDeleted) {
+      return settle({ kind: "refused", code: "namespace_not_found", message: "it is gone" });
+    }
+    if (id > 0 && history.writes.has(id)) throw new Error(`write ${id} was made twice`);
+    const records = history.append(operations, this.#timeline.nowMs);
+    this.commits += operations.length;
+    const { revision } = history;
+    if (id > 0) history.writes.set(id, revision);
     const batches = encodeBatches(records);
     for (const each of this.#connections) each.take({ kind: "committed", namespace, batches });
-    return history.revision;
-  }
-}
-
-/** Carries out what one session decides, each read and write after a while. */
-export class SimulatedConnection {
-  readonly #link: OriginLink;
-  readonly #origin: SimulatedOrigin;
-  readonly #timeline: Timeline;
-  readonly #random: Random;
-  readonly #session: OriginSession;
-  #isClosed = false;
-
-  constructor(
-    link: OriginLink,
-    parts: {
-      readonly origin: SimulatedOrigin;
-      readonly timeline: Timeline;
-      readonly random: Random;
-    },
-  ) {
-    this.#link = link;
-    this.#origin = parts.origin;
-    this.#timeline = parts.timeline;
-    this.#random = parts.random;
-    this.#session = new OriginSession(parts.timeline.nowMs);
-    this.#tick();
+    settle({ kind: "written", revision });
+    this.#trimLog(history);
   }
 
-  receive(message: unknown): void {
-    const nowMs = this.#timeline.nowMs;
-    this.take({ kind: "message", message: MessageToOrigin.parse(message), nowMs });
+  #trimLog(history: SimulatedHistory): void {
+    // A held log has another bound, which a hostile world reaches, too.
+    const isHeld = history.heldUntilMs > this.#timeline.nowMs;
+    if (isHeld && !(this.isFaulty && this.#random.chance(0.02))) return;
+    if (this.#random.chance(0.2)) history.logStart = history.revision - this.#random.below(10);
   }
-
-  take(input: OriginInput): void {
-    if (this.#isClosed) return;
-    let effects: ReadonlyArray<OriginEffect>;
-    try {
-      effects = this.#session.handle(input);
-    } catch {
-      // As the real connection does with what was damaged on the way.
-      return this.#link.cut();
-    }
-    for (const effect of effects) this.#perform(effect);
-  }
-
-  /** Ends it from this side, at once. */
-  cut(): void {
-    this.close();
-    this.#link.cut();
-  }
-
-  close(): void {
-    this.#isClosed = true;
-    this.#origin.forget(this);
-  }
-
-  #tick(): void {
-    if (this.#isClosed) return;
-    this.take({ kind: "tick", nowMs: this.#timeline.nowMs });
-    this.#timeline.after(250, () => this.#tick());
-  }
-
-  #perform(effect: OriginEffect): void {
-    switch (effect.kind) {
-      case "send":
-        return this.#link.send(effect.message);
-      case "cut":
-        return this.#link.cut();
-      default:
-        return this.#timeline.after(this.#random.below(20), () => this.#answer(effect));
-    }
-  }
-
-  #answer(effect: Exclude<OriginEffect, { kind: "send" | "cut" }>): void {
-    if (this.#isClosed) return;
-    if (effect.kind === "read-positions") return this.#readPositions(effect);
-    if (effect.kind === "write") return this.#write(effect);
-    const { subscription } = effect;
-    if (this.#origin.isFaulty && this.#random.chance(0.05)) {
-      return this.take({ kind: "read-failed", subscription, code: "storage_failed" });
-    }
-    if (effect.kind === "read-log") return this.#readLog(effect);
-    return this.#readEntries(effect);
-  }
-
-  #readPositions({ echoMs, namespaces }: OriginEffect & { kind: "read-positions" }): void {
-    const points = [...namespaces].map(
-      ([subscription, namespace]) => [subscription, this.#origin.history(namespace).point] as const,
-    );
-    const atMs = this.#timeline.nowMs;
-    this.take({ kind: "positions-read", echoMs, atMs, points: new Map(points) });
-  }
-
-  #write({ id, namespace, operations }: OriginEffect & { kind: "write" }): void {
-    this.#origin.commit(namespace, operations);
-    const { revision } = this.#origin.history(namespace);
-    this.take({ kind: "write-settled", id, outcome: { kind: "written", revision } });
-  }
-
-  #readLog({ subscription, namespace, after }: OriginEffect & { kind: "read-log" }): void {
-    const history = this.#origin.history(namespace);
-    const count = 1 + this.#random.below(5);
-    // More may be committed between a read and the arrival of its answer.
-    const answer = {
-      kind: "log-read",
-      subscription,
-      batches: logOf(history, after, count),
-    } as const;
-    this.#timeline.after(this.#random.below(20), () => this.take(answer));
-  }
-
-  #readEntries({ subscription, namespace, after }: OriginEffect & { kind: "read-entries" }): void {
-    const { point, entries } = this.#origin.history(namespace);
-    const following = [...entries.values()].filter(({ put }) => after === null || put.key > after);
-    const ordered = following.toSorted((a, b) => (a.put.key < b.put.key ? -1 : 1));
-    // A put is an entry, and says so.
-    const page = encodePage(
-      after,
-      ordered.slice(0, 3).map(({ put }) => put as KvEntry),
-    );
-    const answer = { kind: "entries-read", subscription, point, page } as const;
-    this.#timeline.after(this.#random.below(20), () => this.take(answer));
-  }
-}
-
-/** What an origin's log says behind a point. */
-function logOf(
-  history: SimulatedHistory,
-  { revision, digest }: HistoryPoint,
-  countMax: number,
-): ReadonlyArray<Batch> | "truncated" | "diverged" {
-  if (revision < history.logStart) return "truncated";
-  if (history.stateAt(revision)?.digest !== digest) return "diverged";
-  return encodeBatches(history.records.slice(revision, revision + countMax));
 }

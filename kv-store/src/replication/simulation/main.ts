@@ -1,0 +1,76 @@
+import { parseArgs } from "node:util";
+import { findMutations } from "./mutation-run.ts";
+import { simulate, worldOf } from "./simulation.ts";
+
+// `npm run simulate`: runs seeds one after another, and stops at the first that breaks a promise.
+const USAGE = `npm run simulate -- [--seeds <count>] [--first <seed>]   runs so many seeds, from the first on
+npm run simulate -- --seed <seed> [--trace]              runs one, and tells what happens in it
+npm run simulate -- --mutations                          proves that deliberate bugs are found`;
+
+const { values } = parseArgs({
+  options: {
+    seeds: { type: "string", default: "100" },
+    first: { type: "string" },
+    seed: { type: "string" },
+    trace: { type: "boolean", default: false },
+    mutations: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
+  },
+});
+// How often a long run says where it is.
+const REPORT_MS = 10_000;
+
+if (values.help) console.log(USAGE);
+else if (values.mutations) process.exitCode = (await findMutations(console.log)) ? 0 : 1;
+else if (values.seed !== undefined) process.exitCode = runOne(integer(values.seed)) ? 0 : 1;
+else {
+  const first = values.first === undefined ? Date.now() % 1_000_000 : integer(values.first);
+  process.exitCode = runMany(first, integer(values.seeds)) ? 0 : 1;
+}
+
+function runOne(seed: number): boolean {
+  try {
+    const report = simulate(seed, values.trace ? console.log : undefined);
+    console.log(`seed ${seed}: ${JSON.stringify(report)}`);
+    return true;
+  } catch (error) {
+    console.error(error);
+    return false;
+  }
+}
+
+function runMany(first: number, count: number): boolean {
+  console.log(`${count} seeds from ${first}`);
+  const startMs = performance.now();
+  let [simulatedMs, reportedMs] = [0, startMs];
+  for (let seed = first; seed < first + count; seed += 1) {
+    try {
+      simulatedMs += simulate(seed).simulatedMs;
+    } catch (error) {
+      console.error(error);
+      console.error(`replay it with: npm run simulate -- --seed ${seed} --trace`);
+      return false;
+    }
+    if (performance.now() - reportedMs < REPORT_MS) continue;
+    reportedMs = performance.now();
+    console.log(`up to seed ${seed} (${worldOf(seed)}), ${speed(simulatedMs, startMs)}`);
+  }
+  console.log(`no promise was broken: ${count} seeds, ${speed(simulatedMs, startMs)}`);
+  return true;
+}
+
+/** Also by processor time, which other work on the machine changes less. */
+function speed(simulatedMs: number, startMs: number): string {
+  const realMs = performance.now() - startMs;
+  const { user, system } = process.cpuUsage();
+  const times = [realMs, (user + system) / 1_000].map((ms) => Math.round(simulatedMs / ms));
+  const seconds = `${Math.round(simulatedMs / 1_000)} simulated seconds in ${(realMs / 1_000).toFixed(1)}`;
+  return `${seconds}: ${times[0]} times real time, ${times[1]} times processor time`;
+}
+
+function integer(text: string): number {
+  const number = Number(text);
+  if (Number.isSafeInteger(number) && number >= 0) return number;
+  console.error(`${text} is no count and no seed\n\n${USAGE}`);
+  return process.exit(2);
+}

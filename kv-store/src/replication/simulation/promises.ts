@@ -1,0 +1,301 @@
+import { LIMITS } from "../../limits.ts";
+import type { NamespaceId } from "../../names.ts";
+import type { MessageToOrigin } from "../messages.ts";
+import type { WriteResult } from "../pending-writes.ts";
+import type { Holding } from "./simulated-disk.ts";
+import { sameEntries, type SimulatedHistory } from "./simulated-history.ts";
+import type { SimulatedNetwork } from "./simulated-network.ts";
+import type { NodeWatcher, SimulatedNode } from "./simulated-node.ts";
+import type { SimulatedOrigin } from "./simulated-origin.ts";
+import { UNDER_WAY_BYTES_MAX } from "./stream-check.ts";
+import type { Timeline } from "./timeline.ts";
+
+interface PendingWrite {
+  readonly id: number;
+  readonly node: SimulatedNode;
+  readonly namespace: NamespaceId;
+  readonly madeMs: number;
+}
+
+/** What was last seen of one namespace on one node. */
+interface Seen {
+  readonly holding: Holding;
+  readonly freshMs: number | null;
+  /** The first of the origin's histories that it can be of, and of how many. */
+  readonly history: number;
+  readonly of: number;
+}
+
+// More than this often within two seconds is a storm, not a repair.
+const ASKS_MAX = 10;
+const ASKS_MS = 2_000;
+/** By then a node that had nothing to complain of has caught up. */
+const STEADY_MS = 3_000;
+/** And is never staler than this: some heartbeats, and the time that one takes. */
+const LAG_MAX_MS = 2_000;
+
+/** What REPLICATION.md promises, checked against the model after every step of a node. */
+export class Promises implements NodeWatcher {
+  readonly #timeline: Timeline;
+  readonly #origin: SimulatedOrigin;
+  /** Only cuts and crashes happen: nothing may ever need a repair, and everybody is up to date. */
+  readonly #isSound: boolean;
+  readonly #seen = new Map<SimulatedNode, Map<NamespaceId, Seen>>();
+  readonly #asks = new Map<SimulatedNode, Map<NamespaceId, number[]>>();
+  readonly #pending = new Map<number, PendingWrite>();
+  /** Writes of which it was said that they did not happen. */
+  readonly #refused: PendingWrite[] = [];
+  network: SimulatedNetwork | undefined;
+  /** Told of what a node says of itself. */
+  trace: ((text: string) => void) | undefined;
+  acknowledged = 0;
+  /** When something last had to be repaired, cut or asked for. */
+  restlessMs = 0;
+
+  constructor(parts: {
+    readonly timeline: Timeline;
+    readonly origin: SimulatedOrigin;
+    readonly isSound: boolean;
+  }) {
+    this.#timeline = parts.timeline;
+    this.#origin = parts.origin;
+    this.#isSound = parts.isSound;
+  }
+
+  get pendingCount(): number {
+    return this.#pending.size;
+  }
+
+  writeMade(write: Omit<PendingWrite, "madeMs">): void {
+    this.#pending.set(write.id, { ...write, madeMs: this.#timeline.nowMs });
+  }
+
+  /** The process of a node ended: nobody waits for its writes, and its reads may have gone back with its disk. */
+  nodeEnded(node: SimulatedNode): void {
+    for (const [id, write] of this.#pending) if (write.node === node) this.#pending.delete(id);
+    this.#seen.delete(node);
+    this.#asks.delete(node);
+  }
+
+  /** What is acknowledged is in the history as that revision, and this node's reads see it. */
+  settled(node: SimulatedNode, id: number, result: WriteResult): void {
+    const write = this.#pending.get(id);
+    if (write === undefined) throw new Error(`write ${id} ended, and nobody waits for it`);
+    this.#pending.delete(id);
+    this.trace?.(`node ${node.number}   write ${id} ended: ${JSON.stringify(result)}`);
+    if (result.kind === "failed") {
+      if (result.code !== "origin_unreachable" && result.code !== "replica_behind") {
+        this.#refused.push(write);
+      }
+      return;
+    }
+    this.acknowledged += 1;
+    const { namespace } = write;
+    const { revision } = result;
+    const histories = this.#origin.histories(namespace);
+    const made = histories.filter(({ writes }) => writes.get(id) === revision);
+    if (made.length === 0) throw new Error(`write ${id} was never made as ${revision}`);
+    if (!node.wanted.has(namespace)) return;
+    const holding = node.holding(namespace);
+    if (holding === undefined || holding.revision < revision) {
+      const shown = holding?.revision ?? "nothing";
+      throw new Error(`write ${id} is revision ${revision}, but its node shows ${shown}`);
+    }
+    if (made.some((history) => isStateOf(history, holding))) return;
+    throw new Error(`write ${id} is revision ${revision}, but its node shows another history`);
+  }
+
+  asked(node: SimulatedNode, message: MessageToOrigin & { kind: "subscribe" }): void {
+    const { namespace } = message;
+    this.restlessMs = this.#timeline.nowMs;
+    if (node.unfinishedSnapshot(namespace) !== null && message.snapshot === undefined) {
+      throw new Error(`${place(node, namespace)}: a snapshot that was begun is not gone on with`);
+    }
+    const asks = this.#asks.get(node) ?? new Map<NamespaceId, number[]>();
+    this.#asks.set(node, asks);
+    const sinceMs = this.#timeline.nowMs - ASKS_MS;
+    const recent = (asks.get(namespace) ?? []).filter((ms) => ms > sinceMs);
+    asks.set(namespace, [...recent, this.#timeline.nowMs]);
+    if (recent.length < ASKS_MAX) return;
+    throw new Error(`${place(node, namespace)}: asked for ${recent.length + 1} times in a row`);
+  }
+
+  repaired(node: SimulatedNode, text: string): void {
+    this.trace?.(`node ${node.number}   repairs: ${text}`);
+    this.restlessMs = this.#timeline.nowMs;
+    if (!this.#isSound) return;
+    throw new Error(`node ${node.number}: a repair where nothing is wrong: ${text}`);
+  }
+
+  cut(node: SimulatedNode, reason: string): void {
+    this.trace?.(`node ${node.number}   cuts: ${reason}`);
+    this.restlessMs = this.#timeline.nowMs;
+    if (!this.#isSound) return;
+    throw new Error(`node ${node.number}: a cut where nothing is wrong: ${reason}`);
+  }
+
+  changed(node: SimulatedNode): void {
+    const seen = this.#seen.get(node) ?? new Map<NamespaceId, Seen>();
+    this.#seen.set(node, seen);
+    for (const namespace of this.#origin.namespaces) {
+      this.#checkHolding(node, namespace, seen);
+    }
+    if (node.storingBytes > UNDER_WAY_BYTES_MAX) {
+      throw new Error(`node ${node.number}: holds ${node.storingBytes} bytes that are not stored`);
+    }
+    this.#checkPending(node);
+  }
+
+  /** Nothing is missing, nothing is too much, nobody waits; checked when all is calm. */
+  checkConverged(nodes: ReadonlyArray<SimulatedNode>): void {
+    for (const node of nodes) {
+      for (const namespace of this.#origin.namespaces) {
+        const text = this.#unrest(node, namespace);
+        if (text !== undefined) throw new Error(`${place(node, namespace)}: ${text}`);
+      }
+    }
+    if (this.#pending.size > 0) throw new Error(`${this.#pending.size} writes never ended`);
+    for (const { id, namespace } of this.#refused) {
+      if (!this.#origin.histories(namespace).some(({ writes }) => writes.has(id))) continue;
+      throw new Error(`write ${id} was refused, but it was made`);
+    }
+  }
+
+  isConverged(nodes: ReadonlyArray<SimulatedNode>): boolean {
+    const { namespaces } = this.#origin;
+    const isCalm = (node: SimulatedNode): boolean =>
+      namespaces.every((namespace) => this.#unrest(node, namespace) === undefined);
+    return this.#pending.size === 0 && nodes.every(isCalm);
+  }
+
+  /** What is not yet as it should end; `undefined` when all is. */
+  #unrest(node: SimulatedNode, namespace: NamespaceId): string | undefined {
+    const position = node.position(namespace);
+    if (!node.wanted.has(namespace) || this.#isGone(namespace)) {
+      if (node.namespacesOnDisk().includes(namespace)) return "is on a disk where it should not be";
+      const isKnown = position !== undefined && position.standing !== "gone";
+      return isKnown ? `is ${position.standing}, though it is gone` : undefined;
+    }
+    const history = this.#origin.history(namespace);
+    const holding = node.holding(namespace);
+    if (holding?.revision !== history.revision) {
+      return `is at ${holding?.revision}, not at ${history.revision}`;
+    }
+    if (holding.isDamaged || !isStateOf(history, holding)) return "shows another state";
+    if (position !== undefined && position.repairing !== null) return "is still being repaired";
+    if (position?.standing !== "following") return `is ${position?.standing}`;
+    const lagMs = this.#timeline.nowMs - (node.freshMs(namespace) ?? -Infinity);
+    return lagMs > LAG_MAX_MS ? `says that it lags by ${lagMs} ms` : undefined;
+  }
+
+  #checkHolding(node: SimulatedNode, namespace: NamespaceId, seen: Map<NamespaceId, Seen>): void {
+    const holding = node.holding(namespace);
+    const freshMs = node.freshMs(namespace);
+    const before = seen.get(namespace);
+    this.#checkLag(node, namespace, freshMs);
+    if (holding === undefined) {
+      seen.delete(namespace);
+      if (before === undefined || !node.wanted.has(namespace) || this.#isGone(namespace)) return;
+      throw new Error(`${place(node, namespace)}: is gone, and nobody removed it`);
+    }
+    const histories = this.#origin.histories(namespace);
+    const of = histories.length;
+    if (before?.holding === holding && before.freshMs === freshMs && before.of === of) return;
+    const where = place(node, namespace);
+    const history = historyOf(holding, { histories, before, where });
+    seen.set(namespace, { holding, freshMs, history, of });
+    if (freshMs !== null) this.#checkFreshness(holding, { namespace, freshMs, where });
+  }
+
+  /** What a node says of its freshness is true. */
+  #checkFreshness(
+    holding: Holding,
+    parts: { readonly namespace: NamespaceId; readonly freshMs: number; readonly where: string },
+  ): void {
+    const { namespace, freshMs, where } = parts;
+    const { revision } = holding;
+    const history = this.#origin.history(namespace);
+    const promised = history.revisionAt(freshMs);
+    if (revision < promised) {
+      throw new Error(`${where}: says ${promised} was seen, shows ${revision}`);
+    }
+    if (freshMs > this.#origin.restoredMs && !isStateOf(history, holding)) {
+      throw new Error(`${where}: says that it is fresh, shows ${revision} of another history`);
+    }
+  }
+
+  /** In a sound world whoever has been connected for a while is up to date, and knows it. */
+  #checkLag(node: SimulatedNode, namespace: NamespaceId, freshMs: number | null): void {
+    const { nowMs } = this.#timeline;
+    if (!this.#isSound || nowMs - steadySinceMs(node, namespace) < STEADY_MS) return;
+    if (this.#isGone(namespace)) return;
+    const lagMs = nowMs - (freshMs ?? -Infinity);
+    if (lagMs > LAG_MAX_MS) {
+      throw new Error(`${place(node, namespace)}: lags by ${lagMs} ms where nothing is wrong`);
+    }
+  }
+
+  /** Every write ends in its time, soon when the link is silent. */
+  #checkPending(node: SimulatedNode): void {
+    const { nowMs } = this.#timeline;
+    const silentSinceMs = this.network?.silentSinceMs(node) ?? Infinity;
+    for (const write of this.#pending.values()) {
+      if (write.node !== node || node.runningSinceMs > write.madeMs) continue;
+      const isSilent = silentSinceMs <= write.madeMs;
+      const limitMs = isSilent ? LIMITS.originSilenceMs : LIMITS.writeAnswerMs;
+      // Two looks: one falls just before the time is over.
+      if (nowMs - write.madeMs <= limitMs + 2 * LIMITS.tickMs) continue;
+      throw new Error(`write ${write.id} has no end after ${nowMs - write.madeMs} ms`);
+    }
+  }
+
+  #isGone(namespace: NamespaceId): boolean {
+    return this.#origin.history(namespace).isDeleted;
+  }
+}
+
+/**
+ * The first history that what is held can be of: never an earlier revision than before, and never one of a
+ * history again that was replaced.
+ */
+function historyOf(
+  holding: Holding,
+  parts: {
+    readonly histories: ReadonlyArray<SimulatedHistory>;
+    readonly before: Seen | undefined;
+    readonly where: string;
+  },
+): number {
+  const { histories, before, where } = parts;
+  const { revision } = holding;
+  const first = before?.history ?? 0;
+  const history = histories.findIndex((each, index) => {
+    const isLater = index > first || revision >= (before?.holding.revision ?? 0);
+    return index >= first && isLater && isStateOf(each, holding);
+  });
+  if (history !== -1) return history;
+  if (!histories.some((each) => isStateOf(each, holding))) {
+    throw new Error(`${where}: shows what is not the state as of ${revision}`);
+  }
+  throw new Error(`${where}: went back from ${before?.holding.revision} to ${revision}`);
+}
+
+/** Whether what is held is what the history had led to; of a damaged disk, whether it was. */
+function isStateOf(
+  history: SimulatedHistory,
+  { revision, digest, entries, isDamaged }: Holding,
+): boolean {
+  const state = history.states[revision];
+  if (state?.digest !== digest) return false;
+  return isDamaged || sameEntries(state.entries, entries);
+}
+
+/** Since when a node has run, been connected and wanted the namespace, all at once. */
+function steadySinceMs(node: SimulatedNode, namespace: NamespaceId): number {
+  const wantedMs = node.wanted.get(namespace) ?? Infinity;
+  return Math.max(node.runningSinceMs, node.connectedSinceMs, wantedMs);
+}
+
+function place(node: SimulatedNode, namespace: NamespaceId): string {
+  return `node ${node.number}, namespace ${namespace[0]}`;
+}

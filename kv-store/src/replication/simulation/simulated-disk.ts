@@ -1,0 +1,227 @@
+import type { HistoryPoint, NamespaceId, Revision } from "../../names.ts";
+import type { SnapshotPosition, StoreAction } from "../../replica/replica.ts";
+import type { StoreOutcome } from "../replica-exchange.ts";
+import type { Held } from "../replica-subscription.ts";
+import type { Random } from "./random.ts";
+import { applied, digestOfAll, entryOf, NOTHING, type State } from "./simulated-history.ts";
+
+/** What reads of a node see of one namespace. */
+export interface Holding extends State {
+  readonly revision: Revision;
+  /** The disk has changed it, which nobody was told. */
+  readonly isDamaged: boolean;
+}
+
+interface Stored {
+  readonly held?: Holding;
+  readonly snapshot?: SnapshotPosition & { readonly state: State };
+}
+type Content = ReadonlyMap<NamespaceId, Stored>;
+
+export interface Change {
+  readonly token: number;
+  readonly namespace: NamespaceId;
+  readonly action: StoreAction;
+  /** As reads see the namespace: a drop puts another object in its place. */
+  readonly copy: { stored: Stored };
+}
+
+/**
+ * A node's disk, which does as `LmdbReplica` does: changes are handed over without waiting and committed in
+ * order, each whole or not at all; what is committed survives the end of the process, and the end of the
+ * power only once it was flushed.
+ */
+export class SimulatedDisk {
+  readonly #copies = new Map<NamespaceId, { stored: Stored }>();
+  /** What a power cut may leave: the state that was flushed last, and all that were committed since. */
+  #committed: Content[] = [new Map()];
+  /** Handed over and not yet committed, in order. */
+  #queue: Change[] = [];
+  /** Changes of each namespace whose end the session does not know. */
+  readonly #unanswered = new Map<NamespaceId, number>();
+  /** Namespaces of which a change failed while others were under way, too: those need not fit. */
+  readonly #torn = new Set<NamespaceId>();
+
+  holding(namespace: NamespaceId): Holding | undefined {
+    return this.#copies.get(namespace)?.stored.held;
+  }
+
+  held(namespace: NamespaceId): Held {
+    const { held, snapshot } = this.#copies.get(namespace)?.stored ?? {};
+    return {
+      point: held === undefined ? null : pointOf(held),
+      snapshot: snapshot === undefined ? null : { ...pointOf(snapshot), after: snapshot.after },
+    };
+  }
+
+  /** Whether the session knows how all changes of the namespace ended. */
+  isIdle(namespace: NamespaceId): boolean {
+    return (this.#unanswered.get(namespace) ?? 0) === 0;
+  }
+
+  /** Every namespace of which something is there. */
+  namespaces(): NamespaceId[] {
+    const copies = [...this.#copies].filter(([, { stored }]) => !isEmpty(stored));
+    return copies.map(([namespace]) => namespace);
+  }
+
+  handOver(change: Omit<Change, "copy">): void {
+    const { namespace, action } = change;
+    const copy = this.#copies.get(namespace) ?? { stored: {} };
+    if (action.kind === "drop") this.#copies.delete(namespace);
+    else this.#copies.set(namespace, copy);
+    this.#queue.push({ ...change, copy });
+    this.#unanswered.set(namespace, (this.#unanswered.get(namespace) ?? 0) + 1);
+  }
+
+  /** Commits the next change, or fails to. Throws when the core stores what can't follow what is there. */
+  commitNext(
+    isFailing: boolean,
+  ): { readonly change: Change; readonly outcome: StoreOutcome } | undefined {
+    const change = this.#queue.shift();
+    if (change === undefined) return undefined;
+    const outcome = isFailing ? "failed" : this.#commit(change);
+    if (outcome !== "stored") this.#torn.add(change.namespace);
+    return { change, outcome };
+  }
+
+  /** Changes one bit of one entry, if there is one, behind everybody's back. */
+  damage(namespace: NamespaceId, random: Random): void {
+    const copy = this.#copies.get(namespace);
+    const held = copy?.stored.held;
+    // What is under way to be dropped is past harm.
+    if (copy === undefined || held === undefined || held.entries.size === 0) return;
+    if (this.#content.get(namespace) !== copy.stored) return;
+    const { put } = random.pick([...held.entries.values()]);
+    if (put.value.kind !== "inline") return;
+    const bytes = Buffer.from(put.value.bytes);
+    bytes[0] = (bytes[0] ?? 0) ^ (1 << random.below(8));
+    const damaged = entryOf({ ...put, value: { kind: "inline", bytes } });
+    const entries = new Map(held.entries).set(put.key, damaged);
+    copy.stored = { ...copy.stored, held: { ...held, entries, isDamaged: true } };
+    this.#put(namespace, copy.stored);
+  }
+
+  /** The namespaces whose entries are not what they should be: what a check in the background finds. */
+  damaged(): NamespaceId[] {
+    const damaged = [...this.#copies].filter(
+      ([
+        ,
+        {
+          stored: { held },
+        },
+      ]) => {
+        return held !== undefined && digestOfAll(held.entries) !== held.digest;
+      },
+    );
+    return damaged.map(([namespace]) => namespace);
+  }
+
+  /** The session knows how a change ended. */
+  answered(namespace: NamespaceId): void {
+    const unanswered = (this.#unanswered.get(namespace) ?? 0) - 1;
+    this.#unanswered.set(namespace, unanswered);
+    if (unanswered === 0) this.#torn.delete(namespace);
+  }
+
+  flush(): void {
+    this.#committed = this.#committed.slice(-1);
+  }
+
+  /** The process ends: what was under way is committed up to some point, or not at all. */
+  endProcess(random: Random): void {
+    const reached = random.below(this.#queue.length + 1);
+    for (let count = 0; count < reached; count += 1) this.commitNext(false);
+    this.#queue = [];
+    this.#reopen();
+  }
+
+  /** The power ends: some of what was not flushed is gone, the latest first. */
+  endPower(random: Random): void {
+    this.endProcess(random);
+    this.#committed.length = 1 + random.below(this.#committed.length);
+    this.flush();
+    this.#reopen();
+  }
+
+  #reopen(): void {
+    this.#torn.clear();
+    this.#unanswered.clear();
+    this.#copies.clear();
+    for (const [namespace, stored] of this.#content) this.#copies.set(namespace, { stored });
+  }
+
+  get #content(): Content {
+    return this.#committed.at(-1) ?? new Map();
+  }
+
+  #commit({ namespace, action, copy }: Change): StoreOutcome {
+    const before = this.#content.get(namespace) ?? {};
+    const after = changed(before, action);
+    if (after === undefined && !this.#torn.has(namespace)) {
+      throw new Error(`a ${action.kind} was stored that does not fit what is there`);
+    }
+    if (after === undefined) return "failed";
+    const isDamaged =
+      (action.kind === "batch" || action.kind === "snapshot-end") &&
+      after.held?.digest !== action.digest;
+    if (isDamaged && action.kind === "batch") return "damaged";
+    // A snapshot that proves damaged is forgotten, and what was held before stays.
+    copy.stored = isDamaged ? holdingOnly(before) : after;
+    this.#put(namespace, copy.stored);
+    return isDamaged ? "damaged" : "stored";
+  }
+
+  #put(namespace: NamespaceId, stored: Stored): void {
+    const next = new Map(this.#content);
+    if (isEmpty(stored)) next.delete(namespace);
+    else next.set(namespace, stored);
+    this.#committed.push(next);
+  }
+}
+
+/** What is stored after an action, sound or not; `undefined` when it does not fit. */
+function changed(stored: Stored, action: StoreAction): Stored | undefined {
+  const { held, snapshot } = stored;
+  switch (action.kind) {
+    case "batch": {
+      if (held?.revision !== action.after) return undefined;
+      const { revision, operations } = action;
+      const { isDamaged } = held;
+      return { ...stored, held: { ...applied(held, operations), revision, isDamaged } };
+    }
+    case "snapshot-start": {
+      const begun = { ...pointOf(action), after: null, state: NOTHING };
+      return { ...stored, snapshot: begun };
+    }
+    case "snapshot-page": {
+      if (snapshot?.after !== action.after) return undefined;
+      const state = applied(snapshot.state, action.operations);
+      return { ...stored, snapshot: { ...snapshot, after: action.through, state } };
+    }
+    case "snapshot-batch": {
+      if (snapshot?.revision !== action.after) return undefined;
+      const state = applied(snapshot.state, action.operations);
+      return { ...stored, snapshot: { ...snapshot, ...pointOf(action), state } };
+    }
+    case "snapshot-end": {
+      const { revision, through } = action;
+      if (snapshot?.revision !== revision || snapshot.after !== through) return undefined;
+      return { held: { ...snapshot.state, revision, isDamaged: false } };
+    }
+    case "drop":
+      return {};
+  }
+}
+
+function holdingOnly({ held }: Stored): Stored {
+  return held === undefined ? {} : { held };
+}
+
+function pointOf({ revision, digest }: HistoryPoint): HistoryPoint {
+  return { revision, digest };
+}
+
+function isEmpty({ held, snapshot }: Stored): boolean {
+  return held === undefined && snapshot === undefined;
+}
