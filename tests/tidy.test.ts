@@ -17,7 +17,12 @@ const SOURCES = TRACKED.filter(
 const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
   "kv-store": [],
   "control-plane": ["@atoll/kv-store"],
-  "edge-runtime": ["@atoll/kv-store", "@atoll/control-plane/contract"],
+  "edge-runtime": [
+    "@atoll/kv-store",
+    // For tests, which share one clock.
+    "@atoll/kv-store/manual-clock",
+    "@atoll/control-plane/contract",
+  ],
   sites: ["@atoll/kv-store", "@atoll/control-plane/contract"],
   cli: [
     "@atoll/kv-store",

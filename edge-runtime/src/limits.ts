@@ -194,6 +194,8 @@ export const LIMITS = {
   halfCloseGraceMs: 1_000,
   /** What a client may take to send the rest of a body that the worker answered without reading. */
   bodyDiscardMs: 2_000,
+  /** Of requests that fail alike one is told in this time: what fails at once may fail thousands of times. */
+  failureLogMs: 1_000,
   /** How long requests and WebSockets of a replaced cell may go on: most requests take far less. */
   drainMs: 30_000,
   /** Header lines of a worker's answer that go on to the client; they have to fit the same buffer. */

@@ -26,6 +26,7 @@ import {
 } from "./client-headers.ts";
 import { ClientConnection, codeOfClientError } from "./client-connection.ts";
 import { Exchange, type ExchangeContext } from "./exchange.ts";
+import { FailureLog } from "./failure-log.ts";
 import { discardWithin, sendPage, writePage } from "./page-answers.ts";
 import { readRequestHead, type RequestHead } from "./request-head.ts";
 import { isWebSocketUpgrade, WebSocketPassage } from "./websocket.ts";
@@ -61,6 +62,7 @@ export interface BuiltinIngressOptions {
 export class BuiltinIngress implements Ingress {
   readonly #options: BuiltinIngressOptions;
   readonly #links: CellLinks;
+  readonly #failures: FailureLog;
   readonly #context: ExchangeContext;
   readonly #world: Server;
   readonly #proxy: Server;
@@ -92,13 +94,14 @@ export class BuiltinIngress implements Ingress {
       ...(answerIdleMs !== undefined && { answerIdleMs }),
       ...(proxiedWebSockets && { proxiedWebSockets }),
     });
+    this.#failures = new FailureLog(options.log, () => performance.now());
     this.#context = {
       links: this.#links,
       activator: options.activator,
       onServed: options.onServed ?? nobodyCounts,
-      onFailure: ({ code, worker, ray, cause }) => {
+      onFailure: (failure) => {
         this.#errors += 1;
-        options.log.warn({ code, worker, ray, err: cause }, "request failed");
+        this.#failures.note(failure);
       },
     };
     this.#world = this.#createServer("world");
@@ -153,6 +156,7 @@ export class BuiltinIngress implements Ingress {
     for (const server of listening) server.closeAllConnections();
     for (const connection of this.#connections.values()) connection.destroy();
     await Promise.all(closed);
+    this.#failures.flush();
   }
 
   #createServer(origin: Origin): Server {

@@ -9,6 +9,7 @@ import { headerText } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Activator, OnServed } from "../ingress.ts";
 import type { CellLink, CellLinks, Traffic } from "./cell-links.ts";
+import type { RequestFailure } from "./failure-log.ts";
 import { discardWithin, sendPage } from "./page-answers.ts";
 import type { RequestHead } from "./request-head.ts";
 import { RequestMeter } from "./request-meter.ts";
@@ -20,14 +21,7 @@ export interface ExchangeContext {
   readonly activator: Activator;
   readonly onServed: OnServed;
   /** Told of every failure that is not the client's. */
-  readonly onFailure: (failure: ExchangeFailure) => void;
-}
-
-interface ExchangeFailure {
-  readonly code: EdgeErrorCode;
-  readonly worker: WorkerKey;
-  readonly ray: string;
-  readonly cause?: unknown;
+  readonly onFailure: (failure: RequestFailure) => void;
 }
 
 /** One sound request on its way to one worker. */
