@@ -18,7 +18,7 @@ export { isKvErrorCode, KV_ERRORS, KvError, type KvErrorCode } from "./errors.ts
 export { systemClock, type Clock } from "./clock.ts";
 export type { Log } from "./log.ts";
 /** Where writes are ordered. */
-export type { CommitListener, KvOrigin, LogPage, Snapshot } from "./origin/origin.ts";
+export type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin/origin.ts";
 export { SqliteOrigin, type SqliteOriginOptions } from "./origin/sqlite-origin.ts";
 /** The copy on a node. */
 export type { Replica, StoreAction } from "./replica/replica.ts";

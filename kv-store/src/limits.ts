@@ -35,10 +35,17 @@ export const LIMITS = {
   logPageBytesMax: 256 * 1024,
   /** Records kept per namespace: a node that was away longer gets a snapshot, which is then cheaper. */
   logRecordsMax: 10_000,
-  /** The log is cut when it is this much over its bound, so that cutting is rare and each cut is short. */
+  /** The log is cut when it is this much over its bound, so that cutting is rare. */
   logTrimRecordsMin: 500,
+  /** Records that one commit cuts, or twice what it added, so that the log shrinks: each cut should be short. */
+  logTrimRecordsMax: 1_000,
   /** Bytes of operations kept per namespace, for the same reason as the count. */
   logBytesMax: 64 * 1024 * 1024,
+  /**
+   * The log of a namespace that is being copied is not cut by its count for this long after each piece: a node
+   * that stalls is cut after `windowStallMs`, and is back within a minute to go on where it was.
+   */
+  logHoldMs: 120_000,
   /** Entries deleted in one transaction of a sweep or of a removal: it must not stall the writers. */
   sweepRowsMax: 1_000,
   /** Bytes waiting for one group commit; past it a write is refused as `busy`. */
@@ -48,10 +55,6 @@ export const LIMITS = {
   snapshotPageBytesMax: 256 * 1024,
   /** Entries that expired are deleted this often; until then reads hide them. */
   sweepMs: 5_000,
-  /** Snapshots being read at the origin at once: each holds a read transaction, which keeps its WAL from shrinking. */
-  snapshotsMax: 8,
-  /** Snapshots one node has open at once: a second one lets a small namespace pass a large one. */
-  sessionSnapshotsMax: 2,
   /** Bytes sent to a node and not yet applied there: some pages, and 1 GB for a thousand returning nodes. */
   windowBytesMax: 1024 * 1024,
   /** Namespaces of one node: what hundreds of workers bind. */
@@ -72,6 +75,10 @@ export const LIMITS = {
   linkSilenceMs: 10_000,
   /** A node that does not apply what it was sent for this long is cut: it starts over instead of filling memory. */
   windowStallMs: 30_000,
+  /** After a failed read of its disk the origin waits this long before it reads for that namespace again. */
+  originRetryMs: 500,
+  /** Failed reads of the log, one after another, until a node gets a snapshot instead: a damaged record stays so. */
+  logReadsMax: 10,
   /** A stream that is damaged this soon after it was asked for is asked for again only after a pause. */
   replicaAskMs: 250,
   /** A replica that is behind while nothing arrives for this long asks again. */

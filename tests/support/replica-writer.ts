@@ -9,8 +9,8 @@ const replica = await LmdbReplica.open({ directory, clock: systemClock, log });
 
 if (replica.revision(namespace) === undefined) {
   const revision = Revision.parse(0);
-  await replica.store(namespace, { kind: "snapshot-start" });
-  await replica.store(namespace, { kind: "snapshot-end", revision, pages: 0 });
+  await replica.store(namespace, { kind: "snapshot-start", revision });
+  await replica.store(namespace, { kind: "snapshot-end", revision, through: null });
 }
 for (;;) {
   const after = replica.revision(namespace) ?? Revision.parse(0);

@@ -54,9 +54,9 @@ beforeEach(async () => {
   uses = [];
   writeError = undefined;
   replica = await LmdbReplica.open({ directory: join(directory, "replica"), clock, log });
-  await replica.store(NAMESPACE, { kind: "snapshot-start" });
   const revision = Revision.parse(0);
-  await replica.store(NAMESPACE, { kind: "snapshot-end", revision, pages: 0 });
+  await replica.store(NAMESPACE, { kind: "snapshot-start", revision });
+  await replica.store(NAMESPACE, { kind: "snapshot-end", revision, through: null });
   values = await openValues();
   front = new KvFront({
     socketPath,

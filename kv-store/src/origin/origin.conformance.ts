@@ -3,7 +3,7 @@ import { Key, type KvEntry, type KvOperation, type KvRecord } from "../entry.ts"
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision } from "../names.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
-import type { KvOrigin } from "./origin.ts";
+import type { EntriesPage, KvOrigin } from "./origin.ts";
 
 /** A place where one origin keeps its data, for one test. */
 export interface OriginPlace {
@@ -65,11 +65,18 @@ export function describeOrigin(
       return entries.map(({ key }) => key);
     }
 
-    async function entriesOfSnapshot(): Promise<{ revision: number; entries: KvEntry[] }> {
-      const snapshot = await origin.snapshot(NAMESPACE);
-      const entries = [];
-      for await (const page of snapshot.pages) entries.push(...page);
-      return { revision: snapshot.revision, entries };
+    /** All pages of entries, one after another; `between` runs after each. */
+    async function readPages(
+      between?: () => Promise<unknown>,
+    ): Promise<ReadonlyArray<EntriesPage>> {
+      const pages: EntriesPage[] = [];
+      for (let after: Key | null = null; ;) {
+        const page = await origin.readEntries(NAMESPACE, after);
+        pages.push(page);
+        after = page.entries.at(-1)?.key ?? null;
+        if (after === null) return pages;
+        await between?.();
+      }
     }
 
     test("write: a put is read back whole, a delete makes it absent", async () => {
@@ -243,40 +250,96 @@ export function describeOrigin(
       expect(await recordsAfter(revision - 10)).toHaveLength(10);
     });
 
-    test("snapshot: is one moment's state, whatever is written while it is read", async () => {
+    test("entries: each page is of its revision, and goes on behind a key", async () => {
       const keys = Array.from(
-        { length: 3_000 },
+        { length: 2 * LIMITS.logPageRecordsMax },
         (_, index) => `k${String(index).padStart(4, "0")}`,
       );
-      await origin.write(
-        NAMESPACE,
-        keys.map((key) => put(key, "old")),
-      );
-      const snapshot = await origin.snapshot(NAMESPACE);
-      const entries: KvEntry[] = [];
-      for await (const page of snapshot.pages) {
-        entries.push(...page);
-        await origin.write(NAMESPACE, [put("k2999", "new"), put("zzz", "new"), remove("k1500")]);
-      }
-      expect(snapshot.revision).toBe(3_000);
+      const written = keys.map((key) => put(key, "old"));
+      await origin.write(NAMESPACE, written);
+      const last = keys.at(-1) ?? "";
+      const pages = await readPages(() => origin.write(NAMESPACE, [put(last, "new")]));
+      expect(pages.map(({ revision }) => revision)).toEqual([2_000, 2_001, 2_002]);
+      const entries = pages.flatMap((page) => page.entries);
       expect(entries.map(({ key }) => key)).toEqual(keys);
-      expect(new Set(entries.map(textOf))).toEqual(new Set(["old"]));
+      expect(entries.slice(-2).map(textOf)).toEqual(["old", "new"]);
     });
 
-    test("snapshot: of an empty namespace has its revision and no entries", async () => {
-      expect(await entriesOfSnapshot()).toEqual({ revision: 0, entries: [] });
+    test("entries: with the log put over them they are the state as of the last page", async () => {
+      const keys = Array.from({ length: 40 }, (_, index) => `k${String(index).padStart(2, "0")}`);
+      const large = "x".repeat(LIMITS.inlineValueBytesMax);
+      const written = keys.map((key) => put(key, large));
+      await origin.write(NAMESPACE, written);
+      let round = 0;
+      const pages = await readPages(async () => {
+        round += 1;
+        // Before, in and behind what was read, as pages hold a few keys each.
+        const touched = [`a${round}`, `k${String(round * 7).padStart(2, "0")}`, `z${round}`];
+        await origin.write(NAMESPACE, [
+          ...touched.map((key) => put(key, `${round}`)),
+          remove(`k${String(40 - round).padStart(2, "0")}`),
+          remove(`k0${round}`),
+        ]);
+      });
+      expect(pages.length).toBeGreaterThan(5);
+      const copied = new Map<string, KvEntry>();
+      for (const { entries } of pages) for (const entry of entries) copied.set(entry.key, entry);
+      for (const { operation } of await recordsAfter(pages[0]?.revision ?? 0)) {
+        if (operation.kind === "delete") copied.delete(operation.key);
+        else copied.set(operation.key, operation as KvEntry); // a put has all that an entry has
+      }
+      expect([...copied.keys()].toSorted()).toEqual([...(await keysOf())].toSorted());
+      for (const [key, entry] of copied) {
+        expect(textOf(entry)).toBe(textOf(await origin.get(NAMESPACE, key)));
+      }
     });
 
-    test("snapshot: one that is given up makes room for others", async () => {
-      for (let count = 0; count < 2 * LIMITS.snapshotsMax; count++) {
-        const { pages } = await origin.snapshot(NAMESPACE);
-        await pages[Symbol.asyncIterator]().return?.();
+    test("entries: of an empty namespace there are none, as of its revision", async () => {
+      await origin.write(NAMESPACE, [put("k", "1"), remove("k")]);
+      expect(await origin.readEntries(NAMESPACE, null)).toEqual({ revision: 2, entries: [] });
+    });
+
+    test("entries: what has expired and was not swept is among them, as in the log", async () => {
+      const expiresAt = nowSeconds() + 60;
+      await origin.write(NAMESPACE, [put("k", "1", expiresAt)]);
+      clock.advance(120_000);
+      const { entries } = await origin.readEntries(NAMESPACE, null);
+      expect(entries).toMatchObject([{ key: "k", expiresAt }]);
+    });
+
+    test("log: while entries are being read it is kept past its count, and for some time after", async () => {
+      const writeMany = async (): Promise<void> => {
+        const batch = Array.from({ length: 1_000 }, (_, index) => remove(`k${index}`));
+        for (let count = 0; count < LIMITS.logRecordsMax + 2_000; count += batch.length) {
+          await origin.write(NAMESPACE, batch);
+        }
+      };
+      await origin.write(NAMESPACE, [put("k", "1")]);
+      const { revision } = await origin.readEntries(NAMESPACE, null);
+      await writeMany();
+      clock.advance(LIMITS.logHoldMs - 1);
+      // Reading the log on is a sign of life, too.
+      expect(await recordsAfter(revision)).not.toEqual([]);
+      clock.advance(LIMITS.logHoldMs - 1);
+      await writeMany();
+      expect(await recordsAfter(revision)).not.toEqual([]);
+      clock.advance(LIMITS.logHoldMs);
+      // It comes back to its count by and by, so that no commit takes long.
+      await writeMany();
+      await writeMany();
+      const latest = await origin.revision(NAMESPACE);
+      const late = latest - LIMITS.logRecordsMax - LIMITS.logTrimRecordsMin;
+      await expect(recordsAfter(late)).rejects.toThrow("does not reach back");
+    });
+
+    test("log: while entries are being read it is still bounded by its bytes", async () => {
+      await origin.readEntries(NAMESPACE, null);
+      const text = "x".repeat(LIMITS.inlineValueBytesMax);
+      const batch = Array.from({ length: 100 }, () => put("k", text));
+      for (let bytes = 0; bytes <= LIMITS.logBytesMax; bytes += batch.length * text.length) {
+        await origin.write(NAMESPACE, batch);
       }
-      const open = [];
-      for (let count = 0; count < LIMITS.snapshotsMax; count++) {
-        open.push(await origin.snapshot(NAMESPACE));
-      }
-      await expect(origin.snapshot(NAMESPACE)).rejects.toMatchObject({ code: "busy" });
+      await expect(recordsAfter(0)).rejects.toThrow("does not reach back");
     });
 
     test("onCommit: tells every record once, in revision order, after it can be read", async () => {
@@ -318,7 +381,7 @@ export function describeOrigin(
         () => origin.list(MISSING, { prefix: "", limit: 1 }),
         () => origin.revision(MISSING),
         () => origin.readLog(MISSING, zero),
-        () => origin.snapshot(MISSING),
+        () => origin.readEntries(MISSING, null),
       ]) {
         await expect(call()).rejects.toMatchObject({ code: "namespace_not_found" });
       }

@@ -1,4 +1,4 @@
-import type { KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from "../entry.ts";
+import type { Key, KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from "../entry.ts";
 import type { NamespaceId, Revision } from "../names.ts";
 
 /** Records that followed a revision, or the fact that the log no longer reaches back so far. */
@@ -6,11 +6,11 @@ export type LogPage =
   | { readonly kind: "records"; readonly records: ReadonlyArray<KvRecord> }
   | { readonly kind: "truncated" };
 
-/** The state of a namespace as of one revision, in pieces so that no reader holds all of it. */
-export interface Snapshot {
+/** Some of a namespace's entries, as of one moment. */
+export interface EntriesPage {
   readonly revision: Revision;
-  /** Entries by ascending UTF-8 key order, each key once. Ends early only by throwing. */
-  readonly pages: AsyncIterable<ReadonlyArray<KvEntry>>;
+  /** By ascending UTF-8 key order, expired ones included. Empty behind the last key. */
+  readonly entries: ReadonlyArray<KvEntry>;
 }
 
 export type CommitListener = (namespace: NamespaceId, records: ReadonlyArray<KvRecord>) => void;
@@ -37,8 +37,14 @@ export interface KvOrigin {
   revision(namespace: NamespaceId): Promise<Revision>;
   /** The records after `after`, ascending, at most `limits.logPageRecordsMax`; empty at the end. */
   readLog(namespace: NamespaceId, after: Revision): Promise<LogPage>;
-  /** A consistent state; writers go on meanwhile. */
-  snapshot(namespace: NamespaceId): Promise<Snapshot>;
+  /**
+   * The entries behind the key `after`, or from the first key for null, up to the bounds of a page. Each
+   * page is of its own moment: all pages, and the log from the first one's revision to the last one's put
+   * over them, are the state as of the last one's. So nothing stays open, no writer waits, and a reader goes
+   * on wherever it stopped. For `LIMITS.logHoldMs` after each page, and after each page of the log read
+   * meanwhile, the log is bounded by its bytes alone: its reader should not be overtaken by the log's end.
+   */
+  readEntries(namespace: NamespaceId, after: Key | null): Promise<EntriesPage>;
   /** Calls `listener` after each durable commit, per namespace in revision order. Returns its end. */
   onCommit(listener: CommitListener): () => void;
   /** Turns entries that expired before `nowSeconds` into deletes of the log; resolves with their count. */

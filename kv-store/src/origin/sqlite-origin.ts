@@ -1,14 +1,13 @@
 import SqliteDatabase, { type Database } from "better-sqlite3";
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange } from "../cursor.ts";
-import type { KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from "../entry.ts";
+import type { Key, KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { Revision, type NamespaceId } from "../names.ts";
-import type { CommitListener, KvOrigin, LogPage, Snapshot } from "./origin.ts";
+import type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin.ts";
 import { migrate } from "./sqlite-schema.ts";
-import { SqliteSnapshot } from "./sqlite-snapshot.ts";
 import { SqliteTables, type NamespaceRow } from "./sqlite-tables.ts";
 
 export interface SqliteOriginOptions {
@@ -37,7 +36,8 @@ export class SqliteOrigin implements KvOrigin {
   readonly #database: Database;
   readonly #tables: SqliteTables;
   readonly #listeners = new Set<CommitListener>();
-  readonly #snapshots = new Set<SqliteSnapshot>();
+  /** Until when the log of a namespace that is being copied is held, by the monotonic clock. */
+  readonly #heldUntilMs = new Map<NamespaceId, number>();
   /** Writes for the next group commit, which is scheduled while this is not empty. */
   #queue: QueuedWrite[] = [];
   #queueBytes = 0;
@@ -114,26 +114,24 @@ export class SqliteOrigin implements KvOrigin {
       const row = this.#row(namespace);
       // A revision that was never given is no place in this history either.
       if (after < row.log_start || after > row.revision) return { kind: "truncated" };
-      return { kind: "records", records: this.#tables.records(row.id, after) };
+      const records = this.#tables.records(row.id, after);
+      // Whoever copies the namespace reads its log, too, and is not done with it.
+      if (records.length > 0 && this.#isLogHeld(namespace)) this.#holdLog(namespace);
+      return { kind: "records", records };
     });
   }
 
-  async snapshot(namespace: NamespaceId): Promise<Snapshot> {
-    if (this.#snapshots.size >= LIMITS.snapshotsMax) {
-      throw new KvError("busy", `${this.#snapshots.size} snapshots are being read already`);
-    }
-    return this.#run(() => {
-      const snapshot: SqliteSnapshot | undefined = SqliteSnapshot.open(
-        this.#path,
-        namespace,
-        () => {
-          if (snapshot !== undefined) this.#snapshots.delete(snapshot);
-        },
-      );
-      if (snapshot === undefined) throw notFoundError(namespace);
-      this.#snapshots.add(snapshot);
-      return snapshot;
-    });
+  async readEntries(namespace: NamespaceId, after: Key | null): Promise<EntriesPage> {
+    return this.#run(() =>
+      this.#database
+        .transaction(() => {
+          const row = this.#row(namespace);
+          this.#holdLog(namespace);
+          const entries = this.#tables.entries(row.id, after);
+          return { revision: Revision.parse(row.revision), entries };
+        })
+        .deferred(),
+    );
   }
 
   onCommit(listener: CommitListener): () => void {
@@ -158,7 +156,6 @@ export class SqliteOrigin implements KvOrigin {
     this.#isClosed = true;
     for (const write of this.#queue) write.reject(closedError());
     this.#queue = [];
-    for (const snapshot of this.#snapshots) snapshot.end();
     this.#database.close();
   }
 
@@ -199,9 +196,21 @@ export class SqliteOrigin implements KvOrigin {
     const records = committed.get(namespace) ?? [];
     for (const operation of operations) records.push(this.#tables.append(row, operation));
     if (records.length > 0) committed.set(namespace, records);
-    this.#tables.trimLog(row);
+    const isHeld = this.#isLogHeld(namespace);
+    this.#tables.trimLog(row, { added: operations.length, isHeld });
     this.#tables.saveNamespace(row);
     return Revision.parse(row.revision);
+  }
+
+  #holdLog(namespace: NamespaceId): void {
+    this.#heldUntilMs.set(namespace, this.#clock.monotonicMs() + LIMITS.logHoldMs);
+  }
+
+  #isLogHeld(namespace: NamespaceId): boolean {
+    const untilMs = this.#heldUntilMs.get(namespace) ?? -Infinity;
+    if (this.#clock.monotonicMs() < untilMs) return true;
+    this.#heldUntilMs.delete(namespace);
+    return false;
   }
 
   #expireSome(nowSeconds: number): number {

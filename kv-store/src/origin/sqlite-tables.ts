@@ -1,6 +1,6 @@
 import type { Database, Statement } from "better-sqlite3";
 import type { KeyRange } from "../cursor.ts";
-import type { KvEntry, KvListing, KvOperation, KvRecord } from "../entry.ts";
+import type { Key, KvEntry, KvListing, KvOperation, KvRecord } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision } from "../names.ts";
 import { decodeKey, decodeOperations, encodeOperation } from "../record-codec.ts";
@@ -15,7 +15,7 @@ export interface NamespaceRow {
 }
 
 /** An entry's row. Large columns are absent from listings. */
-export interface EntryRow {
+interface EntryRow {
   readonly key: Buffer;
   readonly expires_at: number | null;
   readonly metadata: string | null;
@@ -42,6 +42,7 @@ export class SqliteTables {
   readonly #removed: Statement<[], { id: number }>;
   readonly #forgetRemoved: Statement<[number]>;
   readonly #entry: Statement<[number, Buffer], EntryRow>;
+  readonly #entries: Statement<[number, Buffer], EntryRow>;
   readonly #listing: Statement<[number, Buffer, Buffer, number, number], ListingRow>;
   readonly #putEntry: Statement<[EntryRow & { namespace_id: number }]>;
   readonly #deleteEntry: Statement<[number, Buffer]>;
@@ -67,6 +68,9 @@ export class SqliteTables {
     this.#removeNamespace = database.prepare("DELETE FROM namespaces WHERE namespace = ?");
     this.#entry = database.prepare(
       `SELECT ${ENTRY_COLUMNS} FROM entries WHERE namespace_id = ? AND key = ?`,
+    );
+    this.#entries = database.prepare(
+      `SELECT ${ENTRY_COLUMNS} FROM entries WHERE namespace_id = ? AND key > ? ORDER BY key`,
     );
     this.#listing = database.prepare(
       `SELECT key, expires_at, metadata FROM entries
@@ -135,6 +139,19 @@ export class SqliteTables {
     return row === undefined ? undefined : entryOf(row);
   }
 
+  /** Entries behind a key, or from the first one, ascending, up to the limits of a page. */
+  entries(namespaceId: number, after: Key | null): KvEntry[] {
+    const entries: KvEntry[] = [];
+    let bytes = 0;
+    // No key is empty.
+    for (const row of this.#entries.iterate(namespaceId, Buffer.from(after ?? "", "utf8"))) {
+      entries.push(entryOf(row));
+      bytes += row.key.length + (row.metadata?.length ?? 0) + (row.value?.length ?? 0);
+      if (bytes >= LIMITS.snapshotPageBytesMax || entries.length >= LIMITS.logPageRecordsMax) break;
+    }
+    return entries;
+  }
+
   /** Live entries of the range, ascending. */
   listing(
     namespaceId: number,
@@ -187,20 +204,22 @@ export class SqliteTables {
     return records;
   }
 
-  /** Drops the oldest records of a log that is past a bound. Moves `row` on. */
-  trimLog(row: NamespaceRow): void {
-    const held = row.revision - row.log_start;
+  /**
+   * Drops the oldest records of a log that is past a bound, after `added` new ones. One that `isHeld` is
+   * bounded by its bytes alone. Moves `row` on.
+   */
+  trimLog(row: NamespaceRow, state: { readonly added: number; readonly isHeld: boolean }): void {
+    const count = row.revision - row.log_start;
     // Over its bytes, half of the records go: quicker than finding the exact place, and as good.
     const isTooLarge = row.log_bytes > LIMITS.logBytesMax;
-    const kept = isTooLarge ? Math.floor(held / 2) : LIMITS.logRecordsMax;
-    if (held - kept < LIMITS.logTrimRecordsMin && !isTooLarge) return;
-    row.log_start = row.revision - kept;
+    const kept = isTooLarge ? Math.floor(count / 2) : LIMITS.logRecordsMax;
+    if (!isTooLarge && (state.isHeld || count - kept < LIMITS.logTrimRecordsMin)) return;
+    row.log_start += Math.min(count - kept, Math.max(LIMITS.logTrimRecordsMax, 2 * state.added));
     for (const { bytes } of this.#trim.iterate(row.id, row.log_start)) row.log_bytes -= bytes;
   }
 }
 
-/** The entry of a complete row. */
-export function entryOf(row: EntryRow): KvEntry {
+function entryOf(row: EntryRow): KvEntry {
   const value: KvEntry["value"] =
     row.blob_hash === null
       ? { kind: "inline", bytes: row.value ?? Buffer.alloc(0) }

@@ -10,12 +10,17 @@ import { NamespaceId, Revision } from "../names.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
 import { LmdbReplica } from "./lmdb-replica.ts";
+import type { StoreAction } from "./replica.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
 const OTHER = NamespaceId.parse("b".repeat(32));
 // For what the disk has to do first, on a machine that does much else.
 const WAIT = { timeout: 10_000, interval: 5 };
 const run = promisify(execFile);
+
+const NINE = Revision.parse(9);
+const PAGE = { through: Key.parse("l"), operations: [put("l", "x")] };
+const BATCH = { revision: Revision.parse(11), operations: [put("l", "x")] };
 
 let directory: string;
 let clock: ManualClock;
@@ -60,21 +65,31 @@ function storeBatch(after: number, operations: ReadonlyArray<KvOperation>): Prom
   });
 }
 
+/** The actions that bring a snapshot as of one revision, page by page. */
+function snapshotActions(
+  revision: number,
+  pages: ReadonlyArray<ReadonlyArray<KvOperation>>,
+): StoreAction[] {
+  const at = Revision.parse(revision);
+  const actions: StoreAction[] = [{ kind: "snapshot-start", revision: at }];
+  let after: Key | null = null;
+  for (const operations of pages) {
+    const through = operations.at(-1)?.key ?? Key.parse("empty");
+    actions.push({ kind: "snapshot-page", after, through, operations });
+    after = through;
+  }
+  return [...actions, { kind: "snapshot-end", revision: at, through: after }];
+}
+
 /** Hands over a whole snapshot without waiting in between, as the client does. */
 async function storeSnapshot(
   namespace: NamespaceId,
   revision: number,
   pages: ReadonlyArray<ReadonlyArray<KvOperation>>,
 ): Promise<void> {
-  await Promise.all([
-    replica.store(namespace, { kind: "snapshot-start" }),
-    ...pages.map((operations) => replica.store(namespace, { kind: "snapshot-page", operations })),
-    replica.store(namespace, {
-      kind: "snapshot-end",
-      revision: Revision.parse(revision),
-      pages: pages.length,
-    }),
-  ]);
+  await Promise.all(
+    snapshotActions(revision, pages).map((action) => replica.store(namespace, action)),
+  );
 }
 
 /** How many entries there are on disk, of whatever slot: another process looks, as LMDB wants it. */
@@ -132,40 +147,98 @@ test("LmdbReplica: a change that fails in its middle leaves nothing of itself", 
 
 test("LmdbReplica: a snapshot replaces everything at once, and reads go on until then", async () => {
   await storeSnapshot(NAMESPACE, 1, [[put("old", "1"), put("both", "1")]]);
-  await replica.store(NAMESPACE, { kind: "snapshot-start" });
-  await replica.store(NAMESPACE, { kind: "snapshot-page", operations: [put("both", "9")] });
+  const [start, page, end] = snapshotActions(9, [[put("both", "9")]]);
+  for (const action of [start, page]) if (action) await replica.store(NAMESPACE, action);
   expect([textOf("old"), textOf("both"), replica.revision(NAMESPACE)]).toEqual(["1", "1", 1]);
-  const revision = Revision.parse(9);
-  await replica.store(NAMESPACE, { kind: "snapshot-end", revision, pages: 1 });
+  if (end) await replica.store(NAMESPACE, end);
   expect([textOf("old"), textOf("both"), replica.revision(NAMESPACE)]).toEqual([undefined, "9", 9]);
 });
 
-test("LmdbReplica: a snapshot that lacks a page is refused whole", async () => {
+test("LmdbReplica: what happens while a snapshot is collected is in it, whenever its page was read", async () => {
+  await storeSnapshot(NAMESPACE, 1, [[put("held", "1")]]);
+  const [a, b, c] = [Key.parse("a"), Key.parse("b"), Key.parse("c")];
+  const at = (revision: number): Revision => Revision.parse(revision);
+  await Promise.all(
+    (
+      [
+        { kind: "snapshot-start", revision: at(5) },
+        {
+          kind: "snapshot-page",
+          after: null,
+          through: b,
+          operations: [put("a", "5"), put("b", "5")],
+        },
+        {
+          kind: "snapshot-batch",
+          after: at(5),
+          revision: at(7),
+          operations: [{ kind: "delete", key: a }, put("c", "7")],
+        },
+        { kind: "snapshot-page", after: b, through: c, operations: [put("c", "8")] },
+        { kind: "snapshot-batch", after: at(7), revision: at(8), operations: [put("c", "8")] },
+        { kind: "snapshot-end", revision: at(8), through: c },
+      ] as const
+    ).map((action) => replica.store(NAMESPACE, action)),
+  );
+  expect(["a", "b", "c", "held"].map((key) => textOf(key))).toEqual([
+    undefined,
+    "5",
+    "8",
+    undefined,
+  ]);
+  expect([replica.revision(NAMESPACE), replica.snapshot(NAMESPACE)]).toEqual([8, undefined]);
+});
+
+test.each<[string, StoreAction]>([
+  ["a page that leaves a gap", { kind: "snapshot-page", after: Key.parse("k"), ...PAGE }],
+  ["a page that comes again", { kind: "snapshot-page", after: null, ...PAGE }],
+  ["a batch that leaves a gap", { kind: "snapshot-batch", ...BATCH, after: Revision.parse(8) }],
+  ["an end that lacks a page", { kind: "snapshot-end", revision: NINE, through: Key.parse("z") }],
+  [
+    "an end that lacks a batch",
+    { kind: "snapshot-end", revision: Revision.parse(10), through: Key.parse("j") },
+  ],
+])("LmdbReplica: %s changes nothing", async (_what, action) => {
   await storeSnapshot(NAMESPACE, 1, [[put("k", "1")]]);
-  await replica.store(NAMESPACE, { kind: "snapshot-start" });
-  await replica.store(NAMESPACE, { kind: "snapshot-page", operations: [put("k", "9")] });
-  const end = { kind: "snapshot-end", revision: Revision.parse(9), pages: 2 } as const;
-  await expect(replica.store(NAMESPACE, end)).rejects.toMatchObject({ code: "replica_behind" });
+  const begun = snapshotActions(NINE, [[put("j", "9")]]).slice(0, -1);
+  for (const each of begun) await replica.store(NAMESPACE, each);
+  await expect(replica.store(NAMESPACE, action)).rejects.toMatchObject({ code: "replica_behind" });
   expect([textOf("k"), replica.revision(NAMESPACE)]).toEqual(["1", 1]);
+  expect(replica.snapshot(NAMESPACE)).toEqual({ revision: 9, after: "j" });
+  // It goes on where it was.
+  const through = Key.parse("j");
+  await replica.store(NAMESPACE, { kind: "snapshot-end", revision: NINE, through });
+  expect([textOf("j"), textOf("k"), replica.revision(NAMESPACE)]).toEqual(["9", undefined, 9]);
 });
 
 test("LmdbReplica: a second start forgets what the first collected", async () => {
-  await replica.store(NAMESPACE, { kind: "snapshot-start" });
-  await replica.store(NAMESPACE, { kind: "snapshot-page", operations: [put("first", "1")] });
+  const begun = snapshotActions(1, [[put("first", "1")]]).slice(0, -1);
+  for (const each of begun) await replica.store(NAMESPACE, each);
   await storeSnapshot(NAMESPACE, 2, [[put("second", "2")]]);
   expect([textOf("first"), textOf("second")]).toEqual([undefined, "2"]);
+  await vi.waitFor(async () => expect(await entryCount()).toBe(1), WAIT);
 });
 
-test("LmdbReplica: reopened, it holds the last revision and none of an unfinished snapshot", async () => {
+test("LmdbReplica: reopened, it holds the last revision and goes on with an unfinished snapshot", async () => {
   await storeSnapshot(NAMESPACE, 1, [[put("k", "1")]]);
   await storeBatch(1, [put("k", "2")]);
-  await replica.store(NAMESPACE, { kind: "snapshot-start" });
-  await replica.store(NAMESPACE, { kind: "snapshot-page", operations: [put("k", "9")] });
+  const [end, ...begun] = snapshotActions(9, [[put("j", "9")], [put("k", "9")]]).toReversed();
+  for (const each of begun.toReversed()) await replica.store(NAMESPACE, each);
   await replica.close();
   replica = await open();
-  expect([textOf("k"), replica.revision(NAMESPACE)]).toEqual(["2", 2]);
-  await storeSnapshot(NAMESPACE, 5, [[put("new", "5")]]);
-  expect([textOf("k"), textOf("new")]).toEqual([undefined, "5"]);
+  expect([textOf("j"), textOf("k"), replica.revision(NAMESPACE)]).toEqual([undefined, "2", 2]);
+  expect(replica.snapshot(NAMESPACE)).toEqual({ revision: 9, after: "k" });
+  if (end) await replica.store(NAMESPACE, end);
+  expect([textOf("j"), textOf("k"), replica.revision(NAMESPACE)]).toEqual(["9", "9", 9]);
+});
+
+test("LmdbReplica: an unfinished snapshot alone is something that a drop removes", async () => {
+  const begun = snapshotActions(9, [[put("j", "9")]]).slice(0, -1);
+  for (const each of begun) await replica.store(NAMESPACE, each);
+  expect([replica.held(), replica.revision(NAMESPACE)]).toEqual([[NAMESPACE], undefined]);
+  await replica.store(NAMESPACE, { kind: "drop" });
+  expect([replica.held(), replica.snapshot(NAMESPACE)]).toEqual([[], undefined]);
+  await vi.waitFor(async () => expect(await entryCount()).toBe(0), WAIT);
 });
 
 test("LmdbReplica: a dropped namespace is gone at once, its neighbour is not", async () => {

@@ -3,13 +3,20 @@ import { open, type Database, type RootDatabase } from "lmdb";
 import { z } from "zod";
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange } from "../cursor.ts";
-import type { KvEntry, KvListing, KvOperation, KvPage, ListOptions } from "../entry.ts";
+import {
+  Key,
+  type KvEntry,
+  type KvListing,
+  type KvOperation,
+  type KvPage,
+  type ListOptions,
+} from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { NamespaceId, Revision } from "../names.ts";
 import { decodeEntry, decodeKey, decodeListing, encodeChange, expiryOf } from "../record-codec.ts";
-import type { Replica, StoreAction } from "./replica.ts";
+import type { Replica, SnapshotPosition, StoreAction } from "./replica.ts";
 
 export interface LmdbReplicaOptions {
   /** Holds the environment's files, and nothing else. Created when missing. For one process. */
@@ -18,19 +25,24 @@ export interface LmdbReplicaOptions {
   readonly log: Log;
 }
 
-/** What is held of a namespace: its entries are under this slot's number, as of this revision. */
-const Holding = z.object({ slot: z.number().int().positive(), revision: Revision });
-type Holding = z.infer<typeof Holding>;
+const Held = z.object({ slot: z.number().int().positive(), revision: Revision });
+const Collected = Held.extend({ after: Key.nullable() });
+
+/** A namespace on disk: the slots that its entries are under, and how far each is. */
+const Stored = z.object({
+  /** What is read. Absent before the first snapshot has ended. */
+  held: Held.optional(),
+  /** The snapshot that is being collected. */
+  snapshot: Collected.optional(),
+});
+type Stored = z.infer<typeof Stored>;
 
 /**
- * A namespace as reads see it. A drop forgets the whole object: what was handed over before and is still
- * under way changes one that nobody looks at any more.
+ * A namespace as reads see it: what was committed. A drop forgets the whole object, so what was handed over
+ * before and is still under way changes one that nobody looks at any more.
  */
 interface Copy {
-  /** What `#holdings` has, once committed: decides which slot is read. Absent before the first snapshot. */
-  holding: Holding | undefined;
-  /** The slot in which a snapshot is being collected, if any. */
-  staging: number | undefined;
+  stored: Stored;
 }
 
 const SLOT_BYTES = 4;
@@ -38,17 +50,15 @@ const SLOT_BYTES = 4;
 /**
  * All of a node's replicas in one LMDB environment. A key is the slot's number and the key's UTF-8 bytes,
  * so a listing is a range. A namespace's slot is replaced as a whole by a snapshot: the new one is filled
- * while reads go on with the old one, and one transaction switches. Slots that nothing refers to, after a
- * switch, a removal or a crash, are emptied in the background.
+ * while reads go on with the old one, and one transaction switches. Slots that nothing refers to any more are
+ * emptied in the background. A snapshot that is cut short stays, to go on later.
  */
 export class LmdbReplica implements Replica {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #entries: Database<Buffer, Buffer>;
-  readonly #holdings: Database<unknown, string>;
-  /** How many pages of a snapshot each slot has: one that was not stored must not go unnoticed. */
-  readonly #pages: Database<unknown, number>;
+  readonly #namespaces: Database<unknown, string>;
   readonly #copies = new Map<NamespaceId, Copy>();
   readonly #stopReaderCheck: () => void;
   #lastSlot = 0;
@@ -71,10 +81,9 @@ export class LmdbReplica implements Replica {
     this.#log = options.log;
     this.#root = open({ path: options.directory, noSubdir: false, ...BINARY });
     this.#entries = this.#root.openDB({ name: "entries", ...BINARY });
-    this.#holdings = this.#root.openDB({ name: "holdings", encoding: "json" });
-    this.#pages = this.#root.openDB({ name: "pages", keyEncoding: "uint32", encoding: "json" });
-    for (const { key, value } of this.#holdings.getRange()) {
-      this.#copyOf(NamespaceId.parse(key)).holding = Holding.parse(value);
+    this.#namespaces = this.#root.openDB({ name: "namespaces", encoding: "json" });
+    for (const { key, value } of this.#namespaces.getRange()) {
+      this.#copies.set(NamespaceId.parse(key), { stored: Stored.parse(value) });
     }
     this.#sweepUnheld();
     // A reader that died with an open transaction would let the file grow without end.
@@ -84,16 +93,21 @@ export class LmdbReplica implements Replica {
   }
 
   held(): ReadonlyArray<NamespaceId> {
-    const copies = [...this.#copies].filter(([, { holding }]) => holding !== undefined);
+    const copies = [...this.#copies].filter(([, { stored }]) => slotsOf(stored).length > 0);
     return copies.map(([namespace]) => namespace);
   }
 
   revision(namespace: NamespaceId): Revision | undefined {
-    return this.#copies.get(namespace)?.holding?.revision;
+    return this.#copies.get(namespace)?.stored.held?.revision;
+  }
+
+  snapshot(namespace: NamespaceId): SnapshotPosition | undefined {
+    const snapshot = this.#copies.get(namespace)?.stored.snapshot;
+    return snapshot && { revision: snapshot.revision, after: snapshot.after };
   }
 
   get(namespace: NamespaceId, key: string): KvEntry | undefined {
-    const { slot } = this.#holding(namespace);
+    const { slot } = this.#readable(namespace);
     const keyBytes = Buffer.from(key, "utf8");
     const change = this.#entries.getBinary(slotKey(slot, keyBytes));
     if (change === undefined || this.#isExpired(change)) return undefined;
@@ -101,7 +115,7 @@ export class LmdbReplica implements Replica {
   }
 
   list(namespace: NamespaceId, options: ListOptions): KvPage {
-    const { slot } = this.#holding(namespace);
+    const { slot } = this.#readable(namespace);
     const range = listRange(options);
     const entries: KvListing[] = [];
     let last: Buffer | undefined;
@@ -139,106 +153,68 @@ export class LmdbReplica implements Replica {
     await this.#root.close();
   }
 
-  #storeAction(namespace: NamespaceId, action: StoreAction): Promise<void> | void {
+  async #storeAction(namespace: NamespaceId, action: StoreAction): Promise<void> {
+    const copy = this.#copyOf(namespace);
+    // Reads stop seeing it at once; the order of what is on disk is that of the calls.
+    if (action.kind === "drop") this.#copies.delete(namespace);
+    const { before, after } = await this.#transaction(() => {
+      // Read inside the transaction: changes are handed over without waiting for those before.
+      const stored = Stored.parse(this.#namespaces.get(namespace) ?? {});
+      const next = this.#change(stored, action);
+      if (slotsOf(next).length === 0) void this.#namespaces.remove(namespace);
+      else void this.#namespaces.put(namespace, next);
+      return { before: stored, after: next };
+    });
+    copy.stored = after;
+    // LMDB's reads share a view for a moment: without this the writer might not see its own write.
+    this.#root.resetReadTxn();
+    const kept = slotsOf(after);
+    for (const slot of slotsOf(before)) if (!kept.includes(slot)) this.#sweepSlot(slot);
+  }
+
+  /** Writes what the action brings, as a part of the caller's transaction, and returns what is stored then. */
+  #change(stored: Stored, action: StoreAction): Stored {
+    const { held, snapshot } = stored;
     switch (action.kind) {
       case "batch":
-        return this.#storeBatch(namespace, action);
+        return { held: this.#extend(held, action), snapshot };
       case "snapshot-start":
-        return this.#startSnapshot(namespace);
+        this.#lastSlot += 1;
+        return { held, snapshot: { slot: this.#lastSlot, revision: action.revision, after: null } };
       case "snapshot-page":
-        return this.#storePage(namespace, action.operations);
+        return { held, snapshot: this.#collect(snapshot, action) };
+      case "snapshot-batch":
+        return { held, snapshot: this.#extend(snapshot, action) };
       case "snapshot-end":
-        return this.#endSnapshot(namespace, action);
+        return { held: completed(snapshot, action) };
       case "drop":
-        return this.#drop(namespace);
+        return {};
     }
   }
 
-  async #storeBatch(namespace: NamespaceId, batch: StoreAction & { kind: "batch" }): Promise<void> {
-    const copy = this.#copyOf(namespace);
-    const holding = await this.#transaction(() => {
-      // Read inside the transaction: batches are handed over without waiting for those before.
-      const stored = this.#stored(namespace);
-      if (stored?.revision !== batch.after) {
-        throw new KvError(
-          "replica_behind",
-          `a batch after ${batch.after} does not fit revision ${stored?.revision ?? "none"}`,
-        );
-      }
-      this.#apply(stored.slot, batch.operations);
-      const next = { slot: stored.slot, revision: batch.revision };
-      void this.#holdings.put(namespace, next);
-      return next;
-    });
-    this.#show(copy, holding);
+  #extend<Part extends z.infer<typeof Held>>(
+    part: Part | undefined,
+    batch: StoreAction & { kind: "batch" | "snapshot-batch" },
+  ): Part {
+    if (part?.revision !== batch.after) {
+      throw misfit(`a batch after ${batch.after}`, `revision ${part?.revision ?? "none"}`);
+    }
+    this.#write(part.slot, batch.operations);
+    return { ...part, revision: batch.revision };
   }
 
-  #startSnapshot(namespace: NamespaceId): void {
-    const copy = this.#copyOf(namespace);
-    if (copy.staging !== undefined) this.#sweepSlot(copy.staging);
-    this.#lastSlot += 1;
-    copy.staging = this.#lastSlot;
+  #collect(
+    snapshot: Stored["snapshot"],
+    page: StoreAction & { kind: "snapshot-page" },
+  ): Stored["snapshot"] {
+    if (snapshot?.after !== page.after) {
+      throw misfit(`a page behind ${page.after}`, `a snapshot up to ${snapshot?.after}`);
+    }
+    this.#write(snapshot.slot, page.operations);
+    return { ...snapshot, after: page.through };
   }
 
-  async #storePage(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<void> {
-    const slot = this.#copyOf(namespace).staging;
-    if (slot === undefined) throw new KvError("replica_behind", "no snapshot is being collected");
-    await this.#transaction(() => {
-      this.#apply(slot, operations);
-      void this.#pages.put(slot, this.#pagesOf(slot) + 1);
-    });
-  }
-
-  async #endSnapshot(
-    namespace: NamespaceId,
-    end: StoreAction & { kind: "snapshot-end" },
-  ): Promise<void> {
-    const copy = this.#copyOf(namespace);
-    const slot = copy.staging;
-    if (slot === undefined) throw new KvError("replica_behind", "no snapshot is being collected");
-    copy.staging = undefined;
-    const holding = { slot, revision: end.revision };
-    const previous = await this.#transaction(() => {
-      // Counted inside the transaction: the end is handed over before its pages are known to be stored.
-      if (this.#pagesOf(slot) !== end.pages) {
-        throw new KvError("replica_behind", `a snapshot of ${end.pages} pages is not complete`);
-      }
-      const replaced = this.#stored(namespace);
-      void this.#pages.remove(slot);
-      void this.#holdings.put(namespace, holding);
-      return replaced;
-    });
-    this.#show(copy, holding);
-    if (previous !== undefined) this.#sweepSlot(previous.slot);
-  }
-
-  async #drop(namespace: NamespaceId): Promise<void> {
-    // Reads stop seeing it at once; the order of what is on disk is that of the calls.
-    const staging = this.#copies.get(namespace)?.staging;
-    this.#copies.delete(namespace);
-    if (staging !== undefined) this.#sweepSlot(staging);
-    const previous = await this.#transaction(() => {
-      // Read inside the transaction: a snapshot that ends before it brings another slot.
-      const removed = this.#stored(namespace);
-      void this.#holdings.remove(namespace);
-      return removed;
-    });
-    if (previous !== undefined) this.#sweepSlot(previous.slot);
-  }
-
-  /** Keeps all that the action writes, or nothing when it throws. Transactions go in the order of the calls. */
-  #transaction<Result>(action: () => Result): Promise<Result> {
-    // LMDB's plain `transaction` shares its commit with others, and keeps what was written before a throw.
-    return this.#root.childTransaction(action);
-  }
-
-  /** What is held on disk. Part of the caller's transaction. */
-  #stored(namespace: NamespaceId): Holding | undefined {
-    return Holding.safeParse(this.#holdings.get(namespace)).data;
-  }
-
-  /** Part of the caller's transaction. */
-  #apply(slot: number, operations: ReadonlyArray<KvOperation>): void {
+  #write(slot: number, operations: ReadonlyArray<KvOperation>): void {
     for (const operation of operations) {
       const key = slotKey(slot, Buffer.from(operation.key, "utf8"));
       // Inside a transaction both take effect at once; its promise is the one to wait for.
@@ -247,30 +223,24 @@ export class LmdbReplica implements Replica {
     }
   }
 
-  /** Part of the caller's transaction. */
-  #pagesOf(slot: number): number {
-    return z.number().catch(0).parse(this.#pages.get(slot));
-  }
-
-  /** Makes a committed change visible to reads. */
-  #show(copy: Copy, holding: Holding): void {
-    copy.holding = holding;
-    // LMDB's reads share a view for a moment: without this the writer might not see its own write.
-    this.#root.resetReadTxn();
+  /** Keeps all that the action writes, or nothing when it throws. Transactions go in the order of the calls. */
+  #transaction<Result>(action: () => Result): Promise<Result> {
+    // LMDB's plain `transaction` shares its commit with others, and keeps what was written before a throw.
+    return this.#root.childTransaction(action);
   }
 
   #copyOf(namespace: NamespaceId): Copy {
     const known = this.#copies.get(namespace);
     if (known !== undefined) return known;
-    const copy = { holding: undefined, staging: undefined };
+    const copy = { stored: {} };
     this.#copies.set(namespace, copy);
     return copy;
   }
 
-  #holding(namespace: NamespaceId): Holding {
+  #readable(namespace: NamespaceId): z.infer<typeof Held> {
     if (this.#isClosed) throw new KvError("closed", "the replica is closed");
-    const holding = this.#copies.get(namespace)?.holding;
-    if (holding !== undefined) return holding;
+    const held = this.#copies.get(namespace)?.stored.held;
+    if (held !== undefined) return held;
     throw new KvError("replica_behind", `namespace ${namespace} has not arrived at this node yet`);
   }
 
@@ -281,7 +251,7 @@ export class LmdbReplica implements Replica {
 
   /** Finds the slots that no namespace refers to, by leaping from each slot's first key to the next. */
   #sweepUnheld(): void {
-    const used = new Set([...this.#copies.values()].flatMap(({ holding }) => holding?.slot ?? []));
+    const used = new Set([...this.#copies.values()].flatMap(({ stored }) => slotsOf(stored)));
     for (const slot of used) this.#lastSlot = Math.max(this.#lastSlot, slot);
     for (let slot = 0; ;) {
       const [key] = this.#entries.getKeys({ start: slotKey(slot + 1), limit: 1 });
@@ -306,12 +276,32 @@ export class LmdbReplica implements Replica {
       const range = { start: slotKey(slot), end: slotKey(slot + 1) };
       const keys = [...this.#entries.getKeys({ ...range, limit: LIMITS.replicaDropRowsMax })];
       await this.#transaction(() => {
-        void this.#pages.remove(slot);
         for (const key of keys) void this.#entries.remove(key);
       });
       if (keys.length < LIMITS.replicaDropRowsMax) return;
     }
   }
+}
+
+function slotsOf({ held, snapshot }: Stored): number[] {
+  return [held, snapshot].flatMap((part) => part?.slot ?? []);
+}
+
+function completed(
+  snapshot: Stored["snapshot"],
+  { revision, through }: StoreAction & { kind: "snapshot-end" },
+): z.infer<typeof Held> {
+  if (snapshot?.revision === revision && snapshot.after === through) {
+    return { slot: snapshot.slot, revision };
+  }
+  throw misfit(
+    `the end of a snapshot at revision ${revision} and key ${through}`,
+    `one at revision ${snapshot?.revision ?? "none"} and key ${snapshot?.after ?? "none"}`,
+  );
+}
+
+function misfit(what: string, stored: string): KvError {
+  return new KvError("replica_behind", `${what} does not fit ${stored}`);
 }
 
 // Keys and values are bytes as they are: LMDB then orders keys as UTF-8 orders them.

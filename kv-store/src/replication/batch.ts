@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import type { KvEntry, KvOperation, KvRecord } from "../entry.ts";
+import type { Key, KvEntry, KvOperation, KvRecord } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { Revision } from "../names.ts";
@@ -47,29 +47,29 @@ export function decodeBatch(batch: Batch): KvOperation[] {
   return decodeChecked(body, { checksum: batch.checksum, place: [after, revision], count });
 }
 
-/** One page of a snapshot of that revision, and its number among them. */
+/** The entries behind the key `after` (null: from the first key) up to the key `through`. */
 export interface SnapshotPage {
-  readonly revision: Revision;
-  readonly page: number;
+  readonly after: Key | null;
+  readonly through: Key;
   readonly body: Uint8Array;
   readonly checksum: number;
 }
 
+/** A page of entries that follow `after`, ascending; `undefined` when there are none. */
 export function encodePage(
-  place: { readonly revision: Revision; readonly page: number },
+  after: Key | null,
   entries: ReadonlyArray<KvEntry>,
-): SnapshotPage {
-  const { revision, page } = place;
+): SnapshotPage | undefined {
+  const through = entries.at(-1)?.key;
+  if (through === undefined) return undefined;
   const body = Buffer.concat(entries.map((entry) => encodeOperation({ kind: "put", ...entry })));
-  return { revision, page, body, checksum: checksumOf(body, revision, page) };
+  return { after, through, body, checksum: checksumOf(body, after, through) };
 }
 
 /** The puts of a page. Fails with `protocol_violation` when it was damaged or is not one. */
 export function decodePage(page: SnapshotPage): KvOperation[] {
-  return decodeChecked(page.body, {
-    checksum: page.checksum,
-    place: [page.revision, page.page],
-  });
+  const { body, checksum, after, through } = page;
+  return decodeChecked(body, { checksum, place: [after, through] });
 }
 
 /** Operations on their way to the origin. */
@@ -90,9 +90,12 @@ export function decodeWrite(write: WriteBody): KvOperation[] {
   return decodeChecked(body, { checksum, place: [count, 0], count });
 }
 
+/** Where a body belongs: revisions, keys or counts. */
+type Place = ReadonlyArray<number | string | null>;
+
 interface Expectation {
   readonly checksum: number;
-  readonly place: readonly [number, number];
+  readonly place: Place;
   /** How many operations there must be; any number within the limits when absent. */
   readonly count?: number;
 }
@@ -114,9 +117,6 @@ function decodeChecked(body: Uint8Array, expected: Expectation): KvOperation[] {
 }
 
 /** CRC-32 of the bytes and of where they belong, so that a whole body in the wrong place is noticed too. */
-function checksumOf(body: Uint8Array, ...place: readonly [number, number]): number {
-  const head = Buffer.alloc(16);
-  head.writeDoubleBE(place[0], 0);
-  head.writeDoubleBE(place[1], 8);
-  return crc32(body, crc32(head));
+function checksumOf(body: Uint8Array, ...place: Place): number {
+  return crc32(body, crc32(JSON.stringify(place)));
 }

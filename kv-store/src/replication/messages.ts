@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { Key } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision } from "../names.ts";
 
@@ -29,6 +30,8 @@ export const MessageToOrigin = z.discriminatedUnion("kind", [
     subscription: SubscriptionId,
     namespace: NamespaceId,
     after: Revision.nullable(),
+    /** A snapshot that was begun earlier, which goes on from here if the log still reaches back so far. */
+    snapshot: z.object({ revision: Revision, after: Key.nullable() }).optional(),
   }),
   z.object({ kind: z.literal("unsubscribe"), subscription: SubscriptionId }),
   /** All that was sent up to this sequence number was processed: the window opens by as much. */
@@ -48,7 +51,7 @@ export type MessageToOrigin = z.infer<typeof MessageToOrigin>;
 
 /** Origin to node. What has a `sequence` counts against the window until it is `received`. */
 export const MessageFromOrigin = z.discriminatedUnion("kind", [
-  /** The records after `after` up to and including `revision`, none left out. */
+  /** The records after `after` up to and including `revision`, none left out; between pages, of the snapshot. */
   z
     .object({
       kind: z.literal("batch"),
@@ -58,7 +61,10 @@ export const MessageFromOrigin = z.discriminatedUnion("kind", [
       revision: Revision,
     })
     .extend(Body.shape),
-  /** From here on the pages of the state as of `revision` follow, which replaces what the node holds. */
+  /**
+   * From here on pages follow of what is to replace all that the node holds, and between them the batches
+   * after `revision` that bring what was collected up to date.
+   */
   z.object({
     kind: z.literal("snapshot-start"),
     subscription: SubscriptionId,
@@ -70,19 +76,18 @@ export const MessageFromOrigin = z.discriminatedUnion("kind", [
       kind: z.literal("snapshot-page"),
       subscription: SubscriptionId,
       sequence: Counter,
-      /** Of the snapshot: a second one may begin before the first has ended. */
-      revision: Revision,
-      /** Counts from 0. */
-      page: Counter,
+      /** The keys behind this one (null: from the first) up to the other one, none left out. */
+      after: Key.nullable(),
+      through: Key,
     })
     .extend(Body.shape),
+  /** What was collected is the whole state as of `revision`; `through` was the last key, null without any. */
   z.object({
     kind: z.literal("snapshot-end"),
     subscription: SubscriptionId,
     sequence: Counter,
     revision: Revision,
-    /** How many there were. */
-    pages: Counter,
+    through: Key.nullable(),
   }),
   /** The namespace does not exist. */
   z.object({ kind: z.literal("gone"), subscription: SubscriptionId }),

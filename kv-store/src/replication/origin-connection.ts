@@ -1,5 +1,5 @@
 import type { Clock } from "../clock.ts";
-import type { ContentHash, KvEntry, KvOperation } from "../entry.ts";
+import type { ContentHash, KvOperation } from "../entry.ts";
 import { KvError, type KvErrorCode } from "../errors.ts";
 import type { Log } from "../log.ts";
 import type { NamespaceId, Revision } from "../names.ts";
@@ -13,6 +13,7 @@ import {
   type OriginInput,
   type WriteOutcome,
 } from "./origin-session.ts";
+import type { OriginRead } from "./origin-subscription.ts";
 
 /** Tells which large values are stored. A `BlobStore` is one. */
 export interface BlobIndex {
@@ -33,8 +34,6 @@ export interface OriginConnectionOptions {
 export class OriginConnection {
   readonly #options: OriginConnectionOptions;
   readonly #session: OriginSession;
-  /** The open snapshots by subscription; each holds a read transaction of the origin. */
-  readonly #snapshots = new Map<number, AsyncIterator<ReadonlyArray<KvEntry>>>();
   #isClosed = false;
 
   constructor(options: OriginConnectionOptions) {
@@ -76,7 +75,6 @@ export class OriginConnection {
 
   #onClose(): void {
     this.#isClosed = true;
-    for (const subscription of this.#snapshots.keys()) this.#closeSnapshot(subscription);
     this.#options.onEnd(this);
   }
 
@@ -87,8 +85,6 @@ export class OriginConnection {
       case "cut":
         this.#options.log.warn({ reason: effect.reason }, "cutting the stream to a node");
         return this.close(effect.reason);
-      case "close-snapshot":
-        return this.#closeSnapshot(effect.subscription);
       case "read-positions":
         return void this.#readPositions(effect);
       case "write":
@@ -98,22 +94,16 @@ export class OriginConnection {
     }
   }
 
-  async #read(
-    effect: OriginEffect & { kind: "read-log" | "open-snapshot" | "read-snapshot" },
-  ): Promise<void> {
+  async #read(effect: OriginRead): Promise<void> {
     const { subscription } = effect;
     try {
-      if (effect.kind === "read-log") {
-        this.take(await this.#readLog(effect));
-      } else if (effect.kind === "open-snapshot") {
-        this.take(await this.#openSnapshot(subscription, effect.namespace));
-      } else {
-        this.take(await this.#readSnapshot(effect));
-      }
+      this.take(
+        await (effect.kind === "read-log" ? this.#readLog(effect) : this.#readPage(effect)),
+      );
     } catch (error) {
       const code = codeOf(error);
       // Expected in the life of a fleet; everything else deserves a look.
-      if (code !== "namespace_not_found" && code !== "busy" && code !== "closed") {
+      if (code !== "namespace_not_found" && code !== "closed") {
         this.#options.log.error(
           { err: error, effect: effect.kind },
           "the origin could not be read",
@@ -123,38 +113,17 @@ export class OriginConnection {
     }
   }
 
-  async #readLog(effect: OriginEffect & { kind: "read-log" }): Promise<OriginInput> {
-    const { subscription, namespace, after } = effect;
+  async #readLog(read: OriginRead & { kind: "read-log" }): Promise<OriginInput> {
+    const { subscription, namespace, after } = read;
     const page = await this.#options.origin.readLog(namespace, after);
     const batches = page.kind === "truncated" ? page.kind : encodeBatches(page.records);
     return { kind: "log-read", subscription, batches };
   }
 
-  async #openSnapshot(subscription: number, namespace: NamespaceId): Promise<OriginInput> {
-    const snapshot = await this.#options.origin.snapshot(namespace);
-    this.#snapshots.set(subscription, snapshot.pages[Symbol.asyncIterator]());
-    if (this.#isClosed) this.#closeSnapshot(subscription);
-    return { kind: "snapshot-opened", subscription, revision: snapshot.revision };
-  }
-
-  async #readSnapshot(effect: OriginEffect & { kind: "read-snapshot" }): Promise<OriginInput> {
-    const { subscription, place } = effect;
-    const next = await this.#snapshots.get(subscription)?.next();
-    if (next === undefined || next.done === true) {
-      this.#snapshots.delete(subscription);
-      return { kind: "snapshot-read", subscription, page: undefined };
-    }
-    const page = encodePage(place, next.value);
-    return { kind: "snapshot-read", subscription, page };
-  }
-
-  #closeSnapshot(subscription: number): void {
-    const pages = this.#snapshots.get(subscription);
-    this.#snapshots.delete(subscription);
-    pages?.return?.().catch((err: unknown) => {
-      // The read transaction may stay open until the origin closes: worth knowing, nothing to do.
-      this.#options.log.error({ err }, "a snapshot could not be released");
-    });
+  async #readPage(read: OriginRead & { kind: "read-entries" }): Promise<OriginInput> {
+    const { subscription, namespace, after } = read;
+    const { revision, entries } = await this.#options.origin.readEntries(namespace, after);
+    return { kind: "entries-read", subscription, revision, page: encodePage(after, entries) };
   }
 
   async #readPositions(effect: OriginEffect & { kind: "read-positions" }): Promise<void> {

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { Key, type KvRecord } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision } from "../names.ts";
-import { encodeBatches, encodeWrite } from "./batch.ts";
+import { encodeBatches, encodePage, encodeWrite } from "./batch.ts";
 import { OriginSession, type OriginEffect } from "./origin-session.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
@@ -101,6 +101,29 @@ test("OriginSession: a commit during the read of the log's end is not missed", (
   expect(kindsOf(effects)).toEqual(["read-log"]);
 });
 
+test("OriginSession: a read of the log that failed is repeated after a pause", () => {
+  const session = subscribed(7);
+  const failed = { kind: "read-failed", subscription: 1, code: "storage_failed" } as const;
+  expect(session.handle(failed)).toEqual([]);
+  const tick = (ms: number): ReadonlyArray<OriginEffect> =>
+    session.handle({ kind: "tick", nowMs: START_MS + ms });
+  expect(kindsOf(tick(LIMITS.originRetryMs - 1))).not.toContain("read-log");
+  const again = { kind: "read-log", subscription: 1, namespace: NAMESPACE, after: 7 };
+  expect(tick(LIMITS.originRetryMs)).toContainEqual(again);
+});
+
+test("OriginSession: a log that can't be read again and again is given up for a snapshot", () => {
+  const session = subscribed(7);
+  for (let count = 1; count < LIMITS.logReadsMax; count += 1) {
+    session.handle({ kind: "read-failed", subscription: 1, code: "storage_failed" });
+    const nowMs = START_MS + count * LIMITS.originRetryMs;
+    expect(kindsOf(session.handle({ kind: "tick", nowMs }))).toContain("read-log");
+  }
+  session.handle({ kind: "read-failed", subscription: 1, code: "storage_failed" });
+  const nowMs = START_MS + LIMITS.logReadsMax * LIMITS.originRetryMs;
+  expect(kindsOf(session.handle({ kind: "tick", nowMs }))).toContain("read-entries");
+});
+
 test("OriginSession: a node may have so many writes under way, and more are refused", () => {
   const session = subscribed();
   const body = encodeWrite([{ kind: "delete", key: Key.parse("k") }]);
@@ -126,11 +149,83 @@ test("OriginSession: a node may subscribe to so many namespaces, and is cut past
   expect(kindsOf(effects)).toContain("cut");
 });
 
-test("OriginSession: a snapshot that is no longer wanted is closed", () => {
+/** Answers a read of entries. */
+function entriesRead(
+  session: OriginSession,
+  revision: number,
+  keys: ReadonlyArray<string>,
+  after: string | null = null,
+): ReadonlyArray<OriginEffect> {
+  const value = { kind: "inline", bytes: LARGE } as const;
+  const entries = keys.map((key) => ({ key: Key.parse(key), value }));
+  return session.handle({
+    kind: "entries-read",
+    subscription: 1,
+    revision: Revision.parse(revision),
+    page: encodePage(after === null ? null : Key.parse(after), entries),
+  });
+}
+
+test("OriginSession: between the pages of a snapshot goes the log, so it can take as long as it likes", () => {
   const session = subscribed(null);
-  const revision = Revision.parse(3);
-  session.handle({ kind: "snapshot-opened", subscription: 1, revision });
-  const message = { kind: "unsubscribe", subscription: 1 } as const;
-  const effects = session.handle({ kind: "message", message, nowMs: START_MS });
-  expect(kindsOf(effects)).toEqual(["close-snapshot"]);
+  expect(kindsOf(entriesRead(session, 5, ["a", "b"]))).toEqual([
+    "snapshot-start",
+    "snapshot-page",
+    "read-entries",
+  ]);
+  const second = entriesRead(session, 7, ["c"], "b");
+  expect(kindsOf(second)).toEqual(["snapshot-page", "read-log"]);
+  expect(second).toContainEqual(expect.objectContaining({ kind: "read-log", after: 5 }));
+  const log = session.handle({
+    kind: "log-read",
+    subscription: 1,
+    batches: encodeBatches(records(5, 2)),
+  });
+  expect(kindsOf(log)).toEqual(["batch", "read-entries"]);
+  expect(log).toContainEqual(expect.objectContaining({ kind: "read-entries", after: "c" }));
+  // It ends once the log is sent up to the last page's moment, and not before.
+  expect(kindsOf(entriesRead(session, 8, [], "c"))).toEqual(["read-log"]);
+  const end = session.handle({
+    kind: "log-read",
+    subscription: 1,
+    batches: encodeBatches(records(7, 1)),
+  });
+  expect(kindsOf(end)).toEqual(["batch", "snapshot-end", "read-log"]);
+  const message = { kind: "snapshot-end", subscription: 1, sequence: 6, revision: 8, through: "c" };
+  expect(end).toContainEqual({ kind: "send", message });
+});
+
+test("OriginSession: a snapshot goes on where the node says, and anew when the log does not reach there", () => {
+  const resumed = (): OriginSession => {
+    const session = new OriginSession(START_MS);
+    const snapshot = { revision: Revision.parse(5), after: Key.parse("m") };
+    const message = {
+      kind: "subscribe",
+      subscription: 1,
+      namespace: NAMESPACE,
+      after: Revision.parse(2),
+      snapshot,
+    } as const;
+    const effects = session.handle({ kind: "message", message, nowMs: START_MS });
+    expect(effects).toContainEqual(expect.objectContaining({ kind: "read-entries", after: "m" }));
+    return session;
+  };
+  expect(kindsOf(entriesRead(resumed(), 5, ["n"], "m"))).toEqual(["snapshot-page", "read-entries"]);
+  // The log has lost what came after it, or this history never came so far.
+  const cut = resumed();
+  entriesRead(cut, 9, ["n"], "m");
+  const read = cut.handle({ kind: "log-read", subscription: 1, batches: "truncated" });
+  expect(read).toContainEqual(expect.objectContaining({ kind: "read-entries", after: null }));
+  const older = resumed();
+  const restarted = entriesRead(older, 4, ["n"], "m");
+  expect(restarted).toMatchObject([{ kind: "read-entries", after: null }]);
+  expect(kindsOf(entriesRead(older, 4, ["a"]))).toContain("snapshot-start");
+});
+
+test("OriginSession: a failed read of a page is repeated from the same key", () => {
+  const session = subscribed(null);
+  entriesRead(session, 5, ["a", "b"]);
+  session.handle({ kind: "read-failed", subscription: 1, code: "storage_failed" });
+  const effects = session.handle({ kind: "tick", nowMs: START_MS + LIMITS.originRetryMs });
+  expect(effects).toContainEqual(expect.objectContaining({ kind: "read-entries", after: "b" }));
 });

@@ -4,6 +4,7 @@ import { LIMITS } from "../limits.ts";
 import type { NamespaceId, Revision } from "../names.ts";
 import { decodeWrite, type Batch, type SnapshotPage } from "./batch.ts";
 import type { MessageFromOrigin, MessageToOrigin } from "./messages.ts";
+import { OriginSubscription, type OriginRead, type StreamPiece } from "./origin-subscription.ts";
 import { SendWindow } from "./send-window.ts";
 
 /** What happened at the origin's end of a connection. `nowMs` is by the monotonic clock. */
@@ -21,14 +22,11 @@ export type OriginInput =
       readonly batches: ReadonlyArray<Batch> | "truncated";
     }
   | {
-      readonly kind: "snapshot-opened";
+      readonly kind: "entries-read";
       readonly subscription: number;
+      /** As of which they are. */
       readonly revision: Revision;
-    }
-  | {
-      readonly kind: "snapshot-read";
-      readonly subscription: number;
-      /** Absent after the last one; then the snapshot is closed already. */
+      /** Absent when there were no more. */
       readonly page: SnapshotPage | undefined;
     }
   | { readonly kind: "read-failed"; readonly subscription: number; readonly code: KvErrorCode }
@@ -49,24 +47,7 @@ export type WriteOutcome =
 /** What the origin's end does about it. Reads are answered by the input of the same subscription. */
 export type OriginEffect =
   | { readonly kind: "send"; readonly message: MessageFromOrigin }
-  | {
-      readonly kind: "read-log";
-      readonly subscription: number;
-      readonly namespace: NamespaceId;
-      readonly after: Revision;
-    }
-  | {
-      readonly kind: "open-snapshot";
-      readonly subscription: number;
-      readonly namespace: NamespaceId;
-    }
-  | {
-      readonly kind: "read-snapshot";
-      readonly subscription: number;
-      /** Of the page to read: what `encodePage` wants to know. */
-      readonly place: { readonly revision: Revision; readonly page: number };
-    }
-  | { readonly kind: "close-snapshot"; readonly subscription: number }
+  | OriginRead
   | {
       readonly kind: "read-positions";
       readonly echoMs: number | null;
@@ -81,37 +62,17 @@ export type OriginEffect =
   | { readonly kind: "cut"; readonly reason: string };
 
 /**
- * Where a subscription stands. `live`: all that was committed is sent. `behind`: the log is to be read
- * after `sent`. `unseen`: a snapshot is to be opened. `snapshot`: one is open, `page` is next.
- */
-type Progress =
-  | { readonly kind: "live" }
-  | { readonly kind: "behind" }
-  | { readonly kind: "unseen"; readonly notBeforeMs: number }
-  | { readonly kind: "snapshot"; readonly revision: Revision; readonly page: number };
-
-interface Subscription {
-  readonly id: number;
-  readonly namespace: NamespaceId;
-  /** The last revision that was sent; 0 until a snapshot was. */
-  sent: Revision;
-  /** The latest revision whose commit was heard of. */
-  head: number;
-  progress: Progress;
-}
-
-/**
  * The origin's end of one connection, without any input or output of its own: the same inputs give the
  * same effects. Live batches go straight to the node; whoever falls behind, because it was away or its
  * window is full, is fed from the log or a snapshot, one read at a time, subscriptions taking turns. So
  * nothing is queued here, however slow the node.
  */
 export class OriginSession {
-  readonly #subscriptions = new Map<number, Subscription>();
+  readonly #subscriptions = new Map<number, OriginSubscription>();
   /** The subscription of a namespace: the newest one wins. */
-  readonly #byNamespace = new Map<NamespaceId, Subscription>();
+  readonly #byNamespace = new Map<NamespaceId, OriginSubscription>();
   /** Subscriptions with something to read, the next one first. Holds no live ones. */
-  readonly #turns = new Set<Subscription>();
+  readonly #turns = new Set<OriginSubscription>();
   readonly #window: SendWindow;
   /** The read in progress, if any: its answer is an input. */
   #reading: number | undefined;
@@ -175,7 +136,7 @@ export class OriginSession {
   }
 
   #subscribe(message: MessageToOrigin & { kind: "subscribe" }): void {
-    const { subscription: id, namespace, after } = message;
+    const { subscription: id, namespace } = message;
     const previous = this.#byNamespace.get(namespace);
     // A duplicate, or one that was overtaken by its successor.
     if (previous !== undefined && previous.id >= id) return;
@@ -183,30 +144,19 @@ export class OriginSession {
     if (this.#subscriptions.size >= LIMITS.subscriptionsMax) {
       return this.#cut(`more than ${LIMITS.subscriptionsMax} subscriptions`);
     }
-    const subscription: Subscription = {
-      id,
-      namespace,
-      sent: after ?? (0 as Revision), // revision 0 is before every write
-      head: 0,
-      progress: after === null ? { kind: "unseen", notBeforeMs: 0 } : { kind: "behind" },
-    };
+    const subscription = new OriginSubscription(message);
     this.#subscriptions.set(id, subscription);
     this.#byNamespace.set(namespace, subscription);
     this.#turns.add(subscription);
   }
 
-  #forget(subscription: Subscription | undefined): void {
+  #forget(subscription: OriginSubscription | undefined): void {
     if (subscription === undefined) return;
     this.#subscriptions.delete(subscription.id);
     this.#turns.delete(subscription);
     if (this.#byNamespace.get(subscription.namespace) === subscription) {
       this.#byNamespace.delete(subscription.namespace);
     }
-    if (subscription.progress.kind === "snapshot") this.#closeSnapshot(subscription);
-  }
-
-  #closeSnapshot(subscription: Subscription): void {
-    this.#effects.push({ kind: "close-snapshot", subscription: subscription.id });
   }
 
   #onWrite(message: MessageToOrigin & { kind: "write" }): void {
@@ -253,7 +203,7 @@ export class OriginSession {
       }
       positions.push({ subscription: id, revision });
       // Committed through another control plane, which this one does not hear of at once.
-      if (subscription.progress.kind === "live" && revision > subscription.sent) {
+      if (subscription.isLive && revision > subscription.sent) {
         this.#fallBehind(subscription);
       }
     }
@@ -261,7 +211,7 @@ export class OriginSession {
     this.#send({ kind: "heartbeat", atMs, echoMs, positions });
   }
 
-  #gone(subscription: Subscription): void {
+  #gone(subscription: OriginSubscription): void {
     this.#send({ kind: "gone", subscription: subscription.id });
     this.#forget(subscription);
   }
@@ -269,116 +219,58 @@ export class OriginSession {
   #onCommitted(namespace: NamespaceId, batches: ReadonlyArray<Batch>): void {
     const subscription = this.#byNamespace.get(namespace);
     if (subscription === undefined) return;
-    subscription.head = batches.at(-1)?.revision ?? subscription.head;
-    if (subscription.progress.kind !== "live") return;
     for (const batch of batches) {
+      subscription.heardOf(batch.revision);
+      if (!subscription.isLive) continue;
       // Read from the log before the news of its commit came.
       if (batch.revision <= subscription.sent) continue;
-      if (batch.after !== subscription.sent || !this.#window.hasRoom) {
-        return this.#fallBehind(subscription);
+      if (batch.after === subscription.sent && this.#window.hasRoom) {
+        subscription.passed(batch);
+        this.#sendPiece(subscription, { kind: "batch", ...batch });
+      } else {
+        this.#fallBehind(subscription);
       }
-      this.#sendBatch(subscription, batch);
     }
   }
 
-  #fallBehind(subscription: Subscription): void {
-    subscription.progress = { kind: "behind" };
+  #fallBehind(subscription: OriginSubscription): void {
+    subscription.fallBehind();
     this.#turns.add(subscription);
-  }
-
-  #sendBatch(subscription: Subscription, batch: Batch): void {
-    const sequence = this.#window.sent(batch.body.length, this.#nowMs);
-    this.#send({ kind: "batch", subscription: subscription.id, sequence, ...batch });
-    subscription.sent = batch.revision;
   }
 
   /** Starts the next read, if none is in progress and the window has room for its answer. */
   #readNext(): void {
     if (this.#reading !== undefined || !this.#window.hasRoom) return;
-    const next = this.#turns.values().find((candidate) => this.#isReadable(candidate));
+    const next = this.#turns.values().find((candidate) => candidate.mayRead(this.#nowMs));
     if (next === undefined) return;
     this.#turns.delete(next);
     this.#reading = next.id;
-    const { id: subscription, namespace, progress, sent: after } = next;
-    if (progress.kind === "snapshot") {
-      const place = { revision: progress.revision, page: progress.page };
-      this.#effects.push({ kind: "read-snapshot", subscription, place });
-    } else if (progress.kind === "unseen") {
-      this.#effects.push({ kind: "open-snapshot", subscription, namespace });
-    } else {
-      this.#effects.push({ kind: "read-log", subscription, namespace, after });
-    }
+    this.#effects.push(next.nextRead());
   }
 
-  #isReadable({ progress }: Subscription): boolean {
-    if (progress.kind !== "unseen") return true;
-    if (progress.notBeforeMs > this.#nowMs) return false;
-    const open = this.#turns.values().filter((other) => other.progress.kind === "snapshot");
-    return [...open].length < LIMITS.sessionSnapshotsMax;
-  }
-
-  #onRead(
-    input: OriginInput & {
-      kind: "log-read" | "snapshot-opened" | "snapshot-read" | "read-failed";
-    },
-  ): void {
+  #onRead(input: OriginInput & { kind: "log-read" | "entries-read" | "read-failed" }): void {
     this.#reading = undefined;
     const subscription = this.#subscriptions.get(input.subscription);
-    if (subscription === undefined) {
-      // Replaced while its snapshot was being opened.
-      if (input.kind === "snapshot-opened") {
-        this.#effects.push({ kind: "close-snapshot", subscription: input.subscription });
-      }
-      return;
+    // Replaced meanwhile.
+    if (subscription === undefined) return;
+    if (input.kind === "read-failed") {
+      if (input.code === "namespace_not_found") return this.#gone(subscription);
+      subscription.readFailed(this.#nowMs);
+    } else {
+      const pieces =
+        input.kind === "log-read"
+          ? subscription.tookLog(input.batches)
+          : subscription.tookEntries(input.revision, input.page);
+      for (const piece of pieces) this.#sendPiece(subscription, piece);
     }
     // Its next turn comes after those of the others.
-    this.#turns.add(subscription);
-    if (input.kind === "log-read") this.#onLogRead(subscription, input.batches);
-    else if (input.kind === "snapshot-opened") this.#onOpened(subscription, input.revision);
-    else if (input.kind === "snapshot-read") this.#onPage(subscription, input.page);
-    else this.#onReadFailed(subscription, input.code);
+    if (!subscription.isLive) this.#turns.add(subscription);
   }
 
-  #onLogRead(subscription: Subscription, batches: ReadonlyArray<Batch> | "truncated"): void {
-    if (batches === "truncated") {
-      subscription.progress = { kind: "unseen", notBeforeMs: 0 };
-    } else if (batches.length === 0) {
-      // Committed while the log was being read: it is read again.
-      if (subscription.sent < subscription.head) return;
-      subscription.progress = { kind: "live" };
-      this.#turns.delete(subscription);
-    } else {
-      for (const batch of batches) this.#sendBatch(subscription, batch);
-    }
-  }
-
-  #onOpened(subscription: Subscription, revision: Revision): void {
-    subscription.progress = { kind: "snapshot", revision, page: 0 };
-    const sequence = this.#window.sent(0, this.#nowMs);
-    this.#send({ kind: "snapshot-start", subscription: subscription.id, sequence, revision });
-  }
-
-  #onPage(subscription: Subscription, page: SnapshotPage | undefined): void {
-    const { id, progress } = subscription;
-    if (progress.kind !== "snapshot") return;
-    const sequence = this.#window.sent(page?.body.length ?? 0, this.#nowMs);
-    if (page === undefined) {
-      const { revision, page: pages } = progress;
-      this.#send({ kind: "snapshot-end", subscription: id, sequence, revision, pages });
-      subscription.sent = progress.revision;
-      subscription.progress = { kind: "behind" };
-    } else {
-      this.#send({ kind: "snapshot-page", subscription: id, sequence, ...page });
-      subscription.progress = { ...progress, page: progress.page + 1 };
-    }
-  }
-
-  #onReadFailed(subscription: Subscription, code: KvErrorCode): void {
-    if (code === "namespace_not_found") return this.#gone(subscription);
-    if (subscription.progress.kind === "snapshot") this.#closeSnapshot(subscription);
-    // Too many snapshots at once, or a failing disk: later, from what was sent.
-    const notBeforeMs = this.#nowMs + LIMITS.heartbeatMs;
-    subscription.progress = { kind: "unseen", notBeforeMs };
+  #sendPiece({ id: subscription }: OriginSubscription, piece: StreamPiece): void {
+    const bodyBytes = "body" in piece ? piece.body.length : 0;
+    const sequence = this.#window.sent(bodyBytes, this.#nowMs);
+    this.#send({ ...piece, subscription, sequence });
   }
 
   #send(message: MessageFromOrigin): void {

@@ -82,8 +82,8 @@ test("ReplicaClient: a silent link is cut in its time, also when the clock is se
 
 test("ReplicaClient: a copy grows stale by the time that passes, also when the clock is set back", async () => {
   const revision = Revision.parse(0);
-  await replica.store(NAMESPACE, { kind: "snapshot-start" });
-  await replica.store(NAMESPACE, { kind: "snapshot-end", revision, pages: 0 });
+  await replica.store(NAMESPACE, { kind: "snapshot-start", revision });
+  await replica.store(NAMESPACE, { kind: "snapshot-end", revision, through: null });
   const following = new ReplicaClient({ replica, clock, log });
   following.setInterest([NAMESPACE]);
   const { node } = connectedChannels();
@@ -105,7 +105,7 @@ test("ReplicaClient: a namespace given up in the middle of a batch is gone, and 
   });
   client.attach(node);
   node.deliver({ kind: "snapshot-start", subscription: 1, sequence: 1, revision: 0 });
-  node.deliver({ kind: "snapshot-end", subscription: 1, sequence: 2, revision: 0, pages: 0 });
+  node.deliver({ kind: "snapshot-end", subscription: 1, sequence: 2, revision: 0, through: null });
   const [batch] = encodeBatches([{ revision: Revision.parse(1), operation: DELETE }]);
   node.deliver({ kind: "batch", subscription: 1, sequence: 3, ...batch });
   client.setInterest([]);
@@ -114,7 +114,7 @@ test("ReplicaClient: a namespace given up in the middle of a batch is gone, and 
   expect(replica.held()).toEqual([]);
   client.setInterest([NAMESPACE]);
   node.deliver({ kind: "snapshot-start", subscription: 2, sequence: 4, revision: 7 });
-  node.deliver({ kind: "snapshot-end", subscription: 2, sequence: 5, revision: 7, pages: 0 });
+  node.deliver({ kind: "snapshot-end", subscription: 2, sequence: 5, revision: 7, through: null });
   await vi.waitFor(() => expect(client.status()).toMatchObject([{ revision: 7 }]), WAIT);
   expect(subscribed).toEqual([null, null]);
   expect(log.lines).toEqual([]);

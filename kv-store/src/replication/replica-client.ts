@@ -8,6 +8,7 @@ import type { Replica } from "../replica/replica.ts";
 import type { Channel } from "./channel.ts";
 import { MessageFromOrigin } from "./messages.ts";
 import type { SettledWrite } from "./pending-writes.ts";
+import type { Held } from "./replica-subscription.ts";
 import { ReplicaSession, type ReplicaEffect, type ReplicaInput } from "./replica-session.ts";
 
 export interface ReplicaClientOptions {
@@ -69,8 +70,8 @@ export class ReplicaClient {
    * what the last desired state wants, never before that is known.
    */
   setInterest(namespaces: Iterable<NamespaceId>): void {
-    const wanted = new Map<NamespaceId, Revision | null>();
-    for (const each of namespaces) wanted.set(each, this.#replica.revision(each) ?? null);
+    const wanted = new Map<NamespaceId, Held>();
+    for (const each of namespaces) wanted.set(each, this.#held(each));
     this.#take({ kind: "interest", wanted, nowMs: this.#clock.monotonicMs() });
     // What an earlier run of the node left, and this one never wanted.
     for (const namespace of this.#replica.held()) {
@@ -191,12 +192,16 @@ export class ReplicaClient {
   #storeFor(effect: ReplicaEffect & { kind: "store" }): void {
     const { token, namespace, action } = effect;
     const storing = this.#store(namespace, action).then((isStored) => {
-      const revision = this.#replica.revision(namespace) ?? null;
-      this.#take({ kind: "stored", token, isStored, revision });
+      this.#take({ kind: "stored", token, isStored, held: this.#held(namespace) });
       this.#wakeWaiters();
     });
     this.#storing.add(storing);
     void storing.finally(() => this.#storing.delete(storing));
+  }
+
+  #held(namespace: NamespaceId): Held {
+    const revision = this.#replica.revision(namespace) ?? null;
+    return { revision, snapshot: this.#replica.snapshot(namespace) ?? null };
   }
 
   /** Whether it was stored. Never rejected. */

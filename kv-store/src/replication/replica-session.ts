@@ -6,14 +6,19 @@ import type { StoreAction } from "../replica/replica.ts";
 import { encodeWrite } from "./batch.ts";
 import type { MessageFromOrigin, MessageToOrigin } from "./messages.ts";
 import { PendingWrites, type SettledWrite, type WriteResult } from "./pending-writes.ts";
-import { ReplicaSubscription, type DataMessage, type Standing } from "./replica-subscription.ts";
+import {
+  ReplicaSubscription,
+  type DataMessage,
+  type Held,
+  type Standing,
+} from "./replica-subscription.ts";
 
 /** What happened at a node's end of the connection. `nowMs` is by the monotonic clock. */
 export type ReplicaInput =
   | {
       readonly kind: "interest";
-      /** The revision that the replica holds of each wanted namespace; null for none. */
-      readonly wanted: ReadonlyMap<NamespaceId, Revision | null>;
+      /** What the replica holds of each wanted namespace. */
+      readonly wanted: ReadonlyMap<NamespaceId, Held>;
       readonly nowMs: number;
     }
   | { readonly kind: "connected"; readonly nowMs: number }
@@ -34,7 +39,7 @@ export type ReplicaInput =
       readonly token: number;
       readonly isStored: boolean;
       /** What the replica holds now. */
-      readonly revision: Revision | null;
+      readonly held: Held;
     };
 
 /** What the node's end does about it. */
@@ -147,17 +152,17 @@ export class ReplicaSession {
     return [...this.#subscriptions.values()].map(positionOf);
   }
 
-  #onInterest(wanted: ReadonlyMap<NamespaceId, Revision | null>): void {
+  #onInterest(wanted: ReadonlyMap<NamespaceId, Held>): void {
     for (const subscription of this.#subscriptions.values()) {
       if (!wanted.has(subscription.namespace)) this.#forget(subscription);
     }
-    for (const [namespace, applied] of wanted) {
-      if (!this.#subscriptions.has(namespace)) this.#follow(namespace, applied);
+    for (const [namespace, held] of wanted) {
+      if (!this.#subscriptions.has(namespace)) this.#follow(namespace, held);
     }
   }
 
-  #follow(namespace: NamespaceId, applied: Revision | null): void {
-    const subscription = new ReplicaSubscription(namespace, applied, this.#nowMs);
+  #follow(namespace: NamespaceId, held: Held): void {
+    const subscription = new ReplicaSubscription(namespace, held, this.#nowMs);
     this.#subscriptions.set(namespace, subscription);
     if (this.#isConnected) this.#ask(subscription);
   }
@@ -188,8 +193,10 @@ export class ReplicaSession {
     this.#lastSubscription += 1;
     subscription.restart(this.#lastSubscription, this.#nowMs);
     this.#byId.set(subscription.id, subscription);
-    const { id, namespace, accepted: after } = subscription;
-    this.#send({ kind: "subscribe", subscription: id, namespace, after });
+    const { id, namespace } = subscription;
+    const { revision: after, snapshot } = subscription.position;
+    const begun = snapshot === null ? {} : { snapshot };
+    this.#send({ kind: "subscribe", subscription: id, namespace, after, ...begun });
   }
 
   #onMessage(message: MessageFromOrigin): void {
@@ -216,7 +223,7 @@ export class ReplicaSession {
     if (subscription === undefined) return;
     this.#byId.delete(subscription.id);
     subscription.stop("gone");
-    subscription.accepted = null;
+    subscription.forget();
     this.#store(subscription, { kind: "drop" });
   }
 
@@ -281,7 +288,7 @@ export class ReplicaSession {
   #mend(subscription: ReplicaSubscription): void {
     const isDue = this.#nowMs >= subscription.askedMs && subscription.storing === 0;
     if (subscription.standing !== "broken" || !isDue) return;
-    subscription.accepted = subscription.applied;
+    subscription.rewind();
     subscription.standing = "following";
     if (this.#isConnected) this.#ask(subscription);
   }
@@ -322,7 +329,7 @@ export class ReplicaSession {
     this.#acknowledge();
     const { subscription } = store;
     subscription.storing -= 1;
-    subscription.applied = input.revision;
+    subscription.stored(input.held);
     if (!input.isStored) this.#onStoreFailed(subscription);
     subscription.freshness.reached(subscription.applied);
     this.#settleReached(subscription.namespace);

@@ -1,7 +1,7 @@
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { NamespaceId, Revision } from "../names.ts";
-import type { StoreAction } from "../replica/replica.ts";
+import type { SnapshotPosition, StoreAction } from "../replica/replica.ts";
 import { decodeBatch, decodePage } from "./batch.ts";
 import { Freshness } from "./freshness.ts";
 import type { MessageFromOrigin } from "./messages.ts";
@@ -12,6 +12,12 @@ import type { MessageFromOrigin } from "./messages.ts";
  * never had; it is neither overwritten nor written to.
  */
 export type Standing = "following" | "broken" | "gone" | "diverged";
+
+/** What a replica holds of a namespace; null for nothing. */
+export interface Held {
+  readonly revision: Revision | null;
+  readonly snapshot: SnapshotPosition | null;
+}
 
 /** A message that is part of a namespace's stream. */
 export type DataMessage = Extract<MessageFromOrigin, { sequence: number }>;
@@ -28,22 +34,48 @@ export class ReplicaSubscription {
   applied: Revision | null;
   /** The same once all that is in flight is stored: what the next batch must continue. */
   accepted: Revision | null;
+  /** The snapshot being collected, if any: on disk, and once all that is in flight is stored. */
+  #collected: SnapshotPosition | null;
+  #collecting: SnapshotPosition | null;
   /** Transactions in flight. */
   storing = 0;
   /** When it asked, or when it may ask again while it is broken. */
   askedMs: number;
   /** Something that was sent over the connection since it asked has not arrived; it may have been its own. */
   isSuspect = false;
-  /** The snapshot being received, if any, and its next page. No batch is accepted meanwhile. */
-  #snapshot: { readonly revision: Revision; readonly page: number } | undefined;
   /** The last message that was taken: one with a lower number is late or a duplicate. */
   #sequence = 0;
 
-  constructor(namespace: NamespaceId, applied: Revision | null, nowMs: number) {
+  constructor(namespace: NamespaceId, held: Held, nowMs: number) {
     this.namespace = namespace;
-    this.applied = applied;
-    this.accepted = applied;
+    this.applied = held.revision;
+    this.accepted = held.revision;
+    this.#collected = held.snapshot;
+    this.#collecting = held.snapshot;
     this.askedMs = nowMs;
+  }
+
+  /** What to ask for: whatever continues what is accepted, an unfinished snapshot included. */
+  get position(): Held {
+    return { revision: this.accepted, snapshot: this.#collecting };
+  }
+
+  /** What the replica holds now that something was stored, or was not. */
+  stored(held: Held): void {
+    this.applied = held.revision;
+    this.#collected = held.snapshot;
+  }
+
+  /** Nothing is in flight any more, and some of it was not stored: only what is on disk counts. */
+  rewind(): void {
+    this.accepted = this.applied;
+    this.#collecting = this.#collected;
+  }
+
+  /** All that is held is on its way to be dropped. */
+  forget(): void {
+    this.accepted = null;
+    this.#collecting = null;
   }
 
   /** Follows anew under this number, from what is accepted. */
@@ -52,14 +84,12 @@ export class ReplicaSubscription {
     this.standing = "following";
     this.askedMs = nowMs;
     this.isSuspect = false;
-    this.#snapshot = undefined;
     this.#sequence = 0;
   }
 
   /** Stops taking anything until it is restarted. */
   stop(standing: Exclude<Standing, "following">): void {
     this.standing = standing;
-    this.#snapshot = undefined;
   }
 
   /**
@@ -96,13 +126,17 @@ export class ReplicaSubscription {
   }
 
   #takeBatch(message: Message<"batch">): StoreAction {
-    if (this.#snapshot !== undefined || message.after !== this.accepted) {
-      throw this.#gap(`a batch after ${message.after}`);
-    }
-    const operations = decodeBatch(message);
     const { after, revision } = message;
-    this.accepted = revision;
-    return { kind: "batch", after, revision, operations };
+    const collecting = this.#collecting;
+    if (after !== (collecting?.revision ?? this.accepted))
+      throw this.#gap(`a batch after ${after}`);
+    const operations = decodeBatch(message);
+    if (collecting === null) {
+      this.accepted = revision;
+      return { kind: "batch", after, revision, operations };
+    }
+    this.#collecting = { ...collecting, revision };
+    return { kind: "snapshot-batch", after, revision, operations };
   }
 
   /** Also in the middle of another one: the origin may have had to begin anew. */
@@ -115,33 +149,39 @@ export class ReplicaSubscription {
           "restored from an older state; remove this node's replica to accept that",
       );
     }
-    this.#snapshot = { revision, page: 0 };
-    return { kind: "snapshot-start" };
+    this.#collecting = { revision, after: null };
+    return { kind: "snapshot-start", revision };
   }
 
   #takePage(message: Message<"snapshot-page">): StoreAction {
-    const { revision, page } = message;
-    if (!this.#isNext(revision, page)) throw this.#gap(`page ${page} of a snapshot of ${revision}`);
+    const { after, through } = message;
+    if (this.#collecting?.after !== after) throw this.#gap(`a page behind key ${shown(after)}`);
     const operations = decodePage(message);
-    this.#snapshot = { revision, page: page + 1 };
-    return { kind: "snapshot-page", operations };
+    this.#collecting = { ...this.#collecting, after: through };
+    return { kind: "snapshot-page", after, through, operations };
   }
 
-  #takeEnd({ revision, pages }: Message<"snapshot-end">): StoreAction {
-    if (!this.#isNext(revision, pages)) throw this.#gap(`the end of a snapshot of ${revision}`);
-    this.#snapshot = undefined;
+  #takeEnd({ revision, through }: Message<"snapshot-end">): StoreAction {
+    if (this.#collecting?.revision !== revision || this.#collecting.after !== through) {
+      throw this.#gap(`the end of a snapshot at revision ${revision} and key ${shown(through)}`);
+    }
+    this.#collecting = null;
     this.accepted = revision;
-    return { kind: "snapshot-end", revision, pages };
-  }
-
-  #isNext(revision: Revision, page: number): boolean {
-    return this.#snapshot?.revision === revision && this.#snapshot.page === page;
+    return { kind: "snapshot-end", revision, through };
   }
 
   #gap(what: string): KvError {
-    const page =
-      this.#snapshot === undefined ? "" : ` and ${this.#snapshot.page} pages of a snapshot`;
-    const holds = `revision ${this.accepted ?? "none"}${page}`;
+    const collecting = this.#collecting;
+    const snapshot =
+      collecting === null
+        ? ""
+        : ` and a snapshot at revision ${collecting.revision} and key ${shown(collecting.after)}`;
+    const holds = `revision ${this.accepted ?? "none"}${snapshot}`;
     return new KvError("protocol_violation", `${what} does not continue ${holds}`);
   }
+}
+
+/** A key for the operator's eyes: it may be long, and hold anything. */
+function shown(key: string | null): string {
+  return key === null ? "none" : JSON.stringify(key.slice(0, 40));
 }

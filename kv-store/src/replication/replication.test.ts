@@ -8,6 +8,7 @@ import { LIMITS } from "../limits.ts";
 import { NamespaceId } from "../names.ts";
 import { SqliteOrigin } from "../origin/sqlite-origin.ts";
 import { LmdbReplica } from "../replica/lmdb-replica.ts";
+import { HurriedClock } from "../test-support/hurried-clock.ts";
 import { connectedChannels } from "../test-support/memory-channel.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
 import { OriginServer } from "./origin-server.ts";
@@ -30,6 +31,7 @@ const EMPTY_WRITE = {
 
 let directory: string;
 let log: RecordedLog;
+let originClock: HurriedClock;
 let origin: SqliteOrigin;
 let server: OriginServer;
 const closers: Array<() => Promise<void>> = [];
@@ -37,7 +39,8 @@ const closers: Array<() => Promise<void>> = [];
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "atoll-replication-"));
   log = new RecordedLog();
-  origin = SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock, log });
+  originClock = new HurriedClock();
+  origin = SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock: originClock, log });
   const blobs = { has: async (hash: string) => hash === STORED_HASH };
   server = new OriginServer({ origin, blobs, clock, log });
   await origin.createNamespace(NAMESPACE);
@@ -114,6 +117,7 @@ test("replication: a node behind the log's horizon gets a snapshot, and reads go
   const { node: channel } = connect(node);
   await node.client.write(NAMESPACE, [put("old", "1"), put("kept", "1")]);
   channel.close();
+  originClock.skip(LIMITS.logHoldMs);
   const many = Array.from({ length: 1_000 }, (_, index) => put(`k${index % 2_000}`, `${index}`));
   for (let round = 0; round < LIMITS.logRecordsMax / 1_000 + 1; round++) {
     await origin.write(NAMESPACE, many);
@@ -122,9 +126,81 @@ test("replication: a node behind the log's horizon gets a snapshot, and reads go
   connect(node);
   await vi.waitFor(async () => {
     expect(node.replica.revision(NAMESPACE)).toBe(await origin.revision(NAMESPACE));
-  });
+  }, WAIT);
   expect([textOf(node, "old"), textOf(node, "kept")]).toEqual([undefined, "1"]);
   expect(textOf(node, "k999")).toBe("999");
+});
+
+/** What a node is told of snapshots: the kind of each message, and the key behind which a page goes on. */
+function snapshotMessage(message: unknown): string | undefined {
+  const { kind, after } = message as { readonly kind: string; readonly after?: unknown };
+  if (kind === "snapshot-page") return `page behind ${String(after)}`;
+  return kind.startsWith("snapshot-") ? kind : undefined;
+}
+
+/** A few pages of large values; returns the key behind which each page but the first goes on. */
+async function writePages(): Promise<void> {
+  const text = "x".repeat(LIMITS.inlineValueBytesMax);
+  // Four of them, and a little for the keys, fill a page.
+  const keys = Array.from({ length: 18 }, (_, index) => `p${String(index).padStart(2, "0")}`);
+  await origin.write(
+    NAMESPACE,
+    keys.map((key) => put(key, text)),
+  );
+}
+
+const PAGES = ["null", "p03", "p07", "p11", "p15"].map((after) => `page behind ${after}`);
+
+test("replication: a snapshot that takes longer than the log is kept comes to its end", async () => {
+  await writePages();
+  const node = await startNode("fra");
+  const told: string[] = [];
+  const { node: channel } = connect(node);
+  const many = Array.from({ length: LIMITS.logRecordsMax / 2 }, () => put("p17", "new"));
+  channel.onArrival = (message) => {
+    const what = snapshotMessage(message);
+    if (what === undefined) return;
+    told.push(what);
+    // Each page is overtaken by half of all that the log keeps.
+    if (what.startsWith("page")) void origin.write(NAMESPACE, many);
+  };
+  await vi.waitFor(async () => {
+    expect(node.replica.revision(NAMESPACE)).toBe(18 + PAGES.length * many.length);
+  }, WAIT);
+  expect(told).toEqual(["snapshot-start", ...PAGES, "snapshot-end"]);
+  expect([textOf(node, "p17"), textOf(node, "p00")?.length]).toEqual([
+    "new",
+    LIMITS.inlineValueBytesMax,
+  ]);
+});
+
+test("replication: a snapshot that is cut goes on where it was, also in the next life of the node", async () => {
+  await writePages();
+  const told: string[] = [];
+  const connectUntil = (node: Node, pages: number): void => {
+    const { node: channel } = connect(node);
+    let count = 0;
+    channel.onArrival = (message) => {
+      const what = snapshotMessage(message);
+      if (what === undefined) return;
+      count += 1;
+      if (count > pages) return channel.close();
+      told.push(what);
+    };
+  };
+  const first = await startNode("fra");
+  connectUntil(first, 3);
+  const collected = { revision: 18, after: "p07" };
+  await vi.waitFor(() => expect(first.replica.snapshot(NAMESPACE)).toEqual(collected), WAIT);
+  // What was copied changes, and so does what was not.
+  await origin.write(NAMESPACE, [put("p00", "new"), { kind: "delete", key: Key.parse("p17") }]);
+  for (const close of closers.splice(0).toReversed()) await close();
+  const second = await startNode("fra");
+  expect(second.replica.revision(NAMESPACE)).toBeUndefined();
+  connectUntil(second, Infinity);
+  await vi.waitFor(() => expect(second.replica.revision(NAMESPACE)).toBe(20), WAIT);
+  expect(told).toEqual(["snapshot-start", ...PAGES, "snapshot-end"]);
+  expect([textOf(second, "p00"), textOf(second, "p17")]).toEqual(["new", undefined]);
 });
 
 test("replication: without a connection a write fails at once and says so", async () => {

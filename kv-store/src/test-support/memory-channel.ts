@@ -17,6 +17,8 @@ export class MemoryChannel implements Channel {
   #onMessage: (message: unknown) => void = () => {};
   #onClose: (() => void) | undefined;
   #isClosed = false;
+  /** Called with each message that reaches this end, before it is delivered. */
+  onArrival: (message: unknown) => void = () => {};
   /** While set, what is sent to this end goes nowhere: a network that has gone silent. */
   isSilent = false;
 
@@ -34,7 +36,9 @@ export class MemoryChannel implements Channel {
   }
 
   deliver(message: unknown): void {
-    if (!this.#isClosed && !this.isSilent) this.#onMessage(message);
+    if (this.#isClosed || this.isSilent) return;
+    this.onArrival(message);
+    if (!this.#isClosed) this.#onMessage(message);
   }
 
   onMessage(listener: (message: unknown) => void): void {

@@ -1,8 +1,9 @@
 import type { KvOperation } from "../../entry.ts";
 import type { NamespaceId, Revision } from "../../names.ts";
-import type { StoreAction } from "../../replica/replica.ts";
+import type { SnapshotPosition, StoreAction } from "../../replica/replica.ts";
 import { MessageFromOrigin } from "../messages.ts";
 import type { WriteResult } from "../pending-writes.ts";
+import type { Held } from "../replica-subscription.ts";
 import { ReplicaSession, type ReplicaEffect, type ReplicaInput } from "../replica-session.ts";
 import type { Random } from "./random.ts";
 import { applied, type State } from "./simulated-history.ts";
@@ -43,7 +44,7 @@ export class SimulatedNode {
   #link: NodeLink | undefined;
   /** What is on its way to the disk, in order. */
   #queue: QueuedStore[] = [];
-  readonly #staging = new Map<NamespaceId, { readonly pages: number; readonly state: State }>();
+  readonly #snapshots = new Map<NamespaceId, SnapshotPosition & { readonly state: State }>();
   isDiskFaulty = true;
 
   constructor(parts: {
@@ -95,7 +96,6 @@ export class SimulatedNode {
     const written = this.#queue.slice(0, this.#random.below(this.#queue.length + 1));
     for (const { namespace, action } of written) this.#storeOnDisk(namespace, action);
     this.#queue = [];
-    this.#staging.clear();
     this.#link = undefined;
     this.#session = this.#start();
   }
@@ -103,9 +103,7 @@ export class SimulatedNode {
   #start(): ReplicaSession {
     this.#life += 1;
     this.#session = new ReplicaSession(this.nowMs);
-    const wanted = new Map(
-      this.#namespaces.map((each) => [each, this.holdings.get(each)?.revision ?? null]),
-    );
+    const wanted = new Map(this.#namespaces.map((each) => [each, this.#held(each)]));
     this.#take({ kind: "interest", wanted, nowMs: this.nowMs });
     this.#tick(this.#life);
     return this.#session;
@@ -150,14 +148,22 @@ export class SimulatedNode {
     const { token, namespace, action } = store;
     const isFailing = this.isDiskFaulty && this.#random.chance(0.02);
     const isStored = !isFailing && this.#storeOnDisk(namespace, action);
-    const revision = this.holdings.get(namespace)?.revision ?? null;
-    this.#take({ kind: "stored", token, isStored, revision });
+    this.#take({ kind: "stored", token, isStored, held: this.#held(namespace) });
+  }
+
+  #held(namespace: NamespaceId): Held {
+    const snapshot = this.#snapshots.get(namespace);
+    return {
+      revision: this.holdings.get(namespace)?.revision ?? null,
+      snapshot:
+        snapshot === undefined ? null : { revision: snapshot.revision, after: snapshot.after },
+    };
   }
 
   /** One transaction; false when it does not fit. */
   #storeOnDisk(namespace: NamespaceId, action: StoreAction): boolean {
     const holding = this.holdings.get(namespace);
-    const staged = this.#staging.get(namespace);
+    const snapshot = this.#snapshots.get(namespace);
     switch (action.kind) {
       case "batch": {
         if (holding?.revision !== action.after) return false;
@@ -166,22 +172,37 @@ export class SimulatedNode {
         return true;
       }
       case "snapshot-start":
-        this.#staging.set(namespace, { pages: 0, state: new Map() });
+        this.#snapshots.set(namespace, {
+          revision: action.revision,
+          after: null,
+          state: new Map(),
+        });
         return true;
       case "snapshot-page":
-        if (staged === undefined) return false;
-        this.#staging.set(namespace, {
-          pages: staged.pages + 1,
-          state: action.operations.reduce(applied, staged.state),
+        if (snapshot?.after !== action.after) return false;
+        this.#snapshots.set(namespace, {
+          revision: snapshot.revision,
+          after: action.through,
+          state: action.operations.reduce(applied, snapshot.state),
+        });
+        return true;
+      case "snapshot-batch":
+        if (snapshot?.revision !== action.after) return false;
+        this.#snapshots.set(namespace, {
+          revision: action.revision,
+          after: snapshot.after,
+          state: action.operations.reduce(applied, snapshot.state),
         });
         return true;
       case "snapshot-end":
-        if (staged?.pages !== action.pages) return false;
-        this.holdings.set(namespace, { revision: action.revision, state: staged.state });
-        this.#staging.delete(namespace);
+        if (snapshot?.revision !== action.revision || snapshot.after !== action.through)
+          return false;
+        this.holdings.set(namespace, { revision: action.revision, state: snapshot.state });
+        this.#snapshots.delete(namespace);
         return true;
-      default:
+      case "drop":
         this.holdings.delete(namespace);
+        this.#snapshots.delete(namespace);
         return true;
     }
   }

@@ -67,7 +67,6 @@ export class SimulatedConnection {
   readonly #timeline: Timeline;
   readonly #random: Random;
   readonly #session: OriginSession;
-  readonly #snapshots = new Map<number, KvEntry[]>();
   #isClosed = false;
 
   constructor(
@@ -120,14 +119,12 @@ export class SimulatedConnection {
         return this.#link.send(effect.message);
       case "cut":
         return this.#link.cut();
-      case "close-snapshot":
-        return void this.#snapshots.delete(effect.subscription);
       default:
         return this.#timeline.after(this.#random.below(20), () => this.#answer(effect));
     }
   }
 
-  #answer(effect: Exclude<OriginEffect, { kind: "send" | "cut" | "close-snapshot" }>): void {
+  #answer(effect: Exclude<OriginEffect, { kind: "send" | "cut" }>): void {
     if (this.#isClosed) return;
     if (effect.kind === "read-positions") return this.#readPositions(effect);
     if (effect.kind === "write") return this.#write(effect);
@@ -136,10 +133,7 @@ export class SimulatedConnection {
       return this.take({ kind: "read-failed", subscription, code: "storage_failed" });
     }
     if (effect.kind === "read-log") return this.#readLog(effect);
-    if (effect.kind === "open-snapshot") return this.#openSnapshot(effect);
-    const entries = this.#snapshots.get(subscription)?.splice(0, 3) ?? [];
-    const page = entries.length === 0 ? undefined : encodePage(effect.place, entries);
-    this.take({ kind: "snapshot-read", subscription, page });
+    return this.#readEntries(effect);
   }
 
   #readPositions({ echoMs, namespaces }: OriginEffect & { kind: "read-positions" }): void {
@@ -167,14 +161,19 @@ export class SimulatedConnection {
     this.#timeline.after(this.#random.below(20), () => this.take(answer));
   }
 
-  #openSnapshot({ subscription, namespace }: OriginEffect & { kind: "open-snapshot" }): void {
+  #readEntries({ subscription, namespace, after }: OriginEffect & { kind: "read-entries" }): void {
     const { records, revision } = this.#origin.history(namespace);
     const entries = new Map<string, KvEntry>();
     for (const { operation } of records) {
       if (operation.kind === "delete") entries.delete(operation.key);
       else entries.set(operation.key, { key: operation.key, value: operation.value });
     }
-    this.#snapshots.set(subscription, [...entries.values()]);
-    this.take({ kind: "snapshot-opened", subscription, revision });
+    const following = [...entries.values()].filter(({ key }) => after === null || key > after);
+    const page = encodePage(
+      after,
+      following.toSorted((a, b) => (a.key < b.key ? -1 : 1)).slice(0, 3),
+    );
+    const answer = { kind: "entries-read", subscription, revision, page } as const;
+    this.#timeline.after(this.#random.below(20), () => this.take(answer));
   }
 }

@@ -1,0 +1,178 @@
+import type { Key } from "../entry.ts";
+import { LIMITS } from "../limits.ts";
+import type { NamespaceId, Revision } from "../names.ts";
+import type { Batch, SnapshotPage } from "./batch.ts";
+import type { MessageToOrigin } from "./messages.ts";
+
+/** What the origin is to read for a subscription. */
+export type OriginRead =
+  | {
+      readonly kind: "read-log";
+      readonly subscription: number;
+      readonly namespace: NamespaceId;
+      readonly after: Revision;
+    }
+  | {
+      readonly kind: "read-entries";
+      readonly subscription: number;
+      readonly namespace: NamespaceId;
+      readonly after: Key | null;
+    };
+
+/** A piece of the stream to a node, before it has its place there. */
+export type StreamPiece =
+  | ({ readonly kind: "batch" } & Batch)
+  | { readonly kind: "snapshot-start"; readonly revision: Revision }
+  | ({ readonly kind: "snapshot-page" } & SnapshotPage)
+  | {
+      readonly kind: "snapshot-end";
+      readonly revision: Revision;
+      readonly through: Key | null;
+    };
+
+/**
+ * What is to be done for a subscription. `live`: nothing, all that was committed is sent. `behind`: the log
+ * is to be read after `sent`. `unseen`: a snapshot is to be started. `snapshot`: the keys up to `after` were
+ * sent, and once the log is sent up to `target`, they are as of `sent`, whenever they were read.
+ */
+type Progress =
+  | { readonly kind: "live" }
+  | { readonly kind: "behind" }
+  | { readonly kind: "unseen" }
+  | {
+      readonly kind: "snapshot";
+      readonly after: Key | null;
+      readonly target: number;
+      /** No key follows. */
+      readonly isComplete: boolean;
+    };
+
+/**
+ * What one node was sent of one namespace, and what it needs next. A snapshot is sent page by page, each
+ * as of its own moment, and before the next page goes the log up to that moment: so the log never runs away
+ * from a snapshot that takes long, nothing is held open for it, and it goes on wherever it broke off.
+ */
+export class OriginSubscription {
+  readonly id: number;
+  readonly namespace: NamespaceId;
+  /** The last revision that was sent; 0 until a snapshot was started. */
+  #sent: Revision;
+  /** The latest revision whose commit was heard of. */
+  #head = 0;
+  #progress: Progress;
+  /** Reads that failed since the last one that did not, and when the next one may be. */
+  #failures = 0;
+  #notBeforeMs = -Infinity;
+
+  constructor({
+    subscription,
+    namespace,
+    after,
+    snapshot,
+  }: MessageToOrigin & { kind: "subscribe" }) {
+    this.id = subscription;
+    this.namespace = namespace;
+    this.#sent = snapshot?.revision ?? after ?? (0 as Revision); // revision 0 is before every write
+    if (snapshot !== undefined) {
+      this.#progress = { kind: "snapshot", after: snapshot.after, target: 0, isComplete: false };
+    } else {
+      this.#progress = { kind: after === null ? "unseen" : "behind" };
+    }
+  }
+
+  get sent(): Revision {
+    return this.#sent;
+  }
+
+  get isLive(): boolean {
+    return this.#progress.kind === "live";
+  }
+
+  heardOf(revision: Revision): void {
+    this.#head = Math.max(this.#head, revision);
+  }
+
+  /** A batch that goes to the node straight away. */
+  passed(batch: Batch): void {
+    this.#sent = batch.revision;
+  }
+
+  /** From now on the log is read: something was committed that did not go straight away. */
+  fallBehind(): void {
+    this.#progress = { kind: "behind" };
+  }
+
+  mayRead(nowMs: number): boolean {
+    return nowMs >= this.#notBeforeMs;
+  }
+
+  nextRead(): OriginRead {
+    const { id: subscription, namespace } = this;
+    const after = this.#nextKey();
+    return after === undefined
+      ? { kind: "read-log", subscription, namespace, after: this.#sent }
+      : { kind: "read-entries", subscription, namespace, after };
+  }
+
+  /** What to send now that the log was read after `sent`. */
+  tookLog(batches: ReadonlyArray<Batch> | "truncated"): StreamPiece[] {
+    this.#failures = 0;
+    if (batches === "truncated") {
+      this.#progress = { kind: "unseen" };
+      return [];
+    }
+    this.#sent = batches.at(-1)?.revision ?? this.#sent;
+    // What was committed while the log was being read is in the next read of it.
+    const isAtEnd = batches.length === 0 && this.#sent >= this.#head;
+    if (this.#progress.kind === "behind" && isAtEnd) this.#progress = { kind: "live" };
+    return [...batches.map((batch) => ({ kind: "batch", ...batch }) as const), ...this.#ending()];
+  }
+
+  /** What to send now that a page of entries was read, as of `revision`; without one there were no more. */
+  tookEntries(revision: Revision, page: SnapshotPage | undefined): StreamPiece[] {
+    this.#failures = 0;
+    const pieces: StreamPiece[] = [];
+    if (this.#progress.kind === "unseen") {
+      pieces.push({ kind: "snapshot-start", revision });
+      this.#progress = { kind: "snapshot", after: null, target: revision, isComplete: false };
+      this.#sent = revision;
+    }
+    // The node began this snapshot with a history that went further.
+    if (this.#progress.kind !== "snapshot" || revision < this.#sent) {
+      this.#progress = { kind: "unseen" };
+      return [];
+    }
+    this.#progress = {
+      kind: "snapshot",
+      after: page?.through ?? this.#progress.after,
+      target: Math.max(revision, this.#head),
+      isComplete: page === undefined,
+    };
+    if (page !== undefined) pieces.push({ kind: "snapshot-page", ...page });
+    return [...pieces, ...this.#ending()];
+  }
+
+  readFailed(nowMs: number): void {
+    this.#failures += 1;
+    this.#notBeforeMs = nowMs + LIMITS.originRetryMs;
+    const isLogLost = this.#failures >= LIMITS.logReadsMax && this.#nextKey() === undefined;
+    // A record that stays unreadable must not hold up the node: a snapshot says what it would have led to.
+    if (isLogLost) this.#progress = { kind: "unseen" };
+  }
+
+  /** Where the next page starts; `undefined` when the log is to be read before, or instead. */
+  #nextKey(): Key | null | undefined {
+    if (this.#progress.kind === "unseen") return null;
+    if (this.#progress.kind !== "snapshot" || this.#sent < this.#progress.target) return undefined;
+    return this.#progress.after;
+  }
+
+  /** The end of a snapshot of which everything was sent. */
+  #ending(): StreamPiece[] {
+    if (this.#progress.kind !== "snapshot") return [];
+    const { isComplete, target, after: through } = this.#progress;
+    if (!isComplete || this.#sent < target) return [];
+    this.#progress = { kind: "behind" };
+    return [{ kind: "snapshot-end", revision: this.#sent, through }];
+  }
+}
