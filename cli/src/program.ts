@@ -8,6 +8,9 @@ Environment:
   ATOLL_DATA   folder of everything that is kept (default: .atoll)
   ATOLL_PORT   first of four ports: the control plane's, then one for each node (default: 4400)`;
 
+const KV_DATABASE_HELP =
+  "postgres:// address of a database for the keys and values of KV namespaces; all else, and values over 64 KiB, stay in --data (default: there, too)";
+
 // Named here once more: `atoll --help` loads no part of a node. The option is typed by what it is passed to.
 const INGRESSES = ["auto", "haproxy", "builtin"];
 const CELL_POLICIES = ["per-worker", "shared"];
@@ -102,6 +105,11 @@ function addFleetCommands(program: Command): void {
     .option("--base-domain <domain>", "workers answer at <worker>.<domain>", "localhost")
     .option("--ingress-port <port>", "port of the nodes that URLs name", parsePort, 4401)
     .option("--wrangler-env <file>", "write the variables for wrangler to this file")
+    .addOption(
+      new Option("--kv-database <url>", KV_DATABASE_HELP)
+        .env("ATOLL_KV_DATABASE")
+        .argParser(parsePostgresUrl),
+    )
     .addOption(requireSandboxOption())
     .action(async (options) => {
       const { runControlPlane } = await import("./control-plane/control-plane.ts");
@@ -202,6 +210,13 @@ function parsePort(text: string): number {
   const port = Number(text);
   if (Number.isInteger(port) && port >= 1 && port <= 65_535) return port;
   throw new InvalidArgumentError("A port is a number from 1 to 65535.");
+}
+
+function parsePostgresUrl(text: string): string {
+  const isPostgres = URL.canParse(text) && /^postgres(ql)?:$/.test(new URL(text).protocol);
+  if (isPostgres) return text;
+  // It may hold a password, so it is not repeated.
+  throw new InvalidArgumentError("It has the form postgres://user:password@host:port/database.");
 }
 
 function parseMegabytes(text: string): number {
