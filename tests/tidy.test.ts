@@ -25,6 +25,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
     "@atoll/control-plane",
     "@atoll/control-plane/contract",
     "@atoll/edge-runtime",
+    "@atoll/edge-runtime/memory-budget",
     "@atoll/sites",
   ],
 };

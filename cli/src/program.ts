@@ -1,12 +1,14 @@
 import { join } from "node:path";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
+import { parseMemoryBudget, parsePort, parsePostgresUrl } from "./options.ts";
 import { readSettings } from "./settings.ts";
 import type { WranglerEnvironment } from "./wrangler-environment.ts";
 
 const UP_HELP = `
 Environment:
-  ATOLL_DATA   folder of everything that is kept (default: .atoll)
-  ATOLL_PORT   first of four ports: the control plane's, then one for each node (default: 4400)`;
+  ATOLL_DATA           folder of everything that is kept (default: .atoll)
+  ATOLL_PORT           first of four ports: the control plane's, then one for each node (default: 4400)
+  ATOLL_METRICS_PORT   first of three ports where GET /metrics tells what each node does (default: none)`;
 
 const KV_DATABASE_HELP =
   "postgres:// address of a database for the keys and values of KV namespaces; all else, and values over 64 KiB, stay in --data (default: there, too)";
@@ -147,7 +149,12 @@ function addFleetCommands(program: Command): void {
     .option(
       "--memory-budget <MB>",
       "what workers may take together (default: half of the memory that there is)",
-      parseMegabytes,
+      parseMemoryBudget,
+    )
+    .addOption(
+      new Option("--metrics-port <port>", "answer GET /metrics on 127.0.0.1 (default: nowhere)")
+        .env("ATOLL_METRICS_PORT")
+        .argParser(parsePort),
     )
     .addOption(
       new Option("--egress-allow <host...>", "hosts that workers may reach at private addresses"),
@@ -204,23 +211,4 @@ async function findVariables(): Promise<WranglerEnvironment> {
 function requireSandboxOption(): Option {
   const description = "refuse to run where this host can't confine workers fully";
   return new Option("--require-sandbox", description).default(false);
-}
-
-function parsePort(text: string): number {
-  const port = Number(text);
-  if (Number.isInteger(port) && port >= 1 && port <= 65_535) return port;
-  throw new InvalidArgumentError("A port is a number from 1 to 65535.");
-}
-
-function parsePostgresUrl(text: string): string {
-  const isPostgres = URL.canParse(text) && /^postgres(ql)?:$/.test(new URL(text).protocol);
-  if (isPostgres) return text;
-  // It may hold a password, so it is not repeated.
-  throw new InvalidArgumentError("It has the form postgres://user:password@host:port/database.");
-}
-
-function parseMegabytes(text: string): number {
-  const megabytes = Number(text);
-  if (Number.isInteger(megabytes) && megabytes >= 64) return megabytes;
-  throw new InvalidArgumentError("A memory budget is a whole number of MB, 64 at least.");
 }

@@ -12,6 +12,12 @@ const Environment = z.object({
     .min(1)
     .max(65_535 - LOCAL_REGIONS.length)
     .default(4400),
+  ATOLL_METRICS_PORT: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(65_536 - LOCAL_REGIONS.length)
+    .optional(),
 });
 
 /** What the environment says of an Atoll on this machine. */
@@ -20,12 +26,14 @@ export interface Settings {
   readonly dataDirectory: string;
   /** The control plane's port; the nodes take the ones that follow it. */
   readonly port: number;
+  /** Where the first node tells its metrics; the others take the ports that follow it. */
+  readonly metricsPort: number | undefined;
 }
 
 /** Thrown for what the user can mend: shown as one message without a stack. */
 export class UsageError extends Error {}
 
-/** Parses `ATOLL_DATA` and `ATOLL_PORT`. Throws a `UsageError` that names the variable and the rule. */
+/** Parses `ATOLL_DATA`, `ATOLL_PORT` and `ATOLL_METRICS_PORT`. Throws a `UsageError` that names the variable and the rule. */
 export function readSettings(environment: NodeJS.ProcessEnv): Settings {
   const parsed = Environment.safeParse(environment);
   if (!parsed.success) {
@@ -33,5 +41,9 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
     const name = String(issue?.path[0]);
     throw new UsageError(`${name}=${environment[name]} is no good: ${issue?.message}`);
   }
-  return { dataDirectory: resolve(parsed.data.ATOLL_DATA), port: parsed.data.ATOLL_PORT };
+  return {
+    dataDirectory: resolve(parsed.data.ATOLL_DATA),
+    port: parsed.data.ATOLL_PORT,
+    metricsPort: parsed.data.ATOLL_METRICS_PORT,
+  };
 }

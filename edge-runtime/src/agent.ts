@@ -14,6 +14,8 @@ import { EgressProxy } from "./egress/egress-proxy.ts";
 import type { Activator, Ingress } from "./ingress/ingress.ts";
 import { type IngressChoice, openIngress } from "./ingress/open-ingress.ts";
 import { LIMITS } from "./limits.ts";
+import { MetricsServer } from "./metrics/metrics-server.ts";
+import { NodeMetrics } from "./metrics/node-metrics.ts";
 import {
   hideData,
   openRunDirectories,
@@ -51,6 +53,8 @@ export interface AgentOptions {
   readonly egressAllow: ReadonlyArray<string>;
   /** What all cells together may take, in bytes; by default a part of the memory that there is. */
   readonly memoryBudgetBytes?: number;
+  /** Port on 127.0.0.1 where `GET /metrics` tells what the node does; nowhere if absent. */
+  readonly metricsPort?: number | undefined;
   /** Refuses to start on a host that can't confine cells fully; else it says so, and runs. */
   readonly requireSandbox?: boolean;
   readonly createSites: (options: {
@@ -97,6 +101,8 @@ interface Ground {
   readonly capabilities: KvCapabilities;
   readonly confinement: Confinement;
   readonly run: RunDirectories;
+  /** Absent where nobody reads them. */
+  readonly metrics: NodeMetrics | undefined;
   readonly closers: Closer[];
 }
 
@@ -112,7 +118,8 @@ async function openParts(
   const services = await openServices(ground, (worker) => cells?.supervisor.versionOf(worker));
   cells = await openCells(ground, services);
   const follower = await openFollower(ground, services, cells);
-  openLink(ground, { follower, ...services, ...cells });
+  const link = openLink(ground, { follower, ...services, ...cells });
+  await openMetrics(ground, { follower, link, ...services, ...cells });
   const { url } = cells.ingress;
   options.log.info({ url, region: identity.region }, "node serves");
   return url;
@@ -135,7 +142,8 @@ async function openGround(
   });
   const run = await openRunDirectories(dataDirectory, confinement.sandbox);
   closers.push(() => rm(run.root, { recursive: true, force: true }));
-  return { options, identity, client, capabilities, confinement, run, closers };
+  const metrics = options.metricsPort === undefined ? undefined : new NodeMetrics();
+  return { options, identity, client, capabilities, confinement, run, metrics, closers };
 }
 
 /** What cells may call, and what counts it. */
@@ -186,12 +194,13 @@ async function openServices(
 
 /** What keeps cells, and what brings requests to them. */
 interface Cells {
+  readonly host: WorkerdHost;
   readonly supervisor: CellSupervisor;
   readonly ingress: Ingress;
 }
 
 async function openCells(ground: Ground, { usage, cellServices }: Services): Promise<Cells> {
-  const { options, identity, capabilities, closers } = ground;
+  const { options, identity, capabilities, metrics, closers } = ground;
   const { log } = options;
   const { host, compiler } = await openHost(ground);
   // The ingress needs it later: requests that come earlier find no route.
@@ -206,7 +215,10 @@ async function openCells(ground: Ground, { usage, cellServices }: Services): Pro
       activate: (worker) => requireActivator(activator).activate(worker),
       lossOf: (socketPath) => requireActivator(activator).lossOf(socketPath),
     },
-    onServed: (request) => usage.meters.onServed(request),
+    onServed: (request) => {
+      usage.meters.onServed(request);
+      metrics?.served(request);
+    },
     log,
   });
   const supervisor = new CellSupervisor({
@@ -218,6 +230,7 @@ async function openCells(ground: Ground, { usage, cellServices }: Services): Pro
       ? {}
       : { memoryBudgetBytes: options.memoryBudgetBytes }),
     meter: usage.meters,
+    listeners: metrics === undefined ? [] : [metrics],
     kvCapability: ({ key, version }, namespace) =>
       capabilities.of({ worker: key, version: version.id }, namespace),
     clock: systemClock,
@@ -226,7 +239,7 @@ async function openCells(ground: Ground, { usage, cellServices }: Services): Pro
   activator = supervisor;
   closers.push(() => supervisor.dispose());
   closers.push(() => ingress.close());
-  return { supervisor, ingress };
+  return { host, supervisor, ingress };
 }
 
 /** What cells are made of, and made by. */
@@ -304,7 +317,7 @@ async function openFollower(
 function openLink(
   { options, identity, confinement, closers }: Ground,
   parts: Services & Cells & { readonly follower: StateFollower },
-): void {
+): NodeLink {
   const { supervisor } = parts;
   const link = new NodeLink({
     controlPlaneUrl: options.controlPlaneUrl,
@@ -314,7 +327,7 @@ function openLink(
     kv: parts.kv,
     usage: parts.usage,
     cells: () => supervisor.status(),
-    limitEvents: () => supervisor.limitEvents,
+    cellEnds: () => supervisor.ends,
     confinement: {
       sandbox: confinement.sandbox.name,
       shortfalls: [...confinement.shortfalls],
@@ -325,6 +338,30 @@ function openLink(
   });
   link.open();
   closers.push(() => link.close());
+  return link;
+}
+
+/** Lets what the node does be read, where that is asked for. */
+async function openMetrics(
+  { options, metrics, closers }: Ground,
+  parts: Services & Cells & { readonly follower: StateFollower; readonly link: NodeLink },
+): Promise<void> {
+  const { metricsPort: port, log } = options;
+  if (port === undefined || metrics === undefined) return;
+  const { host, supervisor, ingress, kv, usage, link, follower } = parts;
+  const text = async (): Promise<string> =>
+    metrics.text({
+      cells: supervisor.counts,
+      zygotes: host.zygotes,
+      ingress: await ingress.counters(),
+      kv: kv.status(),
+      usageBatchesPending: usage.pending,
+      link: { isConnected: link.isConnected, revision: follower.revision },
+    });
+  const { contentType } = metrics;
+  const server = await MetricsServer.listen({ port, contentType, text, log });
+  closers.push(() => server.close());
+  log.info({ url: server.url }, "metrics can be read");
 }
 
 function requireActivator(activator: Activator | undefined): Activator {

@@ -130,6 +130,11 @@ export const EDGE_ERRORS = {
     retryable: true,
     meaning: "HAProxy is missing, does not start, or does not follow its runtime socket",
   },
+  metrics_unavailable: {
+    status: 500,
+    retryable: true,
+    meaning: "the port that a node's metrics should be read at can't be had",
+  },
   egress_denied: {
     status: 403,
     retryable: false,

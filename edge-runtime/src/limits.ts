@@ -42,8 +42,8 @@ export const LIMITS = {
   cellThreadsMax: 256,
   /** How often cells that work are looked at: a tenth of the usual turn. */
   watchdogMs: 100,
-  /** All cells are sampled each so many ticks: half a second, before a loop is probed by a fifth later. */
-  watchdogSampleTicks: 5,
+  /** How often all cells are sampled: a loop in one that was idle ends within its limit and a second. */
+  watchdogSampleMs: 500,
   /** A cell that uses more of a core than this works; less is noise. */
   watchdogBusyShare: 0.1,
   /** CPU time after which a cell has to answer a probe: with it a loop is over soon after its limit. */
@@ -57,8 +57,8 @@ export const LIMITS = {
   cellEndMs: 10_000,
   /** How long the reason of a cell's end is kept for the requests that it broke off. */
   lossMemoryMs: 10_000,
-  /** Latest ends by a limit that a node's status shows. */
-  limitEventsMax: 20,
+  /** Latest ends of cells that nobody wanted which a node's status shows. */
+  cellFaultsMax: 20,
   /** What setting up a sandbox may take: it takes 10 ms, and a second on a machine that is overrun. */
   sandboxSetupMs: 10_000,
   /** Files and sockets that a cell has open: three for each of thousands of requests in flight. */
@@ -220,6 +220,12 @@ export const LIMITS = {
   runtimeAnswerLengthMax: 4 * 1024 * 1024,
   /** Entries of a map that travel in one command, which has to fit a buffer of HAProxy's. */
   runtimePayloadLengthMax: 64 * 1024,
+  /** Namespaces that metrics tell of one by one: each is two lines, and a series that somebody keeps. */
+  metricsNamespacesMax: 200,
+  /** Connections that read metrics: a few collectors, and somebody who looks. */
+  metricsConnectionsMax: 16,
+  /** A scrape's request is one small packet on the same machine. */
+  metricsRequestMs: 5_000,
   /** Heads that cells send and servers answer with: workerd itself writes no larger ones. */
   egressHeadBytesMax: 64 * 1024,
   /** Subrequests of one request, unless the worker asks for more: Cloudflare's own default. */

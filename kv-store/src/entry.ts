@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { LIMITS } from "./limits.ts";
-import { Revision } from "./names.ts";
+import { HistoryPoint } from "./names.ts";
 
 const InlineBytes = z.custom<Uint8Array>(
   (value) => value instanceof Uint8Array && value.length <= LIMITS.inlineValueBytesMax,
@@ -47,8 +47,8 @@ export const KvOperation = z.discriminatedUnion("kind", [
 ]);
 export type KvOperation = z.infer<typeof KvOperation>;
 
-/** One step of a namespace's history. */
-export const KvRecord = z.object({ revision: Revision, operation: KvOperation });
+/** One step of a namespace's history, and the point to which it leads. */
+export const KvRecord = HistoryPoint.extend({ operation: KvOperation });
 export type KvRecord = z.infer<typeof KvRecord>;
 
 /** What a key holds now. */

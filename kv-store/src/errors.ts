@@ -76,10 +76,11 @@ export const KV_ERRORS = {
     retryable: true,
     meaning: "The replica has not applied the revision in question.",
   },
-  history_diverged: {
-    status: 500,
-    retryable: false,
-    meaning: "The replica holds revisions that the origin never had.",
+  replica_damaged: {
+    status: 503,
+    retryable: true,
+    meaning:
+      "What this node holds is not what the origin's history leads to; it is being replaced.",
   },
   value_unavailable: {
     status: 503,

@@ -148,6 +148,16 @@ export const LIMITS = {
   valueProofMs: 24 * 60 * 60_000,
   /** Stale read transactions of the replica are looked for this often: each one lets the file grow. */
   readerCheckMs: 60_000,
+  /** What a node holds is read through and compared this often, and after each start. */
+  contentCheckMs: 15 * 60_000,
+  /** While that goes on, some entries are read this often: a million take seven minutes and little of the node. */
+  contentCheckTickMs: 100,
+  /** Entries read at once: well under a millisecond, for which reads wait. */
+  contentCheckRowsMax: 256,
+  /** Bytes read at once, for the same reason. */
+  contentCheckBytesMax: 256 * 1024,
+  /** A replica that had to be replaced is replaced again only after this long: what broke it may still do so. */
+  replicaRepairMs: 30_000,
   /** Entries removed in one transaction when a replica drops a namespace. */
   replicaDropRowsMax: 2_000,
 } as const;

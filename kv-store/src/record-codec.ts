@@ -10,7 +10,7 @@ import { LIMITS } from "./limits.ts";
 //               and for a put: expiry in seconds (f64, 0 none) | metadata length (u16) | has metadata (u8)
 //                              | metadata (UTF-8) | inline: the value; blob: hash (32) and size (u32)
 //
-// Numbers are big-endian. A replica stores a put's change as the value of its key, byte for byte.
+// Numbers are big-endian. A replica stores a put's change as the value of its key.
 const KIND_DELETE = 0;
 const KIND_INLINE = 1;
 const KIND_BLOB = 2;
@@ -23,8 +23,11 @@ const CHANGE_BYTES_MAX = PUT_HEAD_BYTES + LIMITS.metadataBytesMax + LIMITS.inlin
 
 /** Bytes of the operation. Nothing of its value is shared with the result. */
 export function encodeOperation(operation: KvOperation): Buffer {
-  const key = Buffer.from(operation.key, "utf8");
-  const change = encodeChange(operation);
+  return joinOperation(Buffer.from(operation.key, "utf8"), encodeChange(operation));
+}
+
+/** Bytes of the operation that makes this change to this key. Shares nothing with the result. */
+export function joinOperation(key: Buffer, change: Buffer): Buffer {
   const bytes = Buffer.allocUnsafe(KEY_HEAD_BYTES + key.length + CHANGE_HEAD_BYTES + change.length);
   bytes.writeUInt16BE(key.length, 0);
   key.copy(bytes, KEY_HEAD_BYTES);

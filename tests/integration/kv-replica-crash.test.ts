@@ -44,4 +44,5 @@ test("KV replica: killed at any moment, it has what it said it stored, and whole
     await replica.close();
   }
   await rm(directory, { recursive: true });
+  for (const end of ["", "-wal", "-shm"]) await rm(`${directory}.sqlite${end}`, { force: true });
 });

@@ -26,6 +26,12 @@ export interface ChurnReport {
   readonly failures: ReadonlyArray<string>;
 }
 
+/** A cell that may be killed. */
+interface Victim {
+  readonly worker: string;
+  readonly pid: number;
+}
+
 /** A kill, from the signal to the end of the process. */
 interface Kill {
   readonly worker: string;
@@ -137,18 +143,31 @@ export class Churn {
 
   /** Kills a cell that the status of the node names. */
   async #killOne(): Promise<void> {
-    const { worker, pid } = await eventually(() => this.#findVictim(), {
+    const { worker, pid, atMs } = await eventually(() => this.#killVictim(), {
       what: "the status names a cell that may be killed",
     });
     this.#killsOfVersion.set(worker, (this.#killsOfVersion.get(worker) ?? 0) + 1);
     this.#killedPids.add(pid);
-    const atMs = performance.now();
-    process.kill(pid, "SIGKILL");
     await eventually(async () => !(await isRunning(pid)), { what: `process ${pid} is gone` });
     this.#kills.push({ worker, atMs, goneMs: performance.now() });
   }
 
-  async #findVictim(): Promise<{ readonly worker: string; readonly pid: number } | undefined> {
+  /** Sends the signal; `atMs` is just before. Resolves with nothing when there was nobody to kill. */
+  async #killVictim(): Promise<(Victim & { readonly atMs: number }) | undefined> {
+    const victim = await this.#findVictim();
+    if (victim === undefined) return undefined;
+    const atMs = performance.now();
+    try {
+      process.kill(victim.pid, "SIGKILL");
+    } catch (error) {
+      // One that drained may end by itself just now.
+      if ((error as NodeJS.ErrnoException).code === "ESRCH") return undefined;
+      throw error;
+    }
+    return { ...victim, atMs };
+  }
+
+  async #findVictim(): Promise<Victim | undefined> {
     const { nodes } = await readStatus(this.#atoll);
     const cells = nodes.find(({ name }) => name === this.#plan.region)?.cells ?? [];
     const victims = cells.flatMap(({ workers, pid }) => {

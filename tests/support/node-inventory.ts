@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
+import { type Dirent, existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
@@ -64,8 +64,7 @@ async function descriptorsOf(pid: number): Promise<number> {
 
 /** All but folders, which blobs are spread over. */
 async function filesBelow(folder: string): Promise<number> {
-  if (!existsSync(folder)) return 0;
-  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const entries = await entriesBelow(folder);
   return entries.filter((entry) => !entry.isDirectory()).length;
 }
 
@@ -73,9 +72,23 @@ async function filesBelow(folder: string): Promise<number> {
 async function controlGroupsOf(data: string): Promise<number> {
   const digest = createHash("sha256").update(data).digest("hex");
   const owner = `atoll-${digest.slice(0, 12)}`;
-  const entries = await readdir("/sys/fs/cgroup", { recursive: true, withFileTypes: true });
+  const entries = await entriesBelow("/sys/fs/cgroup");
   return entries.filter((entry) => entry.isDirectory() && entry.parentPath.endsWith(`/${owner}`))
     .length;
+}
+
+/** What goes while this looks counts as gone: other nodes of the machine come and go, too. */
+async function entriesBelow(folder: string): Promise<ReadonlyArray<Dirent>> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(noneWhenGone);
+  const folders = entries.filter((entry) => entry.isDirectory());
+  const below = await Promise.all(folders.map(({ name }) => entriesBelow(join(folder, name))));
+  return [...entries, ...below.flat()];
+}
+
+function noneWhenGone(error: NodeJS.ErrnoException): [] {
+  // ENODEV: a control group that is just being removed.
+  if (error.code === "ENOENT" || error.code === "ENODEV") return [];
+  throw error;
 }
 
 /** How many cells HAProxy has servers for, three each; none where another ingress serves. */

@@ -86,6 +86,7 @@ export async function readStatus(atoll: TestAtoll): Promise<{
     readonly revision: number;
     readonly connected: boolean;
     readonly failures: ReadonlyArray<unknown>;
+    readonly cellFaults: ReadonlyArray<unknown>;
     readonly cells: ReadonlyArray<{
       readonly workers: ReadonlyArray<string>;
       readonly state: string;

@@ -14,7 +14,7 @@ const STATUS = {
   nodes: [
     {
       ...{ name: "fra", region: "fra", url: "http://127.0.0.1:4402", revision: 1 },
-      ...{ connected: true, failures: [], cells: [], kv: [], limitEvents: [] },
+      ...{ connected: true, failures: [], cells: [], kv: [], cellFaults: [], cellEnds: {} },
     },
   ],
 };

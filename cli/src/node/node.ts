@@ -18,6 +18,7 @@ export interface NodeCommandOptions {
   readonly egressAllow?: ReadonlyArray<string>;
   /** In MB. */
   readonly memoryBudget?: number;
+  readonly metricsPort?: number;
   readonly requireSandbox: boolean;
 }
 
@@ -39,6 +40,7 @@ export async function runNode(options: NodeCommandOptions): Promise<Running> {
     ...(options.memoryBudget === undefined
       ? {}
       : { memoryBudgetBytes: options.memoryBudget * 1024 * 1024 }),
+    metricsPort: options.metricsPort,
     requireSandbox: options.requireSandbox,
     createSites: (site) => new SiteDirectories(site),
     log: createLog(name),

@@ -51,20 +51,43 @@ export function formatStatus(status: FleetStatus): string {
     `revision ${status.revision}`,
     nodes.toString(),
     ...failures,
+    ...status.nodes.flatMap(describeRepairs),
     ...status.nodes.flatMap(describeConfinement),
+    ...status.nodes.flatMap(describeEnds),
   ].join("\n");
 }
 
-/** What a node's host can't give to confine cells, and which cells were ended for a limit. */
+const REPAIR_REASONS = {
+  damaged: "its disk had changed it",
+  "other-history": "the control plane was restored from an older copy",
+} as const;
+
+/** Which copies of key-value namespaces a node had to replace, or is replacing. */
+function describeRepairs(node: FleetStatus["nodes"][number]): ReadonlyArray<string> {
+  return node.kv.flatMap(({ namespace, repairing, repairs, lastRepair }) => {
+    const subject = `${node.name}: its copy of KV namespace ${namespace}`;
+    if (repairing !== null) return [`${subject} is being replaced: ${REPAIR_REASONS[repairing]}`];
+    if (lastRepair === null) return [];
+    const times = repairs === 1 ? "once" : `${repairs} times`;
+    return [`${subject} was replaced ${times}, last because ${REPAIR_REASONS[lastRepair]}`];
+  });
+}
+
+/** What a node's host can't give to confine cells. */
 function describeConfinement(node: FleetStatus["nodes"][number]): ReadonlyArray<string> {
   const shortfalls = node.confinement?.shortfalls ?? [];
-  return [
-    ...shortfalls.map((shortfall) => `${node.name}: ${shortfall}`),
-    ...node.limitEvents.map(
-      ({ at, workers, reason }) =>
-        `${node.name}: ${workers.join(", ")} was ended at ${at}: ${reason}`,
-    ),
-  ];
+  return shortfalls.map((shortfall) => `${node.name}: ${shortfall}`);
+}
+
+/** The latest cells that ended as nobody wanted, and how many ended for which reason since the node's start. */
+function describeEnds(node: FleetStatus["nodes"][number]): ReadonlyArray<string> {
+  const faults = node.cellFaults.map(
+    ({ at, workers, reason }) => `${node.name}: ${workers.join(", ")} ended at ${at}: ${reason}`,
+  );
+  const ends = Object.entries(node.cellEnds).map(([reason, count]) => `${count} ${reason}`);
+  return ends.length === 0
+    ? faults
+    : [...faults, `${node.name}: cells ended since its start: ${ends.join(", ")}`];
 }
 
 /** The worst lag of a node's namespaces. */

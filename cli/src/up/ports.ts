@@ -1,12 +1,18 @@
 import { createServer } from "node:net";
 import { UsageError } from "../settings.ts";
 
-/** Resolves when every port is free on the loopback address; throws a `UsageError` that names one that isn't. */
-export async function requireFreePorts(ports: ReadonlyArray<number>): Promise<void> {
+/**
+ * Resolves when every port is free on the loopback address; throws a `UsageError` that names one that isn't.
+ * `variable` is what names the first of them.
+ */
+export async function requireFreePorts(
+  variable: string,
+  ports: ReadonlyArray<number>,
+): Promise<void> {
   for (const port of ports) {
     if (await isFree(port)) continue;
     throw new UsageError(
-      `Port ${port} of 127.0.0.1 is in use. Is another Atoll running? Stop it, or set ATOLL_PORT to the first of ${ports.length} free ports (and ATOLL_DATA to another folder, to run both).`,
+      `Port ${port} of 127.0.0.1 is in use. Is another Atoll running? Stop it, or set ${variable} to the first of ${ports.length} free ports (and ATOLL_DATA to another folder, to run both).`,
     );
   }
 }

@@ -15,6 +15,7 @@ import {
   type WranglerEnvironment,
 } from "../wrangler-environment.ts";
 import { LogFiles } from "./log-files.ts";
+import { nodeArguments, nodeData } from "./node-arguments.ts";
 import { requireFreePorts } from "./ports.ts";
 import { writeProcessIds } from "./process-ids.ts";
 import { deployStarter, STARTER_NAME } from "./starter.ts";
@@ -31,8 +32,13 @@ export async function up(
   settings: Settings,
   options: { readonly requireSandbox: boolean },
 ): Promise<Running> {
-  const { dataDirectory, port } = settings;
-  await requireFreePorts([port, ...LOCAL_REGIONS.map((_, index) => port + 1 + index)]);
+  const { dataDirectory, port, metricsPort } = settings;
+  const nodePorts = LOCAL_REGIONS.map((_, index) => port + 1 + index);
+  await requireFreePorts("ATOLL_PORT", [port, ...nodePorts]);
+  if (metricsPort !== undefined) {
+    const metricsPorts = LOCAL_REGIONS.map((_, index) => metricsPort + index);
+    await requireFreePorts("ATOLL_METRICS_PORT", metricsPorts);
+  }
   await mkdir(dataDirectory, { recursive: true });
   const logs = await LogFiles.open(join(dataDirectory, "logs"), (text) => console.error(text));
   const processes: ManagedProcess[] = [];
@@ -95,14 +101,9 @@ async function startAll(context: {
   const joining = await joinTokens({ dataDirectory, controlPlaneData });
   console.log(`Starting the nodes ${LOCAL_REGIONS.join(", ")} …`);
   await Promise.all(
-    LOCAL_REGIONS.map(async (region, index) => {
+    LOCAL_REGIONS.map(async (region) => {
       await manage(region, [
-        "node",
-        ...["--data", nodeData(dataDirectory, region)],
-        ...["--name", region],
-        ...["--region", region],
-        ...["--port", String(port + 1 + index)],
-        ...["--control-plane", `http://127.0.0.1:${port}`],
+        ...nodeArguments(region, settings),
         ...(joining.get(region) ?? []),
         ...confinement,
       ]).start();
@@ -123,10 +124,6 @@ async function joinTokens(folders: {
     joining.set(region, ["--join", token]);
   }
   return joining;
-}
-
-function nodeData(dataDirectory: string, region: string): string {
-  return join(dataDirectory, "nodes", region);
 }
 
 /** Resolves when every node is connected and runs the newest revision. */

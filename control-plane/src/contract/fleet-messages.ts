@@ -48,13 +48,44 @@ export const CellStatus = z.object({
 });
 export type CellStatus = z.infer<typeof CellStatus>;
 
-/** A cell that was ended because it used more than it may. */
-export const LimitEvent = z.object({
+/**
+ * Ends of cells that nobody wanted: for a limit, in the words of Workers' logs; by itself; by somebody who is
+ * no part of the node; or before it served, because it did not start.
+ */
+export const CELL_FAULTS = [
+  "exceededCpu",
+  "exceededMemory",
+  "crashed",
+  "killed",
+  "startFailed",
+] as const;
+export type CellFaultReason = (typeof CELL_FAULTS)[number];
+
+/**
+ * Ends that the node decided on: nobody used it; others needed its memory; fewer cells of its worker were
+ * enough; a newer version took over; its worker is no longer wanted here; it started, but did not answer
+ * as it has to before it replaces another one; the node stopped.
+ */
+export const CELL_STOPS = [
+  "idle",
+  "evicted",
+  "surplus",
+  "replaced",
+  "removed",
+  "unfit",
+  "stopped",
+] as const;
+export type CellStopReason = (typeof CELL_STOPS)[number];
+
+export type CellEndReason = CellFaultReason | CellStopReason;
+
+/** A cell that ended as nobody wanted. */
+export const CellFault = z.object({
   at: z.iso.datetime(),
   workers: z.array(z.string()),
-  reason: z.enum(["exceededCpu", "exceededMemory"]),
+  reason: z.enum(CELL_FAULTS),
 });
-export type LimitEvent = z.infer<typeof LimitEvent>;
+export type CellFault = z.infer<typeof CellFault>;
 
 /** How a node confines its cells. */
 export const ConfinementStatus = z.object({
@@ -64,11 +95,19 @@ export const ConfinementStatus = z.object({
 });
 export type ConfinementStatus = z.infer<typeof ConfinementStatus>;
 
+/** Why a node replaces its copy of a namespace: its disk has changed it, or the origin's history is another. */
+const KvRepair = z.enum(["damaged", "other-history"]);
+
 export const KvStatus = z.object({
   namespace: z.string(),
   revision: z.number().int().nonnegative(),
   /** Upper bound of how far behind the origin this replica's reads are; null before the first heartbeat. */
   lagMs: z.number().nonnegative().nullable(),
+  /** Why the copy is being replaced now; null when it is not. Nodes of an older version tell none of these. */
+  repairing: KvRepair.nullable().default(null),
+  /** How often it was replaced since the node started, and why the last time. */
+  repairs: z.number().int().nonnegative().default(0),
+  lastRepair: KvRepair.nullable().default(null),
 });
 export type KvStatus = z.infer<typeof KvStatus>;
 
@@ -79,8 +118,10 @@ export type KvStatus = z.infer<typeof KvStatus>;
 export const NodeReport = z.object({
   cells: z.array(CellStatus).exactOptional(),
   kv: z.array(KvStatus).exactOptional(),
-  /** The latest ends for a limit, newest last. Nodes of an older version tell neither of these. */
-  limitEvents: z.array(LimitEvent).max(100).exactOptional(),
+  /** The latest ends of cells that nobody wanted, newest last. Nodes of an older version tell none of these. */
+  cellFaults: z.array(CellFault).max(100).exactOptional(),
+  /** How many cells ended for each `CellEndReason` since the node's start; a newer node may know more. */
+  cellEnds: z.record(z.string().max(50), z.int().nonnegative()).exactOptional(),
   confinement: ConfinementStatus.exactOptional(),
 });
 export type NodeReport = z.infer<typeof NodeReport>;

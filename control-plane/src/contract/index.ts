@@ -32,12 +32,17 @@ export {
 } from "./account-settings.ts";
 /** Messages between control plane and node, and their encoding. */
 export {
+  CELL_FAULTS,
+  CELL_STOPS,
+  type CellEndReason,
+  CellFault,
+  type CellFaultReason,
   CellStatus,
+  type CellStopReason,
   ConfinementStatus,
   EnrolRequest,
   EnrolResponse,
   KvStatus,
-  LimitEvent,
   MessageFromNode,
   MessageToNode,
   NodeReport,

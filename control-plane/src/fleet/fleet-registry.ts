@@ -23,7 +23,7 @@ export interface NodeStatus {
   readonly report: KnownReport;
 }
 
-export const EMPTY_REPORT: KnownReport = { cells: [], kv: [], limitEvents: [] };
+export const EMPTY_REPORT: KnownReport = { cells: [], kv: [], cellFaults: [], cellEnds: {} };
 
 /** The fleet as this control plane sees it now: in memory, because every node tells all of it anew. */
 export class FleetRegistry {

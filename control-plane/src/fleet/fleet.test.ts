@@ -13,6 +13,7 @@ import {
   StateChange,
   USAGE_SUMS,
   UsageBatch,
+  type CellStatus,
   type MessageFromNode,
 } from "../contract/index.ts";
 import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
@@ -302,6 +303,28 @@ describe("fleet", () => {
     node.close();
     await closed;
     await expect.poll(async () => (await status()).nodes[0]?.connected).toBe(false);
+  });
+
+  test("what a node reported stays until it reports that anew, and its cells go with the connection", async () => {
+    const node = await enrol();
+    node.hello(0);
+    const cell: CellStatus = {
+      ...{ workers: ["hello"], version: "v", state: "warm", pid: 1 },
+      ...{ memoryBytes: 2, cpuMs: 3 },
+    };
+    const lag = { namespace: "n", revision: 1, lagMs: 4 };
+    const reported = async (): Promise<unknown> => (await status()).nodes[0];
+    node.send({ kind: "report", report: { cells: [cell], kv: [], cellFaults: [] } });
+    node.send({ kind: "report", report: { kv: [lag] } });
+    await expect.poll(reported).toMatchObject({ cells: [cell], kv: [lag] });
+    node.send({ kind: "report", report: { cells: [] } });
+    await expect.poll(reported).toMatchObject({ cells: [], kv: [lag] });
+    node.send({ kind: "report", report: { cells: [cell] } });
+    await expect.poll(reported).toMatchObject({ cells: [cell] });
+    const back = await node.reconnect(api);
+    nodes.push(back);
+    back.hello(0);
+    await expect.poll(reported).toMatchObject({ connected: true, cells: [], kv: [] });
   });
 
   test("a deploy is answered when connected nodes serve it, and does not wait for lost ones", async () => {

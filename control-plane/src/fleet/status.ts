@@ -1,9 +1,9 @@
 import { z } from "zod";
 import {
+  CellFault,
   CellStatus,
   ConfinementStatus,
   KvStatus,
-  LimitEvent,
   WorkerFailure,
 } from "../contract/index.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
@@ -34,8 +34,10 @@ export const FleetStatus = z.object({
       failures: z.array(WorkerFailure),
       cells: z.array(CellStatus),
       kv: z.array(KvStatus),
-      /** The latest cells that were ended for a limit, newest last. */
-      limitEvents: z.array(LimitEvent),
+      /** The latest ends of cells that nobody wanted, newest last. */
+      cellFaults: z.array(CellFault),
+      /** How many cells ended since the node's start, by reason. */
+      cellEnds: z.record(z.string(), z.number().int()),
       /** Absent until the node has told. */
       confinement: ConfinementStatus.optional(),
     }),

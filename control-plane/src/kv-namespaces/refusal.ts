@@ -23,7 +23,7 @@ const CODES: Readonly<Record<KvErrorCode, ControlPlaneErrorCode>> = {
   request_invalid: "internal",
   capability_unknown: "internal",
   replica_behind: "internal",
-  history_diverged: "internal",
+  replica_damaged: "internal",
   protocol_violation: "internal",
   internal: "internal",
 };

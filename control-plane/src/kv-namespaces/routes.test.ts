@@ -52,7 +52,7 @@ test("namespaces: one is created, found, renamed and deleted, and each change is
 
   expect(await send("DELETE", `/${id}`)).toMatchObject({ status: 200, success: true });
   expect((await send("GET", `/${id}`)).errors[0]).toMatchObject({ code: 10_013 });
-  await expect(api.origin.revision(id as never)).rejects.toMatchObject({
+  await expect(api.origin.point(id as never)).rejects.toMatchObject({
     code: "namespace_not_found",
   });
   const account_id = api.principal().account;

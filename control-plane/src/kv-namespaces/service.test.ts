@@ -32,7 +32,7 @@ async function leftovers(): Promise<ReadonlyArray<NamespaceId>> {
 }
 
 const isAtOrigin = (id: NamespaceId): Promise<boolean> =>
-  api.origin.revision(id).then(
+  api.origin.point(id).then(
     () => true,
     () => false,
   );

@@ -132,7 +132,7 @@ export class NamespacesService {
 
   async #isAtOrigin(id: NamespaceId): Promise<boolean> {
     try {
-      await this.#origin.revision(id);
+      await this.#origin.point(id);
       return true;
     } catch (error) {
       if (error instanceof KvError && error.code === "namespace_not_found") return false;

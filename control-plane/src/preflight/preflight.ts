@@ -1,9 +1,11 @@
-import type { SecretValues, Version } from "../contract/index.ts";
+import type { AccountSettings, SecretValues, Version } from "../contract/index.ts";
 
 /** A version that is about to be recorded, with all that starting it once needs. */
 export interface PreflightCandidate {
   readonly version: Version;
   readonly secrets: SecretValues;
+  /** What its account is granted on nodes, where it may take as much as here. */
+  readonly settings: AccountSettings;
   /** Content of a blob that the version names. */
   readonly readBlob: (hash: string) => Promise<Uint8Array>;
 }

@@ -1,9 +1,11 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
+import { AccountStore } from "../accounts/store.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
 import {
   BlobHash,
   VersionId,
+  type AccountSettings,
   type SecretValues,
   type Version,
   type WorkerName,
@@ -67,6 +69,11 @@ export interface PublisherParts {
   readonly clock: Clock;
 }
 
+/** What starting a draft takes besides. */
+interface StartedDraft extends Pick<VersionDraft, "secrets" | "contents"> {
+  readonly settings: AccountSettings;
+}
+
 /**
  * The one way in which a version comes to be: drafted from the newest one, checked, started once, and
  * only then recorded, together with its deployment. Until it is recorded nothing that anybody sees has
@@ -77,6 +84,7 @@ export class Publisher {
   readonly #lock = new KeyedLock();
   readonly #workers = new WorkerStore();
   readonly #deployments = new DeploymentStore();
+  readonly #accounts = new AccountStore();
   readonly #routes = new RouteStore();
 
   constructor(parts: PublisherParts) {
@@ -106,7 +114,8 @@ export class Publisher {
       number: (base?.worker.versionNumber ?? 0) + 1,
       createdAt: new Date(this.#parts.clock.nowMs()).toISOString(),
     };
-    const startupMs = await this.#start(version, draft);
+    const settings = await this.#accounts.settings(database, principal.account);
+    const startupMs = await this.#start(version, { ...draft, settings });
     // Blobs before the rows that name them: a row never points at nothing. What is left over when the
     // rows then fail is content without a name, which the next upload of the same content uses.
     for (const [hash, content] of draft.contents) await this.#parts.blobs.put(hash, content);
@@ -145,13 +154,13 @@ export class Publisher {
     return undefined;
   }
 
-  async #start(version: Version, draft: VersionDraft): Promise<number> {
+  async #start(version: Version, draft: StartedDraft): Promise<number> {
     const result = await this.#check(version, draft);
     if (result.kind === "started") return result.startupMs;
     throw new ControlPlaneError("startup_failed", result.message);
   }
 
-  async #check(version: Version, draft: VersionDraft) {
+  async #check(version: Version, draft: StartedDraft) {
     const { preflight, blobs } = this.#parts;
     const readBlob = async (hash: string): Promise<Uint8Array> => {
       const wanted = BlobHash.parse(hash);
@@ -160,7 +169,8 @@ export class Publisher {
       return content;
     };
     try {
-      return await preflight.check({ version, secrets: draft.secrets, readBlob });
+      const { secrets, settings } = draft;
+      return await preflight.check({ version, secrets, settings, readBlob });
     } catch (cause) {
       throw new ControlPlaneError(
         "preflight_unavailable",

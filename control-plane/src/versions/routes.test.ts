@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { DEFAULT_ACCOUNT_SETTINGS } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import {
   ControlPlaneApi,
@@ -126,10 +127,17 @@ describe("uploads: ", () => {
     await api.deploy("hello", { bindings: [{ type: "secret_text", name: "KEY", text: "s3cret" }] });
     const [candidate] = api.preflight.candidates;
     expect(candidate?.secrets).toEqual({ KEY: "s3cret" });
+    expect(candidate?.settings).toEqual(DEFAULT_ACCOUNT_SETTINGS);
     const { code } = candidate?.version ?? {};
     const blob = code?.kind === "modules" ? code.modules[0]?.blob : undefined;
     const bytes = await candidate?.readBlob(blob ?? "");
     expect(Buffer.from(bytes ?? []).toString()).toBe(MAIN_MODULE.content);
+  });
+
+  test("the preflight learns what the account is granted now", async () => {
+    await api.controlPlane.accounts.configure(api.tenants.ours.account.id, { memoryMib: 1_024 });
+    await api.deploy("hello");
+    expect(api.preflight.candidates.at(-1)?.settings.memoryMib).toBe(1_024);
   });
 
   test("a worker that does not start is refused with its message and leaves no trace", async () => {

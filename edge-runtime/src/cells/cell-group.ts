@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { CellStopReason, WorkerKey } from "@atoll/control-plane/contract";
 import type { GroupConfig } from "../config/group-config.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -13,10 +14,8 @@ import { readBlobOf, WarmCell, type CellSources } from "./warm-cell.ts";
 export interface GroupEvents {
   /** The group's cells changed: one started, ended by itself, or is out of use. */
   cellChanged(group: CellGroup): void;
-  /** A cell is out of use: whoever hears this drains it, then stops it. */
-  retired(group: CellGroup, cell: WarmCell): void;
-  /** A cell of the group was ended for a limit; `cellChanged` follows. */
-  limitExceeded(group: CellGroup, breach: LimitBreach): void;
+  /** A cell is out of use: whoever hears this drains it, then stops it for this reason. */
+  retired(group: CellGroup, cell: WarmCell, reason: CellStopReason): void;
 }
 
 export interface CellGroupOptions extends CellSources {
@@ -31,7 +30,7 @@ type GroupState =
   | { readonly kind: "cold" }
   | { readonly kind: "starting"; readonly started: Promise<WarmCell> }
   | { readonly kind: "warm"; readonly cells: Cells }
-  | { readonly kind: "retired" };
+  | { readonly kind: "retired"; readonly reason: CellStopReason };
 
 /**
  * The workers that share a cell, and that cell's life: cold, starting, warm, cold again. While it is warm it
@@ -106,6 +105,34 @@ export class CellGroup {
     }
   }
 
+  /**
+   * The first of its cells that takes a worker's requests; none when they were dying, and have ended by now.
+   * Rejected with `cell_failed` when they do neither.
+   */
+  async firstAccepting(worker: WorkerKey): Promise<WarmCell | undefined> {
+    const { cells } = this;
+    for (const cell of cells) if (await cell.accepts(worker)) return cell;
+    // The ingress knew before we did.
+    const ends = await Promise.all(cells.map((cell) => cell.endSoon()));
+    if (ends.some((end) => end !== undefined)) return undefined;
+    throw new EdgeError("cell_failed", `the cell of ${worker} accepts no connections`);
+  }
+
+  /**
+   * Makes the group warm and probes its cell; once more when somebody else killed that meanwhile, which says
+   * nothing of what it runs. Rejected as `activate` is, and with `cell_failed` when the probe fails.
+   */
+  async warmUp(): Promise<void> {
+    const cell = await this.activate();
+    try {
+      await cell.probe();
+    } catch (error) {
+      const exit = cell.isEnding ? await cell.endSoon() : undefined;
+      if (exit === undefined || !wasKilled(exit)) throw error;
+      await (await this.activate()).probe();
+    }
+  }
+
   /** Makes the group warm before anybody used it; rejected as `activate` is. */
   async prewarm(): Promise<void> {
     await this.#warm();
@@ -118,26 +145,31 @@ export class CellGroup {
   }
 
   /** Takes one cell out of use; without any the group is cold, and the next activation starts it again. */
-  release(cell: WarmCell): void {
+  release(cell: WarmCell, reason: CellStopReason): void {
     if (!this.cells.includes(cell)) return;
     this.#leave(cell);
     this.#wanted = Math.max(1, this.cells.length);
     this.#options.events.cellChanged(this);
-    this.#options.events.retired(this, cell);
+    this.#options.events.retired(this, cell, reason);
   }
 
   /** Makes the group cold. */
-  sleep(): void {
-    for (const cell of this.cells) this.release(cell);
+  sleep(reason: CellStopReason): void {
+    for (const cell of this.cells) this.release(cell, reason);
   }
 
   /** Ends the group for ever. Its cells, also one that is still starting, are handed to `retired`. */
-  retire(): void {
+  retire(reason: CellStopReason): void {
     const { cells } = this;
     clearTimeout(this.#restart);
     this.#restart = undefined;
-    this.#state = { kind: "retired" };
-    for (const cell of cells) this.#options.events.retired(this, cell);
+    this.#state = { kind: "retired", reason };
+    for (const cell of cells) this.#options.events.retired(this, cell, reason);
+  }
+
+  /** Calls of `activate` that wait for an answer. */
+  get waiting(): number {
+    return this.#waiting;
   }
 
   /** Resolves when no start is under way. */
@@ -207,7 +239,7 @@ export class CellGroup {
 
   #settleStarted(cell: WarmCell): void {
     if (this.#state.kind === "retired") {
-      this.#options.events.retired(this, cell);
+      this.#options.events.retired(this, cell, this.#state.reason);
       throw this.#retiredError();
     }
     this.#wanted = 1;
@@ -231,7 +263,7 @@ export class CellGroup {
     const cell = await this.#startUndisturbed();
     const { cells } = this;
     // The group was put to sleep or replaced meanwhile.
-    if (cells.length === 0) this.#options.events.retired(this, cell);
+    if (cells.length === 0) this.#options.events.retired(this, cell, this.#reasonToStop);
     else this.#take(cell, cells);
   }
 
@@ -241,10 +273,6 @@ export class CellGroup {
     this.#state = { kind: "warm", cells: first === cell ? [cell] : [first, ...further, cell] };
     cell.activity.noteUse(this.#lastUseMs);
     void cell.ended.then((exit) => this.#takeExit(cell, exit));
-    this.#options.log.info(
-      { workers: this.#names, pid: cell.pid, ms: cell.startMs, cells: this.cells.length },
-      "a cell started",
-    );
     this.#options.events.cellChanged(this);
   }
 
@@ -261,14 +289,7 @@ export class CellGroup {
     const nowMs = this.#options.clock.monotonicMs();
     this.#leave(cell);
     this.#backoff.noteDeath(nowMs, nowMs - cell.startedAtMs);
-    const { breach } = exit;
-    this.#breach = breach;
-    const { deaths } = this.#backoff;
-    this.#options.log.error(
-      { workers: this.#names, deaths, ...(breach && { reason: breach }), ...exit },
-      breach === undefined ? "a cell ended by itself" : "a cell exceeded a limit and was ended",
-    );
-    if (breach !== undefined) this.#options.events.limitExceeded(this, breach);
+    this.#breach = exit.breach;
     this.#options.events.cellChanged(this);
     this.#restartLater();
   }
@@ -290,6 +311,11 @@ export class CellGroup {
     };
     clearTimeout(this.#restart);
     this.#restart = setTimeout(attempt, this.#backoff.waitMs(nowMs)).unref();
+  }
+
+  /** Why a cell is not wanted that started for a group which has none any more. */
+  get #reasonToStop(): CellStopReason {
+    return this.#state.kind === "retired" ? this.#state.reason : "surplus";
   }
 
   #retiredError(): EdgeError {

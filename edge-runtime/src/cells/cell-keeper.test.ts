@@ -2,7 +2,7 @@ import { request, type ClientRequest } from "node:http";
 import { afterEach, expect, test, vi } from "vitest";
 import { sampleModule, type SampleWorker } from "../config/sample-version.ts";
 import { LIMITS } from "../limits.ts";
-import { ManualClock } from "./manual-clock.ts";
+import { ManualClock } from "@atoll/kv-store/manual-clock";
 import { ProcessCounters } from "./process-table.ts";
 import { SampleSupervisor } from "./sample-supervisor.ts";
 
@@ -90,7 +90,7 @@ test("keeper: over budget the least recently used sleeps, and never one with a r
   const held = begin("held");
   await vi.waitFor(() => expect(warmWorkers()).toEqual(["held"]), 10_000);
   for (const name of ["early", "late"]) {
-    clock.advance(1_000);
+    clock.advance(LIMITS.cellLookMs);
     await ask(name);
   }
   expect(warmWorkers()).toEqual(["early", "held", "late"]);
@@ -100,13 +100,16 @@ test("keeper: over budget the least recently used sleeps, and never one with a r
   expect(await held.status).toBe(200);
   // It comes back when it is asked for, and then another one's turn has come.
   await vi.waitFor(async () => {
-    clock.advance(1_000);
+    clock.advance(LIMITS.cellLookMs);
     await ask("early");
     clock.advance(LIMITS.cellLookMs);
     const awake = warmWorkers();
     expect(awake).toContain("early");
     expect(awake).toHaveLength(2);
   }, 10_000);
+  const evicted = (): number => sample.supervisor.ends.cellEnds["evicted"] ?? 0;
+  await vi.waitFor(() => expect(evicted()).toBeGreaterThanOrEqual(2), 10_000);
+  expect(sample.supervisor.ends.cellFaults).toEqual([]);
 });
 
 test("keeper: what was deployed and not used yet is started ahead, and is the first to go", async () => {

@@ -89,8 +89,7 @@ export class CellKeeper {
     for (const { group, cell } of this.#cells()) {
       cell.activity.look(nowMs);
       if (nowMs - cell.activity.idleSinceMs < LIMITS.idleMs) continue;
-      this.#options.log.info({ pid: cell.pid }, "a cell was idle and is stopped");
-      group.release(cell);
+      group.release(cell, "idle");
     }
     this.#keeping ??= this.#keep()
       .catch((error: unknown) => {
@@ -122,7 +121,7 @@ export class CellKeeper {
     this.#trends.set(group, NO_TREND);
     const last = cells.at(-1);
     if (wanted > cells.length) void group.grow();
-    else if (last !== undefined) group.release(last);
+    else if (last !== undefined) group.release(last, "surplus");
   }
 
   async #keepBudget(): Promise<void> {
@@ -141,18 +140,13 @@ export class CellKeeper {
       const chosen = chooseSleepers(counted, memoryBudgetBytes);
       const unknown = chosen.filter(({ cell }) => !known.has(cell));
       if (unknown.length === 0) {
-        for (const each of chosen) this.#putToSleep(each);
+        // A request that came meanwhile is waited for: what is out of use drains first.
+        for (const { group, cell } of chosen) group.release(cell, "evicted");
         return;
       }
       const counts = unknown.map(async ({ cell }) => known.set(cell, await inFlightTo(cell)));
       await Promise.all(counts);
     }
-  }
-
-  #putToSleep({ group, cell }: GroupCell): void {
-    this.#options.log.info({ pid: cell.pid }, "a cell is stopped to make room for others");
-    // A request that came meanwhile is waited for: what is out of use drains first.
-    group.release(cell);
   }
 
   #cells(): ReadonlyArray<GroupCell> {

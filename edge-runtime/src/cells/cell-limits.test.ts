@@ -1,10 +1,9 @@
-import { request } from "node:http";
 import { Pool } from "undici";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { sampleModule, type SampleWorker } from "../config/sample-version.ts";
 import { LIMITS } from "../limits.ts";
 import { limitsOf, subrequestsOf } from "./cell-limits.ts";
-import { SampleSupervisor } from "./sample-supervisor.ts";
+import { type SampleAnswer, SampleSupervisor } from "./sample-supervisor.ts";
 
 let sample: SampleSupervisor;
 
@@ -43,27 +42,8 @@ function cpuMs(): number {
   return sample.supervisor.status()[0]?.cpuMs ?? 0;
 }
 
-interface Answer {
-  readonly status: number;
-  readonly code: string | undefined;
-  readonly body: string;
-}
-
-function ask(name: string, path: string): Promise<Answer> {
-  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
-  const { port } = new URL(sample.ingress.url);
-  const options = { port, path, agent: false as const, headers: { host: `${name}.localhost` } };
-  const outgoing = request(options, (incoming) => {
-    let body = "";
-    incoming.on("data", (piece) => (body += String(piece)));
-    incoming.on("end", () => {
-      const code = incoming.headers["x-atoll-error"]?.toString();
-      resolve({ status: incoming.statusCode ?? 0, code, body });
-    });
-  });
-  outgoing.on("error", reject);
-  outgoing.end();
-  return promise;
+function ask(name: string, path: string): Promise<SampleAnswer> {
+  return sample.ask(name, path);
 }
 
 test("limits: a loop is ended, its request gets the page, the worker and its neighbour serve on", async () => {
@@ -76,7 +56,7 @@ test("limits: a loop is ended, its request gets the page, the worker and its nei
   // A fresh isolate: the count of its calls starts anew.
   expect(await ask("looper", "/")).toMatchObject({ status: 200, body: "1" });
   expect(await ask("neighbour", "/")).toMatchObject({ status: 200, body: "2" });
-  expect(sample.supervisor.limitEvents).toMatchObject([
+  expect(sample.supervisor.ends.cellFaults).toMatchObject([
     { workers: ["looper"], reason: "exceededCpu" },
   ]);
 });
@@ -95,7 +75,7 @@ test("limits: a request that waits behind a loop is answered by the next cell", 
 
 test("limits: who loops again and again rests with the reason, and heals", async () => {
   await sample.run(worker("looper", 50));
-  let refusal: Answer | undefined;
+  let refusal: SampleAnswer | undefined;
   await vi.waitFor(
     async () => {
       const begunMs = performance.now();
@@ -118,7 +98,7 @@ test("limits: memory without end ends that cell alone, within its own limit", as
   expect(await ask("grower", "/grow")).toMatchObject({ status: 503, code: "memory_exceeded" });
   expect(await ask("grower", "/")).toMatchObject({ status: 200, body: "1" });
   expect(await ask("neighbour", "/")).toMatchObject({ status: 200, body: "2" });
-  expect(sample.supervisor.limitEvents).toMatchObject([
+  expect(sample.supervisor.ends.cellFaults).toMatchObject([
     { workers: ["grower"], reason: "exceededMemory" },
   ]);
 });

@@ -5,7 +5,7 @@ import { ControlGroups } from "../sandbox/control-groups.ts";
 import { findHierarchies } from "../sandbox/cgroup-hierarchies.ts";
 import { CellSample } from "./cell-sample.ts";
 import { CellSampler } from "./cell-sampler.ts";
-import { ManualClock } from "./manual-clock.ts";
+import { ManualClock } from "@atoll/kv-store/manual-clock";
 import { ProcessCounters } from "./process-table.ts";
 
 const { hierarchies } = await findHierarchies();

@@ -99,4 +99,5 @@ test("scaling: a worker that fills a core gets a second cell, survives the loss 
   await load.stop();
   await vi.waitFor(() => expect(sample.supervisor.status()).toHaveLength(1), 60_000);
   expect(warmPids()).toEqual([second]);
+  expect(sample.supervisor.ends.cellEnds).toMatchObject({ killed: 1, surplus: 1 });
 }, 240_000);

@@ -1,5 +1,5 @@
 import { readdir, rm } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { join } from "node:path";
 import pino from "pino";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { ConfigCache } from "../config/config-cache.ts";
@@ -8,7 +8,7 @@ import { sampleModule, type Sample, type SampleWorker } from "../config/sample-v
 import { LIMITS } from "../limits.ts";
 import { askCell } from "./cell-client.ts";
 import { CellSupervisor } from "./cell-supervisor.ts";
-import { ManualClock } from "./manual-clock.ts";
+import { ManualClock } from "@atoll/kv-store/manual-clock";
 import { readStartTicks } from "./process-table.ts";
 import { RoutedCells } from "./routed-cells.ts";
 import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
@@ -272,9 +272,6 @@ test("supervisor: the status tells memory, time and state of each cell", async (
   expect(status).toMatchObject({ workers: ["sample"], version: worker.version.id, state: "warm" });
   expect(status?.memoryBytes).toBeGreaterThan(1024 * 1024);
   expect(status?.cpuMs).toBeGreaterThanOrEqual(0);
-  expect(supervisor.workersOf(cellIdOf(routes.published.get(worker.key)?.[0]))).toEqual([
-    worker.key,
-  ]);
 });
 
 test("supervisor: an idle cell is stopped, and the next request starts it again", async () => {
@@ -288,6 +285,7 @@ test("supervisor: an idle cell is stopped, and the next request starts it again"
     expect(routes.published.has(worker.key)).toBe(false);
   }, 5_000);
   await vi.waitFor(() => expect(openServices).toBe(0), 5_000);
+  expect(supervisor.ends).toEqual({ cellFaults: [], cellEnds: { idle: 1 } });
   expect(await routes.ask(worker.key, supervisor)).toMatchObject({ body: "hello", isCold: true });
 });
 
@@ -356,6 +354,49 @@ test("supervisor: in a shared cell a broken worker holds back nobody else", asyn
   );
 });
 
+test("supervisor: in a cold shared cell a broken worker fails nobody else", async () => {
+  const shared = { settings: { cells: "shared" } } as const;
+  const [b, c] = [says("b", { name: "b", ...shared }), says("c", { name: "c", ...shared })];
+  const broken = sampleModule(`throw new Error("broken");`, { name: "a", ...shared });
+  // Nobody has used any of them, so nothing is started before the first request.
+  expect(await supervisor.apply([broken, b, c])).toEqual([]);
+  const answers = await Promise.all([ask(b), ask(c), ask(b)]);
+  expect(answers).toEqual(["b", "c", "b"]);
+  await expect(ask(broken)).rejects.toMatchObject({ code: "cell_failed" });
+  const pids = (): ReadonlyArray<number> => supervisor.status().map(({ pid }) => pid);
+  const before = pids();
+  expect(supervisor.status().map(({ workers }) => workers)).toEqual([["b"], ["c"]]);
+  // A deploy of others changes nothing, also when all of them are cold.
+  expect(await supervisor.apply([broken, b, c, says("new", { name: "new" })])).toEqual([]);
+  expect(pids()).toEqual(expect.arrayContaining([...before]));
+  expect(await ask(b)).toBe("b");
+  // Mended, they are together again.
+  const mended = says("mended", { name: "a", ...shared });
+  expect(await supervisor.apply([mended, b, c])).toEqual([]);
+  expect(await Promise.all([ask(mended), ask(b), ask(c)])).toEqual(["mended", "b", "c"]);
+  await vi.waitFor(
+    () => expect(supervisor.status()).toMatchObject([{ workers: ["a", "b", "c"] }]),
+    5_000,
+  );
+});
+
+test("supervisor: who shares a cell that keeps dying does not rest with it", async () => {
+  const shared = { settings: { cells: "shared" } } as const;
+  const [a, b] = [says("a", { name: "a", ...shared }), says("b", { name: "b", ...shared })];
+  await supervisor.apply([a, b]);
+  const together = (): boolean => supervisor.status()[0]?.workers.length === 2;
+  let deaths = 0;
+  for (; deaths < 20; deaths += 1) {
+    // Each death doubles its rest, until the next one that asks would have to be refused.
+    await supervisor.activate(a.key);
+    if (!together()) break;
+    await killCell("a");
+  }
+  expect(deaths).toBeGreaterThan(2);
+  expect(await ask(b)).toBe("b");
+  expect(supervisor.status()).toMatchObject([{ workers: ["a"] }, { workers: ["b"] }]);
+});
+
 test("supervisor: a start that is under way when it is disposed leaves nothing", async () => {
   const worker = says("hello");
   await supervisor.apply([worker]);
@@ -377,9 +418,4 @@ async function killCell(worker: string): Promise<void> {
   const pid = pidOf(worker);
   process.kill(pid, "SIGKILL");
   await vi.waitFor(async () => expect(await readStartTicks(pid)).toBeUndefined(), 5_000);
-}
-
-/** The cell in whose directory a socket is. */
-function cellIdOf(socketPath: string | undefined): string {
-  return basename(dirname(socketPath ?? ""));
 }

@@ -1,8 +1,8 @@
 import { availableParallelism } from "node:os";
-import { setImmediate, setTimeout } from "node:timers/promises";
+import { setTimeout } from "node:timers/promises";
 import type {
   CellStatus,
-  LimitEvent,
+  CellStopReason,
   VersionId,
   WorkerFailure,
   WorkerKey,
@@ -13,20 +13,26 @@ import { EdgeError } from "../errors.ts";
 import type { Activation, Activator, CellLoss, Ingress } from "../ingress/ingress.ts";
 import { LIMITS } from "../limits.ts";
 import { CellGroup, type GroupEvents } from "./cell-group.ts";
+import { CellHistory } from "./cell-history.ts";
 import { wasKilled } from "./cell-host.ts";
-import { BREACH_CODES, type LimitBreach } from "./cell-limits.ts";
+import { BREACH_CODES } from "./cell-limits.ts";
 import { CellKeeper } from "./cell-keeper.ts";
+import { type CellListener, listenTogether } from "./cell-events.ts";
+import { CellLog } from "./cell-log.ts";
 import { cellStatus } from "./cell-status.ts";
-import { failuresOf, reasonOf, type Attempt } from "./group-attempt.ts";
-import { defaultMemoryBudget } from "./memory-policy.ts";
+import { failuresOf, isFaultOfWorker, reasonOf, type Attempt } from "./group-attempt.ts";
+import { defaultMemoryBudget } from "./memory-budget.ts";
 import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
+import { RetiringCells } from "./retiring-cells.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
 
-export interface CellSupervisorOptions extends CellSources {
+export interface CellSupervisorOptions extends Omit<CellSources, "listener"> {
   /** Where requests arrive. */
   readonly ingress: Pick<Ingress, "publish" | "drain" | "requestsOf">;
   readonly kvCapability: KvCapability;
+  /** Hear of each start and end of a cell, besides log and status. */
+  readonly listeners?: ReadonlyArray<CellListener>;
   /** What all cells together may take; by default a part of the machine's memory. */
   readonly memoryBudgetBytes?: number;
   /** Processors that cells can run on; by default all that there are. */
@@ -45,26 +51,24 @@ interface QueuedApply {
  * See CELLS.md.
  */
 export class CellSupervisor implements Activator {
-  readonly #options: CellSupervisorOptions;
+  readonly #options: CellSupervisorOptions & CellSources;
+  readonly #history = new CellHistory();
   readonly #events: GroupEvents;
   readonly #starts = new Turnstile(LIMITS.cellStartsMax);
+  /** Whoever changes which group serves whom goes through here alone. */
+  readonly #changes = new Turnstile(1);
   /** The group that serves each worker. A group lives as long as it is in here. */
   #groupOf: ReadonlyMap<WorkerKey, CellGroup> = new Map();
   /**
-   * Groups that did not start in the latest apply, by identity. They rest like a cell that keeps dying,
-   * so that a version which never starts does not slow down everybody else's deploys.
+   * Groups that did not start in the latest apply or since, by identity. They rest like a cell that keeps
+   * dying, so that a version which never starts does not slow down everybody else's deploys.
    */
   #failed: ReadonlyMap<string, CellGroup> = new Map();
   /** What the ingress was told last. */
   readonly #published = new Map<WorkerKey, ReadonlyArray<string>>();
   /** The cell behind each socket path that was published, until a while after its end. */
   readonly #cellAt = new Map<string, WarmCell>();
-  #limitEvents: ReadonlyArray<LimitEvent> = [];
-  /** Cells out of use that drain, and the end of each. */
-  readonly #retiring = new Map<
-    WarmCell,
-    { readonly group: CellGroup; readonly end: Promise<void> }
-  >();
+  readonly #retiring: RetiringCells;
   #queued: QueuedApply | undefined;
   #applying: Promise<void> | undefined;
   #isDisposed = false;
@@ -73,11 +77,12 @@ export class CellSupervisor implements Activator {
   #hasApplied = false;
 
   constructor(options: CellSupervisorOptions) {
-    this.#options = options;
+    const listeners = [new CellLog(options.log), this.#history, ...(options.listeners ?? [])];
+    this.#options = { ...options, listener: listenTogether(listeners) };
+    this.#retiring = new RetiringCells(options);
     this.#events = {
       cellChanged: (group) => this.#publish(group.workers.map((worker) => worker.key)),
-      retired: (group, cell) => this.#drainAndStop(group, cell),
-      limitExceeded: (group, breach) => this.#noteLimit(group, breach),
+      retired: (group, cell, reason) => this.#retiring.add({ group, cell }, reason),
     };
     this.#keeper = new CellKeeper({
       memoryBudgetBytes: defaultMemoryBudget(),
@@ -123,14 +128,35 @@ export class CellSupervisor implements Activator {
   async #findCell(group: CellGroup, worker: WorkerKey): Promise<WarmCell | undefined> {
     const isCurrent = (): boolean => this.#groupOf.get(worker) === group;
     try {
-      const { cells } = group;
-      const cell = cells.length > 0 ? await firstAccepting(cells, worker) : await group.activate();
+      const isWarm = group.cells.length > 0;
+      const cell = isWarm ? await group.firstAccepting(worker) : await group.activate();
       // One that was put out of use is drained already, and nobody waits for what comes later.
       return isCurrent() && cell !== undefined && group.cells.includes(cell) ? cell : undefined;
     } catch (error) {
-      if (isCurrent()) throw error;
+      if (!isCurrent()) return undefined;
+      if (!isFaultOfWorker(error) || planApart(group.workers).length < 2) throw error;
+      await this.#changes.run(() => this.#takeApart(group));
       return undefined;
     }
+  }
+
+  /**
+   * Gives the parts of a cold group that does not start, or rests, groups of their own, as a deploy would:
+   * what is broken must not hold back what only shares its cell.
+   */
+  async #takeApart(group: CellGroup): Promise<void> {
+    // Others who waited for it, or a deploy, may have come first.
+    if (!this.#groups().has(group) || group.cells.length > 0) return;
+    const { workers, config } = group;
+    const parts = planApart(workers).map((part) => this.#prepare(part, new Map()));
+    const attempts = await Promise.all(parts);
+    if (this.#isDisposed) return;
+    const names = workers.map(({ key }) => key);
+    this.#options.log.warn({ workers: names }, "workers that share a cell are tried by themselves");
+    // This one retires: an apply that plans the same again needs one to know by its identity, and to try.
+    const whole = new CellGroup({ ...this.#options, workers, config, events: this.#events });
+    this.#failed = new Map([...this.#failed, [whole.identity, whole]]);
+    this.#switch(new Map([...this.#groupOf, ...this.#assign(attempts)]));
   }
 
   async lossOf(socketPath: string): Promise<CellLoss | undefined> {
@@ -148,9 +174,19 @@ export class CellSupervisor implements Activator {
     return workers?.find(({ key }) => key === worker)?.version.id;
   }
 
-  /** The latest cells that were ended for a limit, newest last. */
-  get limitEvents(): ReadonlyArray<LimitEvent> {
-    return this.#limitEvents;
+  /** How cells ended. */
+  get ends(): CellHistory["ends"] {
+    return this.#history.ends;
+  }
+
+  /** Cells that have a process, by whether new requests go to them, and requests that wait for one. */
+  get counts(): { readonly warm: number; readonly draining: number; readonly waiting: number } {
+    const groups = [...this.#groups()];
+    return {
+      warm: groups.reduce((sum, { cells }) => sum + cells.length, 0),
+      draining: this.#retiring.all.length,
+      waiting: groups.reduce((sum, { waiting }) => sum + waiting, 0),
+    };
   }
 
   /** Every cell that has a process, those that drain included. */
@@ -158,20 +194,10 @@ export class CellSupervisor implements Activator {
     const warm = [...this.#groups()].flatMap((group) =>
       group.cells.map((cell) => cellStatus(group, cell, "warm")),
     );
-    const draining = [...this.#retiring].map(([cell, { group }]) =>
+    const draining = this.#retiring.all.map(({ group, cell }) =>
       cellStatus(group, cell, "draining"),
     );
     return [...warm, ...draining];
-  }
-
-  /** The workers of a cell, for its log lines. */
-  workersOf(cellId: string): ReadonlyArray<WorkerKey> {
-    const groups = [...this.#groups()].filter((group) =>
-      group.cells.some((cell) => cell.id === cellId),
-    );
-    const retiring = [...this.#retiring].filter(([cell]) => cell.id === cellId);
-    const found = groups[0] ?? retiring[0]?.[1].group;
-    return found?.workers.map((worker) => worker.key) ?? [];
   }
 
   /** Drains and stops every cell. May be called twice. The host and the ingress stay their owner's. */
@@ -184,14 +210,14 @@ export class CellSupervisor implements Activator {
     const groups = this.#groups();
     this.#switch(new Map());
     await Promise.all([...groups].map((group) => group.settled()));
-    await Promise.all([...this.#retiring.values()].map(({ end }) => end));
+    await this.#retiring.settled();
   }
 
   async #applyQueued(): Promise<void> {
     for (let next = this.#queued; next !== undefined; next = this.#queued) {
       this.#queued = undefined;
       try {
-        next.resolve(await this.#apply(next.workers));
+        next.resolve(await this.#changes.run(() => this.#apply(next.workers)));
       } catch (error) {
         next.reject(error);
       }
@@ -207,7 +233,7 @@ export class CellSupervisor implements Activator {
     ]);
     const attempts = await this.#attempt(planCells(workers), known);
     if (this.#isDisposed) {
-      for (const attempt of attempts) if (attempt.kind === "ready") attempt.group.retire();
+      for (const attempt of attempts) if (attempt.kind === "ready") attempt.group.retire("stopped");
       throw closed();
     }
     this.#switch(this.#assign(attempts));
@@ -238,12 +264,21 @@ export class CellSupervisor implements Activator {
   ): Promise<ReadonlyArray<Attempt>> {
     const planned = await Promise.all(groups.map((group) => this.#prepare(group, known)));
     const attempts = (await this.#warmUp(planned)).map(async (attempt) => {
-      const parts = attempt.kind === "failed" ? planApart(attempt.workers) : [];
+      if (!this.#isFailed(attempt)) return [attempt];
+      const { group } = attempt;
+      const parts = planApart(attempt.kind === "ready" ? attempt.group.workers : attempt.workers);
       if (parts.length < 2) return [attempt];
       // The whole is kept with nobody in it, so that it rests before it is tried again.
-      return [{ ...attempt, workers: [] }, ...(await this.#attempt(parts, known))];
+      const whole = { kind: "failed", workers: [], reason: "", group } as const;
+      return [whole, ...(await this.#attempt(parts, known))];
     });
     return (await Promise.all(attempts)).flat();
+  }
+
+  /** Whether a group did not start, now or when that was tried last. */
+  #isFailed(attempt: Attempt): boolean {
+    if (attempt.kind === "failed") return true;
+    return attempt.group.cells.length === 0 && this.#failed.has(attempt.group.identity);
   }
 
   /** The group as it runs already, or a new one whose config is compiled. */
@@ -293,12 +328,12 @@ export class CellSupervisor implements Activator {
     if (attempt.kind === "failed") return attempt;
     const { group } = attempt;
     try {
-      await this.#starts.run(() => startProbed(group));
+      await this.#starts.run(() => group.warmUp());
       return attempt;
     } catch (error) {
       this.#options.log.error({ err: error }, "a new version did not start beside the old one");
       // It may have started and not have passed the probe.
-      group.sleep();
+      group.sleep("unfit");
       return { kind: "failed", workers: group.workers, reason: reasonOf(error), group };
     }
   }
@@ -323,7 +358,12 @@ export class CellSupervisor implements Activator {
     this.#groupOf = groupOf;
     this.#publish([...new Set([...before.keys(), ...groupOf.keys()])]);
     const kept = this.#groups();
-    for (const group of old) if (!kept.has(group)) group.retire();
+    for (const group of old) if (!kept.has(group)) group.retire(this.#reasonToRetire(group));
+  }
+
+  #reasonToRetire(group: CellGroup): CellStopReason {
+    if (this.#isDisposed) return "stopped";
+    return group.workers.some(({ key }) => this.#groupOf.has(key)) ? "replaced" : "removed";
   }
 
   /** Tells the ingress where these workers listen, as far as that changed. */
@@ -349,59 +389,8 @@ export class CellSupervisor implements Activator {
     });
   }
 
-  #noteLimit(group: CellGroup, reason: LimitBreach): void {
-    const event: LimitEvent = {
-      at: new Date(this.#options.clock.nowMs()).toISOString(),
-      workers: group.workers.map((worker) => worker.name),
-      reason,
-    };
-    this.#limitEvents = [...this.#limitEvents, event].slice(-LIMITS.limitEventsMax);
-  }
-
-  #drainAndStop(group: CellGroup, cell: WarmCell): void {
-    const drain = async (): Promise<void> => {
-      try {
-        // An activation that was answered just now has its request in flight a turn later.
-        await setImmediate();
-        await Promise.all(cell.socketPaths.map((path) => this.#options.ingress.drain(path)));
-      } catch (error) {
-        this.#options.log.error({ err: error }, "a cell could not be drained and is stopped");
-      }
-      await cell.stop();
-    };
-    const end = drain().finally(() => this.#retiring.delete(cell));
-    this.#retiring.set(cell, { group, end });
-  }
-
   #groups(): ReadonlySet<CellGroup> {
     return new Set(this.#groupOf.values());
-  }
-}
-
-/** The first of these cells that takes requests; none when they were dying, and have ended by now. */
-async function firstAccepting(
-  cells: ReadonlyArray<WarmCell>,
-  worker: WorkerKey,
-): Promise<WarmCell | undefined> {
-  for (const cell of cells) if (await cell.accepts(worker)) return cell;
-  // The ingress knew before we did.
-  const ends = await Promise.all(cells.map((cell) => cell.endSoon()));
-  if (ends.some((end) => end !== undefined)) return undefined;
-  throw new EdgeError("cell_failed", `the cell of ${worker} accepts no connections`);
-}
-
-/**
- * Starts a group's cell, and probes it; once more when somebody else killed it meanwhile, which says nothing
- * of what it runs.
- */
-async function startProbed(group: CellGroup): Promise<void> {
-  const cell = await group.activate();
-  try {
-    await cell.probe();
-  } catch (error) {
-    const exit = cell.isEnding ? await cell.endSoon() : undefined;
-    if (exit === undefined || !wasKilled(exit)) throw error;
-    await (await group.activate()).probe();
   }
 }
 

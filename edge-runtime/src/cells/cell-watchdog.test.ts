@@ -4,10 +4,11 @@ import { type LimitBreach, processMemoryBytes } from "./cell-limits.ts";
 import { CellSample } from "./cell-sample.ts";
 import { CellSampler } from "./cell-sampler.ts";
 import { CellWatchdog, type WatchedCell } from "./cell-watchdog.ts";
-import { ManualClock } from "./manual-clock.ts";
+import { ManualClock } from "@atoll/kv-store/manual-clock";
 
 const MEMORY_BYTES = 128 * 1024 * 1024;
 const LIMIT_MS = 1_000;
+const SAMPLE_TICKS = LIMITS.watchdogSampleMs / LIMITS.watchdogMs;
 
 let clock: ManualClock;
 let watchdog: CellWatchdog;
@@ -138,17 +139,17 @@ test("watchdog: cells that do nothing are not read, the one that begins to work 
   const idle = Array.from({ length: 50 }, () => new ScriptedCell());
   const busy = new ScriptedCell();
   for (const cell of [...idle, busy]) watch(cell);
-  await pass(busy, LIMITS.watchdogSampleTicks, 0);
+  await pass(busy, SAMPLE_TICKS, 0);
   const reads = (): number => idle.reduce((sum, cell) => sum + cell.reads, busy.reads);
   const before = reads();
   await pass(busy, 1_000, 0);
   expect(reads()).toBe(before);
   // Found with the next sample, from then on it is read at each tick, and others only when all are.
-  await pass(busy, LIMITS.watchdogSampleTicks, LIMITS.watchdogMs);
+  await pass(busy, SAMPLE_TICKS, LIMITS.watchdogMs);
   expect(busy.reads).toBeGreaterThan(0);
   const found = { busy: busy.reads, idle: idle[0]?.reads ?? 0 };
-  await pass(busy, 10 * LIMITS.watchdogSampleTicks, LIMITS.watchdogMs);
-  expect(busy.reads - found.busy).toBeGreaterThanOrEqual(10 * LIMITS.watchdogSampleTicks);
+  await pass(busy, 10 * SAMPLE_TICKS, LIMITS.watchdogMs);
+  expect(busy.reads - found.busy).toBeGreaterThanOrEqual(10 * SAMPLE_TICKS);
   expect((idle[0]?.reads ?? 0) - found.idle).toBe(10);
 });
 
@@ -157,7 +158,7 @@ test("watchdog: work after a long rest counts against the time since the latest 
   watch(cell);
   await pass(cell, 10_000, 0);
   cell.isDeaf = true;
-  await pass(cell, LIMITS.watchdogSampleTicks, LIMITS.watchdogMs);
+  await pass(cell, SAMPLE_TICKS, LIMITS.watchdogMs);
   expect(cell.probes).toBe(1);
 });
 

@@ -28,6 +28,8 @@ interface Watch {
   probedAtCpuMs: number | undefined;
 }
 
+const SAMPLE_TICKS = LIMITS.watchdogSampleMs / LIMITS.watchdogMs;
+
 export interface CellWatchdogOptions {
   readonly clock: Clock;
   /** Keeps the samples of all cells that are watched. */
@@ -46,8 +48,9 @@ export class CellWatchdog {
   readonly #watches = new Set<Watch>();
   /** Those that used a good part of the time before the look before, or have to answer. Also in `#watches`. */
   readonly #busy = new Set<Watch>();
+  /** Since the pace was set. */
   #ticks = 0;
-  #stop: (() => void) | undefined;
+  #timer: { readonly intervalMs: number; readonly stop: () => void } | undefined;
 
   constructor(options: CellWatchdogOptions) {
     this.#options = options;
@@ -60,22 +63,36 @@ export class CellWatchdog {
     const watch: Watch = { cell, cpuMs, readAtMs, turnedAtCpuMs: cpuMs, probedAtCpuMs: undefined };
     this.#watches.add(watch);
     this.#busy.add(watch);
-    this.#stop ??= this.#options.clock.every(LIMITS.watchdogMs, () => this.#tick());
-    return () => {
-      this.#forget(watch);
-      if (this.#watches.size > 0) return;
-      this.#stop?.();
-      this.#stop = undefined;
-    };
+    this.#setPace();
+    return () => this.#forget(watch);
+  }
+
+  /** Has ticks come often while any cell works, seldom while none does, and not at all without cells. */
+  #setPace(): void {
+    const intervalMs = this.#busy.size > 0 ? LIMITS.watchdogMs : LIMITS.watchdogSampleMs;
+    if (this.#watches.size > 0 && intervalMs === this.#timer?.intervalMs) return;
+    this.#timer?.stop();
+    this.#timer = undefined;
+    if (this.#watches.size === 0) return;
+    const stop = this.#options.clock.every(intervalMs, () => this.#tick());
+    this.#timer = { intervalMs, stop };
+    // Some of the interval before has passed, so the first tick looks at all.
+    this.#ticks = 0;
   }
 
   #tick(): void {
+    if (this.#busy.size === 0 || this.#ticks % SAMPLE_TICKS === 0) this.#lookAtAll();
+    else this.#lookAtBusy();
     this.#ticks += 1;
-    if (this.#ticks % LIMITS.watchdogSampleTicks === 0) {
-      this.#options.sampler.sample();
-      for (const watch of this.#watches) this.#look(watch);
-      return;
-    }
+    this.#setPace();
+  }
+
+  #lookAtAll(): void {
+    this.#options.sampler.sample();
+    for (const watch of this.#watches) this.#look(watch);
+  }
+
+  #lookAtBusy(): void {
     const nowMs = this.#options.clock.monotonicMs();
     for (const watch of this.#busy) {
       watch.cell.sample.read(nowMs);
@@ -122,6 +139,7 @@ export class CellWatchdog {
   #forget(watch: Watch): void {
     this.#watches.delete(watch);
     this.#busy.delete(watch);
+    this.#setPace();
   }
 }
 

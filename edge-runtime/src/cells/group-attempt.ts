@@ -1,4 +1,5 @@
 import type { WorkerFailure } from "@atoll/control-plane/contract";
+import { EdgeError, type EdgeErrorCode } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellGroup } from "./cell-group.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
@@ -13,6 +14,20 @@ export type Attempt =
       /** Absent when there was not even a config. */
       readonly group: CellGroup | undefined;
     };
+
+const WORKER_FAULTS: ReadonlySet<EdgeErrorCode> = new Set([
+  "config_invalid",
+  "cell_failed",
+  "cell_start_timeout",
+  "cell_backoff",
+  "cpu_exceeded",
+  "memory_exceeded",
+]);
+
+/** Whether a group's start failed, or is refused, for what one of its workers may have done. */
+export function isFaultOfWorker(error: unknown): boolean {
+  return error instanceof EdgeError && WORKER_FAULTS.has(error.code);
+}
 
 export function reasonOf(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error);

@@ -25,8 +25,8 @@ beforeEach(async () => {
       const disturbance = disturbances.shift() ?? ((start) => start());
       return disturbance(() => host.start(spec));
     },
-    keepReady: (sites) => host.keepReady(sites),
     sample: () => host.sample(),
+    keepReady: (sites) => host.keepReady(sites),
     dispose: () => host.dispose(),
   });
   sample = await SampleSupervisor.open({ disturb });

@@ -1,6 +1,3 @@
-import { totalmem } from "node:os";
-import { LIMITS } from "../limits.ts";
-
 /** What the choice depends on. */
 export interface KeptCell {
   /** `-Infinity`: never. */
@@ -27,12 +24,4 @@ export function chooseSleepers<Cell extends KeptCell>(
     bytes -= cell.bytes;
   }
   return chosen;
-}
-
-/** What all cells of a node may take unless somebody says: a part of what the agent itself may use. */
-export function defaultMemoryBudget(): number {
-  // 0 where nothing constrains the process; a control group without a limit tells an absurd number.
-  const constrained = process.constrainedMemory();
-  const bytes = constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
-  return Math.floor(bytes * LIMITS.memoryBudgetShare);
 }

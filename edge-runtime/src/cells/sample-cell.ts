@@ -7,6 +7,7 @@ import pino from "pino";
 import { ConfigCompiler } from "../config/compile-config.ts";
 import { configureGroup } from "../config/group-config.ts";
 import type { SampleWorker } from "../config/sample-version.ts";
+import { listenTogether } from "./cell-events.ts";
 import { CacheFront } from "./cache-front.ts";
 import { askCell, type CellRequest, type CellResponse } from "./cell-client.ts";
 import { sampleServices } from "./sample-services.ts";
@@ -74,6 +75,7 @@ export class SampleCells {
         host: this.#host,
         compiler: this.#compiler,
         clock: systemClock,
+        listener: listenTogether([]),
         log,
         services: { open: async () => sampleServices(sockets) },
         ingress: { requestsOf: async () => ({ begun: 0, inFlight: 0 }) },

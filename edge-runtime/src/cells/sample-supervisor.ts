@@ -1,4 +1,5 @@
 import { rm } from "node:fs/promises";
+import { request } from "node:http";
 import { join } from "node:path";
 import { Region } from "@atoll/control-plane/contract";
 import { systemClock } from "@atoll/kv-store";
@@ -14,6 +15,12 @@ import { makeTestDirectory } from "./test-directory.ts";
 import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
 
 const log = pino({ level: "silent" });
+
+export interface SampleAnswer {
+  readonly status: number;
+  readonly code: string | undefined;
+  readonly body: string;
+}
 
 /** For tests: a supervisor of samples on real workerd, behind an ingress. Their bindings lead nowhere. */
 export class SampleSupervisor {
@@ -33,7 +40,9 @@ export class SampleSupervisor {
   }
 
   static async open(
-    options: Partial<Pick<CellSupervisorOptions, "clock" | "cores" | "memoryBudgetBytes">> & {
+    options: Partial<
+      Pick<CellSupervisorOptions, "clock" | "cores" | "memoryBudgetBytes" | "listeners" | "log">
+    > & {
       /** Stands between the supervisor and the host. */
       readonly disturb?: (host: CellHost) => CellHost;
     } = {},
@@ -73,6 +82,24 @@ export class SampleSupervisor {
     this.ingress.setRoutes(
       workers.map(({ key, name }) => ({ pattern: `${name}.localhost/*`, worker: key })),
     );
+  }
+
+  /** One request over the ingress, on a connection of its own. */
+  ask(name: string, path: string): Promise<SampleAnswer> {
+    const { promise, resolve, reject } = Promise.withResolvers<SampleAnswer>();
+    const { port } = new URL(this.ingress.url);
+    const options = { port, path, agent: false as const, headers: { host: `${name}.localhost` } };
+    const outgoing = request(options, (incoming) => {
+      let body = "";
+      incoming.on("data", (piece) => (body += String(piece)));
+      incoming.on("end", () => {
+        const code = incoming.headers["x-atoll-error"]?.toString();
+        resolve({ status: incoming.statusCode ?? 0, code, body });
+      });
+    });
+    outgoing.on("error", reject);
+    outgoing.end();
+    return promise;
   }
 
   /** Fails when a process is left. */

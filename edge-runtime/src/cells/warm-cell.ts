@@ -1,5 +1,5 @@
 import { setTimeout } from "node:timers/promises";
-import type { WorkerKey } from "@atoll/control-plane/contract";
+import type { CellEndReason, CellStopReason, WorkerKey } from "@atoll/control-plane/contract";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { ConfigCompiler } from "../config/compile-config.ts";
@@ -7,8 +7,9 @@ import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import type { GroupConfig } from "../config/group-config.ts";
 import { type Ingress, type RequestCounts, sumOfRequests } from "../ingress/ingress.ts";
 import { CellActivity } from "./cell-activity.ts";
+import { type CellListener, type CellMember, membersOf } from "./cell-events.ts";
 import { LIMITS } from "../limits.ts";
-import type { Cell, CellExit, CellHost } from "./cell-host.ts";
+import { type Cell, type CellExit, type CellHost, wasKilled } from "./cell-host.ts";
 import { limitsOf, subrequestsOf } from "./cell-limits.ts";
 import type { CellMeter, MeteredMember } from "./cell-meter.ts";
 import { connectOnce, probeCell } from "./cell-probe.ts";
@@ -27,6 +28,8 @@ export interface CellSources {
   readonly clock: Clock;
   /** Counts what cells use; absent where nobody asks. */
   readonly meter?: CellMeter;
+  /** Hears of each start and end. */
+  readonly listener: CellListener;
   readonly log: Logger;
 }
 
@@ -37,6 +40,8 @@ export class WarmCell {
   readonly #ingress: Pick<Ingress, "requestsOf">;
   readonly startedAtMs: number;
   readonly activity: CellActivity;
+  /** Why the node wants it to end. */
+  #stopReason: CellStopReason | undefined;
   /** Resolves when the process is gone and its sockets were given back. Never rejects. */
   readonly ended: Promise<CellExit>;
   /** The process is gone, and its pid may be another's. */
@@ -45,9 +50,12 @@ export class WarmCell {
   private constructor(
     cell: Cell,
     config: GroupConfig,
-    owner: Pick<CellSources, "ingress" | "clock"> & { closeServices: () => Promise<void> },
+    owner: Pick<CellSources, "ingress" | "clock" | "listener"> & {
+      readonly members: ReadonlyArray<CellMember>;
+      readonly closeServices: () => Promise<void>;
+    },
   ) {
-    const { ingress, clock, closeServices } = owner;
+    const { ingress, clock, listener, members, closeServices } = owner;
     this.#cell = cell;
     this.#config = config;
     this.#ingress = ingress;
@@ -55,6 +63,8 @@ export class WarmCell {
     this.activity = new CellActivity(cell.sample, this.startedAtMs);
     this.ended = cell.exited.then(async (exit) => {
       this.#hasEnded = true;
+      const reason = this.#reasonOf(exit);
+      listener.cellEnded({ atMs: clock.nowMs(), members, reason, pid: cell.pid, exit });
       await closeServices();
       return exit;
     });
@@ -82,6 +92,7 @@ export class WarmCell {
       },
     });
     const closeServices = (): Promise<void> => close(services, sources.log);
+    const members = membersOf(workers);
     try {
       const cell = await sources.host.start({
         account: first.account,
@@ -91,8 +102,9 @@ export class WarmCell {
         services: services.sockets,
         limits: limitsOf(workers),
       });
-      const started = new WarmCell(cell, config, { ...sources, closeServices });
+      const started = new WarmCell(cell, config, { ...sources, members, closeServices });
       warm = started;
+      sources.listener.cellStarted({ pid: cell.pid, members, startMs: cell.startMs });
       sources.meter?.follow({
         members: workers.map((worker) => ({
           ...memberOf(worker),
@@ -106,9 +118,12 @@ export class WarmCell {
     } catch (error) {
       await closeServices();
       if (error instanceof CellStartError || error instanceof CellStartTimeout) {
+        const { exit } = error;
+        const reason = exit.breach ?? (wasKilled(exit) ? "killed" : "startFailed");
+        sources.listener.cellEnded({ atMs: sources.clock.nowMs(), members, reason, exit });
         sources.meter?.follow({
           members: workers.map(memberOf),
-          usage: () => error.exit.usage,
+          usage: () => exit.usage,
           subrequests: () => services.subrequestUsage(),
           ended: Promise.resolve(),
         });
@@ -183,9 +198,15 @@ export class WarmCell {
   }
 
   /** Ends the cell; the same as `ended`. */
-  async stop(): Promise<CellExit> {
+  async stop(reason: CellStopReason): Promise<CellExit> {
+    this.#stopReason ??= reason;
     await this.#cell.stop();
     return this.ended;
+  }
+
+  /** Whatever the node wanted of it, a limit that it exceeded is why it ended. */
+  #reasonOf(exit: CellExit): CellEndReason {
+    return exit.breach ?? this.#stopReason ?? (wasKilled(exit) ? "killed" : "crashed");
   }
 }
 

@@ -9,10 +9,10 @@ import { LIMITS } from "../limits.ts";
 import { NO_SANDBOX } from "../sandbox/sandbox.ts";
 import { askCell } from "./cell-client.ts";
 import type { CellSpec } from "./cell-host.ts";
-import { ManualClock } from "./manual-clock.ts";
+import { ManualClock } from "@atoll/kv-store/manual-clock";
 import { readStartTicks } from "./process-table.ts";
-import type { CellLine } from "./workerd-process.ts";
-import { WorkerdHost } from "./workerd-host.ts";
+import type { CellLine, CellStartError } from "./workerd-process.ts";
+import { WorkerdHost, type WorkerdHostOptions } from "./workerd-host.ts";
 import { sampleCellSpec } from "./sample-spec.ts";
 import { makeTestDirectory } from "./test-directory.ts";
 
@@ -34,9 +34,11 @@ afterEach(async () => {
   await rm(directory, { recursive: true, force: true });
 });
 
-function openHost(): Promise<WorkerdHost> {
+function openHost(
+  options: Partial<Pick<WorkerdHostOptions, "startCpuMsMax">> = {},
+): Promise<WorkerdHost> {
   const onLine = (line: CellLine): unknown => lines.push(line);
-  return WorkerdHost.open({ runDirectory, zygoteCount: 1, log, onLine });
+  return WorkerdHost.open({ runDirectory, zygoteCount: 1, log, onLine, ...options });
 }
 
 /** Nanoseconds that the living threads of a process ran since it started. */
@@ -64,6 +66,25 @@ test("workerd host: a cell serves on its sockets and writes lines", async () => 
   expect(JSON.parse(lines[0]?.text ?? "")).toMatchObject({ level: "log", message: "a\nb" });
   expect(lines[0]?.cell).toBe(cell.id);
   expect(cell.startMs).toBeGreaterThan(0);
+});
+
+test("workerd host: a start may take CPU time up to its limit, and is ended beyond it", async () => {
+  const spec = await specOf(`
+    let sum = 0;
+    for (let i = 0; i < 3e8; i += 1) sum += i % 7;
+    export default { fetch() { return new Response(String(sum)); } };`);
+  const unlimited = await host.start(spec);
+  const usedMs = unlimited.usage().cpuNs / 1e6;
+  await host.dispose();
+  // How long the same loop takes varies on a machine that others use as well.
+  host = await openHost({ startCpuMsMax: 4 * usedMs });
+  expect((await host.start(spec)).startMs).toBeGreaterThan(0);
+  await host.dispose();
+  const startCpuMsMax = usedMs / 4;
+  host = await openHost({ startCpuMsMax });
+  const error = await host.start(spec).catch((reason: unknown) => reason);
+  expect(error).toMatchObject({ code: "cell_failed", exit: { breach: "exceededCpu" } });
+  expect((error as CellStartError).exit.usage.cpuNs / 1e6).toBeGreaterThanOrEqual(startCpuMsMax);
 });
 
 test("workerd host: a stopped cell leaves neither process nor directory", async () => {

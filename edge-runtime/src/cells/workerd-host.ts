@@ -116,6 +116,11 @@ export class WorkerdHost implements CellHost {
     return host;
   }
 
+  /** Processes that wait for a config. */
+  get zygotes(): number {
+    return this.#zygotes.length;
+  }
+
   /** Processes that are alive, waiting ones included. */
   get processCount(): number {
     return this.#processes.size;

@@ -3,7 +3,7 @@ import { describeBalancing } from "./conformance/balancing.conformance.ts";
 import { describeHeaders } from "./conformance/headers.conformance.ts";
 import type { IngressBackend } from "./conformance/ingress-harness.ts";
 import { describeHostile } from "./conformance/hostile.conformance.ts";
-import { describeLimits } from "./conformance/limits.conformance.ts";
+import { describeLimits, describeStalledAnswers } from "./conformance/limits.conformance.ts";
 import { describeMetering } from "./conformance/metering.conformance.ts";
 import { describeRouting } from "./conformance/routing.conformance.ts";
 import { describeStreaming } from "./conformance/streaming.conformance.ts";
@@ -29,6 +29,7 @@ export function describeIngress(name: string, backend: IngressBackend): void {
     describeBalancing(backend);
     describeHostile(backend);
     describeLimits(backend);
+    describeStalledAnswers(backend);
     describeMetering(backend);
   });
 }

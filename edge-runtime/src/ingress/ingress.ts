@@ -59,8 +59,13 @@ export type OnServed = (request: ServedRequest) => void;
 
 export interface IngressCounters {
   readonly requests: number;
+  /** Requests that failed and not by their client's fault. */
   readonly errors: number;
   readonly openConnections: number;
+  /** Requests and WebSockets that a cell has. */
+  readonly inFlight: number;
+  /** How often the process that accepts requests had to be started again. */
+  readonly restarts: number;
 }
 
 /** The requests of one cell's socket, WebSockets among them. */

@@ -64,6 +64,18 @@ test("preflight: a version with every kind of binding starts", async () => {
   expect(result).toMatchObject({ kind: "started" });
 });
 
+test("preflight: top-level code may take the memory that its account is granted", async () => {
+  // Beyond what workerd itself may take besides.
+  const source = `const kept = Array.from({ length: 500 }, () => new Uint8Array(1_000_000).fill(1)); ${OK}`;
+  expect(await checkModule(source)).toEqual({
+    kind: "failed",
+    message: expect.stringMatching(/exceeded memory limit: .* 128 MB/),
+  });
+  expect(await checkModule(source, { settings: { memoryMib: 512 } })).toMatchObject({
+    kind: "started",
+  });
+});
+
 test("preflight: an assets-only version starts", async () => {
   const worker = sampleWorker({ assets: { manifest: "a".repeat(64) as never } });
   expect(await preflight.check(worker)).toMatchObject({ kind: "started" });

@@ -2,11 +2,9 @@ import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
   AccountId,
-  DEFAULT_ACCOUNT_SETTINGS,
   type Preflight,
   type PreflightCandidate,
   type PreflightResult,
-  type Version,
 } from "@atoll/control-plane/contract";
 import { init, parse } from "es-module-lexer";
 import type { Logger } from "pino";
@@ -102,7 +100,7 @@ export class WorkerdPreflight implements Preflight {
   }
 
   async #start(candidate: PreflightCandidate): Promise<PreflightResult> {
-    const { version, secrets } = candidate;
+    const { version, secrets, settings } = candidate;
     const stubs = stubWorkers(version, NO_ACCOUNT);
     const name = unboundName(version);
     const member: GroupMember = {
@@ -121,12 +119,12 @@ export class WorkerdPreflight implements Preflight {
         sites: config.sites,
         services: {},
         account: NO_ACCOUNT,
-        limits: limitsOf([{ ...member, settings: DEFAULT_ACCOUNT_SETTINGS }]),
+        limits: limitsOf([{ ...member, settings }]),
       });
       await cell.kill();
       return { kind: "started", startupMs: Math.round(cell.startMs) };
     } catch (error) {
-      return { kind: "failed", message: failureMessage(error, version) };
+      return { kind: "failed", message: failureMessage(error, candidate) };
     }
   }
 }
@@ -170,7 +168,7 @@ function readBlob(
 }
 
 /** The message for the developer; rethrows what is not the version's fault. */
-function failureMessage(error: unknown, version: Version): string {
+function failureMessage(error: unknown, { version, settings }: PreflightCandidate): string {
   if (error instanceof CellStartError && error.exit.breach === "exceededCpu") {
     return (
       `Script startup exceeded CPU time limit: its top-level code took more than ` +
@@ -178,7 +176,10 @@ function failureMessage(error: unknown, version: Version): string {
     );
   }
   if (error instanceof CellStartError && error.exit.breach === "exceededMemory") {
-    return "Script startup exceeded memory limit: its top-level code took more than a worker may have.";
+    return (
+      `Script startup exceeded memory limit: its top-level code took more than the ` +
+      `${settings.memoryMib} MB that its account grants a worker.`
+    );
   }
   if (error instanceof CellStartError) {
     const { code } = version;

@@ -4,7 +4,6 @@ import {
   type CellStatus,
   type ConfinementStatus,
   type KvStatus,
-  type LimitEvent,
   type MessageToNode,
   type NodeReport,
 } from "@atoll/control-plane/contract";
@@ -16,12 +15,13 @@ import type { NodeUsage } from "../usage/node-usage.ts";
 import type { StateFollower } from "./state-follower.ts";
 
 export interface NodeLinkOptions extends FleetLinkOptions {
-  readonly follower: StateFollower;
+  readonly follower: Pick<StateFollower, "revision" | "receive">;
   /** The node's key-value store. */
   readonly kv: { attach(channel: Channel): void; status(): ReadonlyArray<KvStatus> };
   readonly usage: Pick<NodeUsage, "connected" | "disconnected" | "acknowledged">;
   readonly cells: () => ReadonlyArray<CellStatus>;
-  readonly limitEvents: () => ReadonlyArray<LimitEvent>;
+  /** How cells ended. */
+  readonly cellEnds: () => Pick<NodeReport, "cellFaults" | "cellEnds">;
   readonly confinement: ConfinementStatus;
   /** Where this node serves. */
   readonly ingressUrl: string;
@@ -51,6 +51,10 @@ export class NodeLink {
   /** Begins to connect, and reconnects until closed. */
   open(): void {
     this.#link.open();
+  }
+
+  get isConnected(): boolean {
+    return this.#link.isConnected;
   }
 
   /** May be called twice. */
@@ -113,11 +117,11 @@ export class NodeLink {
 
   #report(): void {
     if (!this.#link.isConnected) return;
-    const { cells, kv, limitEvents, confinement } = this.#options;
+    const { cells, kv, cellEnds, confinement } = this.#options;
     const report: NodeReport = {
       cells: [...cells()],
       kv: [...kv.status()],
-      limitEvents: [...limitEvents()],
+      ...cellEnds(),
       confinement,
     };
     const news = changesSince(this.#reported, report);

@@ -34,6 +34,11 @@ export class NodeUsage {
     this.#stop = parts.clock.every(LIMITS.usageSealMs, () => this.#keep(this.#seal()));
   }
 
+  /** Batches that the control plane has not acknowledged. */
+  get pending(): number {
+    return this.#ledger.pending;
+  }
+
   /** Sends what waits, one batch at a time, over a new connection. */
   connected(send: (batch: UsageBatch) => void): void {
     this.#send = send;

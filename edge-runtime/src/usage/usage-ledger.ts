@@ -85,6 +85,11 @@ export class UsageLedger {
     return this.#run(() => this.#seal());
   }
 
+  /** Batches that are not acknowledged. */
+  get pending(): number {
+    return this.#batches.length;
+  }
+
   /** The oldest batch that is not acknowledged, which from now on stays as it is. */
   oldest(): Promise<UsageBatch | undefined> {
     return this.#run(async () => {

@@ -10,10 +10,11 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Key } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { NamespaceId, Revision } from "../names.ts";
+import { NamespaceId } from "../names.ts";
 import { LmdbReplica } from "../replica/lmdb-replica.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { TrackedState } from "../test-support/tracked-state.ts";
 import { ValueCache } from "../values/value-cache.ts";
 import { CAPABILITY_HEADER, KvFront, type KvUse, type KvWriter } from "./kv-front.ts";
 
@@ -25,6 +26,7 @@ let socketPath: string;
 let log: RecordedLog;
 let clock: ManualClock;
 let replica: LmdbReplica;
+let state: TrackedState;
 let values: ValueCache;
 let front: KvFront;
 let stored: Map<string, Buffer>;
@@ -37,10 +39,10 @@ let writeError: unknown;
 const writer: KvWriter = {
   write: async (namespace, operations) => {
     if (writeError !== undefined) throw writeError;
-    const after = replica.revision(namespace) ?? Revision.parse(0);
-    const revision = Revision.parse(after + operations.length);
-    await replica.store(namespace, { kind: "batch", after, revision, operations });
-    return revision;
+    const after = state.point.revision;
+    const point = state.apply(operations);
+    await replica.store(namespace, { kind: "batch", after, ...point, operations });
+    return point.revision;
   },
   ready: () => Promise.reject(new KvError("replica_behind", "not here yet")),
 };
@@ -54,9 +56,9 @@ beforeEach(async () => {
   uses = [];
   writeError = undefined;
   replica = await LmdbReplica.open({ directory: join(directory, "replica"), clock, log });
-  const revision = Revision.parse(0);
-  await replica.store(NAMESPACE, { kind: "snapshot-start", revision });
-  await replica.store(NAMESPACE, { kind: "snapshot-end", revision, through: null });
+  state = new TrackedState();
+  await replica.store(NAMESPACE, { kind: "snapshot-start", ...state.point });
+  await replica.store(NAMESPACE, { kind: "snapshot-end", ...state.point, through: null });
   values = await openValues();
   front = new KvFront({
     socketPath,

@@ -4,11 +4,14 @@ import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import type { NamespaceId, Revision } from "../names.ts";
-import type { CommitListener, LogPage } from "./origin.ts";
+import type { CommitListener } from "./origin.ts";
 
 export interface CommitFeedOptions {
-  /** Reads the log as `KvOrigin.readLog` does. */
-  readonly readLog: (namespace: NamespaceId, after: Revision) => Promise<LogPage>;
+  /** Reads the log up to the bounds of a page; `undefined` when it no longer reaches back so far. */
+  readonly readRecords: (
+    namespace: NamespaceId,
+    after: Revision,
+  ) => Promise<ReadonlyArray<KvRecord> | undefined>;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -137,11 +140,11 @@ export class CommitFeed {
   async #readMissing(namespace: NamespaceId, position: Position): Promise<void> {
     try {
       while (!this.#isClosed && position.told < position.head) {
-        const page = await this.#options.readLog(namespace, position.told);
+        const records = await this.#options.readRecords(namespace, position.told);
         // Past the log's end listeners help themselves, with a snapshot.
-        if (page.kind === "truncated") position.told = position.head;
-        else if (page.records.length === 0) return;
-        else this.#tell(namespace, position, page.records);
+        if (records === undefined) position.told = position.head;
+        else if (records.length === 0) return;
+        else this.#tell(namespace, position, records);
       }
     } catch (err) {
       const isGone = err instanceof KvError && err.code === "namespace_not_found";

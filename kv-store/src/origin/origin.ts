@@ -1,14 +1,16 @@
 import type { Key, KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from "../entry.ts";
-import type { NamespaceId, Revision } from "../names.ts";
+import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
 
-/** Records that followed a revision, or the fact that the log no longer reaches back so far. */
+/** Records that followed a point of the history, or why there are none to be had. */
 export type LogPage =
   | { readonly kind: "records"; readonly records: ReadonlyArray<KvRecord> }
-  | { readonly kind: "truncated" };
+  /** The log no longer reaches back so far. */
+  | { readonly kind: "truncated" }
+  /** The history never was at this point: the caller has followed another one. */
+  | { readonly kind: "diverged" };
 
-/** Some of a namespace's entries, as of one moment. */
-export interface EntriesPage {
-  readonly revision: Revision;
+/** Some of a namespace's entries, as of one moment, and where the history stood then. */
+export interface EntriesPage extends HistoryPoint {
   /** By ascending UTF-8 key order, expired ones included. Empty behind the last key. */
   readonly entries: ReadonlyArray<KvEntry>;
 }
@@ -33,16 +35,17 @@ export interface KvOrigin {
   get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined>;
   /** Live entries by ascending UTF-8 key order. */
   list(namespace: NamespaceId, options: ListOptions): Promise<KvPage>;
-  /** The revision of the latest write, 0 when there was none. */
-  revision(namespace: NamespaceId): Promise<Revision>;
+  /** Where the history stands: at the latest write; at revision 0 and `EMPTY_STATE` before the first. */
+  point(namespace: NamespaceId): Promise<HistoryPoint>;
   /** The records after `after`, ascending, at most `limits.logPageRecordsMax`; empty at the end. */
-  readLog(namespace: NamespaceId, after: Revision): Promise<LogPage>;
+  readLog(namespace: NamespaceId, after: HistoryPoint): Promise<LogPage>;
   /**
    * The entries behind the key `after`, or from the first key for null, up to the bounds of a page. Each
    * page is of its own moment: all pages, and the log from the first one's revision to the last one's put
    * over them, are the state as of the last one's. So nothing stays open, no writer waits, and a reader goes
    * on wherever it stopped. For `LIMITS.logHoldMs` after each page, and after each page of the log read
    * meanwhile, the log is bounded by its bytes alone: its reader should not be overtaken by the log's end.
+   * Fails with `storage_failed` at an entry that the disk has changed.
    */
   readEntries(namespace: NamespaceId, after: Key | null): Promise<EntriesPage>;
   /** Calls `listener` after each durable commit, per namespace in revision order. Returns its end. */

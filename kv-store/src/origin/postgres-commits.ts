@@ -12,7 +12,12 @@ import {
 import { closedError, notFoundError } from "./origin-errors.ts";
 import type { Plan, PostgresConnections, RunStatement, Statement } from "./postgres-connections.ts";
 import { databaseError } from "./postgres-errors.ts";
-import { changesOf, HistoryAddition, type LockedRow } from "./postgres-history.ts";
+import {
+  changesOf,
+  HistoryAddition,
+  type CurrentEntry,
+  type LockedRow,
+} from "./postgres-history.ts";
 import type { PostgresSignals } from "./postgres-signals.ts";
 
 export interface PostgresCommitsOptions {
@@ -22,21 +27,20 @@ export interface PostgresCommitsOptions {
   readonly clock: Clock;
 }
 
-interface ExpiryRow {
+interface CurrentRow extends CurrentEntry {
   readonly namespace: string;
   readonly key: Buffer;
-  readonly expires_at: number | null;
 }
 
 const LOCK_TEXT = `
-  SELECT id, namespace, revision, log_start, log_bytes, until_ms
+  SELECT id, namespace, revision, digest, log_start, log_bytes, until_ms
   FROM namespaces LEFT JOIN log_holds ON namespace_id = id
   WHERE namespace = ANY($1) ORDER BY id FOR UPDATE OF namespaces`;
 const LOCK: Statement = { name: "lock", text: LOCK_TEXT };
 const LOCK_FREE: Statement = { name: "lock_free", text: `${LOCK_TEXT} SKIP LOCKED` };
-const EXPIRIES: Statement = {
-  name: "expiries",
-  text: `SELECT namespace, wanted.key, expires_at
+const CURRENT: Statement = {
+  name: "current",
+  text: `SELECT namespace, wanted.key, entries.digest, expires_at
     FROM unnest($1::text[], $2::bytea[]) AS wanted (namespace, key)
     JOIN namespaces USING (namespace)
     JOIN entries ON namespace_id = id AND entries.key = wanted.key`,
@@ -152,24 +156,25 @@ async function planCommit(
   group: CommitGroup,
   nowMs: number,
 ): Promise<Plan<GroupResult>> {
-  const expiring = expiringKeys(group);
-  const [rows, expiries] = await Promise.all([
+  const keys = keysOf(group);
+  const [rows, currentRows] = await Promise.all([
     run<LockedRow>(group.waits ? LOCK : LOCK_FREE, [[...group.writes.keys()]]),
     // Read behind the lock: from then on nobody else changes them.
-    expiring.namespaces.length === 0
-      ? []
-      : run<ExpiryRow>(EXPIRIES, [expiring.namespaces, byteaArray(expiring.keys)]),
+    run<CurrentRow>(CURRENT, [
+      keys.map(({ namespace }) => namespace),
+      byteaArray(keys.map(({ key }) => Buffer.from(key, "utf8"))),
+    ]),
   ]);
   const unlocked = new Set(group.writes.keys());
   const additions: HistoryAddition[] = [];
   const committed: Array<readonly [QueuedWrite, CommittedWrite]> = [];
   for (const row of rows) {
-    const addition = new HistoryAddition(row);
     const current = new Map(
-      expiries
+      currentRows
         .filter(({ namespace }) => namespace === row.namespace)
-        .map(({ key, expires_at }) => [key.toString("utf8"), expires_at]),
+        .map((entry) => [entry.key.toString("utf8"), entry]),
     );
+    const addition = new HistoryAddition(row, current);
     unlocked.delete(addition.namespace);
     for (const write of group.writes.get(addition.namespace) ?? []) {
       const operations = write.operations.filter(
@@ -182,7 +187,7 @@ async function planCommit(
 
     function isDue(key: string, dueSeconds: number): boolean {
       // What was written in this transaction is as new as can be.
-      const expiresAt = addition.last.has(key) ? null : (current.get(key) ?? null);
+      const expiresAt = addition.last.has(key) ? null : (current.get(key)?.expires_at ?? null);
       return expiresAt !== null && expiresAt <= dueSeconds;
     }
   }
@@ -190,18 +195,12 @@ async function planCommit(
   return { changes, result: { additions, committed, unlocked } };
 }
 
-/** The keys of the group's conditional deletes, as two arrays of equal length. */
-function expiringKeys(group: CommitGroup): {
-  readonly namespaces: ReadonlyArray<NamespaceId>;
-  readonly keys: ReadonlyArray<Buffer>;
-} {
-  const operations = [...group.writes].flatMap(([namespace, writes]) =>
-    writes
-      .filter(({ dueSeconds }) => dueSeconds !== undefined)
-      .flatMap((write) => write.operations.map(({ key }) => ({ namespace, key }))),
-  );
-  return {
-    namespaces: operations.map(({ namespace }) => namespace),
-    keys: operations.map(({ key }) => Buffer.from(key, "utf8")),
-  };
+/** All keys that the group writes to, once each. */
+function keysOf(
+  group: CommitGroup,
+): Array<{ readonly namespace: NamespaceId; readonly key: string }> {
+  return [...group.writes].flatMap(([namespace, writes]) => {
+    const keys = new Set(writes.flatMap(({ operations }) => operations.map(({ key }) => key)));
+    return [...keys].map((key) => ({ namespace, key }));
+  });
 }

@@ -2,15 +2,18 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vi
 import { systemClock } from "../clock.ts";
 import { Key, type KvOperation, type KvRecord } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
-import { NamespaceId, Revision } from "../names.ts";
+import { NamespaceId, Revision, type HistoryPoint } from "../names.ts";
+import { EMPTY_STATE } from "../state-digest.ts";
 import { PostgresProxy } from "../test-support/postgres-proxy.ts";
 import { PostgresServer } from "../test-support/postgres-server.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { TrackedState } from "../test-support/tracked-state.ts";
 import { PostgresOrigin } from "./postgres-origin.ts";
 import { SCHEMA } from "./postgres-schema.ts";
 
 const FIRST = NamespaceId.parse("1".repeat(32));
 const SECOND = NamespaceId.parse("2".repeat(32));
+const BEGINNING: HistoryPoint = { revision: Revision.parse(0), digest: EMPTY_STATE };
 const WAIT = { timeout: 20_000, interval: 20 };
 // A server that was killed reads its log first, and syncs all its files.
 vi.setConfig({ testTimeout: 60_000 });
@@ -54,7 +57,7 @@ function put(key: string, text = "x"): KvOperation {
 }
 
 async function recordsOf(reader: PostgresOrigin): Promise<ReadonlyArray<KvRecord>> {
-  const page = await reader.readLog(FIRST, Revision.parse(0));
+  const page = await reader.readLog(FIRST, BEGINNING);
   return page.kind === "records" ? page.records : [];
 }
 
@@ -62,7 +65,7 @@ async function recordsOf(reader: PostgresOrigin): Promise<ReadonlyArray<KvRecord
 async function listen(to: PostgresOrigin): Promise<KvRecord[]> {
   const heard: KvRecord[] = [];
   // Others' commits are followed by who asks.
-  await to.revision(FIRST);
+  await to.point(FIRST);
   to.onCommit((namespace, records) => {
     if (namespace === FIRST) heard.push(...records);
   });
@@ -122,13 +125,13 @@ test("PostgresOrigin: writers of several control planes have one order, which al
   };
   // A reader that never sees a revision before the one below it.
   const follow = async (): Promise<number> => {
-    for (let at = 0; ;) {
-      const page = await origin.readLog(FIRST, Revision.parse(at));
+    for (let at = BEGINNING; ;) {
+      const page = await origin.readLog(FIRST, at);
       for (const record of page.kind === "records" ? page.records : []) {
-        at += 1;
-        expect(record.revision).toBe(at);
+        expect(record.revision).toBe(at.revision + 1);
+        at = { revision: record.revision, digest: record.digest };
       }
-      if (at >= 240) return at;
+      if (at.revision >= 240) return at.revision;
     }
   };
   const following = follow();
@@ -214,10 +217,7 @@ test("PostgresOrigin: a database that has gone silent is given up within a bound
   await origin.write(FIRST, [put("a")]);
   proxy.fallSilent();
   const startMs = Date.now();
-  const writes = await Promise.allSettled([
-    origin.write(FIRST, [put("b")]),
-    origin.revision(FIRST),
-  ]);
+  const writes = await Promise.allSettled([origin.write(FIRST, [put("b")]), origin.point(FIRST)]);
   const lost = { reason: { code: "origin_unreachable", retryable: true } };
   expect(writes).toMatchObject([lost, lost]);
   expect(Date.now() - startMs).toBeLessThan(LIMITS.originAnswerMs + 3_000);
@@ -260,13 +260,25 @@ test("PostgresOrigin: rows of a namespace whose removal was cut short are swept 
     `SET search_path = ${SCHEMA};
      INSERT INTO removed_namespaces (id) VALUES (7);
      INSERT INTO log_holds (namespace_id, until_ms) VALUES (7, 1);
-     INSERT INTO entries (namespace_id, key) VALUES (7, 'a');
-     INSERT INTO log (namespace_id, revision, operation) VALUES (7, 1, 'a')`,
+     INSERT INTO entries (namespace_id, key, digest) VALUES (7, 'a', 'a');
+     INSERT INTO log (namespace_id, revision, digest, operation) VALUES (7, 1, 'a', 'a')`,
   );
   await origin.expire(0);
   for (const table of ["removed_namespaces", "log_holds", "entries", "log"]) {
     expect(await server.query(database, `SELECT * FROM ${SCHEMA}.${table}`)).toEqual([]);
   }
+});
+
+test("PostgresOrigin: an entry that the disk has changed is given to nobody until it is written anew", async () => {
+  await origin.write(FIRST, [put("a", "1"), put("b", "2")]);
+  await server.query(database, `UPDATE ${SCHEMA}.entries SET value = '9' WHERE key = 'a'`);
+  const damaged = { code: "storage_failed", message: expect.stringContaining('"a" is damaged') };
+  await expect(origin.get(FIRST, "a")).rejects.toMatchObject(damaged);
+  await expect(origin.readEntries(FIRST, null)).rejects.toMatchObject(damaged);
+  await origin.write(FIRST, [put("a", "3")]);
+  const state = new TrackedState();
+  const point = state.apply([put("a", "1"), put("b", "2"), put("a", "3")]);
+  expect(await origin.readEntries(FIRST, null)).toMatchObject(point);
 });
 
 test("PostgresOrigin: refuses tables of a later version", async () => {

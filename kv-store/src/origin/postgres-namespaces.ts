@@ -1,10 +1,12 @@
 import { LIMITS } from "../limits.ts";
 import type { NamespaceId } from "../names.ts";
+import { EMPTY_STATE } from "../state-digest.ts";
 import type { PostgresConnections, Statement } from "./postgres-connections.ts";
 
 const ADD: Statement = {
   name: "add_namespace",
-  text: "INSERT INTO namespaces (namespace) VALUES ($1) ON CONFLICT (namespace) DO NOTHING",
+  text: `INSERT INTO namespaces (namespace, digest, log_start_digest) VALUES ($1, $2, $2)
+    ON CONFLICT (namespace) DO NOTHING`,
 };
 const REMOVE: Statement = {
   name: "remove_namespace",
@@ -38,7 +40,7 @@ export class PostgresNamespaces {
   }
 
   async add(namespace: NamespaceId): Promise<void> {
-    await this.#connections.run(ADD, [namespace]);
+    await this.#connections.run(ADD, [namespace, Buffer.from(EMPTY_STATE, "hex")]);
   }
 
   /** Removes the row by which the namespace is found, and leaves the others to `sweepRemoved`. */

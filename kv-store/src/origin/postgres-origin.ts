@@ -4,9 +4,9 @@ import type { Key, KvEntry, KvOperation, KvPage, ListOptions } from "../entry.ts
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
-import { Revision, type NamespaceId } from "../names.ts";
+import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
 import { CommitFeed } from "./commit-feed.ts";
-import { HeadReads } from "./head-reads.ts";
+import { PointReads } from "./point-reads.ts";
 import { notFoundError } from "./origin-errors.ts";
 import type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin.ts";
 import { PostgresCommits } from "./postgres-commits.ts";
@@ -37,7 +37,7 @@ export class PostgresOrigin implements KvOrigin {
   readonly #holds: PostgresLogHolds;
   readonly #feed: CommitFeed;
   readonly #commits: PostgresCommits;
-  readonly #heads: HeadReads;
+  readonly #points: PointReads;
   readonly #signals: PostgresSignals;
   readonly #stopPolling: () => void;
   #isPolling = false;
@@ -60,10 +60,14 @@ export class PostgresOrigin implements KvOrigin {
     this.#tables = new PostgresTables(connections);
     this.#namespaces = new PostgresNamespaces(connections);
     this.#holds = new PostgresLogHolds(connections, clock);
-    this.#heads = new HeadReads((namespaces) => this.#tables.heads(namespaces));
-    const readLog = async (namespace: NamespaceId, after: Revision): Promise<LogPage> =>
-      pageOf(await this.#records(namespace, after), after);
-    this.#feed = new CommitFeed({ readLog, clock, log });
+    this.#points = new PointReads((namespaces) => this.#tables.points(namespaces));
+    this.#feed = new CommitFeed({
+      readRecords: async (namespace, after) => {
+        const { logStart, records } = await this.#records(namespace, after);
+        return after < logStart ? undefined : records;
+      },
+      ...{ clock, log },
+    });
     const onSignal = ({ namespace, revision }: Signal): void =>
       this.#feed.heard(namespace, revision);
     this.#signals = new PostgresSignals({ url, clock, log, onSignal });
@@ -106,25 +110,27 @@ export class PostgresOrigin implements KvOrigin {
     return { entries, cursor: encodeCursor(Buffer.from(last.key, "utf8")) };
   }
 
-  async revision(namespace: NamespaceId): Promise<Revision> {
-    const revision = found(namespace, await this.#heads.ask(namespace));
-    this.#feed.asked(namespace, revision);
-    return revision;
+  async point(namespace: NamespaceId): Promise<HistoryPoint> {
+    const point = found(namespace, await this.#points.ask(namespace));
+    this.#feed.asked(namespace, point.revision);
+    return point;
   }
 
-  async readLog(namespace: NamespaceId, after: Revision): Promise<LogPage> {
-    const read = await this.#records(namespace, after);
+  async readLog(namespace: NamespaceId, after: HistoryPoint): Promise<LogPage> {
+    const read = await this.#records(namespace, after.revision);
+    this.#feed.asked(namespace, read.head.revision);
+    if (after.revision < read.logStart) return { kind: "truncated" };
+    // A revision that was never given is no place in this history either.
+    if (read.digestAfter !== after.digest) return { kind: "diverged" };
     // Whoever copies the namespace reads its log, too, and is not done with it.
-    const isHeld = isLogHeld(read.until_ms, this.#clock.nowMs());
+    const isHeld = isLogHeld(read.heldUntilMs, this.#clock.nowMs());
     if (isHeld && read.records.length > 0) await this.#holds.hold(namespace);
-    this.#feed.asked(namespace, Revision.parse(read.head));
-    return pageOf(read, after);
+    return { kind: "records", records: read.records };
   }
 
   async readEntries(namespace: NamespaceId, after: Key | null): Promise<EntriesPage> {
     await this.#holds.hold(namespace);
-    const { head, entries } = found(namespace, await this.#tables.entries(namespace, after));
-    return { revision: Revision.parse(head), entries };
+    return found(namespace, await this.#tables.entries(namespace, after));
   }
 
   onCommit(listener: CommitListener): () => void {
@@ -188,10 +194,10 @@ export class PostgresOrigin implements KvOrigin {
     if (followed.length === 0 || this.#isPolling) return;
     this.#isPolling = true;
     try {
-      const heads = await this.#tables.heads(followed);
+      const points = await this.#tables.points(followed);
       for (const namespace of followed) {
-        const revision = heads.get(namespace);
-        if (revision !== undefined) this.#feed.heard(namespace, revision);
+        const point = points.get(namespace);
+        if (point !== undefined) this.#feed.heard(namespace, point.revision);
       }
     } catch {
       // The next poll is due soon; that the database is away, its connections say.
@@ -203,12 +209,6 @@ export class PostgresOrigin implements KvOrigin {
   #nowSeconds(): number {
     return Math.floor(this.#clock.nowMs() / 1_000);
   }
-}
-
-function pageOf({ head, log_start, records }: RecordsRead, after: Revision): LogPage {
-  // A revision that was never given is no place in this history either.
-  const isInLog = after >= log_start && after <= head;
-  return isInLog ? { kind: "records", records } : { kind: "truncated" };
 }
 
 /** What was read of a namespace. Fails with `namespace_not_found` when there is none. */

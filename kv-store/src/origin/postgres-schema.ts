@@ -15,8 +15,12 @@ const STEPS: ReadonlyArray<string> = [
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     namespace text NOT NULL UNIQUE,
     revision bigint NOT NULL DEFAULT 0,
+    -- Of the state as of the revision.
+    digest bytea NOT NULL,
     -- Records up to this revision have left the log.
     log_start bigint NOT NULL DEFAULT 0,
+    -- Of the state as of the log's start.
+    log_start_digest bytea NOT NULL,
     log_bytes bigint NOT NULL DEFAULT 0
   ) WITH (fillfactor = 50);
 
@@ -33,6 +37,7 @@ const STEPS: ReadonlyArray<string> = [
   CREATE TABLE entries (
     namespace_id bigint NOT NULL,
     key bytea NOT NULL,
+    digest bytea NOT NULL,
     expires_at bigint,
     metadata bytea,
     blob_hash bytea,
@@ -45,6 +50,8 @@ const STEPS: ReadonlyArray<string> = [
   CREATE TABLE log (
     namespace_id bigint NOT NULL,
     revision bigint NOT NULL,
+    -- Of the state that the record leads to.
+    digest bytea NOT NULL,
     operation bytea NOT NULL,
     PRIMARY KEY (namespace_id, revision)
   );

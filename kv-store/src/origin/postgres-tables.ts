@@ -1,12 +1,16 @@
 import type { KeyRange } from "../cursor.ts";
 import type { Key, KvEntry, KvListing, KvRecord } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
-import { NamespaceId, Revision } from "../names.ts";
+import { NamespaceId, Revision, StateDigest, type HistoryPoint } from "../names.ts";
 import { decodeKey, decodeOperations } from "../record-codec.ts";
+import type { EntriesPage } from "./origin.ts";
 import type { PostgresConnections, Statement } from "./postgres-connections.ts";
+import { openSealed } from "./sealed-entry.ts";
 
 interface EntryRow {
   readonly key: Buffer;
+  /** Of the entry when it was written. */
+  readonly digest: Buffer;
   readonly expires_at: number | null;
   readonly metadata: Buffer | null;
   readonly blob_hash: Buffer | null;
@@ -19,24 +23,31 @@ type Absent<Row> = { readonly [Column in keyof Row]: null };
 
 interface LogRow {
   readonly revision: number;
+  readonly digest: Buffer;
   readonly operation: Buffer;
 }
 
-/** Where a namespace's history stands, and its log. */
-interface HistoryRow {
+interface HeadRow {
   readonly head: number;
+  readonly head_digest: Buffer;
+}
+
+interface ExtentRow extends HeadRow {
   readonly log_start: number;
-  /** Until when the log is held, in milliseconds since the epoch; null when it is not. */
+  readonly after_digest: Buffer | null;
   readonly until_ms: number | null;
 }
 
-export interface RecordsRead extends HistoryRow {
+/** Records after a revision, and where it is in the history. */
+export interface RecordsRead {
+  readonly head: HistoryPoint;
+  /** The log has the records after this revision. */
+  readonly logStart: number;
+  /** Of the state as of the revision after which was read; `undefined` when the log does not know of it. */
+  readonly digestAfter: StateDigest | undefined;
+  /** Until when the log is held, in milliseconds since the epoch; null when it is not. */
+  readonly heldUntilMs: number | null;
   readonly records: ReadonlyArray<KvRecord>;
-}
-
-export interface EntriesRead {
-  readonly head: number;
-  readonly entries: ReadonlyArray<KvEntry>;
 }
 
 export interface DueKey {
@@ -44,13 +55,13 @@ export interface DueKey {
   readonly key: Key;
 }
 
-const ENTRY_COLUMNS = "key, expires_at, metadata, blob_hash, blob_size, value";
+const ENTRY_COLUMNS = "key, digest, expires_at, metadata, blob_hash, blob_size, value";
 
 // Each reads the namespace and what is asked for in one statement, so both are of one moment. A namespace
 // that exists gives at least one row.
 const ENTRY: Statement = {
   name: "entry",
-  text: `SELECT ${ENTRY_COLUMNS} FROM namespaces
+  text: `SELECT entries.* FROM namespaces
     LEFT JOIN entries ON namespace_id = id AND key = $2 WHERE namespace = $1`,
 };
 const LISTING: Statement = {
@@ -65,12 +76,12 @@ const LISTING: Statement = {
 // is known without reading it.
 const PAGE: Statement = {
   name: "page",
-  text: `SELECT revision AS head, ${ENTRY_COLUMNS} FROM namespaces LEFT JOIN LATERAL (
+  text: `SELECT revision AS head, namespaces.digest AS head_digest, page.* FROM namespaces LEFT JOIN LATERAL (
       SELECT * FROM (
         SELECT *, sum(octet_length(key) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(value), 0))
           OVER (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
         FROM (
-          SELECT * FROM entries WHERE namespace_id = id AND key > $2
+          SELECT ${ENTRY_COLUMNS} FROM entries WHERE namespace_id = id AND key > $2
           ORDER BY key LIMIT ${LIMITS.logPageRecordsMax}
         ) AS next
       ) AS sized WHERE coalesce(bytes_before, 0) < ${LIMITS.snapshotPageBytesMax}
@@ -78,7 +89,13 @@ const PAGE: Statement = {
 };
 const RECORDS: Statement = {
   name: "records",
-  text: `SELECT namespaces.revision AS head, log_start, until_ms, page.revision, operation
+  text: `SELECT namespaces.revision AS head, namespaces.digest AS head_digest, log_start, until_ms,
+      CASE $2
+        WHEN namespaces.revision THEN namespaces.digest
+        WHEN log_start THEN log_start_digest
+        ELSE (SELECT digest FROM log WHERE namespace_id = id AND revision = $2)
+      END AS after_digest,
+      page.*
     FROM namespaces
     LEFT JOIN log_holds ON log_holds.namespace_id = id
     LEFT JOIN LATERAL (
@@ -86,15 +103,16 @@ const RECORDS: Statement = {
         SELECT *, sum(octet_length(operation))
           OVER (ORDER BY revision ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
         FROM (
-          SELECT revision, operation FROM log WHERE namespace_id = id AND revision > $2
+          SELECT revision, digest, operation FROM log WHERE namespace_id = id AND revision > $2
           ORDER BY revision LIMIT ${LIMITS.logPageRecordsMax}
         ) AS next
       ) AS sized WHERE coalesce(bytes_before, 0) < ${LIMITS.logPageBytesMax}
     ) AS page ON true WHERE namespace = $1 ORDER BY page.revision`,
 };
-const HEADS: Statement = {
-  name: "heads",
-  text: "SELECT namespace, revision FROM namespaces WHERE namespace = ANY($1)",
+const POINTS: Statement = {
+  name: "points",
+  text: `SELECT namespace, revision AS head, digest AS head_digest FROM namespaces
+    WHERE namespace = ANY($1)`,
 };
 const DUE: Statement = {
   name: "due",
@@ -138,32 +156,36 @@ export class PostgresTables {
   }
 
   /** Entries behind a key, or from the first one, ascending, up to the limits of a page. */
-  async entries(namespace: NamespaceId, after: Key | null): Promise<EntriesRead | undefined> {
-    type Row = { readonly head: number } & (EntryRow | Absent<EntryRow>);
+  async entries(namespace: NamespaceId, after: Key | null): Promise<EntriesPage | undefined> {
+    type Row = HeadRow & (EntryRow | Absent<EntryRow>);
     // No key is empty.
     const from = Buffer.from(after ?? "", "utf8");
     const rows = await this.#connections.run<Row>(PAGE, [namespace, from]);
-    const head = rows[0]?.head;
-    if (head === undefined) return undefined;
-    return { head, entries: rows.flatMap((row) => (row.key === null ? [] : entryOf(row))) };
+    const [first] = rows;
+    if (first === undefined) return undefined;
+    const entries = rows.flatMap((row) => (row.key === null ? [] : entryOf(row)));
+    return { ...pointOf(first), entries };
   }
 
   /** Records after a revision, ascending, up to the limits of a page. */
   async records(namespace: NamespaceId, after: Revision): Promise<RecordsRead | undefined> {
-    type Row = HistoryRow & (LogRow | Absent<LogRow>);
+    type Row = ExtentRow & (LogRow | Absent<LogRow>);
     const rows = await this.#connections.run<Row>(RECORDS, [namespace, after]);
     const [first] = rows;
     if (first === undefined) return undefined;
-    const records = rows.flatMap((row) => (row.revision === null ? [] : recordOf(row)));
-    return { head: first.head, log_start: first.log_start, until_ms: first.until_ms, records };
+    return {
+      head: pointOf(first),
+      logStart: first.log_start,
+      digestAfter: first.after_digest === null ? undefined : digestOf(first.after_digest),
+      heldUntilMs: first.until_ms,
+      records: rows.flatMap((row) => (row.revision === null ? [] : recordOf(row))),
+    };
   }
 
-  /** The latest revision of each namespace that exists. */
-  async heads(namespaces: ReadonlyArray<NamespaceId>): Promise<ReadonlyMap<string, Revision>> {
-    const rows = await this.#connections.run<{ namespace: string; revision: number }>(HEADS, [
-      namespaces,
-    ]);
-    return new Map(rows.map(({ namespace, revision }) => [namespace, Revision.parse(revision)]));
+  /** Where the history of each namespace stands that exists. */
+  async points(namespaces: ReadonlyArray<NamespaceId>): Promise<ReadonlyMap<string, HistoryPoint>> {
+    const rows = await this.#connections.run<HeadRow & { namespace: string }>(POINTS, [namespaces]);
+    return new Map(rows.map((row) => [row.namespace, pointOf(row)]));
   }
 
   /** Keys that have expired by `nowSeconds`, the longest expired first. */
@@ -179,12 +201,13 @@ export class PostgresTables {
   }
 }
 
+/** Fails with `storage_failed` when the disk has changed it. */
 function entryOf(row: EntryRow): KvEntry {
   const value: KvEntry["value"] =
     row.blob_hash === null
       ? { kind: "inline", bytes: row.value ?? Buffer.alloc(0) }
       : { kind: "blob", hash: row.blob_hash.toString("hex"), size: row.blob_size ?? 0 };
-  return { ...listingOf(row), value };
+  return openSealed({ ...listingOf(row), value }, row.digest);
 }
 
 function listingOf(row: ListingRow): KvListing {
@@ -198,5 +221,13 @@ function listingOf(row: ListingRow): KvListing {
 function recordOf(row: LogRow): KvRecord {
   const [operation] = decodeOperations(row.operation, 1);
   if (operation === undefined) throw new Error(`log record ${row.revision} is empty`);
-  return { revision: Revision.parse(row.revision), operation };
+  return { revision: Revision.parse(row.revision), digest: digestOf(row.digest), operation };
+}
+
+function pointOf(row: HeadRow): HistoryPoint {
+  return { revision: Revision.parse(row.head), digest: digestOf(row.head_digest) };
+}
+
+function digestOf(bytes: Buffer): StateDigest {
+  return StateDigest.parse(bytes.toString("hex"));
 }

@@ -5,7 +5,8 @@ import type { Key, KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from ".
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
-import { Revision, type NamespaceId } from "../names.ts";
+import { HistoryPoint, Revision, type NamespaceId } from "../names.ts";
+import { closedError, notFoundError } from "./origin-errors.ts";
 import type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin.ts";
 import { migrate } from "./sqlite-schema.ts";
 import { SqliteTables, type NamespaceRow } from "./sqlite-tables.ts";
@@ -105,16 +106,17 @@ export class SqliteOrigin implements KvOrigin {
     return { entries, cursor: encodeCursor(Buffer.from(last.key, "utf8")) };
   }
 
-  async revision(namespace: NamespaceId): Promise<Revision> {
-    return Revision.parse(this.#run(() => this.#row(namespace).revision));
+  async point(namespace: NamespaceId): Promise<HistoryPoint> {
+    return HistoryPoint.parse(this.#run(() => this.#row(namespace)));
   }
 
-  async readLog(namespace: NamespaceId, after: Revision): Promise<LogPage> {
+  async readLog(namespace: NamespaceId, after: HistoryPoint): Promise<LogPage> {
     return this.#run(() => {
       const row = this.#row(namespace);
+      if (after.revision < row.log_start) return { kind: "truncated" };
       // A revision that was never given is no place in this history either.
-      if (after < row.log_start || after > row.revision) return { kind: "truncated" };
-      const records = this.#tables.records(row.id, after);
+      if (this.#tables.digestAt(row, after.revision) !== after.digest) return { kind: "diverged" };
+      const records = this.#tables.records(row.id, after.revision);
       // Whoever copies the namespace reads its log, too, and is not done with it.
       if (records.length > 0 && this.#isLogHeld(namespace)) this.#holdLog(namespace);
       return { kind: "records", records };
@@ -128,7 +130,7 @@ export class SqliteOrigin implements KvOrigin {
           const row = this.#row(namespace);
           this.#holdLog(namespace);
           const entries = this.#tables.entries(row.id, after);
-          return { revision: Revision.parse(row.revision), entries };
+          return { ...HistoryPoint.parse(row), entries };
         })
         .deferred(),
     );
@@ -283,14 +285,6 @@ function operationBytes(operation: KvOperation): number {
 
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
-}
-
-function notFoundError(namespace: NamespaceId): KvError {
-  return new KvError("namespace_not_found", `namespace ${namespace} does not exist`);
-}
-
-function closedError(): KvError {
-  return new KvError("closed", "the origin is closed");
 }
 
 function storageError(what: string, cause: unknown): KvError {

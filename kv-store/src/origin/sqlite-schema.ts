@@ -1,5 +1,8 @@
 import type { Database } from "better-sqlite3";
 import { KvError } from "../errors.ts";
+import { encodeOperation } from "../record-codec.ts";
+import { entryDigest, StateSum } from "../state-digest.ts";
+import { entryOf, type EntryRow } from "./sqlite-tables.ts";
 
 // One step per version of the file's layout, counted in SQLite's own `user_version`. A step that was
 // released is never changed: files out there have been through it.
@@ -41,6 +44,48 @@ const STEPS: ReadonlyArray<string> = [
   );
   CREATE UNIQUE INDEX log_by_revision ON log (namespace_id, revision);
   `,
+  `
+  -- Each entry gets a digest, before the large columns: replacing it needs the digest of what was there.
+  ALTER TABLE entries RENAME TO entries_without_digest;
+  CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    namespace_id INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    digest BLOB NOT NULL,
+    expires_at INTEGER,
+    metadata TEXT,
+    blob_hash TEXT,
+    blob_size INTEGER,
+    value BLOB
+  );
+  INSERT INTO entries
+    SELECT id, namespace_id, key, entry_digest(key, expires_at, metadata, blob_hash, blob_size, value),
+      expires_at, metadata, blob_hash, blob_size, value
+    FROM entries_without_digest;
+  DROP TABLE entries_without_digest;
+  CREATE UNIQUE INDEX entries_by_key ON entries (namespace_id, key);
+  CREATE INDEX entries_by_expiry ON entries (expires_at) WHERE expires_at IS NOT NULL;
+
+  -- The digests of the state as of the revision, and as of the log's start.
+  ALTER TABLE namespaces ADD COLUMN digest TEXT NOT NULL DEFAULT '00000000000000000000000000000000';
+  ALTER TABLE namespaces ADD COLUMN log_start_digest TEXT NOT NULL DEFAULT '00000000000000000000000000000000';
+
+  -- What the namespace held after each record written so far is not known any more: the log begins anew.
+  DROP TABLE log;
+  CREATE TABLE log (
+    id INTEGER PRIMARY KEY,
+    namespace_id INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    operation BLOB NOT NULL
+  );
+  CREATE UNIQUE INDEX log_by_revision ON log (namespace_id, revision);
+  UPDATE namespaces SET
+    digest = (SELECT state_digest(entries.digest) FROM entries WHERE namespace_id = namespaces.id),
+    log_start = revision,
+    log_bytes = 0;
+  UPDATE namespaces SET log_start_digest = digest;
+  `,
 ];
 
 /** Brings a file to this version's layout. Fails with `storage_failed` on a file of a later version. */
@@ -52,9 +97,28 @@ export function migrate(database: Database): void {
       `${database.name} has layout ${version}, and this version knows up to ${STEPS.length}: start a newer one`,
     );
   }
+  addDigestFunctions(database);
   const run = database.transaction(() => {
     for (const step of STEPS.slice(version)) database.exec(step);
     database.pragma(`user_version = ${STEPS.length}`);
   });
   run.immediate();
+}
+
+/** What the steps need of the code: the digests of `state-digest.ts`. */
+function addDigestFunctions(database: Database): void {
+  database.function(
+    "entry_digest",
+    { deterministic: true, varargs: true },
+    (...columns: unknown[]) => {
+      const [key, expires_at, metadata, blob_hash, blob_size, value] = columns;
+      const row = { key, expires_at, metadata, blob_hash, blob_size, value } as EntryRow; // as the step selects
+      return entryDigest(encodeOperation({ kind: "put", ...entryOf(row) }));
+    },
+  );
+  database.aggregate("state_digest", {
+    start: () => new StateSum(),
+    step: (sum: StateSum, digest: unknown) => sum.toggle(digest as Buffer), // as the step selects
+    result: (sum: StateSum) => sum.digest,
+  });
 }

@@ -2,20 +2,27 @@ import type { Database, Statement } from "better-sqlite3";
 import type { KeyRange } from "../cursor.ts";
 import type { Key, KvEntry, KvListing, KvOperation, KvRecord } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
-import { NamespaceId, Revision } from "../names.ts";
+import { HistoryPoint, NamespaceId, Revision, type StateDigest } from "../names.ts";
 import { decodeKey, decodeOperations, encodeOperation } from "../record-codec.ts";
+import { entryDigest, StateSum } from "../state-digest.ts";
+import { nextLogStart } from "./log-horizon.ts";
+import { openSealed } from "./sealed-entry.ts";
 
 /** A namespace's own row: a copy, changed here and stored by `saveNamespace`. */
 export interface NamespaceRow {
   readonly id: number;
   readonly namespace: string;
   revision: number;
+  /** Of the state as of `revision`. */
+  digest: StateDigest;
   log_start: number;
+  /** Of the state as of `log_start`. */
+  log_start_digest: StateDigest;
   log_bytes: number;
 }
 
 /** An entry's row. Large columns are absent from listings. */
-interface EntryRow {
+export interface EntryRow {
   readonly key: Buffer;
   readonly expires_at: number | null;
   readonly metadata: string | null;
@@ -24,13 +31,21 @@ interface EntryRow {
   readonly value: Buffer | null;
 }
 type ListingRow = Pick<EntryRow, "key" | "expires_at" | "metadata">;
+/** A row with the digest that its entry had when it was written. */
+type SealedRow = EntryRow & { readonly digest: Buffer };
+
+interface RecordRow {
+  readonly revision: number;
+  readonly digest: string;
+  readonly operation: Buffer;
+}
 
 interface DueRow {
   readonly namespace: string;
   readonly key: Buffer;
 }
 
-const ENTRY_COLUMNS = "key, expires_at, metadata, blob_hash, blob_size, value";
+const ENTRY_COLUMNS = "key, digest, expires_at, metadata, blob_hash, blob_size, value";
 
 /** The statements of the origin's tables, prepared once. Each call is part of the caller's transaction. */
 export class SqliteTables {
@@ -41,21 +56,24 @@ export class SqliteTables {
   readonly #removeNamespace: Statement<[string]>;
   readonly #removed: Statement<[], { id: number }>;
   readonly #forgetRemoved: Statement<[number]>;
-  readonly #entry: Statement<[number, Buffer], EntryRow>;
-  readonly #entries: Statement<[number, Buffer], EntryRow>;
+  readonly #entry: Statement<[number, Buffer], SealedRow>;
+  readonly #entryDigest: Statement<[number, Buffer], Buffer>;
+  readonly #entries: Statement<[number, Buffer], SealedRow>;
   readonly #listing: Statement<[number, Buffer, Buffer, number, number], ListingRow>;
-  readonly #putEntry: Statement<[EntryRow & { namespace_id: number }]>;
+  readonly #putEntry: Statement<[SealedRow & { namespace_id: number }]>;
   readonly #deleteEntry: Statement<[number, Buffer]>;
   readonly #due: Statement<[number, number], DueRow>;
-  readonly #addRecord: Statement<[number, number, Buffer]>;
-  readonly #records: Statement<[number, number], { revision: number; operation: Buffer }>;
+  readonly #addRecord: Statement<[number, number, string, Buffer]>;
+  readonly #records: Statement<[number, number], RecordRow>;
+  readonly #recordDigest: Statement<[number, number], StateDigest>;
   readonly #trim: Statement<[number, number], { bytes: number }>;
   readonly #sweep: ReadonlyArray<Statement<[number, number]>>;
 
   constructor(database: Database) {
     this.#namespace = database.prepare("SELECT * FROM namespaces WHERE namespace = ?");
     this.#saveNamespace = database.prepare(
-      "UPDATE namespaces SET revision = @revision, log_start = @log_start, log_bytes = @log_bytes WHERE id = @id",
+      `UPDATE namespaces SET revision = @revision, digest = @digest, log_start = @log_start,
+       log_start_digest = @log_start_digest, log_bytes = @log_bytes WHERE id = @id`,
     );
     this.#addNamespace = database.prepare(
       "INSERT INTO namespaces (namespace) VALUES (?) ON CONFLICT (namespace) DO NOTHING",
@@ -69,6 +87,11 @@ export class SqliteTables {
     this.#entry = database.prepare(
       `SELECT ${ENTRY_COLUMNS} FROM entries WHERE namespace_id = ? AND key = ?`,
     );
+    this.#entryDigest = database
+      .prepare<[number, Buffer], Buffer>(
+        "SELECT digest FROM entries WHERE namespace_id = ? AND key = ?",
+      )
+      .pluck();
     this.#entries = database.prepare(
       `SELECT ${ENTRY_COLUMNS} FROM entries WHERE namespace_id = ? AND key > ? ORDER BY key`,
     );
@@ -79,10 +102,10 @@ export class SqliteTables {
     );
     this.#putEntry = database.prepare(
       `INSERT INTO entries (namespace_id, ${ENTRY_COLUMNS})
-       VALUES (@namespace_id, @key, @expires_at, @metadata, @blob_hash, @blob_size, @value)
-       ON CONFLICT (namespace_id, key) DO UPDATE SET expires_at = excluded.expires_at,
-         metadata = excluded.metadata, blob_hash = excluded.blob_hash,
-         blob_size = excluded.blob_size, value = excluded.value`,
+       VALUES (@namespace_id, @key, @digest, @expires_at, @metadata, @blob_hash, @blob_size, @value)
+       ON CONFLICT (namespace_id, key) DO UPDATE SET digest = excluded.digest,
+         expires_at = excluded.expires_at, metadata = excluded.metadata,
+         blob_hash = excluded.blob_hash, blob_size = excluded.blob_size, value = excluded.value`,
     );
     this.#deleteEntry = database.prepare("DELETE FROM entries WHERE namespace_id = ? AND key = ?");
     this.#due = database.prepare(
@@ -90,11 +113,17 @@ export class SqliteTables {
        WHERE expires_at <= ? ORDER BY expires_at LIMIT ?`,
     );
     this.#addRecord = database.prepare(
-      "INSERT INTO log (namespace_id, revision, operation) VALUES (?, ?, ?)",
+      "INSERT INTO log (namespace_id, revision, digest, operation) VALUES (?, ?, ?, ?)",
     );
     this.#records = database.prepare(
-      "SELECT revision, operation FROM log WHERE namespace_id = ? AND revision > ? ORDER BY revision",
+      `SELECT revision, digest, operation FROM log
+       WHERE namespace_id = ? AND revision > ? ORDER BY revision`,
     );
+    this.#recordDigest = database
+      .prepare<[number, number], StateDigest>(
+        "SELECT digest FROM log WHERE namespace_id = ? AND revision = ?",
+      )
+      .pluck();
     this.#trim = database.prepare(
       `DELETE FROM log WHERE namespace_id = ? AND revision <= ?
        RETURNING length(operation) AS bytes`,
@@ -136,7 +165,7 @@ export class SqliteTables {
 
   entry(namespaceId: number, key: string): KvEntry | undefined {
     const row = this.#entry.get(namespaceId, Buffer.from(key, "utf8"));
-    return row === undefined ? undefined : entryOf(row);
+    return row === undefined ? undefined : openSealed(entryOf(row), row.digest);
   }
 
   /** Entries behind a key, or from the first one, ascending, up to the limits of a page. */
@@ -145,7 +174,7 @@ export class SqliteTables {
     let bytes = 0;
     // No key is empty.
     for (const row of this.#entries.iterate(namespaceId, Buffer.from(after ?? "", "utf8"))) {
-      entries.push(entryOf(row));
+      entries.push(openSealed(entryOf(row), row.digest));
       bytes += row.key.length + (row.metadata?.length ?? 0) + (row.value?.length ?? 0);
       if (bytes >= LIMITS.snapshotPageBytesMax || entries.length >= LIMITS.logPageRecordsMax) break;
     }
@@ -176,18 +205,32 @@ export class SqliteTables {
     return operations;
   }
 
-  /** Appends the operation to the history of `row`, whose revision and size it moves on. */
+  /** Appends the operation to the history of `row`, which it moves on. */
   append(row: NamespaceRow, operation: KvOperation): KvRecord {
     const bytes = encodeOperation(operation);
-    row.revision += 1;
-    row.log_bytes += bytes.length;
-    this.#addRecord.run(row.id, row.revision, bytes);
-    if (operation.kind === "delete") {
-      this.#deleteEntry.run(row.id, Buffer.from(operation.key, "utf8"));
-    } else {
-      this.#putEntry.run({ namespace_id: row.id, ...rowOf(operation) });
+    const key = Buffer.from(operation.key, "utf8");
+    const sum = new StateSum(row.digest);
+    const replaced = this.#entryDigest.get(row.id, key);
+    if (replaced !== undefined) sum.toggle(replaced);
+    if (operation.kind === "put") {
+      const digest = entryDigest(bytes);
+      sum.toggle(digest);
+      this.#putEntry.run({ namespace_id: row.id, digest, ...rowOf(operation) });
+    } else if (replaced !== undefined) {
+      this.#deleteEntry.run(row.id, key);
     }
-    return { revision: Revision.parse(row.revision), operation };
+    row.revision += 1;
+    row.digest = sum.digest;
+    row.log_bytes += bytes.length;
+    this.#addRecord.run(row.id, row.revision, row.digest, bytes);
+    return { revision: Revision.parse(row.revision), digest: sum.digest, operation };
+  }
+
+  /** The digest of the state as of a revision; `undefined` when the log does not know of it. */
+  digestAt(row: NamespaceRow, revision: number): StateDigest | undefined {
+    if (revision === row.revision) return row.digest;
+    if (revision === row.log_start) return row.log_start_digest;
+    return this.#recordDigest.get(row.id, revision);
   }
 
   /** Records after `after`, ascending, up to the limits of a page. */
@@ -197,7 +240,7 @@ export class SqliteTables {
     for (const row of this.#records.iterate(namespaceId, after)) {
       const [operation] = decodeOperations(row.operation, 1);
       if (operation === undefined) throw new Error(`log record ${row.revision} is empty`);
-      records.push({ revision: Revision.parse(row.revision), operation });
+      records.push({ ...HistoryPoint.parse(row), operation });
       bytes += row.operation.length;
       if (records.length >= LIMITS.logPageRecordsMax || bytes >= LIMITS.logPageBytesMax) break;
     }
@@ -209,17 +252,18 @@ export class SqliteTables {
    * bounded by its bytes alone. Moves `row` on.
    */
   trimLog(row: NamespaceRow, state: { readonly added: number; readonly isHeld: boolean }): void {
-    const count = row.revision - row.log_start;
-    // Over its bytes, half of the records go: quicker than finding the exact place, and as good.
-    const isTooLarge = row.log_bytes > LIMITS.logBytesMax;
-    const kept = isTooLarge ? Math.floor(count / 2) : LIMITS.logRecordsMax;
-    if (!isTooLarge && (state.isHeld || count - kept < LIMITS.logTrimRecordsMin)) return;
-    row.log_start += Math.min(count - kept, Math.max(LIMITS.logTrimRecordsMax, 2 * state.added));
+    const start = nextLogStart(row, state);
+    if (start === undefined) return;
+    const digest = this.digestAt(row, start);
+    if (digest === undefined) throw new Error(`the log has no record ${start}`);
+    row.log_start = start;
+    row.log_start_digest = digest;
     for (const { bytes } of this.#trim.iterate(row.id, row.log_start)) row.log_bytes -= bytes;
   }
 }
 
-function entryOf(row: EntryRow): KvEntry {
+/** The entry of a complete row. */
+export function entryOf(row: EntryRow): KvEntry {
   const value: KvEntry["value"] =
     row.blob_hash === null
       ? { kind: "inline", bytes: row.value ?? Buffer.alloc(0) }

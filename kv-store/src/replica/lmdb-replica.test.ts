@@ -3,12 +3,14 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { open as openLmdb } from "lmdb";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Key, type KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision } from "../names.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { TrackedState } from "../test-support/tracked-state.ts";
 import { LmdbReplica } from "./lmdb-replica.ts";
 import type { StoreAction } from "./replica.ts";
 
@@ -18,9 +20,9 @@ const OTHER = NamespaceId.parse("b".repeat(32));
 const WAIT = { timeout: 10_000, interval: 5 };
 const run = promisify(execFile);
 
-const NINE = Revision.parse(9);
+const NINE = new TrackedState(9).take([put("j", "9")]);
 const PAGE = { through: Key.parse("l"), operations: [put("l", "x")] };
-const BATCH = { revision: Revision.parse(11), operations: [put("l", "x")] };
+const BATCH = { ...NINE, revision: Revision.parse(11), operations: [put("l", "x")] };
 
 let directory: string;
 let clock: ManualClock;
@@ -56,13 +58,14 @@ function textOf(key: string, namespace = NAMESPACE): string | undefined {
   return value?.kind === "inline" ? Buffer.from(value.bytes).toString() : undefined;
 }
 
+/** Says what state batches of NAMESPACE lead to, from the last snapshot that was stored whole. */
+let state = new TrackedState();
+
 function storeBatch(after: number, operations: ReadonlyArray<KvOperation>): Promise<void> {
-  return replica.store(NAMESPACE, {
-    kind: "batch",
-    after: Revision.parse(after),
-    revision: Revision.parse(after + operations.length),
-    operations,
-  });
+  const { digest } = state.apply(operations);
+  const revision = Revision.parse(after + operations.length);
+  const batch = { kind: "batch", after: Revision.parse(after), revision, digest } as const;
+  return replica.store(NAMESPACE, { ...batch, operations });
 }
 
 /** The actions that bring a snapshot as of one revision, page by page. */
@@ -70,15 +73,15 @@ function snapshotActions(
   revision: number,
   pages: ReadonlyArray<ReadonlyArray<KvOperation>>,
 ): StoreAction[] {
-  const at = Revision.parse(revision);
-  const actions: StoreAction[] = [{ kind: "snapshot-start", revision: at }];
+  const point = new TrackedState(revision).take(pages.flat());
+  const actions: StoreAction[] = [{ kind: "snapshot-start", ...point }];
   let after: Key | null = null;
   for (const operations of pages) {
     const through = operations.at(-1)?.key ?? Key.parse("empty");
     actions.push({ kind: "snapshot-page", after, through, operations });
     after = through;
   }
-  return [...actions, { kind: "snapshot-end", revision: at, through: after }];
+  return [...actions, { kind: "snapshot-end", ...point, through: after }];
 }
 
 /** Hands over a whole snapshot without waiting in between, as the client does. */
@@ -87,6 +90,10 @@ async function storeSnapshot(
   revision: number,
   pages: ReadonlyArray<ReadonlyArray<KvOperation>>,
 ): Promise<void> {
+  if (namespace === NAMESPACE) {
+    state = new TrackedState(revision);
+    state.take(pages.flat());
+  }
   await Promise.all(
     snapshotActions(revision, pages).map((action) => replica.store(namespace, action)),
   );
@@ -138,8 +145,10 @@ test("LmdbReplica: a change that fails in its middle leaves nothing of itself", 
   await storeSnapshot(NAMESPACE, 1, [[put("k", "1")]]);
   // Has no byte form: its length does not fit.
   const broken = { ...put("broken", ""), metadata: "x".repeat(2 ** 16) };
-  const batch = storeBatch(1, [put("k", "2"), broken, put("after", "2")]);
-  await expect(batch).rejects.toMatchObject({ code: "storage_failed" });
+  const operations = [put("k", "2"), broken, put("after", "2")];
+  const point = { revision: Revision.parse(4), digest: state.point.digest };
+  const batch = { kind: "batch", after: Revision.parse(1), ...point, operations } as const;
+  await expect(replica.store(NAMESPACE, batch)).rejects.toMatchObject({ code: "storage_failed" });
   expect([textOf("k"), textOf("after"), replica.revision(NAMESPACE)]).toEqual(["1", undefined, 1]);
   await storeBatch(1, [put("k", "3")]);
   expect([textOf("k"), replica.revision(NAMESPACE)]).toEqual(["3", 2]);
@@ -158,10 +167,12 @@ test("LmdbReplica: what happens while a snapshot is collected is in it, whenever
   await storeSnapshot(NAMESPACE, 1, [[put("held", "1")]]);
   const [a, b, c] = [Key.parse("a"), Key.parse("b"), Key.parse("c")];
   const at = (revision: number): Revision => Revision.parse(revision);
+  const { digest } = new TrackedState().point;
+  const end = new TrackedState(8).take([put("b", "5"), put("c", "8")]);
   await Promise.all(
     (
       [
-        { kind: "snapshot-start", revision: at(5) },
+        { kind: "snapshot-start", revision: at(5), digest },
         {
           kind: "snapshot-page",
           after: null,
@@ -172,11 +183,13 @@ test("LmdbReplica: what happens while a snapshot is collected is in it, whenever
           kind: "snapshot-batch",
           after: at(5),
           revision: at(7),
+          // Of no use before the end: what is collected is not a state yet.
+          digest,
           operations: [{ kind: "delete", key: a }, put("c", "7")],
         },
         { kind: "snapshot-page", after: b, through: c, operations: [put("c", "8")] },
-        { kind: "snapshot-batch", after: at(7), revision: at(8), operations: [put("c", "8")] },
-        { kind: "snapshot-end", revision: at(8), through: c },
+        { kind: "snapshot-batch", after: at(7), ...end, operations: [put("c", "8")] },
+        { kind: "snapshot-end", ...end, through: c },
       ] as const
     ).map((action) => replica.store(NAMESPACE, action)),
   );
@@ -193,21 +206,21 @@ test.each<[string, StoreAction]>([
   ["a page that leaves a gap", { kind: "snapshot-page", after: Key.parse("k"), ...PAGE }],
   ["a page that comes again", { kind: "snapshot-page", after: null, ...PAGE }],
   ["a batch that leaves a gap", { kind: "snapshot-batch", ...BATCH, after: Revision.parse(8) }],
-  ["an end that lacks a page", { kind: "snapshot-end", revision: NINE, through: Key.parse("z") }],
+  ["an end that lacks a page", { kind: "snapshot-end", ...NINE, through: Key.parse("z") }],
   [
     "an end that lacks a batch",
-    { kind: "snapshot-end", revision: Revision.parse(10), through: Key.parse("j") },
+    { kind: "snapshot-end", ...NINE, revision: Revision.parse(10), through: Key.parse("j") },
   ],
 ])("LmdbReplica: %s changes nothing", async (_what, action) => {
   await storeSnapshot(NAMESPACE, 1, [[put("k", "1")]]);
-  const begun = snapshotActions(NINE, [[put("j", "9")]]).slice(0, -1);
+  const begun = snapshotActions(9, [[put("j", "9")]]).slice(0, -1);
   for (const each of begun) await replica.store(NAMESPACE, each);
   await expect(replica.store(NAMESPACE, action)).rejects.toMatchObject({ code: "replica_behind" });
   expect([textOf("k"), replica.revision(NAMESPACE)]).toEqual(["1", 1]);
-  expect(replica.snapshot(NAMESPACE)).toEqual({ revision: 9, after: "j" });
+  expect(replica.snapshot(NAMESPACE)).toEqual({ ...NINE, after: "j" });
   // It goes on where it was.
   const through = Key.parse("j");
-  await replica.store(NAMESPACE, { kind: "snapshot-end", revision: NINE, through });
+  await replica.store(NAMESPACE, { kind: "snapshot-end", ...NINE, through });
   expect([textOf("j"), textOf("k"), replica.revision(NAMESPACE)]).toEqual(["9", undefined, 9]);
 });
 
@@ -227,7 +240,7 @@ test("LmdbReplica: reopened, it holds the last revision and goes on with an unfi
   await replica.close();
   replica = await open();
   expect([textOf("j"), textOf("k"), replica.revision(NAMESPACE)]).toEqual([undefined, "2", 2]);
-  expect(replica.snapshot(NAMESPACE)).toEqual({ revision: 9, after: "k" });
+  expect(replica.snapshot(NAMESPACE)).toMatchObject({ revision: 9, after: "k" });
   if (end) await replica.store(NAMESPACE, end);
   expect([textOf("j"), textOf("k"), replica.revision(NAMESPACE)]).toEqual(["9", "9", 9]);
 });
@@ -347,4 +360,176 @@ test("LmdbReplica: after close every call says so, and close may come twice", as
   await expect(replica.store(NAMESPACE, { kind: "drop" })).rejects.toMatchObject({
     code: "closed",
   });
+});
+
+/** Changes the files behind the replica's back, as a disk does that loses bits. */
+async function editRecords(
+  edit: (record: Buffer, key: string) => Buffer | undefined,
+): Promise<void> {
+  await replica.close();
+  const root = openLmdb({ path: directory, noSubdir: false });
+  const entries = root.openDB<Buffer, Buffer>({
+    name: "entries",
+    keyEncoding: "binary",
+    encoding: "binary",
+  });
+  for (const { key, value } of [...entries.getRange()]) {
+    const edited = edit(Buffer.from(value), key.toString("utf8", 4));
+    if (edited === undefined) await entries.remove(key);
+    else await entries.put(key, edited);
+  }
+  await root.close();
+  replica = await open();
+}
+
+function flipLastBit(record: Buffer): Buffer {
+  record[record.length - 1] = (record.at(-1) ?? 0) ^ 1;
+  return record;
+}
+
+/** Lets the check go on until it has come to an end, and returns what it found. */
+async function damageFound(): Promise<ReadonlyArray<NamespaceId>> {
+  const found: NamespaceId[] = [];
+  const stop = replica.onDamage((namespace) => found.push(namespace));
+  for (let tick = 0; tick < 50; tick += 1) {
+    clock.advance(LIMITS.contentCheckTickMs);
+    // One transaction behind each slice that the tick began.
+    await replica.store(OTHER, { kind: "drop" });
+  }
+  stop();
+  return found;
+}
+
+test.each([
+  ["has another bit", flipLastBit],
+  ["is cut short", (record: Buffer) => record.subarray(0, -1)],
+  ["is empty", () => Buffer.alloc(0)],
+])("LmdbReplica: a record that %s is never read, and told of", async (_what, damage) => {
+  await storeSnapshot(NAMESPACE, 1, [[put("a", "1"), put("b", "2")]]);
+  await editRecords((record, key) => (key === "a" ? damage(record) : record));
+  const found: NamespaceId[] = [];
+  replica.onDamage((namespace) => found.push(namespace));
+  const damaged = expect.objectContaining({ code: "replica_damaged", retryable: true });
+  expect(() => replica.get(NAMESPACE, "a")).toThrowError(damaged);
+  expect(() => replica.list(NAMESPACE, { prefix: "", limit: 10 })).toThrowError(damaged);
+  expect(textOf("b")).toBe("2");
+  expect(found).toEqual([NAMESPACE, NAMESPACE]);
+});
+
+test("LmdbReplica: a record under another key than its own is not read", async () => {
+  await storeSnapshot(NAMESPACE, 1, [[put("a", "1"), put("b", "2")]]);
+  const records = new Map<string, Buffer>();
+  await editRecords((record, key) => {
+    records.set(key, record);
+    return record;
+  });
+  await editRecords((record, key) => (key === "a" ? records.get("b") : record));
+  expect(() => replica.get(NAMESPACE, "a")).toThrowError(
+    expect.objectContaining({ code: "replica_damaged" }),
+  );
+});
+
+test.each([
+  ["lost", () => undefined],
+  ["changed", flipLastBit],
+])(
+  "LmdbReplica: the check finds that an entry which nobody reads was %s",
+  async (_what, damage) => {
+    const count = 3 * LIMITS.contentCheckRowsMax;
+    const many = Array.from({ length: count }, (_, index) => put(`k${index}`, "x"));
+    await storeSnapshot(NAMESPACE, 1, [many]);
+    expect(await damageFound()).toEqual([]);
+    await editRecords((record, key) => (key === "k500" ? damage(record) : record));
+    expect(await damageFound()).toEqual([NAMESPACE]);
+  },
+);
+
+test("LmdbReplica: the check goes by what batches change meanwhile", async () => {
+  const count = 3 * LIMITS.contentCheckRowsMax;
+  const keys = Array.from({ length: count }, (_, index) => `k${String(index).padStart(4, "0")}`);
+  await storeSnapshot(NAMESPACE, 1, [keys.map((key) => put(key, "x"))]);
+  const found: NamespaceId[] = [];
+  replica.onDamage((namespace) => found.push(namespace));
+  let revision = 1;
+  for (let round = 0; round < 8; round += 1) {
+    clock.advance(LIMITS.contentCheckTickMs);
+    const key = Key.parse(keys[(round * 307) % count] ?? "");
+    const batch: KvOperation[] = [
+      put(`${key}/new`, String(round)),
+      put(key, String(round)),
+      put(key, "again"),
+      { kind: "delete", key: Key.parse(keys[round] ?? "") },
+    ];
+    await storeBatch(revision, batch);
+    revision += batch.length;
+  }
+  expect(found).toEqual([]);
+  expect(await damageFound()).toEqual([]);
+});
+
+test("LmdbReplica: a check that a failed batch has misled begins anew", async () => {
+  const many = Array.from({ length: 2 * LIMITS.contentCheckRowsMax }, (_, index) =>
+    put(`k${index}`, "x"),
+  );
+  await storeSnapshot(NAMESPACE, 1, [many]);
+  clock.advance(LIMITS.contentCheckTickMs);
+  const point = { revision: Revision.parse(2), digest: state.point.digest };
+  const batch = {
+    kind: "batch",
+    after: Revision.parse(1),
+    ...point,
+    operations: [put("k0", "y")],
+  } as const;
+  await expect(replica.store(NAMESPACE, batch)).rejects.toMatchObject({ code: "replica_damaged" });
+  expect(await damageFound()).toEqual([]);
+});
+
+test("LmdbReplica: a batch that leads to another state than it promises changes nothing", async () => {
+  await storeSnapshot(NAMESPACE, 1, [[put("k", "1")]]);
+  const revision = Revision.parse(2);
+  const { digest } = new TrackedState().take([put("k", "2")]);
+  const batch = { kind: "batch", after: Revision.parse(1), revision, digest } as const;
+  for (const operations of [[put("k", "x")], [put("other", "2")]]) {
+    await expect(replica.store(NAMESPACE, { ...batch, operations })).rejects.toMatchObject({
+      code: "replica_damaged",
+    });
+  }
+  expect([textOf("k"), textOf("other"), replica.revision(NAMESPACE)]).toEqual(["1", undefined, 1]);
+  await replica.store(NAMESPACE, { ...batch, operations: [put("k", "2")] });
+  expect(replica.point(NAMESPACE)).toEqual({ revision, digest });
+});
+
+test.each([
+  ["whose end is of another state", () => undefined],
+  ["of which the disk has changed a record", flipLastBit],
+])("LmdbReplica: a snapshot %s is refused and forgotten", async (_what, damage) => {
+  await storeSnapshot(NAMESPACE, 1, [[put("k", "1")]]);
+  for (const action of snapshotActions(9, [[put("k", "9")]]).slice(0, -1)) {
+    await replica.store(NAMESPACE, action);
+  }
+  await editRecords((record) => (record.includes("9") ? damage(record) : record));
+  const { digest } = new TrackedState().take([put("k", "8")]);
+  const end: StoreAction = { kind: "snapshot-end", ...NINE, digest, through: Key.parse("k") };
+  const batch = { after: Revision.parse(9), revision: Revision.parse(10), digest };
+  const replacing = [put("k", "10")];
+  const change: StoreAction =
+    damage === flipLastBit ? { kind: "snapshot-batch", ...batch, operations: replacing } : end;
+  await expect(replica.store(NAMESPACE, change)).rejects.toMatchObject({ code: "replica_damaged" });
+  expect([textOf("k"), replica.revision(NAMESPACE)]).toEqual(["1", 1]);
+  expect(replica.snapshot(NAMESPACE)).toBeUndefined();
+  await storeSnapshot(NAMESPACE, 9, [[put("k", "9")]]);
+  expect(textOf("k")).toBe("9");
+});
+
+test("LmdbReplica: what an earlier version stored in another form is as good as nothing", async () => {
+  await replica.close();
+  const root = openLmdb({ path: directory, noSubdir: false });
+  await root.openDB({ name: "namespaces", encoding: "json" }).put(NAMESPACE, {
+    held: { slot: 1, revision: 4 },
+  });
+  await root.close();
+  replica = await open();
+  expect([replica.held(), replica.point(NAMESPACE)]).toEqual([[], undefined]);
+  await storeSnapshot(NAMESPACE, 5, [[put("k", "new")]]);
+  expect(textOf("k")).toBe("new");
 });

@@ -1,22 +1,18 @@
 import { mkdir } from "node:fs/promises";
 import { open, type Database, type RootDatabase } from "lmdb";
-import { z } from "zod";
 import type { Clock } from "../clock.ts";
-import { encodeCursor, listRange } from "../cursor.ts";
-import {
-  Key,
-  type KvEntry,
-  type KvListing,
-  type KvOperation,
-  type KvPage,
-  type ListOptions,
-} from "../entry.ts";
+import { encodeCursor, listRange, type KeyRange } from "../cursor.ts";
+import type { Key, KvEntry, KvListing, KvPage, ListOptions } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
-import { NamespaceId, Revision } from "../names.ts";
-import { decodeEntry, decodeKey, decodeListing, encodeChange, expiryOf } from "../record-codec.ts";
-import type { Replica, SnapshotPosition, StoreAction } from "./replica.ts";
+import { NamespaceId, type HistoryPoint, type Revision } from "../names.ts";
+import { decodeEntry, decodeKey, decodeListing, expiryOf } from "../record-codec.ts";
+import { EMPTY_STATE, StateSum } from "../state-digest.ts";
+import { ContentCheck } from "./content-check.ts";
+import type { DamageListener, Replica, SnapshotPosition, StoreAction } from "./replica.ts";
+import { changeOf, SlotEntries, type DigestListener } from "./slot-entries.ts";
+import { slotsOf, StoredCopy, type Collected, type Held } from "./stored-copy.ts";
 
 export interface LmdbReplicaOptions {
   /** Holds the environment's files, and nothing else. Created when missing. For one process. */
@@ -25,42 +21,30 @@ export interface LmdbReplicaOptions {
   readonly log: Log;
 }
 
-const Held = z.object({ slot: z.number().int().positive(), revision: Revision });
-const Collected = Held.extend({ after: Key.nullable() });
-
-/** A namespace on disk: the slots that its entries are under, and how far each is. */
-const Stored = z.object({
-  /** What is read. Absent before the first snapshot has ended. */
-  held: Held.optional(),
-  /** The snapshot that is being collected. */
-  snapshot: Collected.optional(),
-});
-type Stored = z.infer<typeof Stored>;
-
 /**
  * A namespace as reads see it: what was committed. A drop forgets the whole object, so what was handed over
  * before and is still under way changes one that nobody looks at any more.
  */
 interface Copy {
-  stored: Stored;
+  stored: StoredCopy;
 }
 
-const SLOT_BYTES = 4;
-
 /**
- * All of a node's replicas in one LMDB environment. A key is the slot's number and the key's UTF-8 bytes,
- * so a listing is a range. A namespace's slot is replaced as a whole by a snapshot: the new one is filled
- * while reads go on with the old one, and one transaction switches. Slots that nothing refers to any more are
- * emptied in the background. A snapshot that is cut short stays, to go on later.
+ * All of a node's replicas in one LMDB environment. A namespace's entries are in a slot, which is replaced
+ * as a whole by a snapshot: the new one is filled while reads go on with the old one, and one transaction
+ * switches. Slots that nothing refers to any more are emptied in the background. A snapshot that is cut
+ * short stays, to go on later. Nothing becomes visible that is not the state whose digest came with it.
  */
 export class LmdbReplica implements Replica {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #root: RootDatabase<Buffer, Buffer>;
-  readonly #entries: Database<Buffer, Buffer>;
+  readonly #entries: SlotEntries;
   readonly #namespaces: Database<unknown, string>;
   readonly #copies = new Map<NamespaceId, Copy>();
-  readonly #stopReaderCheck: () => void;
+  readonly #check: ContentCheck;
+  readonly #damageListeners = new Set<DamageListener>();
+  readonly #stops: ReadonlyArray<() => void>;
   #lastSlot = 0;
   /** The emptying of slots, one after another. Never rejected. */
   #sweeping: Promise<void> = Promise.resolve();
@@ -80,16 +64,27 @@ export class LmdbReplica implements Replica {
     this.#clock = options.clock;
     this.#log = options.log;
     this.#root = open({ path: options.directory, noSubdir: false, ...BINARY });
-    this.#entries = this.#root.openDB({ name: "entries", ...BINARY });
+    this.#entries = new SlotEntries(this.#root.openDB({ name: "entries", ...BINARY }));
     this.#namespaces = this.#root.openDB({ name: "namespaces", encoding: "json" });
     for (const { key, value } of this.#namespaces.getRange()) {
-      this.#copies.set(NamespaceId.parse(key), { stored: Stored.parse(value) });
+      // What an earlier version stored in another form is as good as nothing: a snapshot replaces it.
+      const stored = StoredCopy.safeParse(value).data;
+      if (stored !== undefined) this.#copies.set(NamespaceId.parse(key), { stored });
     }
     this.#sweepUnheld();
-    // A reader that died with an open transaction would let the file grow without end.
-    this.#stopReaderCheck = options.clock.every(LIMITS.readerCheckMs, () => {
-      this.#root.readerCheck();
+    this.#check = new ContentCheck({
+      ...options,
+      entries: this.#entries,
+      held: () => this.#copies.keys(),
+      stored: (namespace) => this.#storedCopy(namespace).held,
+      transaction: (action) => this.#transaction(action),
+      onDamage: (namespace, what) => this.#tellDamage(namespace, what),
     });
+    this.#stops = [
+      // A reader that died with an open transaction would let the file grow without end.
+      options.clock.every(LIMITS.readerCheckMs, () => void this.#root.readerCheck()),
+      options.clock.every(LIMITS.contentCheckTickMs, () => void this.#check.readOn()),
+    ];
   }
 
   held(): ReadonlyArray<NamespaceId> {
@@ -101,38 +96,61 @@ export class LmdbReplica implements Replica {
     return this.#copies.get(namespace)?.stored.held?.revision;
   }
 
+  point(namespace: NamespaceId): HistoryPoint | undefined {
+    const held = this.#copies.get(namespace)?.stored.held;
+    return held && { revision: held.revision, digest: held.digest };
+  }
+
   snapshot(namespace: NamespaceId): SnapshotPosition | undefined {
     const snapshot = this.#copies.get(namespace)?.stored.snapshot;
-    return snapshot && { revision: snapshot.revision, after: snapshot.after };
+    if (snapshot === undefined) return undefined;
+    const { revision, digest, after } = snapshot;
+    return { revision, digest, after };
   }
 
   get(namespace: NamespaceId, key: string): KvEntry | undefined {
     const { slot } = this.#readable(namespace);
     const keyBytes = Buffer.from(key, "utf8");
-    const change = this.#entries.getBinary(slotKey(slot, keyBytes));
-    if (change === undefined || this.#isExpired(change)) return undefined;
-    return decodeEntry(decodeKey(keyBytes), change);
+    try {
+      const record = this.#entries.get(slot, keyBytes);
+      if (record === undefined) return undefined;
+      const change = changeOf(record);
+      // What something is stored under is a key: to parse it again would cost as much as all the rest.
+      return this.#isExpired(change) ? undefined : decodeEntry(key as Key, change);
+    } catch (error) {
+      throw this.#told(namespace, error);
+    }
   }
 
   list(namespace: NamespaceId, options: ListOptions): KvPage {
     const { slot } = this.#readable(namespace);
     const range = listRange(options);
+    try {
+      return this.#page(slot, range, options.limit);
+    } catch (error) {
+      throw this.#told(namespace, error);
+    }
+  }
+
+  #page(slot: number, range: KeyRange, limit: number): KvPage {
     const entries: KvListing[] = [];
     let last: Buffer | undefined;
     let scanned = 0;
-    const rows = this.#entries.getRange({
-      start: slotKey(slot, range.start),
-      end: slotKey(slot, range.end),
-    });
-    for (const { key, value } of rows) {
+    for (const { key, record } of this.#entries.range(slot, range)) {
       // There is at least this row behind the page: whether it is live is the next page's business.
-      const isFull = entries.length >= options.limit || scanned >= LIMITS.listScanRowsMax;
+      const isFull = entries.length >= limit || scanned >= LIMITS.listScanRowsMax;
       if (isFull && last !== undefined) return { entries, cursor: encodeCursor(last) };
-      last = key.subarray(SLOT_BYTES);
+      last = key;
       scanned += 1;
-      if (!this.#isExpired(value)) entries.push({ key: decodeKey(last), ...decodeListing(value) });
+      const change = changeOf(record);
+      if (!this.#isExpired(change)) entries.push({ key: decodeKey(key), ...decodeListing(change) });
     }
     return { entries };
+  }
+
+  onDamage(listener: DamageListener): () => void {
+    this.#damageListeners.add(listener);
+    return () => this.#damageListeners.delete(listener);
   }
 
   async store(namespace: NamespaceId, action: StoreAction): Promise<void> {
@@ -147,7 +165,7 @@ export class LmdbReplica implements Replica {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#stopReaderCheck();
+    for (const stop of this.#stops) stop();
     await this.#sweeping;
     // Also waits for the transactions under way.
     await this.#root.close();
@@ -157,10 +175,26 @@ export class LmdbReplica implements Replica {
     const copy = this.#copyOf(namespace);
     // Reads stop seeing it at once; the order of what is on disk is that of the calls.
     if (action.kind === "drop") this.#copies.delete(namespace);
+    try {
+      await this.#commit(namespace, copy, (stored) => this.#change(stored, action));
+    } catch (error) {
+      const isSnapshot = action.kind.startsWith("snapshot");
+      if (isSnapshot && isDamage(error)) {
+        await this.#commit(namespace, copy, ({ held }) => ({ held }));
+      }
+      throw error;
+    }
+  }
+
+  async #commit(
+    namespace: NamespaceId,
+    copy: Copy,
+    change: (stored: StoredCopy) => StoredCopy,
+  ): Promise<void> {
     const { before, after } = await this.#transaction(() => {
       // Read inside the transaction: changes are handed over without waiting for those before.
-      const stored = Stored.parse(this.#namespaces.get(namespace) ?? {});
-      const next = this.#change(stored, action);
+      const stored = this.#storedCopy(namespace);
+      const next = change(stored);
       if (slotsOf(next).length === 0) void this.#namespaces.remove(namespace);
       else void this.#namespaces.put(namespace, next);
       return { before: stored, after: next };
@@ -172,19 +206,27 @@ export class LmdbReplica implements Replica {
     for (const slot of slotsOf(before)) if (!kept.includes(slot)) this.#sweepSlot(slot);
   }
 
+  /** As it is on disk, and within a transaction as that has left it. */
+  #storedCopy(namespace: NamespaceId): StoredCopy {
+    return StoredCopy.safeParse(this.#namespaces.get(namespace)).data ?? {};
+  }
+
   /** Writes what the action brings, as a part of the caller's transaction, and returns what is stored then. */
-  #change(stored: Stored, action: StoreAction): Stored {
+  #change(stored: StoredCopy, action: StoreAction): StoredCopy {
     const { held, snapshot } = stored;
     switch (action.kind) {
       case "batch":
         return { held: this.#extend(held, action), snapshot };
-      case "snapshot-start":
+      case "snapshot-start": {
         this.#lastSlot += 1;
-        return { held, snapshot: { slot: this.#lastSlot, revision: action.revision, after: null } };
+        const { revision, digest } = action;
+        const slot = this.#lastSlot;
+        return { held, snapshot: { slot, revision, digest, after: null, sum: EMPTY_STATE } };
+      }
       case "snapshot-page":
-        return { held, snapshot: this.#collect(snapshot, action) };
+        return { held, snapshot: this.#collectPage(snapshot, action) };
       case "snapshot-batch":
-        return { held, snapshot: this.#extend(snapshot, action) };
+        return { held, snapshot: this.#collectBatch(snapshot, action) };
       case "snapshot-end":
         return { held: completed(snapshot, action) };
       case "drop":
@@ -192,35 +234,44 @@ export class LmdbReplica implements Replica {
     }
   }
 
-  #extend<Part extends z.infer<typeof Held>>(
-    part: Part | undefined,
-    batch: StoreAction & { kind: "batch" | "snapshot-batch" },
-  ): Part {
-    if (part?.revision !== batch.after) {
-      throw misfit(`a batch after ${batch.after}`, `revision ${part?.revision ?? "none"}`);
+  #extend(held: Held | undefined, batch: StoreAction & { kind: "batch" }): Held {
+    if (held?.revision !== batch.after) throw misfit(batch, held);
+    const { slot } = held;
+    const sum = new StateSum(held.digest);
+    try {
+      this.#entries.apply(slot, batch.operations, (key, entry) => {
+        sum.toggle(entry);
+        this.#check.changed(slot, key, entry);
+      });
+      if (sum.digest !== batch.digest) throw damage(batch, sum);
+    } catch (error) {
+      this.#check.restart();
+      throw error;
     }
-    this.#write(part.slot, batch.operations);
-    return { ...part, revision: batch.revision };
+    return { slot, revision: batch.revision, digest: batch.digest };
   }
 
-  #collect(
-    snapshot: Stored["snapshot"],
+  #collectPage(
+    snapshot: Collected | undefined,
     page: StoreAction & { kind: "snapshot-page" },
-  ): Stored["snapshot"] {
+  ): Collected {
     if (snapshot?.after !== page.after) {
-      throw misfit(`a page behind ${page.after}`, `a snapshot up to ${snapshot?.after}`);
+      throw behind(`a page behind ${page.after}`, `a snapshot up to ${snapshot?.after}`);
     }
-    this.#write(snapshot.slot, page.operations);
-    return { ...snapshot, after: page.through };
+    const sum = new StateSum(snapshot.sum);
+    this.#entries.apply(snapshot.slot, page.operations, adding(sum));
+    return { ...snapshot, after: page.through, sum: sum.digest };
   }
 
-  #write(slot: number, operations: ReadonlyArray<KvOperation>): void {
-    for (const operation of operations) {
-      const key = slotKey(slot, Buffer.from(operation.key, "utf8"));
-      // Inside a transaction both take effect at once; its promise is the one to wait for.
-      if (operation.kind === "delete") void this.#entries.remove(key);
-      else void this.#entries.put(key, encodeChange(operation));
-    }
+  #collectBatch(
+    snapshot: Collected | undefined,
+    batch: StoreAction & { kind: "snapshot-batch" },
+  ): Collected {
+    if (snapshot?.revision !== batch.after) throw misfit(batch, snapshot);
+    const sum = new StateSum(snapshot.sum);
+    this.#entries.apply(snapshot.slot, batch.operations, adding(sum));
+    const { revision, digest } = batch;
+    return { ...snapshot, revision, digest, sum: sum.digest };
   }
 
   /** Keeps all that the action writes, or nothing when it throws. Transactions go in the order of the calls. */
@@ -237,11 +288,21 @@ export class LmdbReplica implements Replica {
     return copy;
   }
 
-  #readable(namespace: NamespaceId): z.infer<typeof Held> {
+  #readable(namespace: NamespaceId): Held {
     if (this.#isClosed) throw new KvError("closed", "the replica is closed");
     const held = this.#copies.get(namespace)?.stored.held;
     if (held !== undefined) return held;
     throw new KvError("replica_behind", `namespace ${namespace} has not arrived at this node yet`);
+  }
+
+  /** The error of a read; one that means damage is told of. */
+  #told(namespace: NamespaceId, error: unknown): unknown {
+    if (isDamage(error)) this.#tellDamage(namespace, error.message);
+    return error;
+  }
+
+  #tellDamage(namespace: NamespaceId, what: string): void {
+    for (const listener of this.#damageListeners) listener(namespace, what);
   }
 
   #isExpired(change: Buffer): boolean {
@@ -253,10 +314,8 @@ export class LmdbReplica implements Replica {
   #sweepUnheld(): void {
     const used = new Set([...this.#copies.values()].flatMap(({ stored }) => slotsOf(stored)));
     for (const slot of used) this.#lastSlot = Math.max(this.#lastSlot, slot);
-    for (let slot = 0; ;) {
-      const [key] = this.#entries.getKeys({ start: slotKey(slot + 1), limit: 1 });
-      if (key === undefined) return;
-      slot = key.readUInt32BE(0);
+    let slot = this.#entries.nextUsedSlot(1);
+    for (; slot !== undefined; slot = this.#entries.nextUsedSlot(slot + 1)) {
       this.#lastSlot = Math.max(this.#lastSlot, slot);
       if (!used.has(slot)) this.#sweepSlot(slot);
     }
@@ -273,46 +332,53 @@ export class LmdbReplica implements Replica {
 
   async #emptySlot(slot: number): Promise<void> {
     while (!this.#isClosed) {
-      const range = { start: slotKey(slot), end: slotKey(slot + 1) };
-      const keys = [...this.#entries.getKeys({ ...range, limit: LIMITS.replicaDropRowsMax })];
-      await this.#transaction(() => {
-        for (const key of keys) void this.#entries.remove(key);
-      });
-      if (keys.length < LIMITS.replicaDropRowsMax) return;
+      const isEmpty = await this.#transaction(() =>
+        this.#entries.removeSome(slot, LIMITS.replicaDropRowsMax),
+      );
+      if (isEmpty) return;
     }
   }
 }
 
-function slotsOf({ held, snapshot }: Stored): number[] {
-  return [held, snapshot].flatMap((part) => part?.slot ?? []);
-}
-
 function completed(
-  snapshot: Stored["snapshot"],
-  { revision, through }: StoreAction & { kind: "snapshot-end" },
-): z.infer<typeof Held> {
-  if (snapshot?.revision === revision && snapshot.after === through) {
-    return { slot: snapshot.slot, revision };
+  snapshot: Collected | undefined,
+  end: StoreAction & { kind: "snapshot-end" },
+): Held {
+  const { revision, digest, through } = end;
+  if (snapshot?.revision !== revision || snapshot.after !== through) {
+    throw behind(
+      `the end of a snapshot at revision ${revision} and key ${through}`,
+      `one at revision ${snapshot?.revision ?? "none"} and key ${snapshot?.after ?? "none"}`,
+    );
   }
-  throw misfit(
-    `the end of a snapshot at revision ${revision} and key ${through}`,
-    `one at revision ${snapshot?.revision ?? "none"} and key ${snapshot?.after ?? "none"}`,
-  );
+  const sum = new StateSum(snapshot.sum);
+  if (sum.digest !== digest) throw damage(end, sum);
+  return { slot: snapshot.slot, revision, digest };
 }
 
-function misfit(what: string, stored: string): KvError {
+function adding(sum: StateSum): DigestListener {
+  return (_key, entry) => sum.toggle(entry);
+}
+
+function misfit({ after }: { readonly after: Revision }, part: Held | undefined): KvError {
+  return behind(`a batch after ${after}`, `revision ${part?.revision ?? "none"}`);
+}
+
+function behind(what: string, stored: string): KvError {
   return new KvError("replica_behind", `${what} does not fit ${stored}`);
+}
+
+function damage({ revision, digest }: HistoryPoint, actual: StateSum): KvError {
+  const here = `revision ${revision} leads to the state ${actual.digest} here`;
+  return new KvError("replica_damaged", `${here}, and to ${digest} at the origin`);
+}
+
+function isDamage(error: unknown): error is KvError {
+  return error instanceof KvError && error.code === "replica_damaged";
 }
 
 // Keys and values are bytes as they are: LMDB then orders keys as UTF-8 orders them.
 const BINARY = { keyEncoding: "binary", encoding: "binary" } as const;
-
-function slotKey(slot: number, key: Buffer = Buffer.alloc(0)): Buffer {
-  const bytes = Buffer.allocUnsafe(SLOT_BYTES + key.length);
-  bytes.writeUInt32BE(slot, 0);
-  key.copy(bytes, SLOT_BYTES);
-  return bytes;
-}
 
 function storageError(what: string, cause: unknown): KvError {
   const detail = cause instanceof Error ? cause.message : String(cause);

@@ -2,13 +2,15 @@ import { crc32 } from "node:zlib";
 import type { Key, KvEntry, KvOperation, KvRecord } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { Revision } from "../names.ts";
+import { Revision, type HistoryPoint } from "../names.ts";
 import { decodeOperations, encodeOperation } from "../record-codec.ts";
 
-/** Consecutive records in the form in which they travel: made once, shared by all nodes that want it. */
-export interface Batch {
+/**
+ * Consecutive records in the form in which they travel: made once, shared by all nodes that want it. They
+ * lead from `after` to the point that it names.
+ */
+export interface Batch extends Readonly<HistoryPoint> {
   readonly after: Revision;
-  readonly revision: Revision;
   readonly body: Uint8Array;
   readonly checksum: number;
 }
@@ -24,27 +26,27 @@ export function encodeBatches(records: ReadonlyArray<KvRecord>): Batch[] {
     bytes += operation.length;
     const isFull = bytes >= LIMITS.logPageBytesMax || pending.length >= LIMITS.logPageRecordsMax;
     if (!isFull && index < records.length - 1) continue;
-    batches.push(batchOf(record.revision, pending));
+    batches.push(batchOf(record, pending));
     pending = [];
     bytes = 0;
   }
   return batches;
 }
 
-function batchOf(revision: Revision, operations: ReadonlyArray<Buffer>): Batch {
+function batchOf({ revision, digest }: HistoryPoint, operations: ReadonlyArray<Buffer>): Batch {
   const after = Revision.parse(revision - operations.length);
   const body = Buffer.concat(operations);
-  return { after, revision, body, checksum: checksumOf(body, after, revision) };
+  return { after, revision, digest, body, checksum: checksumOf(body, after, revision, digest) };
 }
 
 /** The operations of a batch. Fails with `protocol_violation` when it was damaged or is not one. */
 export function decodeBatch(batch: Batch): KvOperation[] {
-  const { after, revision, body } = batch;
+  const { after, revision, digest, body } = batch;
   const count = revision - after;
   if (count <= 0 || count > LIMITS.logPageRecordsMax) {
     throw new KvError("protocol_violation", `a batch from ${after} to ${revision}`);
   }
-  return decodeChecked(body, { checksum: batch.checksum, place: [after, revision], count });
+  return decodeChecked(body, { checksum: batch.checksum, place: [after, revision, digest], count });
 }
 
 /** The entries behind the key `after` (null: from the first key) up to the key `through`. */
@@ -90,7 +92,7 @@ export function decodeWrite(write: WriteBody): KvOperation[] {
   return decodeChecked(body, { checksum, place: [count, 0], count });
 }
 
-/** Where a body belongs: revisions, keys or counts. */
+/** Where a body belongs: revisions, keys, counts, or the state to which it leads. */
 type Place = ReadonlyArray<number | string | null>;
 
 interface Expectation {

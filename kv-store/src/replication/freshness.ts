@@ -23,6 +23,12 @@ export class Freshness {
     return this.#freshMs;
   }
 
+  /** What was heard of another history says nothing about this one. */
+  forget(): void {
+    this.#awaited = [];
+    this.#freshMs = null;
+  }
+
   heard(position: Position, applied: Revision | null): void {
     // Past the bound the newest is left out: the oldest is what shows how far the replica has come.
     if (this.#awaited.length < AWAITED_MAX) this.#awaited.push(position);

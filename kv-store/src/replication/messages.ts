@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { Key } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
-import { NamespaceId, Revision } from "../names.ts";
+import { HistoryPoint, NamespaceId, Revision, StateDigest } from "../names.ts";
 
 // Messages are plain objects, parsed once where they arrive. Unknown fields are ignored, so that a newer
 // end can talk to an older one; everything else that does not fit ends the connection.
@@ -24,14 +24,16 @@ const SubscriptionId = Counter;
 
 /** Node to origin. */
 export const MessageToOrigin = z.discriminatedUnion("kind", [
-  /** Wants the history after `after`; with null the node holds nothing and wants a snapshot. */
+  /** Wants the history after `after`; with null the node holds nothing that it trusts and wants a snapshot. */
   z.object({
     kind: z.literal("subscribe"),
     subscription: SubscriptionId,
     namespace: NamespaceId,
     after: Revision.nullable(),
+    /** Of the state as of `after`. A node of an older version has none, and gets a snapshot. */
+    digest: StateDigest.optional(),
     /** A snapshot that was begun earlier, which goes on from here if the log still reaches back so far. */
-    snapshot: z.object({ revision: Revision, after: Key.nullable() }).optional(),
+    snapshot: HistoryPoint.extend({ after: Key.nullable() }).optional(),
   }),
   z.object({ kind: z.literal("unsubscribe"), subscription: SubscriptionId }),
   /** All that was sent up to this sequence number was processed: the window opens by as much. */
@@ -51,26 +53,32 @@ export type MessageToOrigin = z.infer<typeof MessageToOrigin>;
 
 /** Origin to node. What has a `sequence` counts against the window until it is `received`. */
 export const MessageFromOrigin = z.discriminatedUnion("kind", [
-  /** The records after `after` up to and including `revision`, none left out; between pages, of the snapshot. */
+  /**
+   * The records after `after` up to and including `revision`, none left out, and the state to which they led
+   * the origin. Between pages they are for the snapshot.
+   */
   z
     .object({
       kind: z.literal("batch"),
       subscription: SubscriptionId,
       sequence: Counter,
       after: Revision,
-      revision: Revision,
     })
+    .extend(HistoryPoint.shape)
     .extend(Body.shape),
   /**
    * From here on pages follow of what is to replace all that the node holds, and between them the batches
    * after `revision` that bring what was collected up to date.
    */
-  z.object({
-    kind: z.literal("snapshot-start"),
-    subscription: SubscriptionId,
-    sequence: Counter,
-    revision: Revision,
-  }),
+  z
+    .object({
+      kind: z.literal("snapshot-start"),
+      subscription: SubscriptionId,
+      sequence: Counter,
+      /** What the node said to hold was never a state of this history. */
+      isOtherHistory: z.boolean().default(false),
+    })
+    .extend(HistoryPoint.shape),
   z
     .object({
       kind: z.literal("snapshot-page"),
@@ -82,22 +90,23 @@ export const MessageFromOrigin = z.discriminatedUnion("kind", [
     })
     .extend(Body.shape),
   /** What was collected is the whole state as of `revision`; `through` was the last key, null without any. */
-  z.object({
-    kind: z.literal("snapshot-end"),
-    subscription: SubscriptionId,
-    sequence: Counter,
-    revision: Revision,
-    through: Key.nullable(),
-  }),
+  z
+    .object({
+      kind: z.literal("snapshot-end"),
+      subscription: SubscriptionId,
+      sequence: Counter,
+      through: Key.nullable(),
+    })
+    .extend(HistoryPoint.shape),
   /** The namespace does not exist. */
   z.object({ kind: z.literal("gone"), subscription: SubscriptionId }),
-  /** The latest revisions, read after the node's clock showed `echoMs`; null before its first ping. */
+  /** Where the histories stand, read after the node's clock showed `echoMs`; null before its first ping. */
   z.object({
     kind: z.literal("heartbeat"),
     atMs: WallMs,
     echoMs: EchoMs.nullable(),
     positions: z
-      .array(z.object({ subscription: SubscriptionId, revision: Revision }))
+      .array(z.object({ subscription: SubscriptionId }).extend(HistoryPoint.shape))
       .max(LIMITS.subscriptionsMax),
   }),
   /** The write is durable, and its last operation has this revision. */

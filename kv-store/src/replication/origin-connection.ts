@@ -2,7 +2,7 @@ import type { Clock } from "../clock.ts";
 import type { ContentHash, KvOperation } from "../entry.ts";
 import { KvError, type KvErrorCode } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { NamespaceId, Revision } from "../names.ts";
+import type { HistoryPoint, NamespaceId } from "../names.ts";
 import type { KvOrigin } from "../origin/origin.ts";
 import { encodeBatches, encodePage } from "./batch.ts";
 import type { Channel } from "./channel.ts";
@@ -116,29 +116,29 @@ export class OriginConnection {
   async #readLog(read: OriginRead & { kind: "read-log" }): Promise<OriginInput> {
     const { subscription, namespace, after } = read;
     const page = await this.#options.origin.readLog(namespace, after);
-    const batches = page.kind === "truncated" ? page.kind : encodeBatches(page.records);
+    const batches = page.kind === "records" ? encodeBatches(page.records) : page.kind;
     return { kind: "log-read", subscription, batches };
   }
 
   async #readPage(read: OriginRead & { kind: "read-entries" }): Promise<OriginInput> {
     const { subscription, namespace, after } = read;
-    const { revision, entries } = await this.#options.origin.readEntries(namespace, after);
-    return { kind: "entries-read", subscription, revision, page: encodePage(after, entries) };
+    const { entries, ...point } = await this.#options.origin.readEntries(namespace, after);
+    return { kind: "entries-read", subscription, point, page: encodePage(after, entries) };
   }
 
   async #readPositions(effect: OriginEffect & { kind: "read-positions" }): Promise<void> {
-    const revisions = new Map<number, Revision | undefined>();
+    const points = new Map<number, HistoryPoint | undefined>();
     for (const [subscription, namespace] of effect.namespaces) {
       try {
-        revisions.set(subscription, await this.#options.origin.revision(namespace));
+        points.set(subscription, await this.#options.origin.point(namespace));
       } catch (error) {
         if (codeOf(error) === "closed") return;
-        if (codeOf(error) === "namespace_not_found") revisions.set(subscription, undefined);
+        if (codeOf(error) === "namespace_not_found") points.set(subscription, undefined);
         else this.#options.log.error({ err: error, namespace }, "a revision could not be read");
       }
     }
     const atMs = this.#options.clock.nowMs();
-    this.take({ kind: "positions-read", echoMs: effect.echoMs, atMs, revisions });
+    this.take({ kind: "positions-read", echoMs: effect.echoMs, atMs, points });
   }
 
   async #write(effect: OriginEffect & { kind: "write" }): Promise<void> {

@@ -1,18 +1,25 @@
 import { expect, test } from "vitest";
 import { Key, type KvRecord } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
-import { NamespaceId, Revision } from "../names.ts";
+import { NamespaceId, Revision, StateDigest, type HistoryPoint } from "../names.ts";
+import { EMPTY_STATE } from "../state-digest.ts";
 import { encodeBatches, encodePage, encodeWrite } from "./batch.ts";
+import type { MessageToOrigin } from "./messages.ts";
 import { OriginSession, type OriginEffect } from "./origin-session.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
 const START_MS = 1_000_000;
 const LARGE = Buffer.alloc(LIMITS.inlineValueBytesMax);
 
+/** The session passes digests on, and compares few: one does for all. */
+function pointAt(revision: number): HistoryPoint {
+  return { revision: Revision.parse(revision), digest: EMPTY_STATE };
+}
+
 function records(after: number, count: number): KvRecord[] {
   const value = { kind: "inline", bytes: LARGE } as const;
   return Array.from({ length: count }, (_, index) => ({
-    revision: Revision.parse(after + 1 + index),
+    ...pointAt(after + 1 + index),
     operation: { kind: "put", key: Key.parse("k"), value },
   }));
 }
@@ -24,6 +31,7 @@ function subscribed(after: number | null = 0): OriginSession {
     subscription: 1,
     namespace: NAMESPACE,
     after: after === null ? null : Revision.parse(after),
+    ...(after === null ? {} : { digest: EMPTY_STATE }),
   } as const;
   session.handle({ kind: "message", message, nowMs: START_MS });
   return session;
@@ -108,7 +116,8 @@ test("OriginSession: a read of the log that failed is repeated after a pause", (
   const tick = (ms: number): ReadonlyArray<OriginEffect> =>
     session.handle({ kind: "tick", nowMs: START_MS + ms });
   expect(kindsOf(tick(LIMITS.originRetryMs - 1))).not.toContain("read-log");
-  const again = { kind: "read-log", subscription: 1, namespace: NAMESPACE, after: 7 };
+  const after = pointAt(7);
+  const again = { kind: "read-log", subscription: 1, namespace: NAMESPACE, after };
   expect(tick(LIMITS.originRetryMs)).toContainEqual(again);
 });
 
@@ -161,7 +170,7 @@ function entriesRead(
   return session.handle({
     kind: "entries-read",
     subscription: 1,
-    revision: Revision.parse(revision),
+    point: pointAt(revision),
     page: encodePage(after === null ? null : Key.parse(after), entries),
   });
 }
@@ -175,7 +184,7 @@ test("OriginSession: between the pages of a snapshot goes the log, so it can tak
   ]);
   const second = entriesRead(session, 7, ["c"], "b");
   expect(kindsOf(second)).toEqual(["snapshot-page", "read-log"]);
-  expect(second).toContainEqual(expect.objectContaining({ kind: "read-log", after: 5 }));
+  expect(second).toContainEqual(expect.objectContaining({ kind: "read-log", after: pointAt(5) }));
   const log = session.handle({
     kind: "log-read",
     subscription: 1,
@@ -191,14 +200,15 @@ test("OriginSession: between the pages of a snapshot goes the log, so it can tak
     batches: encodeBatches(records(7, 1)),
   });
   expect(kindsOf(end)).toEqual(["batch", "snapshot-end", "read-log"]);
-  const message = { kind: "snapshot-end", subscription: 1, sequence: 6, revision: 8, through: "c" };
+  const ending = { kind: "snapshot-end", subscription: 1, sequence: 6 };
+  const message = { ...ending, ...pointAt(8), through: "c" };
   expect(end).toContainEqual({ kind: "send", message });
 });
 
 test("OriginSession: a snapshot goes on where the node says, and anew when the log does not reach there", () => {
   const resumed = (): OriginSession => {
     const session = new OriginSession(START_MS);
-    const snapshot = { revision: Revision.parse(5), after: Key.parse("m") };
+    const snapshot = { ...pointAt(5), after: Key.parse("m") };
     const message = {
       kind: "subscribe",
       subscription: 1,
@@ -228,4 +238,50 @@ test("OriginSession: a failed read of a page is repeated from the same key", () 
   session.handle({ kind: "read-failed", subscription: 1, code: "storage_failed" });
   const effects = session.handle({ kind: "tick", nowMs: START_MS + LIMITS.originRetryMs });
   expect(effects).toContainEqual(expect.objectContaining({ kind: "read-entries", after: "b" }));
+});
+
+test("OriginSession: a node with another history gets a snapshot that says so, once", () => {
+  const session = subscribed(5);
+  const read = session.handle({ kind: "log-read", subscription: 1, batches: "diverged" });
+  expect(read).toMatchObject([{ kind: "read-entries", after: null }]);
+  const [start] = entriesRead(session, 3, []);
+  expect(start).toMatchObject({
+    message: { kind: "snapshot-start", revision: 3, isOtherHistory: true },
+  });
+  session.handle({ kind: "log-read", subscription: 1, batches: "truncated" });
+  const [again] = entriesRead(session, 9, []);
+  expect(again).toMatchObject({ message: { kind: "snapshot-start", isOtherHistory: false } });
+});
+
+test("OriginSession: a snapshot that was begun in another history begins anew and says so", () => {
+  const session = new OriginSession(START_MS);
+  const digest = StateDigest.parse("5".repeat(32));
+  const snapshot = { ...pointAt(5), digest, after: Key.parse("m") };
+  const message = {
+    kind: "subscribe",
+    subscription: 1,
+    namespace: NAMESPACE,
+    after: null,
+  } as const;
+  session.handle({ kind: "message", message: { ...message, snapshot }, nowMs: START_MS });
+  // The same revision, and another state.
+  expect(entriesRead(session, 5, ["n"], "m")).toMatchObject([
+    { kind: "read-entries", after: null },
+  ]);
+  const [start] = entriesRead(session, 5, ["a"]);
+  expect(start).toMatchObject({ message: { kind: "snapshot-start", isOtherHistory: true } });
+});
+
+test("OriginSession: the log is read behind what the node holds, by revision and digest", () => {
+  const session = new OriginSession(START_MS);
+  const digest = StateDigest.parse("5".repeat(32));
+  const subscribe = { kind: "subscribe", namespace: NAMESPACE, after: Revision.parse(5) } as const;
+  const ask = (message: MessageToOrigin): ReadonlyArray<OriginEffect> =>
+    session.handle({ kind: "message", message, nowMs: START_MS });
+  expect(ask({ ...subscribe, subscription: 1, digest })).toMatchObject([
+    { kind: "read-log", after: { revision: 5, digest } },
+  ]);
+  session.handle({ kind: "log-read", subscription: 1, batches: [] });
+  // A node of an older version says no digest.
+  expect(kindsOf(ask({ ...subscribe, subscription: 2 }))).toEqual(["read-entries"]);
 });

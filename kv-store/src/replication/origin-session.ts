@@ -1,7 +1,7 @@
 import type { KvOperation } from "../entry.ts";
 import type { KvErrorCode } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import type { NamespaceId, Revision } from "../names.ts";
+import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
 import { decodeWrite, type Batch, type SnapshotPage } from "./batch.ts";
 import type { MessageFromOrigin, MessageToOrigin } from "./messages.ts";
 import { OriginSubscription, type OriginRead, type StreamPiece } from "./origin-subscription.ts";
@@ -19,13 +19,14 @@ export type OriginInput =
   | {
       readonly kind: "log-read";
       readonly subscription: number;
-      readonly batches: ReadonlyArray<Batch> | "truncated";
+      /** As `LogPage` has it. */
+      readonly batches: ReadonlyArray<Batch> | "truncated" | "diverged";
     }
   | {
       readonly kind: "entries-read";
       readonly subscription: number;
       /** As of which they are. */
-      readonly revision: Revision;
+      readonly point: HistoryPoint;
       /** Absent when there were no more. */
       readonly page: SnapshotPage | undefined;
     }
@@ -35,8 +36,8 @@ export type OriginInput =
       readonly echoMs: number | null;
       /** By the wall clock. */
       readonly atMs: number;
-      /** Revision by subscription; absent when the namespace does not exist. */
-      readonly revisions: ReadonlyMap<number, Revision | undefined>;
+      /** Where each history stands, by subscription; absent when the namespace does not exist. */
+      readonly points: ReadonlyMap<number, HistoryPoint | undefined>;
     }
   | { readonly kind: "write-settled"; readonly id: number; readonly outcome: WriteOutcome };
 
@@ -193,17 +194,17 @@ export class OriginSession {
   }
 
   #onPositions(input: OriginInput & { kind: "positions-read" }): void {
-    const positions: Array<{ subscription: number; revision: Revision }> = [];
-    for (const [id, revision] of input.revisions) {
+    const positions: Array<{ subscription: number } & HistoryPoint> = [];
+    for (const [id, point] of input.points) {
       const subscription = this.#subscriptions.get(id);
       if (subscription === undefined) continue;
-      if (revision === undefined) {
+      if (point === undefined) {
         this.#gone(subscription);
         continue;
       }
-      positions.push({ subscription: id, revision });
+      positions.push({ subscription: id, ...point });
       // Committed through another control plane, which this one does not hear of at once.
-      if (subscription.isLive && revision > subscription.sent) {
+      if (subscription.isLive && point.revision > subscription.sent) {
         this.#fallBehind(subscription);
       }
     }
@@ -260,7 +261,7 @@ export class OriginSession {
       const pieces =
         input.kind === "log-read"
           ? subscription.tookLog(input.batches)
-          : subscription.tookEntries(input.revision, input.page);
+          : subscription.tookEntries(input.point, input.page);
       for (const piece of pieces) this.#sendPiece(subscription, piece);
     }
     // Its next turn comes after those of the others.

@@ -1,6 +1,7 @@
 import type { Key } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
-import type { NamespaceId, Revision } from "../names.ts";
+import { Revision, type HistoryPoint, type NamespaceId } from "../names.ts";
+import { EMPTY_STATE } from "../state-digest.ts";
 import type { Batch, SnapshotPage } from "./batch.ts";
 import type { MessageToOrigin } from "./messages.ts";
 
@@ -10,7 +11,7 @@ export type OriginRead =
       readonly kind: "read-log";
       readonly subscription: number;
       readonly namespace: NamespaceId;
-      readonly after: Revision;
+      readonly after: HistoryPoint;
     }
   | {
       readonly kind: "read-entries";
@@ -22,13 +23,9 @@ export type OriginRead =
 /** A piece of the stream to a node, before it has its place there. */
 export type StreamPiece =
   | ({ readonly kind: "batch" } & Batch)
-  | { readonly kind: "snapshot-start"; readonly revision: Revision }
+  | ({ readonly kind: "snapshot-start"; readonly isOtherHistory: boolean } & HistoryPoint)
   | ({ readonly kind: "snapshot-page" } & SnapshotPage)
-  | {
-      readonly kind: "snapshot-end";
-      readonly revision: Revision;
-      readonly through: Key | null;
-    };
+  | ({ readonly kind: "snapshot-end"; readonly through: Key | null } & HistoryPoint);
 
 /**
  * What is to be done for a subscription. `live`: nothing, all that was committed is sent. `behind`: the log
@@ -55,11 +52,13 @@ type Progress =
 export class OriginSubscription {
   readonly id: number;
   readonly namespace: NamespaceId;
-  /** The last revision that was sent; 0 until a snapshot was started. */
-  #sent: Revision;
+  /** The last point that was sent, or that the node said to be at; `BEGINNING` until a snapshot was started. */
+  #sent: HistoryPoint;
   /** The latest revision whose commit was heard of. */
   #head = 0;
   #progress: Progress;
+  /** What the node follows is another history than this one. */
+  #isOtherHistory = false;
   /** Reads that failed since the last one that did not, and when the next one may be. */
   #failures = 0;
   #notBeforeMs = -Infinity;
@@ -68,33 +67,39 @@ export class OriginSubscription {
     subscription,
     namespace,
     after,
+    digest,
     snapshot,
   }: MessageToOrigin & { kind: "subscribe" }) {
     this.id = subscription;
     this.namespace = namespace;
-    this.#sent = snapshot?.revision ?? after ?? (0 as Revision); // revision 0 is before every write
     if (snapshot !== undefined) {
+      const { revision } = snapshot;
+      this.#sent = { revision, digest: snapshot.digest };
       this.#progress = { kind: "snapshot", after: snapshot.after, target: 0, isComplete: false };
+    } else if (after !== null && digest !== undefined) {
+      this.#sent = { revision: after, digest };
+      this.#progress = { kind: "behind" };
     } else {
-      this.#progress = { kind: after === null ? "unseen" : "behind" };
+      this.#sent = BEGINNING;
+      this.#progress = { kind: "unseen" };
     }
   }
 
-  get sent(): Revision {
-    return this.#sent;
+  get sent(): number {
+    return this.#sent.revision;
   }
 
   get isLive(): boolean {
     return this.#progress.kind === "live";
   }
 
-  heardOf(revision: Revision): void {
+  heardOf(revision: number): void {
     this.#head = Math.max(this.#head, revision);
   }
 
   /** A batch that goes to the node straight away. */
-  passed(batch: Batch): void {
-    this.#sent = batch.revision;
+  passed({ revision, digest }: Batch): void {
+    this.#sent = { revision, digest };
   }
 
   /** From now on the log is read: something was committed that did not go straight away. */
@@ -115,37 +120,44 @@ export class OriginSubscription {
   }
 
   /** What to send now that the log was read after `sent`. */
-  tookLog(batches: ReadonlyArray<Batch> | "truncated"): StreamPiece[] {
+  tookLog(batches: ReadonlyArray<Batch> | "truncated" | "diverged"): StreamPiece[] {
     this.#failures = 0;
-    if (batches === "truncated") {
+    if (batches === "truncated" || batches === "diverged") {
+      this.#isOtherHistory = batches === "diverged";
       this.#progress = { kind: "unseen" };
       return [];
     }
-    this.#sent = batches.at(-1)?.revision ?? this.#sent;
+    const last = batches.at(-1);
+    if (last !== undefined) this.passed(last);
     // What was committed while the log was being read is in the next read of it.
-    const isAtEnd = batches.length === 0 && this.#sent >= this.#head;
+    const isAtEnd = batches.length === 0 && this.sent >= this.#head;
     if (this.#progress.kind === "behind" && isAtEnd) this.#progress = { kind: "live" };
     return [...batches.map((batch) => ({ kind: "batch", ...batch }) as const), ...this.#ending()];
   }
 
-  /** What to send now that a page of entries was read, as of `revision`; without one there were no more. */
-  tookEntries(revision: Revision, page: SnapshotPage | undefined): StreamPiece[] {
+  /** What to send now that a page of entries was read, as of `point`; without one there were no more. */
+  tookEntries(point: HistoryPoint, page: SnapshotPage | undefined): StreamPiece[] {
     this.#failures = 0;
     const pieces: StreamPiece[] = [];
     if (this.#progress.kind === "unseen") {
-      pieces.push({ kind: "snapshot-start", revision });
-      this.#progress = { kind: "snapshot", after: null, target: revision, isComplete: false };
-      this.#sent = revision;
+      pieces.push({ kind: "snapshot-start", ...point, isOtherHistory: this.#isOtherHistory });
+      this.#progress = { kind: "snapshot", after: null, target: point.revision, isComplete: false };
+      this.#isOtherHistory = false;
+      this.#sent = point;
     }
-    // The node began this snapshot with a history that went further.
-    if (this.#progress.kind !== "snapshot" || revision < this.#sent) {
+    // The node began this snapshot with another history. One that went less far shows when the log is read.
+    const isDiverged =
+      point.revision < this.sent ||
+      (point.revision === this.sent && point.digest !== this.#sent.digest);
+    if (this.#progress.kind !== "snapshot" || isDiverged) {
+      this.#isOtherHistory = isDiverged;
       this.#progress = { kind: "unseen" };
       return [];
     }
     this.#progress = {
       kind: "snapshot",
       after: page?.through ?? this.#progress.after,
-      target: Math.max(revision, this.#head),
+      target: Math.max(point.revision, this.#head),
       isComplete: page === undefined,
     };
     if (page !== undefined) pieces.push({ kind: "snapshot-page", ...page });
@@ -163,7 +175,7 @@ export class OriginSubscription {
   /** Where the next page starts; `undefined` when the log is to be read before, or instead. */
   #nextKey(): Key | null | undefined {
     if (this.#progress.kind === "unseen") return null;
-    if (this.#progress.kind !== "snapshot" || this.#sent < this.#progress.target) return undefined;
+    if (this.#progress.kind !== "snapshot" || this.sent < this.#progress.target) return undefined;
     return this.#progress.after;
   }
 
@@ -171,8 +183,11 @@ export class OriginSubscription {
   #ending(): StreamPiece[] {
     if (this.#progress.kind !== "snapshot") return [];
     const { isComplete, target, after: through } = this.#progress;
-    if (!isComplete || this.#sent < target) return [];
+    if (!isComplete || this.sent < target) return [];
     this.#progress = { kind: "behind" };
-    return [{ kind: "snapshot-end", revision: this.#sent, through }];
+    return [{ kind: "snapshot-end", ...this.#sent, through }];
   }
 }
+
+/** Before every write. */
+const BEGINNING: HistoryPoint = { revision: Revision.parse(0), digest: EMPTY_STATE };

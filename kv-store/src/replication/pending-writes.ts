@@ -17,6 +17,8 @@ interface PendingWrite {
   readonly namespace: NamespaceId;
   readonly bytes: number;
   readonly sentMs: number;
+  /** What this node held of the history when it sent the write: the write itself comes later in it. */
+  readonly after: number;
   /** Known once the origin has it on disk; then only the replica is waited for. */
   revision: Revision | undefined;
 }
@@ -40,12 +42,11 @@ export class PendingWrites {
     this.#bytes += write.bytes;
   }
 
-  /** The origin has the write on disk. Returns its namespace; `undefined` when nobody waits any more. */
-  written(id: number, revision: Revision): NamespaceId | undefined {
+  /** The origin has the write on disk. Returns it; `undefined` when nobody waits any more. */
+  written(id: number, revision: Revision): Readonly<PendingWrite> | undefined {
     const write = this.#writes.get(id);
-    if (write === undefined) return undefined;
-    write.revision = revision;
-    return write.namespace;
+    if (write !== undefined) write.revision = revision;
+    return write;
   }
 
   refused(id: number, failure: WriteResult & { kind: "failed" }): SettledWrite[] {
@@ -64,11 +65,17 @@ export class PendingWrites {
     );
   }
 
-  /** The link is down: what the origin did not answer has an unknown end. */
-  linkLost(): SettledWrite[] {
-    const unanswered = [...this.#writes.values()].filter((write) => write.revision === undefined);
+  /**
+   * The link is down: what the origin did not answer has an unknown end, and what it answered is no longer
+   * waited for. The origin may be another one when it comes back, restored from an older copy, and its
+   * revisions other writes. What is on its way to the disk, up to `accepted`, is still to come.
+   */
+  linkLost(accepted: (namespace: NamespaceId) => number): SettledWrite[] {
+    const lost = [...this.#writes.values()].filter(
+      ({ namespace, revision }) => revision === undefined || revision > accepted(namespace),
+    );
     return this.#settle(
-      unanswered.map(({ id }) => id),
+      lost.map(({ id }) => id),
       failureOf,
     );
   }

@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Key, type KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
-import { NamespaceId, Revision } from "../names.ts";
+import { NamespaceId } from "../names.ts";
 import { LmdbReplica } from "../replica/lmdb-replica.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { connectedChannels, type MemoryChannel } from "../test-support/memory-channel.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { TrackedState } from "../test-support/tracked-state.ts";
 import { encodeBatches } from "./batch.ts";
 import { ReplicaClient } from "./replica-client.ts";
 
@@ -81,18 +82,20 @@ test("ReplicaClient: a silent link is cut in its time, also when the clock is se
 });
 
 test("ReplicaClient: a copy grows stale by the time that passes, also when the clock is set back", async () => {
-  const revision = Revision.parse(0);
-  await replica.store(NAMESPACE, { kind: "snapshot-start", revision });
-  await replica.store(NAMESPACE, { kind: "snapshot-end", revision, through: null });
+  const { point } = new TrackedState();
+  await replica.store(NAMESPACE, { kind: "snapshot-start", ...point });
+  await replica.store(NAMESPACE, { kind: "snapshot-end", ...point, through: null });
   const following = new ReplicaClient({ replica, clock, log });
   following.setInterest([NAMESPACE]);
   const { node } = connectedChannels();
   following.attach(node);
-  const positions = [{ subscription: 1, revision }];
+  const positions = [{ subscription: 1, ...point }];
   node.deliver({ kind: "heartbeat", atMs: 0, echoMs: clock.monotonicMs(), positions });
   clock.stepWall(-HOUR_MS);
   clock.advance(1_000);
-  expect(following.status()).toEqual([{ namespace: NAMESPACE, revision, lagMs: 1_000 }]);
+  expect(following.status()).toMatchObject([
+    { namespace: NAMESPACE, revision: 0, lagMs: 1_000, repairing: null, repairs: 0 },
+  ]);
   await following.close();
 });
 
@@ -104,17 +107,19 @@ test("ReplicaClient: a namespace given up in the middle of a batch is gone, and 
     if (kind === "subscribe") subscribed.push(after);
   });
   client.attach(node);
-  node.deliver({ kind: "snapshot-start", subscription: 1, sequence: 1, revision: 0 });
-  node.deliver({ kind: "snapshot-end", subscription: 1, sequence: 2, revision: 0, through: null });
-  const [batch] = encodeBatches([{ revision: Revision.parse(1), operation: DELETE }]);
+  const state = new TrackedState();
+  const deliver = (message: object): void => node.deliver({ ...state.point, ...message });
+  deliver({ kind: "snapshot-start", subscription: 1, sequence: 1 });
+  deliver({ kind: "snapshot-end", subscription: 1, sequence: 2, through: null });
+  const [batch] = encodeBatches([{ ...state.apply([DELETE]), operation: DELETE }]);
   node.deliver({ kind: "batch", subscription: 1, sequence: 3, ...batch });
   client.setInterest([]);
   // Changes go in the order of the calls: when this one is done, so are those before it.
   await replica.store(OTHER, { kind: "drop" });
   expect(replica.held()).toEqual([]);
   client.setInterest([NAMESPACE]);
-  node.deliver({ kind: "snapshot-start", subscription: 2, sequence: 4, revision: 7 });
-  node.deliver({ kind: "snapshot-end", subscription: 2, sequence: 5, revision: 7, through: null });
+  deliver({ kind: "snapshot-start", subscription: 2, sequence: 4, revision: 7 });
+  deliver({ kind: "snapshot-end", subscription: 2, sequence: 5, revision: 7, through: null });
   await vi.waitFor(() => expect(client.status()).toMatchObject([{ revision: 7 }]), WAIT);
   expect(subscribed).toEqual([null, null]);
   expect(log.lines).toEqual([]);

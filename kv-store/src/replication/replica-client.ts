@@ -8,8 +8,9 @@ import type { Replica } from "../replica/replica.ts";
 import type { Channel } from "./channel.ts";
 import { MessageFromOrigin } from "./messages.ts";
 import type { SettledWrite } from "./pending-writes.ts";
-import type { Held } from "./replica-subscription.ts";
-import { ReplicaSession, type ReplicaEffect, type ReplicaInput } from "./replica-session.ts";
+import type { ReplicaEffect, ReplicaInput, StoreOutcome } from "./replica-exchange.ts";
+import { ReplicaSession } from "./replica-session.ts";
+import type { Held, RepairReason } from "./replica-subscription.ts";
 
 export interface ReplicaClientOptions {
   /** Stays the caller's, who closes it after the client. */
@@ -25,6 +26,11 @@ export interface ReplicaStatus {
   readonly revision: number;
   /** At most this much older than the origin; null before the origin was first heard. */
   readonly lagMs: number | null;
+  /** Why the copy is being replaced as a whole, if it is. Until then reads go on with what is held. */
+  readonly repairing: RepairReason | null;
+  /** How often it was since the node started, and why the last time. */
+  readonly repairs: number;
+  readonly lastRepair: RepairReason | null;
 }
 
 interface Write {
@@ -48,7 +54,7 @@ export class ReplicaClient {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #session: ReplicaSession;
-  readonly #stopTicks: () => void;
+  readonly #stops: ReadonlyArray<() => void>;
   readonly #writes = new Map<number, Write>();
   /** Changes of the replica under way. */
   readonly #storing = new Set<Promise<void>>();
@@ -62,7 +68,12 @@ export class ReplicaClient {
     this.#clock = options.clock;
     this.#log = options.log;
     this.#session = new ReplicaSession(options.clock.monotonicMs());
-    this.#stopTicks = options.clock.every(LIMITS.tickMs, () => this.#onTick());
+    this.#stops = [
+      options.clock.every(LIMITS.tickMs, () => this.#onTick()),
+      options.replica.onDamage((namespace, what) =>
+        this.#take({ kind: "damaged", namespace, what, nowMs: this.#clock.monotonicMs() }),
+      ),
+    ];
   }
 
   /**
@@ -125,11 +136,11 @@ export class ReplicaClient {
   /** Every wanted namespace that is held or on its way. */
   status(): ReadonlyArray<ReplicaStatus> {
     const nowMs = this.#clock.monotonicMs();
-    return this.#session.positions().map(({ namespace, applied, freshMs }) => ({
-      namespace,
-      revision: applied ?? 0,
-      lagMs: freshMs === null ? null : Math.max(0, nowMs - freshMs),
-    }));
+    return this.#session.positions().map((position) => {
+      const { namespace, applied, freshMs, repairing, repairs, lastRepair } = position;
+      const lagMs = freshMs === null ? null : Math.max(0, nowMs - freshMs);
+      return { namespace, revision: applied ?? 0, lagMs, repairing, repairs, lastRepair };
+    });
   }
 
   /** Rejects what is pending, and resolves when no change of the replica is under way. May be called twice. */
@@ -137,7 +148,7 @@ export class ReplicaClient {
     if (!this.#isClosed) {
       this.#detach(this.#channel, "the node is stopping");
       this.#isClosed = true;
-      this.#stopTicks();
+      for (const stop of this.#stops) stop();
       for (const pending of [...this.#writes.values(), ...this.#waiters]) {
         pending.reject(closedError());
       }
@@ -191,8 +202,8 @@ export class ReplicaClient {
 
   #storeFor(effect: ReplicaEffect & { kind: "store" }): void {
     const { token, namespace, action } = effect;
-    const storing = this.#store(namespace, action).then((isStored) => {
-      this.#take({ kind: "stored", token, isStored, held: this.#held(namespace) });
+    const storing = this.#store(namespace, action).then((outcome) => {
+      this.#take({ kind: "stored", token, outcome, held: this.#held(namespace) });
       this.#wakeWaiters();
     });
     this.#storing.add(storing);
@@ -200,22 +211,22 @@ export class ReplicaClient {
   }
 
   #held(namespace: NamespaceId): Held {
-    const revision = this.#replica.revision(namespace) ?? null;
-    return { revision, snapshot: this.#replica.snapshot(namespace) ?? null };
+    const point = this.#replica.point(namespace) ?? null;
+    return { point, snapshot: this.#replica.snapshot(namespace) ?? null };
   }
 
-  /** Whether it was stored. Never rejected. */
+  /** Never rejected. */
   async #store(
     namespace: NamespaceId,
     action: (ReplicaEffect & { kind: "store" })["action"],
-  ): Promise<boolean> {
+  ): Promise<StoreOutcome> {
     try {
       await this.#replica.store(namespace, action);
-      return true;
+      return "stored";
     } catch (err) {
-      // The session asks for it again, from what the replica then holds.
+      // The session asks for it again, from what the replica then holds, or for all of it.
       this.#log.error({ err, namespace, action: action.kind }, "the replica refused a change");
-      return false;
+      return err instanceof KvError && err.code === "replica_damaged" ? "damaged" : "failed";
     }
   }
 

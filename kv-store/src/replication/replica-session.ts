@@ -1,80 +1,18 @@
-import type { KvOperation } from "../entry.ts";
 import { isKvErrorCode, KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import type { NamespaceId, Revision } from "../names.ts";
+import type { HistoryPoint, NamespaceId } from "../names.ts";
 import type { StoreAction } from "../replica/replica.ts";
 import { encodeWrite } from "./batch.ts";
 import type { MessageFromOrigin, MessageToOrigin } from "./messages.ts";
 import { PendingWrites, type SettledWrite, type WriteResult } from "./pending-writes.ts";
-import {
-  ReplicaSubscription,
-  type DataMessage,
-  type Held,
-  type Standing,
-} from "./replica-subscription.ts";
-
-/** What happened at a node's end of the connection. `nowMs` is by the monotonic clock. */
-export type ReplicaInput =
-  | {
-      readonly kind: "interest";
-      /** What the replica holds of each wanted namespace. */
-      readonly wanted: ReadonlyMap<NamespaceId, Held>;
-      readonly nowMs: number;
-    }
-  | { readonly kind: "connected"; readonly nowMs: number }
-  | { readonly kind: "disconnected" }
-  | { readonly kind: "message"; readonly message: MessageFromOrigin; readonly nowMs: number }
-  | { readonly kind: "tick"; readonly nowMs: number }
-  | {
-      readonly kind: "write";
-      /** Never used before. */
-      readonly id: number;
-      readonly namespace: NamespaceId;
-      readonly operations: ReadonlyArray<KvOperation>;
-      readonly nowMs: number;
-    }
-  | {
-      /** The answer to a `store`, in the order in which they were asked for. */
-      readonly kind: "stored";
-      readonly token: number;
-      readonly isStored: boolean;
-      /** What the replica holds now. */
-      readonly held: Held;
-    };
-
-/** What the node's end does about it. */
-export type ReplicaEffect =
-  | { readonly kind: "send"; readonly message: MessageToOrigin }
-  | {
-      readonly kind: "store";
-      readonly token: number;
-      readonly namespace: NamespaceId;
-      readonly action: StoreAction;
-    }
-  | ({ readonly kind: "settle" } & SettledWrite)
-  /** Something to tell the operator, who may need to act. */
-  | { readonly kind: "report"; readonly namespace: NamespaceId; readonly text: string }
-  | { readonly kind: "cut"; readonly reason: string };
-
-/** Where the replica of a wanted namespace stands. */
-export interface ReplicaPosition {
-  readonly namespace: NamespaceId;
-  readonly standing: Standing;
-  /** What it holds; null for nothing. */
-  readonly applied: Revision | null;
-  /** It holds all that the origin had when this node's monotonic clock showed this; null before it is known. */
-  readonly freshMs: number | null;
-}
-
-interface StoreInFlight {
-  readonly subscription: ReplicaSubscription;
-  /** Number of the message behind it; 0 when it came over an earlier connection, or from none. */
-  sequence: number;
-  readonly bytes: number;
-}
-
-// A sound origin never has more than its window and one message under way.
-const STORING_BYTES_MAX = 4 * LIMITS.windowBytesMax;
+import type {
+  ReplicaEffect,
+  ReplicaInput,
+  ReplicaPosition,
+  StoreOutcome,
+} from "./replica-exchange.ts";
+import { StoresInFlight } from "./stores-in-flight.ts";
+import { ReplicaSubscription, type DataMessage, type Held } from "./replica-subscription.ts";
 
 /**
  * The node's end of the connection, without any input or output of its own: the same inputs give the same
@@ -85,11 +23,9 @@ export class ReplicaSession {
   readonly #subscriptions = new Map<NamespaceId, ReplicaSubscription>();
   readonly #byId = new Map<number, ReplicaSubscription>();
   readonly #writes = new PendingWrites();
-  readonly #storing = new Map<number, StoreInFlight>();
-  #storingBytes = 0;
+  readonly #storing = new StoresInFlight();
   #isConnected = false;
   #lastSubscription = 0;
-  #lastToken = 0;
   #nowMs: number;
   /** When the origin was last heard, and when it last sent data. */
   #heardMs: number;
@@ -122,7 +58,7 @@ export class ReplicaSession {
         break;
       case "disconnected":
         this.#isConnected = false;
-        this.#settle(this.#writes.linkLost());
+        this.#settle(this.#writes.linkLost((each) => this.#acceptedOf(each)));
         break;
       case "message":
         this.#heardMs = this.#nowMs;
@@ -136,6 +72,9 @@ export class ReplicaSession {
         break;
       case "stored":
         this.#onStored(input);
+        break;
+      case "damaged":
+        this.#onDamaged(input);
         break;
     }
     return this.#effects;
@@ -176,11 +115,13 @@ export class ReplicaSession {
 
   #onConnected(): void {
     this.#isConnected = true;
+    // What an earlier connection left on its way to the disk is not there yet.
+    this.#settle(this.#writes.linkLost(() => 0));
     this.#heardMs = this.#nowMs;
     this.#dataMs = this.#nowMs;
     this.#echoMs = this.#nowMs;
     this.#sequence = 0;
-    for (const store of this.#storing.values()) store.sequence = 0;
+    this.#storing.connectionChanged();
     this.#ping();
     for (const subscription of this.#subscriptions.values()) {
       if (subscription.standing !== "broken") this.#ask(subscription);
@@ -194,19 +135,22 @@ export class ReplicaSession {
     subscription.restart(this.#lastSubscription, this.#nowMs);
     this.#byId.set(subscription.id, subscription);
     const { id, namespace } = subscription;
-    const { revision: after, snapshot } = subscription.position;
-    const begun = snapshot === null ? {} : { snapshot };
-    this.#send({ kind: "subscribe", subscription: id, namespace, after, ...begun });
+    const { point, snapshot } = subscription.position;
+    this.#send({
+      kind: "subscribe",
+      subscription: id,
+      namespace,
+      ...(point === null ? { after: null } : { after: point.revision, digest: point.digest }),
+      ...(snapshot === null ? {} : { snapshot }),
+    });
   }
 
   #onMessage(message: MessageFromOrigin): void {
     switch (message.kind) {
       case "heartbeat":
         return this.#onHeartbeat(message);
-      case "written": {
-        const namespace = this.#writes.written(message.id, message.revision);
-        return namespace === undefined ? undefined : this.#settleReached(namespace);
-      }
+      case "written":
+        return this.#onWritten(message);
       case "refused": {
         const code = isKvErrorCode(message.code) ? message.code : "storage_failed";
         const result = { kind: "failed", code, message: message.message } as const;
@@ -217,6 +161,14 @@ export class ReplicaSession {
       default:
         return this.#onData(message);
     }
+  }
+
+  #onWritten({ id, revision }: MessageFromOrigin & { kind: "written" }): void {
+    const write = this.#writes.written(id, revision);
+    if (write === undefined) return;
+    const subscription = this.#subscriptions.get(write.namespace);
+    if (subscription !== undefined && revision <= write.after) this.#onOtherHistory(subscription);
+    this.#settleReached(write.namespace);
   }
 
   #onGone(subscription: ReplicaSubscription | undefined): void {
@@ -242,14 +194,37 @@ export class ReplicaSession {
   }
 
   #takeData(subscription: ReplicaSubscription, message: DataMessage): void {
+    if (!subscription.expects(message)) return;
+    if (subscription.isForeign(message)) this.#onOtherHistory(subscription);
     try {
-      const action = subscription.take(message);
-      if (action !== undefined) this.#store(subscription, action, message);
+      this.#store(subscription, subscription.take(message, this.#nowMs), message);
     } catch (error) {
       if (!(error instanceof KvError)) throw error;
       this.#report(subscription, error.message);
-      if (error.code !== "history_diverged") this.#askAgain(subscription);
+      this.#askAgain(subscription);
     }
+  }
+
+  /** The origin never had what is held: whatever it has now counts, also when that is less. */
+  #onOtherHistory(subscription: ReplicaSubscription): void {
+    const { applied, repair } = subscription;
+    if (repair?.reason === "other-history") return;
+    this.#report(
+      subscription,
+      "the origin has another history than this node, as after a restore from an older copy: what the node " +
+        `holds, revision ${applied?.revision ?? "none"}, is replaced by what the origin has`,
+    );
+    subscription.distrust("other-history", this.#nowMs);
+    subscription.freshness.forget();
+  }
+
+  #onDamaged({ namespace, what }: ReplicaInput & { kind: "damaged" }): void {
+    const subscription = this.#subscriptions.get(namespace);
+    if (subscription === undefined || subscription.standing === "gone") return;
+    if (subscription.repair !== undefined) return;
+    this.#report(subscription, `what this node holds is damaged and will be replaced: ${what}`);
+    subscription.distrust("damaged", this.#nowMs);
+    this.#mend(subscription);
   }
 
   /** Asking again from what is accepted repairs what was lost or damaged on the way. */
@@ -262,16 +237,24 @@ export class ReplicaSession {
   }
 
   #onHeartbeat(message: MessageFromOrigin & { kind: "heartbeat" }): void {
-    const revisions = new Map(message.positions.map((each) => [each.subscription, each.revision]));
+    const points = new Map(message.positions.map((each) => [each.subscription, each]));
     this.#echoMs = Math.max(this.#echoMs, message.echoMs ?? 0);
     const time = { nowMs: this.#nowMs, dataMs: this.#dataMs };
     for (const subscription of this.#subscriptions.values()) {
-      const revision = revisions.get(subscription.id);
-      if (revision !== undefined && message.echoMs !== null) {
-        subscription.freshness.heard({ revision, echoMs: message.echoMs }, subscription.applied);
-      }
-      if (subscription.isStalled(revision, time)) this.#ask(subscription);
+      const point = points.get(subscription.id);
+      if (point !== undefined) this.#onPoint(subscription, point, message.echoMs);
+      if (subscription.isStalled(point?.revision, time)) this.#ask(subscription);
     }
+  }
+
+  #onPoint(subscription: ReplicaSubscription, point: HistoryPoint, echoMs: number | null): void {
+    if (echoMs === null) return;
+    if (subscription.contradicts(point, echoMs)) {
+      this.#onOtherHistory(subscription);
+      return this.#mend(subscription);
+    }
+    const { revision } = point;
+    subscription.freshness.heard({ revision, echoMs }, subscription.confirmed);
   }
 
   #onTick(): void {
@@ -284,13 +267,17 @@ export class ReplicaSession {
     if (this.#nowMs - this.#pingMs >= LIMITS.heartbeatMs) this.#ping();
   }
 
-  /** After a failed transaction: begins anew from what is on disk, once nothing is in flight. */
+  /** Begins anew after a failed transaction, or in the place of what is held, once nothing is in flight. */
   #mend(subscription: ReplicaSubscription): void {
-    const isDue = this.#nowMs >= subscription.askedMs && subscription.storing === 0;
-    if (subscription.standing !== "broken" || !isDue) return;
-    subscription.rewind();
-    subscription.standing = "following";
-    if (this.#isConnected) this.#ask(subscription);
+    const { standing, storing, askedMs } = subscription;
+    if (storing > 0 || standing === "gone") return;
+    if (standing === "broken" && this.#nowMs >= askedMs) {
+      subscription.rewind();
+      subscription.standing = "following";
+      if (this.#isConnected) this.#ask(subscription);
+    } else if (subscription.isRepairDue(this.#nowMs) && this.#isConnected) {
+      this.#ask(subscription);
+    }
   }
 
   #ping(): void {
@@ -302,70 +289,78 @@ export class ReplicaSession {
 
   #onWrite(input: ReplicaInput & { kind: "write" }): void {
     const { id, namespace, operations } = input;
-    const refusal = this.#refusal(namespace);
+    const refusal = this.#refusal();
     if (refusal !== undefined) return this.#settle([{ id, result: refusal }]);
     const body = encodeWrite(operations);
-    this.#writes.add({ id, namespace, bytes: body.body.length, sentMs: this.#nowMs });
+    const after = this.#acceptedOf(namespace);
+    this.#writes.add({ id, namespace, bytes: body.body.length, sentMs: this.#nowMs, after });
     this.#send({ kind: "write", id, namespace, ...body });
   }
 
-  #refusal(namespace: NamespaceId): (WriteResult & { kind: "failed" }) | undefined {
+  #acceptedOf(namespace: NamespaceId): number {
+    return this.#subscriptions.get(namespace)?.accepted?.revision ?? 0;
+  }
+
+  #refusal(): (WriteResult & { kind: "failed" }) | undefined {
     if (!this.#isConnected) {
       const message = "this node has no connection to the origin: nothing was written, try again";
       return { kind: "failed", code: "origin_unreachable", message };
     }
     const { fullReason } = this.#writes;
-    if (fullReason !== undefined) return { kind: "failed", code: "busy", message: fullReason };
-    if (this.#subscriptions.get(namespace)?.standing !== "diverged") return undefined;
-    const message = `the replica of namespace ${namespace} has another history than the origin`;
-    return { kind: "failed", code: "history_diverged", message };
+    if (fullReason === undefined) return undefined;
+    return { kind: "failed", code: "busy", message: fullReason };
   }
 
   #onStored(input: ReplicaInput & { kind: "stored" }): void {
-    const store = this.#storing.get(input.token);
+    const store = this.#storing.end(input.token);
     if (store === undefined) return;
-    this.#storing.delete(input.token);
-    this.#storingBytes -= store.bytes;
     this.#acknowledge();
-    const { subscription } = store;
+    const { subscription, kind } = store;
     subscription.storing -= 1;
     subscription.stored(input.held);
-    if (!input.isStored) this.#onStoreFailed(subscription);
-    subscription.freshness.reached(subscription.applied);
+    const isStored = input.outcome === "stored";
+    const isRefused = input.outcome === "damaged" && kind.startsWith("snapshot");
+    if (isRefused || (isStored && kind === "snapshot-end")) {
+      subscription.replaced(isStored, this.#nowMs);
+    }
+    if (input.outcome !== "stored") this.#onStoreFailed(subscription, input.outcome);
+    subscription.freshness.reached(subscription.confirmed);
     this.#settleReached(subscription.namespace);
   }
 
-  #onStoreFailed(subscription: ReplicaSubscription): void {
+  #onStoreFailed(subscription: ReplicaSubscription, outcome: StoreOutcome): void {
     if (subscription.standing !== "following") return;
     subscription.stop("broken");
-    subscription.askedMs = this.#nowMs + LIMITS.replicaRetryMs;
-    this.#report(subscription, "a change could not be stored; the replica will ask for it again");
+    if (outcome === "failed") {
+      subscription.askedMs = this.#nowMs + LIMITS.replicaRetryMs;
+      const text = "a change could not be stored; the replica will ask for it again";
+      return this.#report(subscription, text);
+    }
+    const text = "what is held does not lead to the state of the origin, and will be replaced";
+    this.#report(subscription, text);
+    subscription.distrust(subscription.repair?.reason ?? "damaged", this.#nowMs);
+    subscription.askedMs = subscription.repair?.dueMs ?? this.#nowMs;
+    this.#mend(subscription);
   }
 
   #settleReached(namespace: NamespaceId): void {
     // Without a replica here there is nothing to be read from, and nothing to wait for.
     const subscription = this.#subscriptions.get(namespace);
-    const applied = subscription === undefined ? Infinity : subscription.applied;
+    const applied = subscription === undefined ? Infinity : subscription.confirmed;
     if (applied !== null) this.#settle(this.#writes.reached(namespace, applied));
   }
 
   #store(subscription: ReplicaSubscription, action: StoreAction, message?: DataMessage): void {
-    this.#lastToken += 1;
-    const bytes = message !== undefined && "body" in message ? message.body.length : 0;
-    const sequence = message?.sequence ?? 0;
-    this.#storing.set(this.#lastToken, { subscription, sequence, bytes });
-    this.#storingBytes += bytes;
+    const token = this.#storing.begin(subscription, action.kind, message);
     subscription.storing += 1;
-    const { namespace } = subscription;
-    this.#effects.push({ kind: "store", token: this.#lastToken, namespace, action });
-    if (this.#storingBytes > STORING_BYTES_MAX) this.#cut("the origin sent past its window");
+    this.#effects.push({ kind: "store", token, namespace: subscription.namespace, action });
+    if (this.#storing.isOverfull) this.#cut("the origin sent past its window");
   }
 
   /** Tells the origin up to where nothing is in flight any more. */
   #acknowledge(): void {
     if (!this.#isConnected) return;
-    const first = this.#storing.values().find(({ sequence }) => sequence > 0);
-    const sequence = first === undefined ? this.#sequence : first.sequence - 1;
+    const sequence = this.#storing.doneUpTo(this.#sequence);
     if (sequence > 0) this.#send({ kind: "received", sequence });
   }
 
@@ -387,6 +382,14 @@ export class ReplicaSession {
 }
 
 function positionOf(subscription: ReplicaSubscription): ReplicaPosition {
-  const { namespace, standing, applied, freshness } = subscription;
-  return { namespace, standing, applied, freshMs: freshness.freshMs };
+  const { namespace, standing, applied, freshness, repair, repairs, lastRepair } = subscription;
+  return {
+    namespace,
+    standing,
+    applied: applied?.revision ?? null,
+    freshMs: freshness.freshMs,
+    repairing: repair?.reason ?? null,
+    repairs,
+    lastRepair,
+  };
 }

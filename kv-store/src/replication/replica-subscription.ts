@@ -1,6 +1,6 @@
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import type { NamespaceId, Revision } from "../names.ts";
+import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
 import type { SnapshotPosition, StoreAction } from "../replica/replica.ts";
 import { decodeBatch, decodePage } from "./batch.ts";
 import { Freshness } from "./freshness.ts";
@@ -8,15 +8,26 @@ import type { MessageFromOrigin } from "./messages.ts";
 
 /**
  * `following`: takes what continues `accepted`. `broken`: a transaction failed; asks again once nothing
- * is in flight. `gone`: the origin has no such namespace. `diverged`: the replica holds what the origin
- * never had; it is neither overwritten nor written to.
+ * is in flight. `gone`: the origin has no such namespace.
  */
-export type Standing = "following" | "broken" | "gone" | "diverged";
+export type Standing = "following" | "broken" | "gone";
 
 /** What a replica holds of a namespace; null for nothing. */
 export interface Held {
-  readonly revision: Revision | null;
+  readonly point: HistoryPoint | null;
   readonly snapshot: SnapshotPosition | null;
+}
+
+/**
+ * Why all that is held is to be replaced by a snapshot. `damaged`: it is not the state that the origin had.
+ * `other-history`: the origin has taken up an older copy of its own and gone on from there.
+ */
+export type RepairReason = "damaged" | "other-history";
+
+interface Repair {
+  readonly reason: RepairReason;
+  /** When to ask for the snapshot. */
+  readonly dueMs: number;
 }
 
 /** A message that is part of a namespace's stream. */
@@ -31,12 +42,20 @@ export class ReplicaSubscription {
   id = 0;
   standing: Standing = "following";
   /** What the replica holds on disk; null for nothing. */
-  applied: Revision | null;
-  /** The same once all that is in flight is stored: what the next batch must continue. */
-  accepted: Revision | null;
+  applied: HistoryPoint | null;
+  /**
+   * The same once all that is in flight is stored: what the next batch must continue. Null also while what
+   * is held is being replaced.
+   */
+  accepted: HistoryPoint | null;
   /** The snapshot being collected, if any: on disk, and once all that is in flight is stored. */
   #collected: SnapshotPosition | null;
   #collecting: SnapshotPosition | null;
+  /** Set from the moment when what is held is known to be wrong until a snapshot has replaced it. */
+  repair: Repair | undefined;
+  /** How often that has happened, and why the last time. */
+  repairs = 0;
+  lastRepair: RepairReason | null = null;
   /** Transactions in flight. */
   storing = 0;
   /** When it asked, or when it may ask again while it is broken. */
@@ -45,24 +64,59 @@ export class ReplicaSubscription {
   isSuspect = false;
   /** The last message that was taken: one with a lower number is late or a duplicate. */
   #sequence = 0;
+  /** From this time of the node's clock on, the origin is known to have had what is accepted. */
+  #acceptedMs: number;
+  /** What is held does not count: a snapshot in its place was asked for, or is on its way. */
+  #isReplacing = false;
+  /** When the last snapshot was stored, or refused. */
+  #replacedMs = -Infinity;
 
   constructor(namespace: NamespaceId, held: Held, nowMs: number) {
     this.namespace = namespace;
-    this.applied = held.revision;
-    this.accepted = held.revision;
+    this.applied = held.point;
+    this.accepted = held.point;
     this.#collected = held.snapshot;
     this.#collecting = held.snapshot;
     this.askedMs = nowMs;
+    this.#acceptedMs = nowMs;
   }
 
   /** What to ask for: whatever continues what is accepted, an unfinished snapshot included. */
   get position(): Held {
-    return { revision: this.accepted, snapshot: this.#collecting };
+    return { point: this.accepted, snapshot: this.#collecting };
+  }
+
+  /** What reads see of the origin's history; null when it is nothing, or may be of another history. */
+  get confirmed(): Revision | null {
+    const isForeign = this.#isReplacing || this.repair?.reason === "other-history";
+    return isForeign ? null : (this.applied?.revision ?? null);
+  }
+
+  /** Whether it is time to ask for a snapshot in the place of what is held. */
+  isRepairDue(nowMs: number): boolean {
+    return this.repair !== undefined && this.accepted !== null && nowMs >= this.repair.dueMs;
+  }
+
+  /** Nothing that is held counts any more. */
+  distrust(reason: RepairReason, nowMs: number): void {
+    const dueMs = Math.max(nowMs, this.#replacedMs + LIMITS.replicaRepairMs);
+    this.repair = { reason, dueMs };
+  }
+
+  /** A snapshot is on disk in the place of all that was held, or was refused as a whole. */
+  replaced(isStored: boolean, nowMs: number): void {
+    this.#replacedMs = nowMs;
+    if (!isStored) return;
+    this.#isReplacing = false;
+    if (this.repair === undefined) return;
+    this.repairs += 1;
+    this.lastRepair = this.repair.reason;
+    this.repair = undefined;
   }
 
   /** What the replica holds now that something was stored, or was not. */
   stored(held: Held): void {
-    this.applied = held.revision;
+    this.applied = held.point;
     this.#collected = held.snapshot;
   }
 
@@ -76,15 +130,23 @@ export class ReplicaSubscription {
   forget(): void {
     this.accepted = null;
     this.#collecting = null;
+    this.repair = undefined;
+    this.#isReplacing = false;
   }
 
-  /** Follows anew under this number, from what is accepted. */
+  /** Follows anew under this number, from what is accepted; from nothing when that is to be replaced. */
   restart(id: number, nowMs: number): void {
     this.id = id;
     this.standing = "following";
     this.askedMs = nowMs;
     this.isSuspect = false;
     this.#sequence = 0;
+    if (this.isRepairDue(nowMs)) this.#replace();
+  }
+
+  #replace(): void {
+    this.accepted = null;
+    this.#isReplacing = true;
   }
 
   /** Stops taking anything until it is restarted. */
@@ -92,14 +154,24 @@ export class ReplicaSubscription {
     this.standing = standing;
   }
 
+  /** False for a message that is late, a duplicate, or unexpected for now. */
+  expects(message: DataMessage): boolean {
+    return this.standing === "following" && message.sequence > this.#sequence;
+  }
+
   /**
-   * What to store because of a message; nothing when it is late, a duplicate, or unexpected for now.
-   * Fails with `protocol_violation` when it is damaged or something before it is missing: then the
-   * subscription must be restarted. Fails with `history_diverged` when it must not be.
+   * What to store because of a message that is expected. Fails with `protocol_violation` when it is damaged
+   * or something before it is missing: then the subscription must be restarted.
    */
-  take(message: DataMessage): StoreAction | undefined {
-    if (this.standing !== "following" || message.sequence <= this.#sequence) return undefined;
+  take(message: DataMessage, nowMs: number): StoreAction {
     this.#sequence = message.sequence;
+    const { accepted } = this;
+    const action = this.#actionOf(message);
+    if (this.accepted !== accepted) this.#acceptedMs = nowMs;
+    return action;
+  }
+
+  #actionOf(message: DataMessage): StoreAction {
     switch (message.kind) {
       case "batch":
         return this.#takeBatch(message);
@@ -113,12 +185,33 @@ export class ReplicaSubscription {
   }
 
   /**
+   * Whether the origin, given where it stood after this node's clock showed `echoMs`, has another history
+   * than what is accepted.
+   */
+  contradicts(point: HistoryPoint, echoMs: number): boolean {
+    const { accepted } = this;
+    if (accepted === null) return false;
+    if (point.revision === accepted.revision) return point.digest !== accepted.digest;
+    // An older revision may have been read before the origin had the newer one: the echo tells.
+    return point.revision < accepted.revision && echoMs >= this.#acceptedMs;
+  }
+
+  /** Whether a message shows that a snapshot is of another history than what is accepted. */
+  isForeign(message: DataMessage): boolean {
+    if (message.kind !== "snapshot-start" && message.kind !== "snapshot-end") return false;
+    // One that was begun in an earlier life of the node shows it at its end.
+    if (message.revision < (this.accepted?.revision ?? 0)) return true;
+    return message.kind === "snapshot-start" && message.isOtherHistory;
+  }
+
+  /**
    * Whether to ask again, given the revision that the origin reports for it (absent when the origin does
    * not know of it), and when data last came for any namespace.
    */
   isStalled(revision: Revision | undefined, time: { nowMs: number; dataMs: number }): boolean {
     if (this.standing !== "following" || this.storing > 0) return false;
-    const isBehind = revision === undefined || this.accepted === null || this.accepted < revision;
+    const isBehind =
+      revision === undefined || this.accepted === null || this.accepted.revision < revision;
     if (isBehind && this.isSuspect) return true;
     // While others are fed, this one waits for its turn.
     const sinceMs = revision === undefined ? this.askedMs : Math.max(this.askedMs, time.dataMs);
@@ -126,31 +219,26 @@ export class ReplicaSubscription {
   }
 
   #takeBatch(message: Message<"batch">): StoreAction {
-    const { after, revision } = message;
+    const { after, revision, digest } = message;
     const collecting = this.#collecting;
-    if (after !== (collecting?.revision ?? this.accepted))
+    if (after !== (collecting ?? this.accepted)?.revision)
       throw this.#gap(`a batch after ${after}`);
     const operations = decodeBatch(message);
+    const batch = { after, revision, digest, operations };
     if (collecting === null) {
-      this.accepted = revision;
-      return { kind: "batch", after, revision, operations };
+      this.accepted = { revision, digest };
+      return { kind: "batch", ...batch };
     }
-    this.#collecting = { ...collecting, revision };
-    return { kind: "snapshot-batch", after, revision, operations };
+    this.#collecting = { ...collecting, revision, digest };
+    return { kind: "snapshot-batch", ...batch };
   }
 
   /** Also in the middle of another one: the origin may have had to begin anew. */
-  #takeStart({ revision }: Message<"snapshot-start">): StoreAction {
-    if (revision < (this.accepted ?? 0)) {
-      this.stop("diverged");
-      throw new KvError(
-        "history_diverged",
-        `the replica holds revision ${this.accepted}, but the origin's history ends at ${revision}: it was ` +
-          "restored from an older state; remove this node's replica to accept that",
-      );
-    }
-    this.#collecting = { revision, after: null };
-    return { kind: "snapshot-start", revision };
+  #takeStart({ revision, digest }: Message<"snapshot-start">): StoreAction {
+    // Should it break off, what is held now is no place to go on from.
+    if (this.repair !== undefined) this.#replace();
+    this.#collecting = { revision, digest, after: null };
+    return { kind: "snapshot-start", revision, digest };
   }
 
   #takePage(message: Message<"snapshot-page">): StoreAction {
@@ -161,13 +249,13 @@ export class ReplicaSubscription {
     return { kind: "snapshot-page", after, through, operations };
   }
 
-  #takeEnd({ revision, through }: Message<"snapshot-end">): StoreAction {
+  #takeEnd({ revision, digest, through }: Message<"snapshot-end">): StoreAction {
     if (this.#collecting?.revision !== revision || this.#collecting.after !== through) {
       throw this.#gap(`the end of a snapshot at revision ${revision} and key ${shown(through)}`);
     }
     this.#collecting = null;
-    this.accepted = revision;
-    return { kind: "snapshot-end", revision, through };
+    this.accepted = { revision, digest };
+    return { kind: "snapshot-end", revision, digest, through };
   }
 
   #gap(what: string): KvError {
@@ -176,7 +264,7 @@ export class ReplicaSubscription {
       collecting === null
         ? ""
         : ` and a snapshot at revision ${collecting.revision} and key ${shown(collecting.after)}`;
-    const holds = `revision ${this.accepted ?? "none"}${snapshot}`;
+    const holds = `revision ${this.accepted?.revision ?? "none"}${snapshot}`;
     return new KvError("protocol_violation", `${what} does not continue ${holds}`);
   }
 }

@@ -1,6 +1,8 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { copyFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import SqliteDatabase from "better-sqlite3";
+import { open as openLmdb } from "lmdb";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { systemClock } from "../clock.ts";
 import { Key, type KvOperation } from "../entry.ts";
@@ -40,9 +42,7 @@ beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "atoll-replication-"));
   log = new RecordedLog();
   originClock = new HurriedClock();
-  origin = SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock: originClock, log });
-  const blobs = { has: async (hash: string) => hash === STORED_HASH };
-  server = new OriginServer({ origin, blobs, clock, log });
+  startOrigin();
   await origin.createNamespace(NAMESPACE);
 });
 
@@ -52,6 +52,12 @@ afterEach(async () => {
   await origin.close();
   await rm(directory, { recursive: true });
 });
+
+function startOrigin(): void {
+  origin = SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock: originClock, log });
+  const blobs = { has: async (hash: string) => hash === STORED_HASH };
+  server = new OriginServer({ origin, blobs, clock, log });
+}
 
 interface Node {
   readonly replica: LmdbReplica;
@@ -125,7 +131,7 @@ test("replication: a node behind the log's horizon gets a snapshot, and reads go
   await origin.write(NAMESPACE, [{ kind: "delete", key: Key.parse("old") }]);
   connect(node);
   await vi.waitFor(async () => {
-    expect(node.replica.revision(NAMESPACE)).toBe(await origin.revision(NAMESPACE));
+    expect(node.replica.revision(NAMESPACE)).toBe((await origin.point(NAMESPACE)).revision);
   }, WAIT);
   expect([textOf(node, "old"), textOf(node, "kept")]).toEqual([undefined, "1"]);
   expect(textOf(node, "k999")).toBe("999");
@@ -191,7 +197,7 @@ test("replication: a snapshot that is cut goes on where it was, also in the next
   const first = await startNode("fra");
   connectUntil(first, 3);
   const collected = { revision: 18, after: "p07" };
-  await vi.waitFor(() => expect(first.replica.snapshot(NAMESPACE)).toEqual(collected), WAIT);
+  await vi.waitFor(() => expect(first.replica.snapshot(NAMESPACE)).toMatchObject(collected), WAIT);
   // What was copied changes, and so does what was not.
   await origin.write(NAMESPACE, [put("p00", "new"), { kind: "delete", key: Key.parse("p17") }]);
   for (const close of closers.splice(0).toReversed()) await close();
@@ -232,12 +238,12 @@ test("replication: a large value is refused unless its content was stored before
   };
   expect(await write(STORED_HASH)).toBe(1);
   await expect(write("6".repeat(64))).rejects.toMatchObject({ code: "value_unavailable" });
-  expect(await origin.revision(NAMESPACE)).toBe(1);
+  expect((await origin.point(NAMESPACE)).revision).toBe(1);
 });
 
 test("replication: a node learns how fresh it is, and says so per namespace", async () => {
   const node = await startNode("fra");
-  expect(node.client.status()).toEqual([{ namespace: NAMESPACE, revision: 0, lagMs: null }]);
+  expect(node.client.status()).toMatchObject([{ namespace: NAMESPACE, revision: 0, lagMs: null }]);
   connect(node);
   await node.client.ready(NAMESPACE);
   await node.client.write(NAMESPACE, [put("a", "1")]);
@@ -277,21 +283,115 @@ test("replication: a namespace that is deleted is gone from the nodes, and says 
   await expect(node.client.write(NAMESPACE, [put("a", "2")])).rejects.toMatchObject(gone);
 });
 
-test("replication: a replica ahead of its origin keeps its state and takes no writes", async () => {
+/** Ends the origin and starts one that has only what the file had when it was copied, as after a restore. */
+async function restoreOrigin(copy: string): Promise<void> {
+  server.close();
+  await origin.close();
+  const path = join(directory, "kv.sqlite");
+  await rm(path);
+  await rm(`${path}-wal`, { force: true });
+  await copyFile(copy, path);
+  startOrigin();
+}
+
+/** A copy of all that the origin has now. */
+async function copyOrigin(): Promise<string> {
+  const copy = join(directory, "copy.sqlite");
+  const database = new SqliteDatabase(join(directory, "kv.sqlite"), { readonly: true });
+  await database.backup(copy);
+  database.close();
+  return copy;
+}
+
+test.each([
+  ["behind", ["z"]],
+  ["up to", ["z", "z2"]],
+  ["past", ["z", "z2", "z3"]],
+])(
+  "replication: a replica follows an origin restored from an older copy and written %s it",
+  async (_where, written) => {
+    const node = await startConnectedNode("fra");
+    await node.client.write(NAMESPACE, [put("base", "1"), put("w", "1")]);
+    const copy = await copyOrigin();
+    await node.client.write(NAMESPACE, [put("x", "1"), put("y", "1")]);
+    await restoreOrigin(copy);
+    for (const key of written) await origin.write(NAMESPACE, [put(key, "2")]);
+    connect(node);
+    await vi.waitFor(() => expect(textOf(node, "z")).toBe("2"), WAIT);
+    const keys = node.replica.list(NAMESPACE, { prefix: "", limit: 10 }).entries;
+    expect(keys.map(({ key }) => key)).toEqual(["base", "w", ...written]);
+    expect(node.replica.point(NAMESPACE)).toEqual(await origin.point(NAMESPACE));
+    await vi.waitFor(() => {
+      expect(node.client.status()).toMatchObject([
+        { repairing: null, repairs: 1, lastRepair: "other-history" },
+      ]);
+    }, WAIT);
+    expect(log.lines).toContainEqual(expect.stringContaining("the origin has another history"));
+    const revision = await node.client.write(NAMESPACE, [put("after", "3")]);
+    expect([revision, textOf(node, "after")]).toEqual([3 + written.length, "3"]);
+  },
+);
+
+test("replication: a write right after a restore is there when it is acknowledged", async () => {
   const node = await startConnectedNode("fra");
-  await node.client.write(NAMESPACE, [put("a", "1"), put("a", "2")]);
-  // As after a restore from an old backup.
-  await origin.deleteNamespace(NAMESPACE);
-  await origin.createNamespace(NAMESPACE);
-  await origin.write(NAMESPACE, [put("a", "other")]);
+  await node.client.write(NAMESPACE, [put("base", "1")]);
+  const copy = await copyOrigin();
+  await node.client.write(NAMESPACE, [put("x", "1"), put("y", "1"), put("z", "1")]);
+  await restoreOrigin(copy);
   connect(node);
-  await vi.waitFor(async () => {
-    await expect(node.client.write(NAMESPACE, [put("a", "3")])).rejects.toMatchObject({
-      code: "history_diverged",
-    });
+  // Of a revision that the node has long had, in another history.
+  expect(await node.client.write(NAMESPACE, [put("after", "2")])).toBe(2);
+  expect([textOf(node, "after"), textOf(node, "x")]).toEqual(["2", undefined]);
+});
+
+test("replication: a node that was down while the origin was restored follows it, too", async () => {
+  const node = await startConnectedNode("fra");
+  await node.client.write(NAMESPACE, [put("base", "1")]);
+  const copy = await copyOrigin();
+  await node.client.write(NAMESPACE, [put("x", "1")]);
+  for (const close of closers.splice(0).toReversed()) await close();
+  await restoreOrigin(copy);
+  await origin.write(NAMESPACE, [put("z", "2")]);
+  const again = await startConnectedNode("fra");
+  await vi.waitFor(() => expect(textOf(again, "z")).toBe("2"), WAIT);
+  expect(textOf(again, "x")).toBeUndefined();
+});
+
+/** Changes the last bit of a key's record on a stopped node's disk. */
+async function damageRecord(name: string, key: string): Promise<void> {
+  const root = openLmdb({ path: join(directory, name), noSubdir: false });
+  const binary = { keyEncoding: "binary", encoding: "binary" } as const;
+  const entries = root.openDB<Buffer, Buffer>({ name: "entries", ...binary });
+  for (const { key: slotAndKey, value } of [...entries.getRange()]) {
+    if (slotAndKey.toString("utf8", 4) !== key) continue;
+    const record = Buffer.from(value);
+    record[record.length - 1] = (record.at(-1) ?? 0) ^ 1;
+    await entries.put(slotAndKey, record);
+  }
+  await root.close();
+}
+
+test.each([
+  ["a read meets", async (node: Node) => void textOf(node, "a")],
+  [
+    "a write replaces",
+    async (node: Node) => void (await node.client.write(NAMESPACE, [put("a", "1")])),
+  ],
+  ["nobody reads", async () => undefined],
+])("replication: a damaged record that %s is repaired from the origin", async (_who, touch) => {
+  const node = await startConnectedNode("fra");
+  await node.client.write(NAMESPACE, [put("a", "1"), put("b", "2")]);
+  for (const close of closers.splice(0).toReversed()) await close();
+  await damageRecord("fra", "a");
+  const again = await startConnectedNode("fra");
+  await touch(again).catch(() => undefined);
+  await vi.waitFor(() => {
+    expect(again.client.status()).toMatchObject([
+      { repairing: null, repairs: 1, lastRepair: "damaged" },
+    ]);
   }, WAIT);
-  expect(textOf(node, "a")).toBe("2");
-  expect(log.lines).toContainEqual(expect.stringContaining("remove this node's replica"));
+  expect([textOf(again, "a"), textOf(again, "b")]).toEqual(["1", "2"]);
+  expect(log.lines).toContainEqual(expect.stringContaining("damaged"));
 });
 
 test.each([

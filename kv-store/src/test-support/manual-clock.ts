@@ -32,6 +32,10 @@ export class ManualClock implements Clock {
     return () => this.#timers.delete(timer);
   }
 
+  get timerCount(): number {
+    return this.#timers.size;
+  }
+
   /** Moves time on, calling each timer at its own moment. */
   advance(ms: number): void {
     const endMs = this.#monotonicMs + ms;

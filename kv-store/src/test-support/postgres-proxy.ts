@@ -80,7 +80,9 @@ export class PostgresProxy {
       server.write(bytes);
     });
     server.on("data", (bytes) => {
-      if (link.isDeaf) this.#end(link);
+      // Not before it has said that it is committed: a server that can't answer may undo it.
+      if (link.isDeaf && bytes.includes(COMMIT)) this.#end(link);
+      else if (link.isDeaf) return;
       else if (!this.#isSilent) client.write(bytes);
     });
     for (const socket of [client, server]) {

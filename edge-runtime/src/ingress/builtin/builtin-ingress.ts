@@ -54,6 +54,7 @@ export interface BuiltinIngressOptions {
   readonly drainMs?: number;
   readonly requestHeadMs?: number;
   readonly webSocketsMax?: number;
+  readonly answerIdleMs?: number;
 }
 
 /** The ingress that needs nothing installed: `node:http` towards clients, undici towards cells. */
@@ -85,9 +86,10 @@ export class BuiltinIngress implements Ingress {
 
   private constructor(options: BuiltinIngressOptions) {
     this.#options = options;
-    const { webSocketsMax, proxiedWebSockets } = options;
+    const { webSocketsMax, answerIdleMs, proxiedWebSockets } = options;
     this.#links = new CellLinks(options.drainMs ?? LIMITS.drainMs, {
       ...(webSocketsMax !== undefined && { webSocketsMax }),
+      ...(answerIdleMs !== undefined && { answerIdleMs }),
       ...(proxiedWebSockets && { proxiedWebSockets }),
     });
     this.#context = {
@@ -129,6 +131,8 @@ export class BuiltinIngress implements Ingress {
       requests: this.#requests,
       errors: this.#errors,
       openConnections: this.#connections.size,
+      inFlight: this.#links.inFlight,
+      restarts: 0,
     };
   }
 

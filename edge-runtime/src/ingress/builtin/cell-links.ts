@@ -175,6 +175,11 @@ export class CellLinks {
     return this.#links.get(socketPath)?.requests ?? { begun: 0, inFlight: 0 };
   }
 
+  /** Requests and WebSockets of all cells. */
+  get inFlight(): number {
+    return [...this.#links.values()].reduce((sum, link) => sum + link.requests.inFlight, 0);
+  }
+
   link(socketPath: string): CellLink {
     const known = this.#links.get(socketPath);
     if (known !== undefined) return known;

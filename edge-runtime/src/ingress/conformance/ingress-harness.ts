@@ -34,6 +34,8 @@ interface OpenIngressOptions {
   readonly drainMs: number;
   readonly requestHeadMs: number;
   readonly webSocketsMax: number;
+  /** As ever unless a test is about it: tests hold answers back for as long as they need. */
+  readonly answerIdleMs?: number;
 }
 
 /** A test that one ingress does not pass. */
@@ -103,7 +105,10 @@ export class IngressHarness {
   readonly #cleanups: Array<() => Promise<void>> = [];
   #cells = 0;
 
-  static async open(backend: IngressBackend): Promise<IngressHarness> {
+  static async open(
+    backend: IngressBackend,
+    bounds: Pick<OpenIngressOptions, "answerIdleMs"> = {},
+  ): Promise<IngressHarness> {
     const folder = await mkdtemp(join(tmpdir(), "ingress-"));
     const activator: Activator = {
       activate: (key) => harness.activate(key),
@@ -117,6 +122,7 @@ export class IngressHarness {
       drainMs: DRAIN_MS,
       requestHeadMs: REQUEST_HEAD_MS,
       webSocketsMax: WEB_SOCKETS_MAX,
+      ...bounds,
     });
     const harness = new IngressHarness(ingress, folder, served);
     return harness;

@@ -1,6 +1,7 @@
 import { once } from "node:events";
-import { request as httpRequest, type IncomingMessage } from "node:http";
+import { request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
 import { Readable } from "node:stream";
+import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { LIMITS } from "../../limits.ts";
 import { type IngressBackend, IngressHarness } from "./ingress-harness.ts";
@@ -53,6 +54,7 @@ export function describeLimits(backend: IngressBackend): void {
       const url = "/".padEnd(bytes, "u");
       const answer = await harness.exchange(`GET ${url} HTTP/1.1\r\n${HOST}\r\n${LAST}\r\n\r\n`);
       expect(answer.slice(0, 12)).toBe(`HTTP/1.1 ${status}`);
+      expect(codeOf(answer)).toBe(status === 200 ? undefined : "request_url_too_long");
     });
 
     test.each([
@@ -65,6 +67,7 @@ export function describeLimits(backend: IngressBackend): void {
         const lines = [LAST, ...paddedLines([HOST], bytes - 1)].join("\r\n");
         const answer = await harness.exchange(`GET / HTTP/1.1\r\n${lines}\r\n\r\n`);
         expect(answer.slice(0, 12)).toBe(`HTTP/1.1 ${status}`);
+        expect(codeOf(answer)).toBe(status === 200 ? undefined : "request_head_too_large");
       },
     );
 
@@ -168,6 +171,57 @@ export function describeLimits(backend: IngressBackend): void {
       return response.statusCode ?? 0;
     }
   });
+}
+
+/** How long a cell may send nothing of its answer, here. */
+const ANSWER_IDLE_MS = 2_000;
+// Far inside, so that a machine that is slow for a while does not make it one outside.
+const PAUSE_MS = ANSWER_IDLE_MS / 10;
+
+/** The limit of an answer's pauses, scaled down so that they can be waited for. */
+export function describeStalledAnswers(backend: IngressBackend): void {
+  describe("an answer that pauses", () => {
+    let harness: IngressHarness;
+    /** What the cell does with a request. */
+    let answer: (response: ServerResponse) => Promise<unknown>;
+
+    beforeAll(async () => {
+      harness = await IngressHarness.open(backend, { answerIdleMs: ANSWER_IDLE_MS });
+      await harness.serve((_, response) => {
+        response.on("error", () => undefined);
+        void answer(response);
+      });
+    });
+    afterAll(() => harness.dispose());
+
+    test("for less than it may, again and again, arrives whole", async () => {
+      const pieces = Math.ceil((1.5 * ANSWER_IDLE_MS) / PAUSE_MS);
+      answer = async (response) => {
+        for (let piece = 0; piece < pieces; piece += 1) {
+          await wait(PAUSE_MS);
+          response.write("x");
+        }
+        response.end();
+      };
+      expect(await harness.call()).toMatchObject({ status: 200, text: "x".repeat(pieces) });
+    });
+
+    test("for longer before its head is given up with a page", async () => {
+      answer = async () => undefined;
+      const { status, headers } = await harness.call();
+      expect([status, headers["x-atoll-error"]]).toEqual([504, "answer_timeout"]);
+    });
+
+    test("for longer in its midst is cut off, and does not look whole", async () => {
+      answer = async (response) => response.write("some");
+      await expect(harness.call()).rejects.toThrow(/aborted|hang up|ECONNRESET/);
+    });
+  });
+}
+
+/** Of the page that an answer is; of a worker's own answer none. */
+function codeOf(answer: string): string | undefined {
+  return /\r\nx-atoll-error: (\w+)\r\n/i.exec(answer)?.[1];
 }
 
 function* pieces(bytes: number): Generator<Buffer> {

@@ -22,6 +22,7 @@ const OPTIONS: HaproxyConfigOptions = {
   cellBackends: 1,
   workerCellsMax: 3,
   webSocketsMax: 5_000,
+  answerIdleMs: 300_000,
 };
 
 test("haproxy config: is what was reviewed", async () => {

@@ -26,6 +26,8 @@ export interface HaproxyConfigOptions {
   readonly workerCellsMax: number;
   /** WebSockets of one cell. */
   readonly webSocketsMax: number;
+  /** How long a cell may send nothing in the midst of an answer. */
+  readonly answerIdleMs: number;
 }
 
 // What is added to a request's head finds room beside whatever a client has sent.
@@ -94,7 +96,7 @@ function defaultsSection(options: HaproxyConfigOptions): string {
     `timeout http-keep-alive ${LIMITS.clientIdleMs}ms`,
     `timeout client ${LIMITS.requestBodyIdleMs}ms`,
     // A worker may think, and stream, for as long as its client stays and something of it is heard.
-    `timeout server ${LIMITS.cellAnswerIdleMs}ms`,
+    `timeout server ${options.answerIdleMs}ms`,
     "timeout tunnel 24d",
     // A client that ended its sending side is gone: the cell hears of it.
     "option abortonclose",

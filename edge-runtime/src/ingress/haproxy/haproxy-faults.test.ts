@@ -8,6 +8,7 @@ import { Agent, get } from "node:http";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { IngressHarness, readUntil, until, worker } from "../conformance/ingress-harness.ts";
+import { LIMITS } from "../../limits.ts";
 import { HaproxyIngress } from "./haproxy-ingress.ts";
 import { PATHS } from "./haproxy-paths.ts";
 import { findHaproxy } from "./haproxy-process.ts";
@@ -79,6 +80,7 @@ test.each(["worker", "master"] as const)(
     }, "the map");
     expect(await isServed()).toBe(true);
     expect((await serverNames()).length).toBe(2);
+    expect(await ingress.counters()).toMatchObject({ restarts: 1, inFlight: 0 });
   },
 );
 
@@ -178,6 +180,37 @@ test("haproxy: HTTP/2 without TLS reaches the worker, which is told", async () =
   await once(stream, "end");
   session.destroy();
   expect(JSON.parse(text)).toMatchObject({ httpProtocol: "HTTP/2", colo: "FRA" });
+});
+
+test("haproxy: what it refuses by a rule gets our page", async () => {
+  const answer = await harness.exchange(
+    "GET / HTTP/1.1\r\nhost: test.localhost\r\nx-control: \u0001\r\nconnection: close\r\n\r\n",
+  );
+  expect(answer).toMatch(/^HTTP\/1.1 400 /);
+  expect(answer).toMatch(/\r\ncontent-type: text\/plain; charset=utf-8\r\n/i);
+  expect(answer).toMatch(/\r\nx-atoll-error: request_invalid\r\n/i);
+  expect(answer).toMatch(/\r\n\r\nerror code: 400\n/);
+});
+
+// Until it was mended upstream (haproxy/haproxy#3032), its reader of HTTP/1 answered from a text in the program,
+// whatever `errorfile` says. What it can't read or hold reaches no rule, so nothing here could answer instead.
+test.each([
+  ["a head that it can't hold", `x-large: ${"v".repeat(2 * LIMITS.requestHeadBytesMax)}`],
+  ["a line that is no header", "no header"],
+])("haproxy: %s is refused with 400, and ends the connection", async (_, line) => {
+  let isReached = false;
+  await harness.serve((__, response) => {
+    isReached = true;
+    response.end();
+  });
+  const smuggled = "GET / HTTP/1.1\r\nhost: test.localhost\r\n\r\n";
+  const answer = await harness.exchange(
+    `GET / HTTP/1.1\r\nhost: test.localhost\r\n${line}\r\n\r\n${smuggled}`,
+  );
+  expect(answer).toMatch(/^HTTP\/1.1 400 /);
+  expect(answer).toMatch(/x-atoll-error: request_invalid|Your browser sent an invalid request/i);
+  expect(answer.match(/HTTP\/1.1 \d/g)).toHaveLength(1);
+  expect(isReached).toBe(false);
 });
 
 test.each(['gzip, "x\\', "\u00e9\u00ff", "a\tb", "%[src] ${HOME} %%"])(

@@ -33,7 +33,7 @@ describeIngress("HAProxy", {
     })),
     {
       test: "a header of 200 KiB: refused",
-      reason: "a head that HAProxy cannot hold is refused with 400, not 431",
+      reason: "a head that HAProxy cannot hold is refused with 400, not 431, and with its own page",
     },
     {
       test: "a client that only ends its sending side still gets the answer",

@@ -45,6 +45,7 @@ export interface HaproxyIngressOptions {
   readonly drainMs?: number;
   readonly requestHeadMs?: number;
   readonly webSocketsMax?: number;
+  readonly answerIdleMs?: number;
 }
 
 // Each costs 30 KiB. With 500 warm cells two share one, two servers each.
@@ -73,6 +74,7 @@ export class HaproxyIngress implements Ingress {
     const port = options.port === 0 ? await freePort(address) : options.port;
     const drainMs = options.drainMs ?? LIMITS.drainMs;
     const webSocketsMax = options.webSocketsMax ?? LIMITS.cellWebSocketsMax;
+    const answerIdleMs = options.answerIdleMs ?? LIMITS.cellAnswerIdleMs;
     // A HAProxy that outlived its agent would hold the port.
     await reapStaleCells(directory, undefined);
     await writeHaproxyFiles(directory, {
@@ -80,6 +82,7 @@ export class HaproxyIngress implements Ingress {
       cellBackends: CELL_BACKENDS,
       workerCellsMax: LIMITS.workerCellsMax,
       webSocketsMax,
+      answerIdleMs,
       threads: Math.max(1, Math.floor(availableParallelism() / 2)),
       connectionsMax: await connectionsMax(),
       requestHeadMs: options.requestHeadMs ?? LIMITS.requestHeadMs,
@@ -93,6 +96,7 @@ export class HaproxyIngress implements Ingress {
       ...(options.onServed && { onServed: options.onServed }),
       lostSocketOf: (name) => cells?.lostSocketPathOf(name),
       webSocketsMax,
+      answerIdleMs,
       proxiedWebSockets: async (socketPath, others) =>
         (await cells?.webSocketsOf(socketPath, others)) ?? 0,
       drainMs,
@@ -176,14 +180,14 @@ export class HaproxyIngress implements Ingress {
       this.#fallback.counters(),
     ]);
     const [world] = parseStatistics(frontend ?? "");
-    const failed = parseStatistics(backends ?? "").reduce(
-      (sum, row) => sum + FAILURES.reduce((count, column) => count + countOf(row, column), 0),
-      0,
-    );
+    const rows = parseStatistics(backends ?? "");
+    const failed = FAILURES.reduce((sum, column) => sum + sumOf(rows, column), 0);
     return {
       requests: countOf(world, "req_tot"),
       errors: fallback.errors + failed,
       openConnections: countOf(world, "scur"),
+      inFlight: sumOf(rows.filter(isOfCells), "scur") + fallback.inFlight,
+      restarts: this.#supervisor.restarts,
     };
   }
 
@@ -230,10 +234,7 @@ export class HaproxyIngress implements Ingress {
       if (answer === undefined) return;
       const backends = parseStatistics(answer);
       const inFlight = sumOf(backends, "scur");
-      const begun = sumOf(
-        backends.filter(({ pxname = "" }) => isCellBackend(pxname)),
-        "stot",
-      );
+      const begun = sumOf(backends.filter(isOfCells), "stot");
       if (inFlight === 0 && this.#requests.count >= begun) return;
       // What is lost on the way is not waited for.
       if (inFlight === 0)
@@ -248,6 +249,10 @@ const POLL_MS = 10;
 
 /** What a backend failed: refused WebSockets and answers, lost answers and connections. */
 const FAILURES = ["dreq", "dresp", "eresp", "econ"];
+
+function isOfCells({ pxname = "" }: StatisticsRow): boolean {
+  return isCellBackend(pxname);
+}
 
 function sumOf(rows: ReadonlyArray<StatisticsRow>, column: string): number {
   return rows.reduce((sum, row) => sum + countOf(row, column), 0);

@@ -33,6 +33,7 @@ export class HaproxySupervisor {
   readonly #options: HaproxySupervisorOptions;
   #state: LiveState = EMPTY_STATE;
   #serving: Serving | undefined;
+  #restarts = 0;
   #isClosing = false;
   /** Ends when the last process has. */
   #run: Promise<void> = Promise.resolve();
@@ -55,6 +56,11 @@ export class HaproxySupervisor {
 
   get pid(): number | undefined {
     return this.#serving?.process.pid;
+  }
+
+  /** How often it was started again after it had ended. */
+  get restarts(): number {
+    return this.#restarts;
   }
 
   get state(): LiveState {
@@ -142,7 +148,9 @@ export class HaproxySupervisor {
   async #startAgain(): Promise<HaproxyProcess | undefined> {
     if (this.#isClosing) return undefined;
     try {
-      return await this.#start();
+      const process = await this.#start();
+      this.#restarts += 1;
+      return process;
     } catch (error) {
       this.#options.log.error({ err: error }, "HAProxy did not start again");
       return undefined;

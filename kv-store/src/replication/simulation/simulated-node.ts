@@ -1,19 +1,29 @@
 import type { KvOperation } from "../../entry.ts";
-import type { NamespaceId, Revision } from "../../names.ts";
+import type { HistoryPoint, NamespaceId, Revision } from "../../names.ts";
 import type { SnapshotPosition, StoreAction } from "../../replica/replica.ts";
 import { MessageFromOrigin } from "../messages.ts";
 import type { WriteResult } from "../pending-writes.ts";
+import type {
+  ReplicaEffect,
+  ReplicaInput,
+  ReplicaPosition,
+  StoreOutcome,
+} from "../replica-exchange.ts";
+import { ReplicaSession } from "../replica-session.ts";
 import type { Held } from "../replica-subscription.ts";
-import { ReplicaSession, type ReplicaEffect, type ReplicaInput } from "../replica-session.ts";
 import type { Random } from "./random.ts";
-import { applied, type State } from "./simulated-history.ts";
+import { applied, digestOfAll, entryOf, NOTHING, type State } from "./simulated-history.ts";
 import type { Timeline } from "./timeline.ts";
 
 /** What a node has on its disk of one namespace. */
-export interface Holding {
+export interface Holding extends State {
   readonly revision: Revision;
-  readonly state: State;
+  /** The disk has changed it, which nobody was told. */
+  readonly isDamaged: boolean;
 }
+
+/** A snapshot that is being collected, with the digest of what has come so far. */
+type Collected = SnapshotPosition & { readonly state: State };
 
 /** One connection as the node sees it. */
 export interface NodeLink {
@@ -44,7 +54,7 @@ export class SimulatedNode {
   #link: NodeLink | undefined;
   /** What is on its way to the disk, in order. */
   #queue: QueuedStore[] = [];
-  readonly #snapshots = new Map<NamespaceId, SnapshotPosition & { readonly state: State }>();
+  readonly #snapshots = new Map<NamespaceId, Collected>();
   isDiskFaulty = true;
 
   constructor(parts: {
@@ -69,8 +79,21 @@ export class SimulatedNode {
     return this.#timeline.nowMs + this.clockSkewMs;
   }
 
-  freshMs(namespace: NamespaceId): number | null {
-    return this.#session.position(namespace)?.freshMs ?? null;
+  position(namespace: NamespaceId): ReplicaPosition | undefined {
+    return this.#session.position(namespace);
+  }
+
+  /** Changes one bit of one entry, if there is one, behind everybody's back. */
+  damage(namespace: NamespaceId): void {
+    const holding = this.holdings.get(namespace);
+    if (holding === undefined || holding.entries.size === 0) return;
+    const { put } = this.#random.pick([...holding.entries.values()]);
+    if (put.value.kind !== "inline") return;
+    const bytes = Buffer.from(put.value.bytes);
+    bytes[0] = (bytes[0] ?? 0) ^ (1 << this.#random.below(8));
+    const damaged = entryOf({ ...put, value: { kind: "inline", bytes } });
+    const entries = new Map(holding.entries).set(put.key, damaged);
+    this.holdings.set(namespace, { ...holding, entries, isDamaged: true });
   }
 
   connected(link: NodeLink): void {
@@ -112,7 +135,16 @@ export class SimulatedNode {
   #tick(life: number): void {
     if (life !== this.#life) return;
     this.#take({ kind: "tick", nowMs: this.nowMs });
+    if (this.#random.chance(CHECKED)) this.#checkContent();
     this.#timeline.after(250, () => this.#tick(life));
+  }
+
+  /** As the real replica does in the background. */
+  #checkContent(): void {
+    for (const [namespace, { entries, digest }] of this.holdings) {
+      if (digestOfAll(entries) === digest) continue;
+      this.#take({ kind: "damaged", namespace, what: "another state", nowMs: this.nowMs });
+    }
   }
 
   #take(input: ReplicaInput): void {
@@ -147,63 +179,75 @@ export class SimulatedNode {
     if (store === undefined) return;
     const { token, namespace, action } = store;
     const isFailing = this.isDiskFaulty && this.#random.chance(0.02);
-    const isStored = !isFailing && this.#storeOnDisk(namespace, action);
-    this.#take({ kind: "stored", token, isStored, held: this.#held(namespace) });
+    const outcome = isFailing ? "failed" : this.#storeOnDisk(namespace, action);
+    this.#take({ kind: "stored", token, outcome, held: this.#held(namespace) });
   }
 
   #held(namespace: NamespaceId): Held {
     const snapshot = this.#snapshots.get(namespace);
+    const holding = this.holdings.get(namespace);
     return {
-      revision: this.holdings.get(namespace)?.revision ?? null,
-      snapshot:
-        snapshot === undefined ? null : { revision: snapshot.revision, after: snapshot.after },
+      point: holding === undefined ? null : pointOf(holding),
+      snapshot: snapshot === undefined ? null : { ...pointOf(snapshot), after: snapshot.after },
     };
   }
 
-  /** One transaction; false when it does not fit. */
-  #storeOnDisk(namespace: NamespaceId, action: StoreAction): boolean {
-    const holding = this.holdings.get(namespace);
+  /** One transaction. */
+  #storeOnDisk(namespace: NamespaceId, action: StoreAction): StoreOutcome {
     const snapshot = this.#snapshots.get(namespace);
     switch (action.kind) {
-      case "batch": {
-        if (holding?.revision !== action.after) return false;
-        const state = action.operations.reduce(applied, holding.state);
-        this.holdings.set(namespace, { revision: action.revision, state });
-        return true;
-      }
+      case "batch":
+        return this.#storeBatch(namespace, action);
       case "snapshot-start":
-        this.#snapshots.set(namespace, {
-          revision: action.revision,
-          after: null,
-          state: new Map(),
-        });
-        return true;
-      case "snapshot-page":
-        if (snapshot?.after !== action.after) return false;
-        this.#snapshots.set(namespace, {
-          revision: snapshot.revision,
-          after: action.through,
-          state: action.operations.reduce(applied, snapshot.state),
-        });
-        return true;
-      case "snapshot-batch":
-        if (snapshot?.revision !== action.after) return false;
-        this.#snapshots.set(namespace, {
-          revision: action.revision,
-          after: snapshot.after,
-          state: action.operations.reduce(applied, snapshot.state),
-        });
-        return true;
-      case "snapshot-end":
-        if (snapshot?.revision !== action.revision || snapshot.after !== action.through)
-          return false;
-        this.holdings.set(namespace, { revision: action.revision, state: snapshot.state });
+        this.#snapshots.set(namespace, { ...pointOf(action), after: null, state: NOTHING });
+        return "stored";
+      case "snapshot-page": {
+        if (snapshot?.after !== action.after) return "failed";
+        const state = action.operations.reduce<State>(applied, snapshot.state);
+        this.#snapshots.set(namespace, { ...snapshot, after: action.through, state });
+        return "stored";
+      }
+      case "snapshot-batch": {
+        if (snapshot?.revision !== action.after) return "failed";
+        const state = action.operations.reduce<State>(applied, snapshot.state);
+        this.#snapshots.set(namespace, { ...snapshot, ...pointOf(action), state });
+        return "stored";
+      }
+      case "snapshot-end": {
+        const { revision, through } = action;
+        if (snapshot?.revision !== revision || snapshot.after !== through) return "failed";
         this.#snapshots.delete(namespace);
-        return true;
+        return this.#hold(namespace, snapshot.state, { ...pointOf(action), isDamaged: false });
+      }
       case "drop":
         this.holdings.delete(namespace);
         this.#snapshots.delete(namespace);
-        return true;
+        return "stored";
     }
   }
+
+  #storeBatch(namespace: NamespaceId, batch: StoreAction & { kind: "batch" }): StoreOutcome {
+    const holding = this.holdings.get(namespace);
+    if (holding?.revision !== batch.after) return "failed";
+    const { isDamaged } = holding;
+    const state = batch.operations.reduce<State>(applied, holding);
+    return this.#hold(namespace, state, { ...pointOf(batch), isDamaged });
+  }
+
+  #hold(
+    namespace: NamespaceId,
+    { entries, digest }: State,
+    promised: HistoryPoint & { readonly isDamaged: boolean },
+  ): StoreOutcome {
+    if (digest !== promised.digest) return "damaged";
+    this.holdings.set(namespace, { ...promised, entries });
+    return "stored";
+  }
+}
+
+// How often a tick reads all that is held: every five seconds on average.
+const CHECKED = 0.05;
+
+function pointOf({ revision, digest }: HistoryPoint): HistoryPoint {
+  return { revision, digest };
 }

@@ -1,6 +1,6 @@
 import type { KvEntry, KvOperation } from "../../entry.ts";
-import type { NamespaceId } from "../../names.ts";
-import { encodeBatches, encodePage } from "../batch.ts";
+import type { HistoryPoint, NamespaceId } from "../../names.ts";
+import { encodeBatches, encodePage, type Batch } from "../batch.ts";
 import { MessageToOrigin } from "../messages.ts";
 import { OriginSession, type OriginEffect, type OriginInput } from "../origin-session.ts";
 import type { Random } from "./random.ts";
@@ -15,18 +15,23 @@ export interface OriginLink {
 
 /** An origin in memory behind real sessions. Its disk is never lost, but is slow and may fail to be read. */
 export class SimulatedOrigin {
-  readonly histories: ReadonlyMap<NamespaceId, SimulatedHistory>;
+  /** Of each namespace all histories that there were; the last one counts. */
+  readonly #histories: ReadonlyMap<NamespaceId, SimulatedHistory[]>;
   readonly #timeline: Timeline;
   readonly #random: Random;
   readonly #connections = new Set<SimulatedConnection>();
   /** Whether reads fail now and then. */
   isFaulty = true;
+  /** How many operations were committed, in all histories. */
+  commits = 0;
+  /** When an older copy was last put in the place of all that there was. */
+  restoredMs = 0;
 
   constructor(
     namespaces: ReadonlyArray<NamespaceId>,
     parts: { readonly timeline: Timeline; readonly random: Random },
   ) {
-    this.histories = new Map(namespaces.map((each) => [each, new SimulatedHistory()]));
+    this.#histories = new Map(namespaces.map((each) => [each, [new SimulatedHistory()]]));
     this.#timeline = parts.timeline;
     this.#random = parts.random;
   }
@@ -42,14 +47,30 @@ export class SimulatedOrigin {
     this.#connections.delete(connection);
   }
 
+  /** All that there ever was, in order. */
+  histories(namespace: NamespaceId): ReadonlyArray<SimulatedHistory> {
+    return this.#histories.get(namespace) ?? [];
+  }
+
   history(namespace: NamespaceId): SimulatedHistory {
-    const history = this.histories.get(namespace);
+    const history = this.histories(namespace).at(-1);
     if (history === undefined) throw new Error(`no namespace ${namespace}`);
     return history;
   }
 
+  /** Puts the copy of an earlier moment in the place of everything, and starts again: all links are cut. */
+  restore(copiedMs: number): void {
+    for (const histories of this.#histories.values()) {
+      const last = histories.at(-1);
+      histories.push(new SimulatedHistory(last, last?.revisionAt(copiedMs)));
+    }
+    this.restoredMs = this.#timeline.nowMs;
+    for (const connection of this.#connections) connection.cut();
+  }
+
   commit(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): number {
     const history = this.history(namespace);
+    this.commits += operations.length;
     const records = operations.map((each) => history.append(each, this.#timeline.nowMs));
     if (this.#random.chance(0.2)) history.logStart = history.revision - this.#random.below(10);
     // Committed by another control plane of the same database: nobody is told.
@@ -102,6 +123,12 @@ export class SimulatedConnection {
     for (const effect of effects) this.#perform(effect);
   }
 
+  /** Ends it from this side, at once. */
+  cut(): void {
+    this.close();
+    this.#link.cut();
+  }
+
   close(): void {
     this.#isClosed = true;
     this.#origin.forget(this);
@@ -137,12 +164,11 @@ export class SimulatedConnection {
   }
 
   #readPositions({ echoMs, namespaces }: OriginEffect & { kind: "read-positions" }): void {
-    const positions = [...namespaces].map(
-      ([subscription, namespace]) =>
-        [subscription, this.#origin.history(namespace).revision] as const,
+    const points = [...namespaces].map(
+      ([subscription, namespace]) => [subscription, this.#origin.history(namespace).point] as const,
     );
     const atMs = this.#timeline.nowMs;
-    this.take({ kind: "positions-read", echoMs, atMs, revisions: new Map(positions) });
+    this.take({ kind: "positions-read", echoMs, atMs, points: new Map(points) });
   }
 
   #write({ id, namespace, operations }: OriginEffect & { kind: "write" }): void {
@@ -152,28 +178,38 @@ export class SimulatedConnection {
   }
 
   #readLog({ subscription, namespace, after }: OriginEffect & { kind: "read-log" }): void {
-    const { records, logStart, revision } = this.#origin.history(namespace);
-    const isTruncated = after < logStart || after > revision;
-    const page = records.slice(after, after + 1 + this.#random.below(5));
-    const batches = isTruncated ? "truncated" : encodeBatches(page);
+    const history = this.#origin.history(namespace);
+    const count = 1 + this.#random.below(5);
     // More may be committed between a read and the arrival of its answer.
-    const answer = { kind: "log-read", subscription, batches } as const;
+    const answer = {
+      kind: "log-read",
+      subscription,
+      batches: logOf(history, after, count),
+    } as const;
     this.#timeline.after(this.#random.below(20), () => this.take(answer));
   }
 
   #readEntries({ subscription, namespace, after }: OriginEffect & { kind: "read-entries" }): void {
-    const { records, revision } = this.#origin.history(namespace);
-    const entries = new Map<string, KvEntry>();
-    for (const { operation } of records) {
-      if (operation.kind === "delete") entries.delete(operation.key);
-      else entries.set(operation.key, { key: operation.key, value: operation.value });
-    }
-    const following = [...entries.values()].filter(({ key }) => after === null || key > after);
+    const { point, entries } = this.#origin.history(namespace);
+    const following = [...entries.values()].filter(({ put }) => after === null || put.key > after);
+    const ordered = following.toSorted((a, b) => (a.put.key < b.put.key ? -1 : 1));
+    // A put is an entry, and says so.
     const page = encodePage(
       after,
-      following.toSorted((a, b) => (a.key < b.key ? -1 : 1)).slice(0, 3),
+      ordered.slice(0, 3).map(({ put }) => put as KvEntry),
     );
-    const answer = { kind: "entries-read", subscription, revision, page } as const;
+    const answer = { kind: "entries-read", subscription, point, page } as const;
     this.#timeline.after(this.#random.below(20), () => this.take(answer));
   }
+}
+
+/** What an origin's log says behind a point. */
+function logOf(
+  history: SimulatedHistory,
+  { revision, digest }: HistoryPoint,
+  countMax: number,
+): ReadonlyArray<Batch> | "truncated" | "diverged" {
+  if (revision < history.logStart) return "truncated";
+  if (history.stateAt(revision)?.digest !== digest) return "diverged";
+  return encodeBatches(history.records.slice(revision, revision + countMax));
 }

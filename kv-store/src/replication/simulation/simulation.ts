@@ -1,8 +1,9 @@
 import { Key, type KvOperation } from "../../entry.ts";
 import { NamespaceId } from "../../names.ts";
+import { encodeOperation } from "../../record-codec.ts";
 import type { WriteResult } from "../pending-writes.ts";
 import { Random } from "./random.ts";
-import { sameState } from "./simulated-history.ts";
+import { sameEntries, type SimulatedHistory } from "./simulated-history.ts";
 import { SimulatedNetwork } from "./simulated-network.ts";
 import { SimulatedNode, type Holding } from "./simulated-node.ts";
 import { SimulatedOrigin } from "./simulated-origin.ts";
@@ -46,16 +47,38 @@ export function simulate(options: SimulationOptions): SimulationReport {
   }
 }
 
+interface SimulatedWrite {
+  readonly node: SimulatedNode;
+  readonly namespace: NamespaceId;
+  readonly operations: ReadonlyArray<KvOperation>;
+}
+
+interface SeenHolding {
+  readonly holding: Holding;
+  /** The first history that it can be of, and of how many. */
+  readonly history: number;
+  readonly of: number;
+  /** It can also be of the last one. */
+  readonly isCurrent: boolean;
+}
+
+// `damage`: a node's disk changes a bit. `restore`: the origin starts with an older copy of all that it had.
+const FAULTS = {
+  sound: ["cut", "cut", "silence", "crash"],
+  hostile: ["cut", "cut", "cut", "silence", "silence", "crash", "crash", "damage", "restore"],
+} as const;
+
 class Simulation {
   readonly #random: Random;
   readonly #timeline = new Timeline();
   readonly #origin: SimulatedOrigin;
   readonly #network: SimulatedNetwork;
   readonly #nodes: ReadonlyArray<SimulatedNode>;
+  readonly #world: SimulationOptions["world"];
   /** Who made each write, and where: what its end is checked against. */
-  readonly #writes = new Map<number, { node: SimulatedNode; namespace: NamespaceId }>();
-  /** What was last seen on each node's disk: it never goes back. */
-  readonly #seen = new Map<string, Holding>();
+  readonly #writes = new Map<number, SimulatedWrite>();
+  /** What was last seen on each node's disk, and of which history of the origin: neither ever goes back. */
+  readonly #seen = new Map<string, SeenHolding>();
   #isCalm = false;
   #lastWrite = 0;
   #acknowledged = 0;
@@ -63,6 +86,7 @@ class Simulation {
 
   constructor({ seed, world }: SimulationOptions) {
     this.#random = new Random(seed);
+    this.#world = world;
     const parts = { timeline: this.#timeline, random: this.#random };
     this.#origin = new SimulatedOrigin(NAMESPACES, parts);
     this.#network = new SimulatedNetwork(this.#origin, parts);
@@ -89,9 +113,8 @@ class Simulation {
     this.#endFaults();
     this.#timeline.run(startMs + CHAOS_MS + CALM_MS, () => this.#check());
     this.#checkConverged();
-    const commits = [...this.#origin.histories.values()].map(({ revision }) => revision);
     return {
-      commits: commits.reduce((sum, each) => sum + each, 0),
+      commits: this.#origin.commits,
       acknowledged: this.#acknowledged,
       faults: this.#faults + this.#network.faults,
     };
@@ -111,7 +134,7 @@ class Simulation {
     if (this.#random.chance(0.3)) return void this.#origin.commit(namespace, operations);
     const node = this.#random.pick(this.#nodes);
     this.#lastWrite += 1;
-    this.#writes.set(this.#lastWrite, { node, namespace });
+    this.#writes.set(this.#lastWrite, { node, namespace, operations });
     node.write(this.#lastWrite, namespace, operations);
   }
 
@@ -125,15 +148,19 @@ class Simulation {
   #break(): void {
     this.#faults += 1;
     const node = this.#random.pick(this.#nodes);
-    const fault = this.#random.pick(["cut", "cut", "silence", "crash"]);
-    if (fault === "cut") {
-      this.#network.cut(node);
-    } else if (fault === "silence") {
-      this.#network.silence(node, this.#random.below(15_000));
-    } else {
-      this.#network.cut(node);
-      for (const [id, write] of this.#writes) if (write.node === node) this.#writes.delete(id);
-      node.crash();
+    switch (this.#random.pick(FAULTS[this.#world])) {
+      case "cut":
+        return this.#network.cut(node);
+      case "silence":
+        return this.#network.silence(node, this.#random.below(15_000));
+      case "damage":
+        return node.damage(this.#random.pick(NAMESPACES));
+      case "restore":
+        return this.#origin.restore(this.#timeline.nowMs - this.#random.below(20_000));
+      default:
+        this.#network.cut(node);
+        for (const [id, write] of this.#writes) if (write.node === node) this.#writes.delete(id);
+        return node.crash();
     }
   }
 
@@ -149,58 +176,110 @@ class Simulation {
     this.#writes.delete(id);
     if (write === undefined || result.kind === "failed") return;
     this.#acknowledged += 1;
-    const { node, namespace } = write;
-    const held = node.holdings.get(namespace)?.revision ?? -1;
-    if (result.revision > this.#origin.history(namespace).revision) {
-      throw new Error(`write ${id} was acknowledged as revision ${result.revision}, which is none`);
+    const { node, namespace, operations } = write;
+    const held = node.holdings.get(namespace);
+    if (held === undefined || held.revision < result.revision) {
+      const revision = held?.revision ?? "nothing";
+      throw new Error(
+        `write ${id} became revision ${result.revision}, but the node holds ${revision}`,
+      );
     }
-    if (held < result.revision) {
-      throw new Error(`write ${id} became revision ${result.revision}, but the node holds ${held}`);
-    }
+    const isInWhatIsHeld = this.#origin.histories(namespace).some((history) => {
+      const { operation } = history.records[result.revision - 1] ?? {};
+      return isStateOf(history, held) && isSameOperation(operation, operations.at(-1));
+    });
+    if (isInWhatIsHeld) return;
+    throw new Error(
+      `write ${id} was acknowledged as revision ${result.revision}, which is another`,
+    );
   }
 
   #check(): void {
     for (const [index, node] of this.#nodes.entries()) {
       for (const [namespace, holding] of node.holdings) {
         const place = `node ${index}, namespace ${namespace[0]}`;
-        this.#checkHolding(place, namespace, holding);
-        const history = this.#origin.history(namespace);
-        const freshMs = node.freshMs(namespace);
-        const promised = freshMs === null ? 0 : history.revisionAt(freshMs - node.clockSkewMs);
-        if (holding.revision < promised) {
-          throw new Error(
-            `${place}: says it is as fresh as ${promised}, but holds ${holding.revision}`,
-          );
+        const histories = this.#origin.histories(namespace);
+        const seen = this.#seen.get(place);
+        if (seen?.holding !== holding || seen.of !== histories.length) {
+          this.#seen.set(place, this.#checkHolding(place, histories, holding));
         }
+        this.#checkFreshness(place, namespace, node);
       }
     }
   }
 
-  #checkHolding(place: string, namespace: NamespaceId, holding: Holding): void {
-    const seen = this.#seen.get(place);
-    if (seen === holding) return;
-    this.#seen.set(place, holding);
-    const { revision, state } = holding;
-    const expected = this.#origin.history(namespace).states[revision];
-    if (expected === undefined || !sameState(expected, state)) {
+  /** Promise: a state of the history, never an earlier one than before, and never of a replaced history again. */
+  #checkHolding(
+    place: string,
+    histories: ReadonlyArray<SimulatedHistory>,
+    holding: Holding,
+  ): SeenHolding {
+    const { revision } = holding;
+    if (!histories.some((history) => isStateOf(history, holding))) {
       throw new Error(`${place}: what is held is not the state as of revision ${revision}`);
     }
-    if (seen !== undefined && revision < seen.revision) {
-      throw new Error(`${place}: went back from ${seen.revision} to ${revision}`);
+    const seen = this.#seen.get(place);
+    const first = seen?.history ?? 0;
+    const history = histories.findIndex((each, index) => {
+      const isLater = index > first || revision >= (seen?.holding.revision ?? 0);
+      return index >= first && isLater && isStateOf(each, holding);
+    });
+    if (history === -1) {
+      throw new Error(`${place}: went back from ${seen?.holding.revision} to ${revision}`);
     }
+    const last = histories.at(-1);
+    const isCurrent = last !== undefined && isStateOf(last, holding);
+    return { holding, history, of: histories.length, isCurrent };
+  }
+
+  /** Promise: what a node says of its freshness is true. */
+  #checkFreshness(place: string, namespace: NamespaceId, node: SimulatedNode): void {
+    const freshMs = node.position(namespace)?.freshMs ?? null;
+    const seen = this.#seen.get(place);
+    if (freshMs === null || seen === undefined) return;
+    const atMs = freshMs - node.clockSkewMs;
+    const promised = this.#origin.history(namespace).revisionAt(atMs);
+    const { revision } = seen.holding;
+    if (!seen.isCurrent && atMs > this.#origin.restoredMs) {
+      throw new Error(`${place}: says that it is fresh, but holds ${revision} of another history`);
+    }
+    if (revision >= promised) return;
+    throw new Error(`${place}: says it is as fresh as ${promised}, but holds ${revision}`);
   }
 
   #checkConverged(): void {
     for (const [index, node] of this.#nodes.entries()) {
       for (const namespace of NAMESPACES) {
         const place = `node ${index}, namespace ${namespace[0]}`;
-        const { revision } = this.#origin.history(namespace);
-        const held = node.holdings.get(namespace)?.revision;
-        if (held !== revision) throw new Error(`${place}: ended at ${held}, not at ${revision}`);
-        const lagMs = node.nowMs - (node.freshMs(namespace) ?? -Infinity);
+        const history = this.#origin.history(namespace);
+        const holding = node.holdings.get(namespace);
+        const position = node.position(namespace);
+        if (holding?.revision !== history.revision) {
+          throw new Error(`${place}: ended at ${holding?.revision}, not at ${history.revision}`);
+        }
+        if (holding.isDamaged || !isStateOf(history, holding)) {
+          throw new Error(`${place}: ended with another state than the origin`);
+        }
+        const lagMs = node.nowMs - (position?.freshMs ?? -Infinity);
         if (lagMs > 2_000) throw new Error(`${place}: says that it lags by ${lagMs} ms when calm`);
+        if (position?.repairing != null) throw new Error(`${place}: is still being repaired`);
       }
     }
     if (this.#writes.size > 0) throw new Error(`${this.#writes.size} writes never ended`);
   }
+}
+
+/** Whether what is held is what the history had led to; of a damaged disk, whether it was. */
+function isStateOf(
+  history: SimulatedHistory,
+  { revision, digest, entries, isDamaged }: Holding,
+): boolean {
+  const state = history.stateAt(revision);
+  if (state?.digest !== digest) return false;
+  return isDamaged || sameEntries(state.entries, entries);
+}
+
+function isSameOperation(left: KvOperation | undefined, right: KvOperation | undefined): boolean {
+  if (left === undefined || right === undefined) return false;
+  return encodeOperation(left).equals(encodeOperation(right));
 }

@@ -1,35 +1,35 @@
-import type { NamespaceId, Revision } from "../names.ts";
+import type { HistoryPoint, NamespaceId } from "../names.ts";
 
-export type ReadHeads = (
+export type ReadPoints = (
   namespaces: ReadonlyArray<NamespaceId>,
-) => Promise<ReadonlyMap<string, Revision>>;
+) => Promise<ReadonlyMap<string, HistoryPoint>>;
 
 interface Question {
-  readonly answer: Promise<Revision | undefined>;
-  resolve(revision: Revision | undefined): void;
+  readonly answer: Promise<HistoryPoint | undefined>;
+  resolve(point: HistoryPoint | undefined): void;
   reject(error: unknown): void;
 }
 
 /**
- * Answers questions for the latest revision of a namespace, all that come up in one turn, or while a read
+ * Answers questions where the history of a namespace stands, all that come up in one turn, or while a read
  * is under way, with one read: every connected node asks for all its namespaces twice a second. An answer
  * is never older than its question.
  */
-export class HeadReads {
-  readonly #read: ReadHeads;
+export class PointReads {
+  readonly #read: ReadPoints;
   /** Questions for the next read. */
   #questions = new Map<NamespaceId, Question>();
   #isScheduled = false;
 
-  constructor(read: ReadHeads) {
+  constructor(read: ReadPoints) {
     this.#read = read;
   }
 
   /** `undefined` when there is no such namespace. */
-  ask(namespace: NamespaceId): Promise<Revision | undefined> {
+  ask(namespace: NamespaceId): Promise<HistoryPoint | undefined> {
     const known = this.#questions.get(namespace);
     if (known !== undefined) return known.answer;
-    const { promise: answer, resolve, reject } = Promise.withResolvers<Revision | undefined>();
+    const { promise: answer, resolve, reject } = Promise.withResolvers<HistoryPoint | undefined>();
     this.#questions.set(namespace, { answer, resolve, reject });
     this.#schedule();
     return answer;
@@ -45,8 +45,8 @@ export class HeadReads {
     const questions = this.#questions;
     this.#questions = new Map();
     try {
-      const heads = await this.#read([...questions.keys()]);
-      for (const [namespace, question] of questions) question.resolve(heads.get(namespace));
+      const points = await this.#read([...questions.keys()]);
+      for (const [namespace, question] of questions) question.resolve(points.get(namespace));
     } catch (error) {
       for (const question of questions.values()) question.reject(error);
     }

@@ -1,0 +1,58 @@
+import { InvalidArgumentError } from "commander";
+import { expect, test } from "vitest";
+import { parseMemoryBudget, parsePort, parsePostgresUrl } from "./options.ts";
+
+test.each([
+  ["64", 64],
+  ["65", 65],
+  ["8192", 8_192],
+  ["16777215", 16_777_215],
+  ["16777216", 16_777_216],
+])("options: a memory budget of %s MB is taken", (text, megabytes) => {
+  expect(parseMemoryBudget(text)).toBe(megabytes);
+});
+
+test.each([
+  "63",
+  "0",
+  "-64",
+  "16777217",
+  "17179869184",
+  "64.5",
+  "64MB",
+  "1e3",
+  "0x40",
+  " 64",
+  "",
+  "many",
+])("options: '%s' is no memory budget", (text) => {
+  expect(() => parseMemoryBudget(text)).toThrow(InvalidArgumentError);
+  expect(() => parseMemoryBudget(text)).toThrow("from 64 to 16777216");
+});
+
+test.each([
+  ["1", 1],
+  ["2", 2],
+  ["65534", 65_534],
+  ["65535", 65_535],
+])("options: port %s is taken", (text, port) => {
+  expect(parsePort(text)).toBe(port);
+});
+
+test.each(["0", "65536", "-1", "80.5", "http", "", "0x50"])("options: '%s' is no port", (text) => {
+  expect(() => parsePort(text)).toThrow(InvalidArgumentError);
+});
+
+test.each(["postgres://atoll:pw@db:5432/kv", "postgresql://db/kv", "postgres://u@%2Frun%2Fpg/kv"])(
+  "options: %s is the address of a database",
+  (text) => {
+    expect(parsePostgresUrl(text)).toBe(text);
+  },
+);
+
+test.each(["db:5432/kv", "mysql://db/kv", "http://db/kv", "kv", ""])(
+  "options: '%s' is no address of a database",
+  (text) => {
+    expect(() => parsePostgresUrl(text)).toThrow(InvalidArgumentError);
+  },
+);

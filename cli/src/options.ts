@@ -1,0 +1,32 @@
+import { InvalidArgumentError } from "commander";
+
+/** In MB. A cell of a usual worker fits the least; the most is more than machines have, and less than bytes say. */
+export const MEMORY_BUDGET_MB = { min: 64, max: 16 * 1024 * 1024 } as const;
+
+/** Parses the value of an option that names a port. */
+export function parsePort(text: string): number {
+  const port = wholeNumber(text);
+  if (port !== undefined && port >= 1 && port <= 65_535) return port;
+  throw new InvalidArgumentError("A port is a number from 1 to 65535.");
+}
+
+/** Parses the address of a PostgreSQL database. */
+export function parsePostgresUrl(text: string): string {
+  const isPostgres = URL.canParse(text) && /^postgres(ql)?:$/.test(new URL(text).protocol);
+  if (isPostgres) return text;
+  // It may hold a password, so it is not repeated.
+  throw new InvalidArgumentError("It has the form postgres://user:password@host:port/database.");
+}
+
+/** Parses the value of `--memory-budget`, in MB. */
+export function parseMemoryBudget(text: string): number {
+  const megabytes = wholeNumber(text);
+  const { min, max } = MEMORY_BUDGET_MB;
+  if (megabytes !== undefined && megabytes >= min && megabytes <= max) return megabytes;
+  throw new InvalidArgumentError(`A memory budget is a whole number of MB from ${min} to ${max}.`);
+}
+
+/** As people write one, and not all that JavaScript reads as one, such as `0x40`, `1e3` or nothing. */
+function wholeNumber(text: string): number | undefined {
+  return /^\d{1,15}$/.test(text) ? Number(text) : undefined;
+}

@@ -1,0 +1,95 @@
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import {
+  decodeMessage,
+  MessageFromNode,
+  StateRevision,
+  type CellStatus,
+  type NodeReport,
+} from "@atoll/control-plane/contract";
+import pino from "pino";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { WebSocketServer, type WebSocket } from "ws";
+import { ManualClock } from "@atoll/kv-store/manual-clock";
+import { LIMITS } from "../limits.ts";
+import { NodeLink } from "./node-link.ts";
+
+const CELL: CellStatus = {
+  workers: ["hello"],
+  version: "v",
+  state: "warm",
+  pid: 1,
+  memoryBytes: 1,
+  cpuMs: 1,
+};
+const CONFINEMENT = { sandbox: "none", shortfalls: [] };
+
+let server: WebSocketServer;
+let clock: ManualClock;
+let cells: CellStatus[];
+let messages: MessageFromNode[];
+let sockets: WebSocket[];
+let link: NodeLink;
+
+beforeEach(async () => {
+  clock = new ManualClock();
+  cells = [CELL];
+  messages = [];
+  sockets = [];
+  server = new WebSocketServer({ host: "127.0.0.1", port: 0 });
+  server.on("connection", (socket) => {
+    sockets.push(socket);
+    socket.on("message", (data: Buffer) => messages.push(decodeMessage(MessageFromNode, data)));
+  });
+  await once(server, "listening");
+  link = new NodeLink({
+    controlPlaneUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    credential: "credential",
+    random: () => 0,
+    follower: {
+      revision: StateRevision.parse(0),
+      receive: () => Promise.reject(new Error("no state is sent")),
+    },
+    kv: { attach: () => undefined, status: () => [] },
+    usage: {
+      connected: () => undefined,
+      disconnected: () => undefined,
+      acknowledged: () => undefined,
+    },
+    cells: () => cells,
+    cellEnds: () => ({ cellFaults: [], cellEnds: {} }),
+    confinement: CONFINEMENT,
+    ingressUrl: "http://127.0.0.1:1",
+    clock,
+    log: pino({ level: "silent" }),
+  });
+  link.open();
+  await vi.waitFor(() => expect(reports()).toHaveLength(1), 10_000);
+});
+
+afterEach(async () => {
+  link.close();
+  for (const socket of sockets) socket.terminate();
+  server.close();
+  await once(server, "close");
+});
+
+function reports(): ReadonlyArray<NodeReport> {
+  return messages.flatMap((message) => (message.kind === "report" ? [message.report] : []));
+}
+
+test("node link: a report has what changed since the one before, and there is none when nothing did", async () => {
+  const whole = { cells, kv: [], cellFaults: [], cellEnds: {}, confinement: CONFINEMENT };
+  expect(reports()).toEqual([whole]);
+  clock.advance(10 * LIMITS.reportMs);
+  cells = [{ ...CELL, cpuMs: 2 }];
+  clock.advance(LIMITS.reportMs);
+  // Messages keep their order, so nothing came between.
+  await vi.waitFor(() => expect(reports()).toEqual([whole, { cells }]), 10_000);
+});
+
+test("node link: a new connection is told everything", async () => {
+  const [whole] = reports();
+  sockets[0]?.terminate();
+  await vi.waitFor(() => expect(reports()).toEqual([whole, whole]), 10_000);
+});
