@@ -312,7 +312,8 @@ describe("fleet", () => {
       ...{ workers: ["hello"], version: "v", state: "warm", pid: 1 },
       ...{ memoryBytes: 2, cpuMs: 3 },
     };
-    const lag = { namespace: "n", revision: 1, lagMs: 4 };
+    const soundness = { repairing: null, repairs: 0, lastRepair: null };
+    const lag = { namespace: "n", revision: 1, lagMs: 4, ...soundness };
     const reported = async (): Promise<unknown> => (await status()).nodes[0];
     node.send({ kind: "report", report: { cells: [cell], kv: [], cellFaults: [] } });
     node.send({ kind: "report", report: { kv: [lag] } });

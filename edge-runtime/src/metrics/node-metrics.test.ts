@@ -9,13 +9,14 @@ import { expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
 import { NodeMetrics, type NodeReadings } from "./node-metrics.ts";
 
+const SOUND = { repairing: null, repairs: 0, lastRepair: null } as const;
 const READINGS: NodeReadings = {
   cells: { warm: 3, draining: 1, waiting: 7 },
   zygotes: 2,
   ingress: { requests: 10, errors: 4, openConnections: 5, inFlight: 6, restarts: 8 },
   kv: [
-    { namespace: "aa", revision: 12, lagMs: 250 },
-    { namespace: "bb", revision: 0, lagMs: null },
+    { namespace: "aa", revision: 12, lagMs: 250, ...SOUND },
+    { namespace: "bb", revision: 0, lagMs: null, ...SOUND },
   ],
   usageBatchesPending: 9,
   link: { isConnected: true, revision: 11 },
@@ -95,6 +96,7 @@ test.each([-1, 0, 1])(
       namespace: String(index).padStart(4, "0"),
       revision: 1,
       lagMs: 0,
+      ...SOUND,
     }));
     const text = await new NodeMetrics().text({ ...READINGS, kv: kv.toReversed() });
     const told = text.match(/^atoll_kv_revision\{/gm)?.length;
