@@ -1,17 +1,19 @@
 import { spawnSync, type SpawnSyncOptions } from "node:child_process";
-import { existsSync } from "node:fs";
+import { globSync } from "node:fs";
 
-/** Programs of Debian that tests use, by the file that shows they are there. */
+/** Programs of Debian that tests use, by a pattern of the file that shows they are there. */
 const PROGRAMS: Readonly<Record<string, string>> = {
   bwrap: "/usr/bin/bwrap",
   chromium: "/usr/bin/chromium",
   haproxy: "/usr/sbin/haproxy",
+  postgres: "/usr/lib/postgresql/*/bin/postgres",
   setpriv: "/usr/bin/setpriv",
 };
 const PACKAGE_OF: Readonly<Record<string, string>> = {
   bwrap: "bubblewrap",
   chromium: "chromium",
   haproxy: "haproxy",
+  postgres: "postgresql",
   setpriv: "util-linux",
 };
 
@@ -21,7 +23,7 @@ const PACKAGE_OF: Readonly<Record<string, string>> = {
  */
 export function installTestPackages(): void {
   const missing = Object.entries(PROGRAMS)
-    .filter(([, path]) => !existsSync(path))
+    .filter(([, pattern]) => globSync(pattern).length === 0)
     .map(([program]) => PACKAGE_OF[program] ?? program);
   if (missing.length === 0) return;
   const install = ["apt-get", "install", "-y", "--no-install-recommends", ...missing];

@@ -26,6 +26,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
   sites: ["@atoll/kv-store", "@atoll/control-plane/contract"],
   cli: [
     "@atoll/kv-store",
+    "@atoll/kv-store/postgres",
     "@atoll/control-plane",
     "@atoll/control-plane/contract",
     "@atoll/edge-runtime",

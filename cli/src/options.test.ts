@@ -1,6 +1,6 @@
 import { InvalidArgumentError } from "commander";
 import { expect, test } from "vitest";
-import { parseMemoryBudget, parsePort } from "./options.ts";
+import { parseMemoryBudget, parsePort, parsePostgresUrl } from "./options.ts";
 
 test.each([
   ["64", 64],
@@ -42,3 +42,17 @@ test.each([
 test.each(["0", "65536", "-1", "80.5", "http", "", "0x50"])("options: '%s' is no port", (text) => {
   expect(() => parsePort(text)).toThrow(InvalidArgumentError);
 });
+
+test.each(["postgres://atoll:pw@db:5432/kv", "postgresql://db/kv", "postgres://u@%2Frun%2Fpg/kv"])(
+  "options: %s is the address of a database",
+  (text) => {
+    expect(parsePostgresUrl(text)).toBe(text);
+  },
+);
+
+test.each(["db:5432/kv", "mysql://db/kv", "http://db/kv", "kv", ""])(
+  "options: '%s' is no address of a database",
+  (text) => {
+    expect(() => parsePostgresUrl(text)).toThrow(InvalidArgumentError);
+  },
+);

@@ -10,6 +10,14 @@ export function parsePort(text: string): number {
   throw new InvalidArgumentError("A port is a number from 1 to 65535.");
 }
 
+/** Parses the address of a PostgreSQL database. */
+export function parsePostgresUrl(text: string): string {
+  const isPostgres = URL.canParse(text) && /^postgres(ql)?:$/.test(new URL(text).protocol);
+  if (isPostgres) return text;
+  // It may hold a password, so it is not repeated.
+  throw new InvalidArgumentError("It has the form postgres://user:password@host:port/database.");
+}
+
 /** Parses the value of `--memory-budget`, in MB. */
 export function parseMemoryBudget(text: string): number {
   const megabytes = wholeNumber(text);

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { Command, Option } from "commander";
-import { parseMemoryBudget, parsePort } from "./options.ts";
+import { parseMemoryBudget, parsePort, parsePostgresUrl } from "./options.ts";
 import { readSettings } from "./settings.ts";
 import type { WranglerEnvironment } from "./wrangler-environment.ts";
 
@@ -9,6 +9,9 @@ Environment:
   ATOLL_DATA           folder of everything that is kept (default: .atoll)
   ATOLL_PORT           first of four ports: the control plane's, then one for each node (default: 4400)
   ATOLL_METRICS_PORT   first of three ports where GET /metrics tells what each node does (default: none)`;
+
+const KV_DATABASE_HELP =
+  "postgres:// address of a database for the keys and values of KV namespaces; all else, and values over 64 KiB, stay in --data (default: there, too)";
 
 // Named here once more: `atoll --help` loads no part of a node. The option is typed by what it is passed to.
 const INGRESSES = ["auto", "haproxy", "builtin"];
@@ -104,6 +107,11 @@ function addFleetCommands(program: Command): void {
     .option("--base-domain <domain>", "workers answer at <worker>.<domain>", "localhost")
     .option("--ingress-port <port>", "port of the nodes that URLs name", parsePort, 4401)
     .option("--wrangler-env <file>", "write the variables for wrangler to this file")
+    .addOption(
+      new Option("--kv-database <url>", KV_DATABASE_HELP)
+        .env("ATOLL_KV_DATABASE")
+        .argParser(parsePostgresUrl),
+    )
     .addOption(requireSandboxOption())
     .action(async (options) => {
       const { runControlPlane } = await import("./control-plane/control-plane.ts");

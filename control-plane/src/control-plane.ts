@@ -89,6 +89,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const desiredState = new DesiredState({ database, mutations, versions, hostNames });
     const namespaces = new NamespacesService({ database, mutations, origin: options.kvOrigin });
     await namespaces.removeLeftovers();
+    await namespaces.requireAtOrigin();
     const entries = new EntriesService({ origin: options.kvOrigin, blobs });
     const usage = new UsageService({ database, clock, log });
     const verifyToken = (token: string) => accounts.verifyToken(token);

@@ -99,6 +99,8 @@ export const LIMITS = {
   usageRowsPerStatement: 200,
   /** Cloudflare's own limit of namespaces per account. */
   namespacesMax: 1_000,
+  /** Namespaces that a start looks up at the key-value store's origin at once. */
+  namespacesCheckedAtOnce: 1_000,
   /** Cloudflare's own limit of a namespace's title. */
   namespaceTitleCharactersMax: 512,
   /** Cloudflare's own limit of one page of namespaces, and wrangler asks for as many. */

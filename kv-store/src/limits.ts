@@ -51,6 +51,46 @@ export const LIMITS = {
   /** Bytes waiting for one group commit; past it a write is refused as `busy`. */
   commitBytesMax: 64 * 1024 * 1024,
 
+  /**
+   * Operations of one transaction in PostgreSQL, unless a single write has more: it locks its namespaces, and
+   * what is behind it waits.
+   */
+  commitOperationsMax: 1_000,
+  /** Bytes of such a transaction, for the same reason. */
+  commitGroupBytesMax: 8 * 1024 * 1024,
+  /** Rows of one statement, each with a kilobyte of its own: several may be on their way. */
+  statementBytesMax: 2 * 1024 * 1024,
+  /** Transactions at once: enough to keep the database's disk busy while each waits for its own commit. */
+  originWritersMax: 8,
+  /** Of those, transactions that may wait for a namespace that another control plane holds. */
+  originLockWaitersMax: 4,
+  /** Reads at once; with the transactions and one more that listens, the connections of a control plane. */
+  originReadersMax: 8,
+  /** Reads that run or wait for a connection; past it they are refused as `busy`. */
+  originReadsMax: 4_096,
+  /** A connection to the database: outlasts a busy server, and a write fails within its 2 s. */
+  originConnectMs: 2_000,
+  /** A lock held for longer is held by a control plane that is stuck. */
+  originLockMs: 2_000,
+  /** One statement: a page, or a thousand rows; outlasts a stalled disk. */
+  originStatementMs: 6_000,
+  /** A control plane that is stuck in a transaction is cut by the database, so that others can write. */
+  originIdleTransactionMs: 5_000,
+  /** A database that does not answer is given up: after its own limits, and before a node gives up the write. */
+  originAnswerMs: 8_000,
+  /** A start waits this long for another one that changes the layout of the tables, which rewrites large ones. */
+  originMigrationMs: 10 * 60_000,
+  /** A connection that nobody used for this long is closed. */
+  originIdleMs: 60_000,
+  /** The revisions of the namespaces that nodes follow are asked for this often, in case a notification was lost. */
+  originPollMs: 1_000,
+  /** Nodes ask for revisions every `heartbeatMs`: a namespace that nobody asked for in this time is not followed. */
+  originFollowMs: 10_000,
+  /** Namespaces of which it is known what was told of their commits; of others it is found out again. */
+  originPositionsMax: 65_536,
+  /** A hold of a log is renewed at most this often, although each page of a copy asks for it. */
+  logHoldRenewMs: 15_000,
+
   /** A snapshot's page ends after the entry that crosses this. */
   snapshotPageBytesMax: 256 * 1024,
   /** Entries that expired are deleted this often; until then reads hide them. */

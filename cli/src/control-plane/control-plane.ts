@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createControlPlane, type ControlPlane } from "@atoll/control-plane";
 import { WorkerdPreflight } from "@atoll/edge-runtime";
-import { SqliteOrigin, systemClock } from "@atoll/kv-store";
+import { SqliteOrigin, systemClock, type KvOrigin, type Log } from "@atoll/kv-store";
 import { createLog } from "../log.ts";
 import type { Running } from "../processes/serve-until-stopped.ts";
 import {
@@ -17,6 +17,8 @@ export interface ControlPlaneCommandOptions {
   readonly baseDomain: string;
   readonly ingressPort: number;
   readonly wranglerEnv?: string;
+  /** Address of a PostgreSQL database. */
+  readonly kvDatabase?: string;
   readonly requireSandbox: boolean;
 }
 
@@ -25,11 +27,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
   const log = createLog("control-plane");
   const dataDirectory = resolve(options.data);
   await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
-  const kvOrigin = SqliteOrigin.open({
-    path: join(dataDirectory, "kv.sqlite"),
-    clock: systemClock,
-    log,
-  });
+  const kvOrigin = await openKvOrigin({ dataDirectory, url: options.kvDatabase, log });
   const preflight = await WorkerdPreflight.open({
     directory: join(dataDirectory, "preflight"),
     requireSandbox: options.requireSandbox,
@@ -59,6 +57,20 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
       await kvOrigin.close();
     },
   };
+}
+
+async function openKvOrigin(options: {
+  readonly dataDirectory: string;
+  readonly url: string | undefined;
+  readonly log: Log;
+}): Promise<KvOrigin> {
+  const { dataDirectory, url, log } = options;
+  if (url === undefined) {
+    return SqliteOrigin.open({ path: join(dataDirectory, "kv.sqlite"), clock: systemClock, log });
+  }
+  // Loaded only here: its client is of no use to anybody else.
+  const { PostgresOrigin } = await import("@atoll/kv-store/postgres");
+  return PostgresOrigin.open({ url, clock: systemClock, log });
 }
 
 /** Leaves a file whose token holds as it is; otherwise writes one with a new token. */

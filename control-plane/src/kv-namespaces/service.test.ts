@@ -106,3 +106,14 @@ test("namespace: the start of a control plane leaves namespaces with a row alone
   await namespaces.removeLeftovers();
   expect(await isAtOrigin(id)).toBe(true);
 });
+
+test("namespace: a control plane refuses an origin that lacks one, for nodes would drop their copies", async () => {
+  const { id } = await namespaces.create(api.principal(), "words");
+  await namespaces.create(api.principal(), "more");
+  await namespaces.requireAtOrigin();
+  // As that of another file or database.
+  await api.origin.deleteNamespace(id);
+  await expect(namespaces.requireAtOrigin()).rejects.toThrow(
+    `1 of 2 KV namespaces are not in this key-value store, such as ${id}`,
+  );
+});

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { NamespaceId, type KvOrigin } from "@atoll/kv-store";
+import { KvError, NamespaceId, type KvOrigin } from "@atoll/kv-store";
 import type { AccountId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
@@ -109,6 +109,34 @@ export class NamespacesService {
   async removeLeftovers(): Promise<void> {
     for (const id of await this.#store.listLeftovers(this.#database)) {
       await this.#removeLeftover(id);
+    }
+  }
+
+  /**
+   * Fails when the origin lacks namespaces that accounts have: then it is not the one with their keys, and
+   * nodes that followed it would drop their copies. Called once, before nodes connect.
+   */
+  async requireAtOrigin(): Promise<void> {
+    const ids = await this.#store.listIds(this.#database);
+    const missing: NamespaceId[] = [];
+    for (let start = 0; start < ids.length; start += LIMITS.namespacesCheckedAtOnce) {
+      const some = ids.slice(start, start + LIMITS.namespacesCheckedAtOnce);
+      const isThere = await Promise.all(some.map((id) => this.#isAtOrigin(id)));
+      missing.push(...some.filter((_, index) => isThere[index] === false));
+    }
+    if (missing.length === 0) return;
+    throw new Error(
+      `${missing.length} of ${ids.length} KV namespaces are not in this key-value store, such as ${missing[0]}: start with the file or database that has them`,
+    );
+  }
+
+  async #isAtOrigin(id: NamespaceId): Promise<boolean> {
+    try {
+      await this.#origin.point(id);
+      return true;
+    } catch (error) {
+      if (error instanceof KvError && error.code === "namespace_not_found") return false;
+      throw error;
     }
   }
 

@@ -54,6 +54,12 @@ export class NamespaceStore {
     return rows.map(toNamespace);
   }
 
+  /** Of all accounts. */
+  async listIds(database: Database | Transaction): Promise<ReadonlyArray<NamespaceId>> {
+    const rows = await database.selectFrom("kv_namespaces").select("id").execute();
+    return rows.map((row) => NamespaceId.parse(row.id));
+  }
+
   async count(database: Database | Transaction, account: AccountId): Promise<number> {
     const { count } = await database
       .selectFrom("kv_namespaces")

@@ -6,6 +6,7 @@ import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { HistoryPoint, Revision, type NamespaceId } from "../names.ts";
+import { closedError, notFoundError } from "./origin-errors.ts";
 import type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin.ts";
 import { migrate } from "./sqlite-schema.ts";
 import { SqliteTables, type NamespaceRow } from "./sqlite-tables.ts";
@@ -284,14 +285,6 @@ function operationBytes(operation: KvOperation): number {
 
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
-}
-
-function notFoundError(namespace: NamespaceId): KvError {
-  return new KvError("namespace_not_found", `namespace ${namespace} does not exist`);
-}
-
-function closedError(): KvError {
-  return new KvError("closed", "the origin is closed");
 }
 
 function storageError(what: string, cause: unknown): KvError {

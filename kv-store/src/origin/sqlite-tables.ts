@@ -1,11 +1,12 @@
 import type { Database, Statement } from "better-sqlite3";
 import type { KeyRange } from "../cursor.ts";
 import type { Key, KvEntry, KvListing, KvOperation, KvRecord } from "../entry.ts";
-import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { HistoryPoint, NamespaceId, Revision, type StateDigest } from "../names.ts";
 import { decodeKey, decodeOperations, encodeOperation } from "../record-codec.ts";
 import { entryDigest, StateSum } from "../state-digest.ts";
+import { nextLogStart } from "./log-horizon.ts";
+import { openSealed } from "./sealed-entry.ts";
 
 /** A namespace's own row: a copy, changed here and stored by `saveNamespace`. */
 export interface NamespaceRow {
@@ -164,7 +165,7 @@ export class SqliteTables {
 
   entry(namespaceId: number, key: string): KvEntry | undefined {
     const row = this.#entry.get(namespaceId, Buffer.from(key, "utf8"));
-    return row === undefined ? undefined : openEntry(row);
+    return row === undefined ? undefined : openSealed(entryOf(row), row.digest);
   }
 
   /** Entries behind a key, or from the first one, ascending, up to the limits of a page. */
@@ -173,7 +174,7 @@ export class SqliteTables {
     let bytes = 0;
     // No key is empty.
     for (const row of this.#entries.iterate(namespaceId, Buffer.from(after ?? "", "utf8"))) {
-      entries.push(openEntry(row));
+      entries.push(openSealed(entryOf(row), row.digest));
       bytes += row.key.length + (row.metadata?.length ?? 0) + (row.value?.length ?? 0);
       if (bytes >= LIMITS.snapshotPageBytesMax || entries.length >= LIMITS.logPageRecordsMax) break;
     }
@@ -251,30 +252,14 @@ export class SqliteTables {
    * bounded by its bytes alone. Moves `row` on.
    */
   trimLog(row: NamespaceRow, state: { readonly added: number; readonly isHeld: boolean }): void {
-    const count = row.revision - row.log_start;
-    // Over its bytes, half of the records go: quicker than finding the exact place, and as good.
-    const isTooLarge = row.log_bytes > LIMITS.logBytesMax;
-    const kept = isTooLarge ? Math.floor(count / 2) : LIMITS.logRecordsMax;
-    if (!isTooLarge && (state.isHeld || count - kept < LIMITS.logTrimRecordsMin)) return;
-    const cut = Math.min(count - kept, Math.max(LIMITS.logTrimRecordsMax, 2 * state.added));
-    const digest = this.digestAt(row, row.log_start + cut);
-    if (digest === undefined) throw new Error(`the log has no record ${row.log_start + cut}`);
-    row.log_start += cut;
+    const start = nextLogStart(row, state);
+    if (start === undefined) return;
+    const digest = this.digestAt(row, start);
+    if (digest === undefined) throw new Error(`the log has no record ${start}`);
+    row.log_start = start;
     row.log_start_digest = digest;
     for (const { bytes } of this.#trim.iterate(row.id, row.log_start)) row.log_bytes -= bytes;
   }
-}
-
-/**
- * The entry of a row as it was written. Fails with `storage_failed` when the disk has changed it since: a
- * replica that took it would have to trust it.
- */
-function openEntry(row: SealedRow): KvEntry {
-  const entry = entryOf(row);
-  if (entryDigest(encodeOperation({ kind: "put", ...entry })).equals(row.digest)) return entry;
-  const key = JSON.stringify(entry.key.slice(0, 100));
-  const text = `the entry of key ${key} is damaged on the origin's disk: write or delete the key`;
-  throw new KvError("storage_failed", text);
 }
 
 /** The entry of a complete row. */

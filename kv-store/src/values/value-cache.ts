@@ -7,7 +7,7 @@ import { ContentHash, type KvValue } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
-import { TransferSlots } from "./transfer-slots.ts";
+import { Slots } from "../slots.ts";
 import type { ValueBlobs, ValueFile } from "./value-blobs.ts";
 
 export interface ValueCacheOptions {
@@ -57,7 +57,7 @@ export class ValueCache {
   readonly #checks = new Map<string, Promise<ContentHash>>();
   /** Fetches under way, so that many readers of one value cause one. */
   readonly #fetches = new Map<ContentHash, Promise<void>>();
-  readonly #slots = new TransferSlots(LIMITS.valueTransfersMax);
+  readonly #slots = new Slots(LIMITS.valueTransfersMax);
   readonly #closing = new AbortController();
 
   /** Fails with `storage_failed` when the directory can't be used. */

@@ -1,5 +1,5 @@
-/** Lets so many transfers run at once; the others wait in the order in which they came. */
-export class TransferSlots {
+/** Lets so many actions run at once; the others wait in the order in which they came. */
+export class Slots {
   readonly #waiting: Array<() => void> = [];
   #free: number;
 

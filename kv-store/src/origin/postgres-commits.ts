@@ -1,0 +1,206 @@
+import type { Clock } from "../clock.ts";
+import { LIMITS } from "../limits.ts";
+import type { NamespaceId } from "../names.ts";
+import { byteaArray } from "./bytea-array.ts";
+import type { CommitFeed } from "./commit-feed.ts";
+import {
+  CommitQueue,
+  type CommitGroup,
+  type CommittedWrite,
+  type QueuedWrite,
+} from "./commit-queue.ts";
+import { closedError, notFoundError } from "./origin-errors.ts";
+import type { Plan, PostgresConnections, RunStatement, Statement } from "./postgres-connections.ts";
+import { databaseError } from "./postgres-errors.ts";
+import {
+  changesOf,
+  HistoryAddition,
+  type CurrentEntry,
+  type LockedRow,
+} from "./postgres-history.ts";
+import type { PostgresSignals } from "./postgres-signals.ts";
+
+export interface PostgresCommitsOptions {
+  readonly connections: PostgresConnections;
+  readonly feed: CommitFeed;
+  readonly signals: PostgresSignals;
+  readonly clock: Clock;
+}
+
+interface CurrentRow extends CurrentEntry {
+  readonly namespace: string;
+  readonly key: Buffer;
+}
+
+const LOCK_TEXT = `
+  SELECT id, namespace, revision, digest, log_start, log_bytes, until_ms
+  FROM namespaces LEFT JOIN log_holds ON namespace_id = id
+  WHERE namespace = ANY($1) ORDER BY id FOR UPDATE OF namespaces`;
+const LOCK: Statement = { name: "lock", text: LOCK_TEXT };
+const LOCK_FREE: Statement = { name: "lock_free", text: `${LOCK_TEXT} SKIP LOCKED` };
+const CURRENT: Statement = {
+  name: "current",
+  text: `SELECT namespace, wanted.key, entries.digest, expires_at
+    FROM unnest($1::text[], $2::bytea[]) AS wanted (namespace, key)
+    JOIN namespaces USING (namespace)
+    JOIN entries ON namespace_id = id AND entries.key = wanted.key`,
+};
+
+/** What came of a group's writes: to whom to tell what, once it is committed. */
+interface GroupResult {
+  readonly additions: ReadonlyArray<HistoryAddition>;
+  readonly committed: ReadonlyArray<readonly [QueuedWrite, CommittedWrite]>;
+  /** Writes to namespaces that could not be locked, or don't exist. */
+  readonly unlocked: ReadonlySet<NamespaceId>;
+}
+
+/**
+ * Commits writes: those that arrive in one turn of the event loop, and those that arrive while others are
+ * being committed, share a transaction. It locks its namespaces' rows, which gives their revisions an order:
+ * the next writer, of whichever process, reads the row when the lock goes with the commit.
+ */
+export class PostgresCommits {
+  readonly #connections: PostgresConnections;
+  readonly #feed: CommitFeed;
+  readonly #signals: PostgresSignals;
+  readonly #clock: Clock;
+  readonly #queue = new CommitQueue();
+  readonly #running = new Set<Promise<void>>();
+  #isScheduled = false;
+  #isClosed = false;
+
+  constructor({ connections, feed, signals, clock }: PostgresCommitsOptions) {
+    this.#connections = connections;
+    this.#feed = feed;
+    this.#signals = signals;
+    this.#clock = clock;
+  }
+
+  write(write: Omit<QueuedWrite, "resolve" | "reject">): Promise<CommittedWrite> {
+    return new Promise((resolve, reject) => {
+      if (this.#isClosed) throw closedError();
+      this.#queue.add({ ...write, resolve, reject });
+      this.#schedule();
+    });
+  }
+
+  /** Rejects what is in no transaction yet, and waits for those under way. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#queue.rejectWaiting(closedError());
+    await Promise.all(this.#running);
+  }
+
+  #schedule(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#start();
+    });
+  }
+
+  #start(): void {
+    while (!this.#isClosed && this.#running.size < LIMITS.originWritersMax) {
+      const group = this.#queue.take();
+      if (group === undefined) return;
+      const running = this.#commit(group).then(() => {
+        this.#running.delete(running);
+        this.#schedule();
+      });
+      this.#running.add(running);
+    }
+  }
+
+  /** Commits the group and settles its writes. Never rejected. */
+  async #commit(group: CommitGroup): Promise<void> {
+    const begun: NamespaceId[] = [];
+    let contended: ReadonlySet<NamespaceId> = new Set();
+    try {
+      const result = await this.#connections.transaction(async (run) => {
+        const plan = await planCommit(run, group, this.#clock.nowMs());
+        for (const { namespace, after } of plan.result.additions) {
+          begun.push(namespace);
+          this.#feed.commitBegins(namespace, after);
+        }
+        return plan;
+      });
+      contended = this.#settle(group, result);
+    } catch (error) {
+      for (const namespace of begun) this.#feed.commitFailed(namespace);
+      for (const write of [...group.writes.values()].flat()) write.reject(error);
+      // The next attempt to connect may take as long, and who waits for it is told now.
+      if (!this.#connections.isReachable) this.#queue.rejectWaiting(databaseError(error));
+    }
+    this.#queue.release(group, contended);
+  }
+
+  /** Tells what was committed. Returns the namespaces whose writes have to come once more. */
+  #settle(group: CommitGroup, result: GroupResult): ReadonlySet<NamespaceId> {
+    for (const { namespace, records, revision } of result.additions) {
+      this.#feed.committed(namespace, records);
+      this.#signals.tell({ namespace, revision });
+    }
+    for (const [write, committed] of result.committed) write.resolve(committed);
+    if (!group.waits) return result.unlocked;
+    for (const namespace of result.unlocked) {
+      for (const write of group.writes.get(namespace) ?? []) write.reject(notFoundError(namespace));
+    }
+    return new Set();
+  }
+}
+
+/** Locks the namespaces and works out what the writes add to them. */
+async function planCommit(
+  run: RunStatement,
+  group: CommitGroup,
+  nowMs: number,
+): Promise<Plan<GroupResult>> {
+  const keys = keysOf(group);
+  const [rows, currentRows] = await Promise.all([
+    run<LockedRow>(group.waits ? LOCK : LOCK_FREE, [[...group.writes.keys()]]),
+    // Read behind the lock: from then on nobody else changes them.
+    run<CurrentRow>(CURRENT, [
+      keys.map(({ namespace }) => namespace),
+      byteaArray(keys.map(({ key }) => Buffer.from(key, "utf8"))),
+    ]),
+  ]);
+  const unlocked = new Set(group.writes.keys());
+  const additions: HistoryAddition[] = [];
+  const committed: Array<readonly [QueuedWrite, CommittedWrite]> = [];
+  for (const row of rows) {
+    const current = new Map(
+      currentRows
+        .filter(({ namespace }) => namespace === row.namespace)
+        .map((entry) => [entry.key.toString("utf8"), entry]),
+    );
+    const addition = new HistoryAddition(row, current);
+    unlocked.delete(addition.namespace);
+    for (const write of group.writes.get(addition.namespace) ?? []) {
+      const operations = write.operations.filter(
+        ({ key }) => write.dueSeconds === undefined || isDue(key, write.dueSeconds),
+      );
+      for (const operation of operations) addition.append(operation);
+      committed.push([write, { revision: addition.revision, count: operations.length }]);
+    }
+    if (addition.records.length > 0) additions.push(addition);
+
+    function isDue(key: string, dueSeconds: number): boolean {
+      // What was written in this transaction is as new as can be.
+      const expiresAt = addition.last.has(key) ? null : (current.get(key)?.expires_at ?? null);
+      return expiresAt !== null && expiresAt <= dueSeconds;
+    }
+  }
+  const changes = additions.length === 0 ? [] : changesOf(additions, nowMs);
+  return { changes, result: { additions, committed, unlocked } };
+}
+
+/** All keys that the group writes to, once each. */
+function keysOf(
+  group: CommitGroup,
+): Array<{ readonly namespace: NamespaceId; readonly key: string }> {
+  return [...group.writes].flatMap(([namespace, writes]) => {
+    const keys = new Set(writes.flatMap(({ operations }) => operations.map(({ key }) => key)));
+    return [...keys].map((key) => ({ namespace, key }));
+  });
+}

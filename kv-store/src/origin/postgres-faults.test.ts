@@ -1,0 +1,297 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { systemClock } from "../clock.ts";
+import { Key, type KvOperation, type KvRecord } from "../entry.ts";
+import { LIMITS } from "../limits.ts";
+import { NamespaceId, Revision, type HistoryPoint } from "../names.ts";
+import { EMPTY_STATE } from "../state-digest.ts";
+import { PostgresProxy } from "../test-support/postgres-proxy.ts";
+import { PostgresServer } from "../test-support/postgres-server.ts";
+import { RecordedLog } from "../test-support/recorded-log.ts";
+import { TrackedState } from "../test-support/tracked-state.ts";
+import { PostgresOrigin } from "./postgres-origin.ts";
+import { SCHEMA } from "./postgres-schema.ts";
+
+const FIRST = NamespaceId.parse("1".repeat(32));
+const SECOND = NamespaceId.parse("2".repeat(32));
+const BEGINNING: HistoryPoint = { revision: Revision.parse(0), digest: EMPTY_STATE };
+const WAIT = { timeout: 20_000, interval: 20 };
+// A server that was killed reads its log first, and syncs all its files.
+vi.setConfig({ testTimeout: 60_000 });
+
+let server: PostgresServer;
+let proxy: PostgresProxy;
+let database: string;
+let log: RecordedLog;
+/** Behind the proxy. */
+let origin: PostgresOrigin;
+const others: PostgresOrigin[] = [];
+
+beforeAll(async () => {
+  server = await PostgresServer.start();
+}, 60_000);
+afterAll(() => server.remove());
+
+beforeEach(async () => {
+  database = await server.createDatabase();
+  proxy = await PostgresProxy.open(server.directory);
+  log = new RecordedLog();
+  const url = server.url(database, proxy.directory);
+  origin = await PostgresOrigin.open({ url, clock: systemClock, log });
+  for (const namespace of [FIRST, SECOND]) await origin.createNamespace(namespace);
+});
+afterEach(async () => {
+  for (const other of others.splice(0)) await other.close();
+  await origin.close();
+  await proxy.close();
+});
+
+/** Another control plane on the same database, with a sound network. */
+async function openOther(): Promise<PostgresOrigin> {
+  const other = await PostgresOrigin.open({ url: server.url(database), clock: systemClock, log });
+  others.push(other);
+  return other;
+}
+
+function put(key: string, text = "x"): KvOperation {
+  return { kind: "put", key: Key.parse(key), value: { kind: "inline", bytes: Buffer.from(text) } };
+}
+
+async function recordsOf(reader: PostgresOrigin): Promise<ReadonlyArray<KvRecord>> {
+  const page = await reader.readLog(FIRST, BEGINNING);
+  return page.kind === "records" ? page.records : [];
+}
+
+/** Everything that an origin tells of the first namespace from now on. */
+async function listen(to: PostgresOrigin): Promise<KvRecord[]> {
+  const heard: KvRecord[] = [];
+  // Others' commits are followed by who asks.
+  await to.point(FIRST);
+  to.onCommit((namespace, records) => {
+    if (namespace === FIRST) heard.push(...records);
+  });
+  return heard;
+}
+
+test("PostgresOrigin: what arrives in one turn is one transaction", async () => {
+  await Promise.all(
+    Array.from({ length: 64 }, (_, index) => origin.write(FIRST, [put(`${index}`)])),
+  );
+  const rows = await server.query(
+    database,
+    `SELECT count(DISTINCT xmin::text) AS transactions, count(*) AS records FROM ${SCHEMA}.log`,
+  );
+  expect(rows).toEqual([{ transactions: "1", records: "64" }]);
+});
+
+test("PostgresOrigin: no statement reads a whole table, however new it is", async () => {
+  // Making an index reads the table, too: that is not counted.
+  await server.query(database, "SELECT pg_stat_reset()");
+  const writer = await openOther();
+  for (let round = 0; round < 10; round += 1) {
+    await writer.write(FIRST, [put("a"), put(`${round}`), { kind: "delete", key: Key.parse("a") }]);
+    await writer.get(FIRST, "a");
+    await writer.list(FIRST, { prefix: "", limit: 10 });
+    await writer.readEntries(FIRST, null);
+    await recordsOf(writer);
+    await writer.expire(1);
+  }
+  await writer.close();
+  // The counts are there once the connections are gone.
+  await vi.waitFor(async () => {
+    const rows = await server.query(
+      database,
+      `SELECT relname, seq_scan, idx_scan >= 10 AS is_read FROM pg_stat_user_tables
+       WHERE relname IN ('entries', 'log') ORDER BY relname`,
+    );
+    expect(rows).toEqual([
+      { relname: "entries", seq_scan: "0", is_read: true },
+      { relname: "log", seq_scan: "0", is_read: true },
+    ]);
+  }, WAIT);
+});
+
+test("PostgresOrigin: writers of several control planes have one order, which all of them tell", async () => {
+  const origins = [origin, await openOther(), await openOther()];
+  const heard = await Promise.all(origins.map(listen));
+  let acknowledged = 0;
+  const revisions: number[] = [];
+  const write = async (writer: PostgresOrigin, key: string): Promise<void> => {
+    const before = acknowledged;
+    const revision = await writer.write(FIRST, [put(key)]);
+    // What began after another's acknowledgement comes after it.
+    expect(revision).toBeGreaterThan(before);
+    acknowledged = Math.max(acknowledged, revision);
+    revisions.push(revision);
+  };
+  // A reader that never sees a revision before the one below it.
+  const follow = async (): Promise<number> => {
+    for (let at = BEGINNING; ;) {
+      const page = await origin.readLog(FIRST, at);
+      for (const record of page.kind === "records" ? page.records : []) {
+        expect(record.revision).toBe(at.revision + 1);
+        at = { revision: record.revision, digest: record.digest };
+      }
+      if (at.revision >= 240) return at.revision;
+    }
+  };
+  const following = follow();
+  const writers = origins.flatMap((each, index) =>
+    Array.from({ length: 8 }, async (_, lane) => {
+      for (let count = 0; count < 10; count += 1) await write(each, `${index}/${lane}/${count}`);
+    }),
+  );
+  await Promise.all(writers);
+  const all = Array.from({ length: 240 }, (_, index) => index + 1);
+  expect(revisions.toSorted((a, b) => a - b)).toEqual(all);
+  expect(await following).toBe(240);
+  await vi.waitFor(() => {
+    for (const records of heard) expect(records.map(({ revision }) => revision)).toEqual(all);
+  }, WAIT);
+  expect(heard[0]).toEqual(heard[1]);
+  expect(heard[0]).toEqual(await recordsOf(origin));
+});
+
+test("PostgresOrigin: a namespace that a stuck control plane holds fails alone, within its bound", async () => {
+  const held = server.query(
+    database,
+    `BEGIN; SELECT * FROM ${SCHEMA}.namespaces WHERE namespace = '${FIRST}' FOR UPDATE; SELECT pg_sleep(4)`,
+  );
+  await vi.waitFor(async () => {
+    const rows = await server.query(
+      database,
+      "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'",
+    );
+    expect(rows).toHaveLength(1);
+  }, WAIT);
+  const startMs = Date.now();
+  const first = Promise.allSettled([origin.write(FIRST, [put("a")])]);
+  expect(await origin.write(SECOND, [put("a")])).toBe(1);
+  expect(Date.now() - startMs).toBeLessThan(LIMITS.originLockMs);
+  expect(await first).toMatchObject([{ reason: { code: "busy", retryable: true } }]);
+  await held;
+  expect(await origin.write(FIRST, [put("a")])).toBe(1);
+});
+
+test("PostgresOrigin: a commit whose answer was lost is not acknowledged, and told when it was one", async () => {
+  const heard = await listen(origin);
+  proxy.loseCommits();
+  const lost = { code: "origin_unreachable", retryable: true };
+  await expect(origin.write(FIRST, [put("a")])).rejects.toMatchObject(lost);
+  proxy.recover();
+  await vi.waitFor(() => expect(heard).toHaveLength(1), WAIT);
+  expect(await origin.write(FIRST, [put("b")])).toBe(2);
+  expect(heard.map(({ revision }) => revision)).toEqual([1, 2]);
+  expect(heard).toEqual(await recordsOf(origin));
+});
+
+test("PostgresOrigin: connections that were cut are made again by themselves", async () => {
+  const heard = await listen(origin);
+  const other = await openOther();
+  await origin.write(FIRST, [put("a")]);
+  proxy.cut();
+  // The first to meet a cut connection may fail, in a way that says to repeat it.
+  await vi.waitFor(() => origin.write(FIRST, [put("b")]), WAIT);
+  // So is the one that hears of others' commits.
+  await other.write(FIRST, [put("c")]);
+  await vi.waitFor(
+    () =>
+      expect(heard).toEqual(
+        expect.arrayContaining([expect.objectContaining({ operation: put("c") })]),
+      ),
+    WAIT,
+  );
+  expect(heard).toEqual(await recordsOf(other));
+});
+
+test("PostgresOrigin: a commit of which no notification came is found", async () => {
+  const other = await openOther();
+  const heard = await listen(origin);
+  const listening =
+    "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%LISTEN%' AND pid <> pg_backend_pid()";
+  expect(await server.query(database, listening)).toHaveLength(2);
+  await other.write(FIRST, [put("a")]);
+  await vi.waitFor(() => expect(heard).toHaveLength(1), WAIT);
+});
+
+test("PostgresOrigin: a database that has gone silent is given up within a bound", async () => {
+  await origin.write(FIRST, [put("a")]);
+  proxy.fallSilent();
+  const startMs = Date.now();
+  const writes = await Promise.allSettled([origin.write(FIRST, [put("b")]), origin.point(FIRST)]);
+  const lost = { reason: { code: "origin_unreachable", retryable: true } };
+  expect(writes).toMatchObject([lost, lost]);
+  expect(Date.now() - startMs).toBeLessThan(LIMITS.originAnswerMs + 3_000);
+  proxy.recover();
+  await vi.waitFor(() => origin.write(FIRST, [put("b")]), WAIT);
+});
+
+test("PostgresOrigin: while the server is down calls fail at once, and afterwards they don't", async () => {
+  await origin.write(FIRST, [put("a")]);
+  await server.kill();
+  const lost = { code: "origin_unreachable", retryable: true };
+  const startMs = Date.now();
+  await expect(origin.write(FIRST, [put("b")])).rejects.toMatchObject(lost);
+  await expect(origin.get(FIRST, "a")).rejects.toMatchObject(lost);
+  await expect(
+    PostgresOrigin.open({ url: server.url(database), clock: systemClock, log }),
+  ).rejects.toMatchObject(lost);
+  expect(Date.now() - startMs).toBeLessThan(LIMITS.originConnectMs);
+  await server.restart();
+  expect(await origin.write(FIRST, [put("b")])).toBe(2);
+  const said = log.lines.filter((line) => /can('t)? be reached/.test(line));
+  expect(said).toMatchObject(
+    [/^error the database can't be reached/, /^info the database can be reached again/].map(
+      (line) => expect.stringMatching(line),
+    ),
+  );
+});
+
+test("PostgresOrigin: what no text of the database can hold harms nobody", async () => {
+  const metadata = '"\u0000\ufffd"';
+  const odd: KvOperation = { ...put("\u0000"), metadata } as KvOperation;
+  const writes = await Promise.all([origin.write(FIRST, [odd]), origin.write(SECOND, [put("a")])]);
+  expect(writes).toEqual([1, 1]);
+  expect({ kind: "put", ...(await origin.get(FIRST, "\u0000")) }).toEqual(odd);
+});
+
+test("PostgresOrigin: rows of a namespace whose removal was cut short are swept later", async () => {
+  await server.query(
+    database,
+    `SET search_path = ${SCHEMA};
+     INSERT INTO removed_namespaces (id) VALUES (7);
+     INSERT INTO log_holds (namespace_id, until_ms) VALUES (7, 1);
+     INSERT INTO entries (namespace_id, key, digest) VALUES (7, 'a', 'a');
+     INSERT INTO log (namespace_id, revision, digest, operation) VALUES (7, 1, 'a', 'a')`,
+  );
+  await origin.expire(0);
+  for (const table of ["removed_namespaces", "log_holds", "entries", "log"]) {
+    expect(await server.query(database, `SELECT * FROM ${SCHEMA}.${table}`)).toEqual([]);
+  }
+});
+
+test("PostgresOrigin: an entry that the disk has changed is given to nobody until it is written anew", async () => {
+  await origin.write(FIRST, [put("a", "1"), put("b", "2")]);
+  await server.query(database, `UPDATE ${SCHEMA}.entries SET value = '9' WHERE key = 'a'`);
+  const damaged = { code: "storage_failed", message: expect.stringContaining('"a" is damaged') };
+  await expect(origin.get(FIRST, "a")).rejects.toMatchObject(damaged);
+  await expect(origin.readEntries(FIRST, null)).rejects.toMatchObject(damaged);
+  await origin.write(FIRST, [put("a", "3")]);
+  const state = new TrackedState();
+  const point = state.apply([put("a", "1"), put("b", "2"), put("a", "3")]);
+  expect(await origin.readEntries(FIRST, null)).toMatchObject(point);
+});
+
+test("PostgresOrigin: refuses tables of a later version", async () => {
+  await server.query(database, `UPDATE ${SCHEMA}.layout SET version = 99`);
+  await expect(openOther()).rejects.toMatchObject({ code: "storage_failed" });
+});
+
+test("PostgresOrigin: processes that start together make the tables once", async () => {
+  const fresh = server.url(await server.createDatabase());
+  const opened = await Promise.all(
+    Array.from({ length: 4 }, () => PostgresOrigin.open({ url: fresh, clock: systemClock, log })),
+  );
+  others.push(...opened);
+  await opened[0]?.createNamespace(FIRST);
+  expect(await opened[3]?.write(FIRST, [put("a")])).toBe(1);
+});

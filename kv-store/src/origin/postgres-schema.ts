@@ -1,0 +1,118 @@
+import { Client } from "pg";
+import { KvError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import { databaseError } from "./postgres-errors.ts";
+
+/** The schema that holds the tables: a database may have others beside it. */
+export const SCHEMA = "atoll_kv";
+
+// One step per version of the layout. A step that was released is never changed: databases out there have
+// been through it. Texts are bytes in UTF-8, because PostgreSQL's text can't hold every character.
+const STEPS: ReadonlyArray<string> = [
+  `
+  -- Room on each page for the next versions of its rows: a row changes with every commit, and stays in place.
+  CREATE TABLE namespaces (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    namespace text NOT NULL UNIQUE,
+    revision bigint NOT NULL DEFAULT 0,
+    -- Of the state as of the revision.
+    digest bytea NOT NULL,
+    -- Records up to this revision have left the log.
+    log_start bigint NOT NULL DEFAULT 0,
+    -- Of the state as of the log's start.
+    log_start_digest bytea NOT NULL,
+    log_bytes bigint NOT NULL DEFAULT 0
+  ) WITH (fillfactor = 50);
+
+  -- Until when the log of a namespace that is being copied is kept, in milliseconds since the epoch. Not in
+  -- its own row, which readers would then hold up.
+  CREATE TABLE log_holds (
+    namespace_id bigint PRIMARY KEY,
+    until_ms bigint NOT NULL
+  ) WITH (fillfactor = 50);
+
+  -- Numbers whose rows are still to be swept.
+  CREATE TABLE removed_namespaces (id bigint PRIMARY KEY);
+
+  CREATE TABLE entries (
+    namespace_id bigint NOT NULL,
+    key bytea NOT NULL,
+    digest bytea NOT NULL,
+    expires_at bigint,
+    metadata bytea,
+    blob_hash bytea,
+    blob_size bigint,
+    value bytea,
+    PRIMARY KEY (namespace_id, key)
+  );
+  CREATE INDEX entries_by_expiry ON entries (expires_at) WHERE expires_at IS NOT NULL;
+
+  CREATE TABLE log (
+    namespace_id bigint NOT NULL,
+    revision bigint NOT NULL,
+    -- Of the state that the record leads to.
+    digest bytea NOT NULL,
+    operation bytea NOT NULL,
+    PRIMARY KEY (namespace_id, revision)
+  );
+
+  -- Uncompressed: what a namespace's lock is held for should be short.
+  ALTER TABLE entries ALTER COLUMN value SET STORAGE EXTERNAL;
+  ALTER TABLE log ALTER COLUMN operation SET STORAGE EXTERNAL;
+  `,
+];
+
+// Any number that nobody else locks: the processes of a fleet start together.
+const MIGRATION_LOCK = 7_094_273_215;
+
+/**
+ * Brings the database to this version's layout, on a connection of its own: a step may take long. Fails with
+ * `origin_unreachable`, and with `storage_failed` on a layout of a later version or what the database refuses.
+ */
+export async function migrate(url: string): Promise<void> {
+  const client = new Client({
+    connectionString: url,
+    connectionTimeoutMillis: LIMITS.originConnectMs,
+    lock_timeout: LIMITS.originMigrationMs,
+    keepAlive: true,
+    application_name: "atoll-kv",
+  });
+  // Said to the statement that runs, too.
+  client.on("error", () => {});
+  try {
+    await client.connect();
+    await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${MIGRATION_LOCK})`);
+    const version = await layoutVersion(client);
+    if (version > STEPS.length) {
+      const text = `the database has layout ${version}, and this version knows up to ${STEPS.length}: start a newer one`;
+      throw new KvError("storage_failed", text);
+    }
+    if (version < STEPS.length) {
+      await client.query(`SET LOCAL search_path = ${SCHEMA}`);
+      for (const step of STEPS.slice(version)) await client.query(step);
+      await client.query("UPDATE layout SET version = $1", [STEPS.length]);
+    }
+    await client.query("COMMIT");
+  } catch (error) {
+    throw databaseError(error);
+  } finally {
+    await client.end();
+  }
+}
+
+/** The layout's version; a database without one gets an empty schema, of version 0. */
+async function layoutVersion(client: Client): Promise<number> {
+  const known = await client.query<{ layout: string | null }>(
+    `SELECT to_regclass('${SCHEMA}.layout') AS layout`,
+  );
+  if (known.rows[0]?.layout == null) {
+    // Not looked at otherwise: who may use the schema need not have the right to create one.
+    await client.query(
+      `CREATE SCHEMA IF NOT EXISTS ${SCHEMA};
+       CREATE TABLE ${SCHEMA}.layout (version integer NOT NULL);
+       INSERT INTO ${SCHEMA}.layout VALUES (0)`,
+    );
+  }
+  const layout = await client.query<{ version: number }>(`SELECT version FROM ${SCHEMA}.layout`);
+  return layout.rows[0]?.version ?? 0;
+}
