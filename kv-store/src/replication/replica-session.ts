@@ -167,7 +167,9 @@ export class ReplicaSession {
     const write = this.#writes.written(id, revision);
     if (write === undefined) return;
     const subscription = this.#subscriptions.get(write.namespace);
-    if (subscription !== undefined && revision <= write.after) this.#onOtherHistory(subscription);
+    // No news while a snapshot of that history is on its way, which must go on counting as the repair.
+    const isNews = revision <= write.after && subscription?.repair?.reason !== "other-history";
+    if (subscription !== undefined && isNews) this.#onOtherHistory(subscription);
     this.#settleReached(write.namespace);
   }
 
