@@ -144,7 +144,7 @@ export const LIMITS = {
   reconnectMsMax: 10_000,
   /** The control plane pings every 5 s: three missed pings mean that the link is dead. */
   linkSilenceMs: 16_000,
-  /** How often a node reports its cells and its lag: what `atoll status` shows is at most this old. */
+  /** How often a node reports its cells and its lag: what `atoll status` shows is hardly older than this. */
   reportMs: 2_000,
   /** How often usage goes to disk and on to the control plane: what a node that is killed can lose of it. */
   usageSealMs: 5_000,
