@@ -69,7 +69,7 @@ export const KV_ERRORS = {
   origin_unreachable: {
     status: 503,
     retryable: true,
-    meaning: "The write did not reach the origin, or its answer was lost.",
+    meaning: "The origin, or its database, was not reached, or its answer was lost.",
   },
   replica_behind: {
     status: 503,

@@ -73,7 +73,10 @@ export class CommitFeed {
 
   /** This process has locked the namespace, whose latest revision is `after`, and adds to it. */
   commitBegins(namespace: NamespaceId, after: Revision): void {
-    this.#use(namespace, after).isCommitting = true;
+    const position = this.#use(namespace, after);
+    position.isCommitting = true;
+    // Nobody else commits meanwhile, so a history that ends before what was told is an older copy's.
+    if (after < position.told) position.told = position.head = after;
   }
 
   committed(namespace: NamespaceId, records: ReadonlyArray<KvRecord>): void {

@@ -28,7 +28,8 @@ export interface KvOrigin {
   deleteNamespace(namespace: NamespaceId): Promise<void>;
   /**
    * Applies all operations or none, in order, each with its own revision, and resolves with the last
-   * one when they are on disk: nothing acknowledged is ever lost. Concurrent calls share a commit.
+   * one when they are on disk: nothing acknowledged is ever lost. Concurrent calls share a commit. After a
+   * rejection with `origin_unreachable` it may have happened all the same, after any other it did not.
    */
   write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision>;
   /** The live entry of a key; an expired one counts as absent. */
@@ -48,7 +49,11 @@ export interface KvOrigin {
    * Fails with `storage_failed` at an entry that the disk has changed.
    */
   readEntries(namespace: NamespaceId, after: Key | null): Promise<EntriesPage>;
-  /** Calls `listener` after each durable commit, per namespace in revision order. Returns its end. */
+  /**
+   * Calls `listener` after each durable commit, per namespace in revision order. Returns its end. Commits of
+   * other processes, where there may be some, are told if somebody asked about the namespace within
+   * `LIMITS.originFollowMs`, and as soon as they are heard of.
+   */
   onCommit(listener: CommitListener): () => void;
   /** Turns entries that expired before `nowSeconds` into deletes of the log; resolves with their count. */
   expire(nowSeconds: number): Promise<number>;

@@ -165,15 +165,13 @@ async function planCommit(
       byteaArray(keys.map(({ key }) => Buffer.from(key, "utf8"))),
     ]),
   ]);
+  const currentOf = Map.groupBy(currentRows, ({ namespace }) => namespace);
   const unlocked = new Set(group.writes.keys());
   const additions: HistoryAddition[] = [];
   const committed: Array<readonly [QueuedWrite, CommittedWrite]> = [];
   for (const row of rows) {
-    const current = new Map(
-      currentRows
-        .filter(({ namespace }) => namespace === row.namespace)
-        .map((entry) => [entry.key.toString("utf8"), entry]),
-    );
+    const entries = currentOf.get(row.namespace) ?? [];
+    const current = new Map(entries.map((entry) => [entry.key.toString("utf8"), entry]));
     const addition = new HistoryAddition(row, current);
     unlocked.delete(addition.namespace);
     for (const write of group.writes.get(addition.namespace) ?? []) {

@@ -102,8 +102,7 @@ export class OriginConnection {
       );
     } catch (error) {
       const code = codeOf(error);
-      // Expected in the life of a fleet; everything else deserves a look.
-      if (code !== "namespace_not_found" && code !== "closed") {
+      if (!EXPECTED_CODES.has(code)) {
         this.#options.log.error(
           { err: error, effect: effect.kind },
           "the origin could not be read",
@@ -128,15 +127,20 @@ export class OriginConnection {
 
   async #readPositions(effect: OriginEffect & { kind: "read-positions" }): Promise<void> {
     const points = new Map<number, HistoryPoint | undefined>();
-    for (const [subscription, namespace] of effect.namespaces) {
+    const { origin, log } = this.#options;
+    // All at once: an origin behind a network answers them together.
+    const reads = [...effect.namespaces].map(async ([subscription, namespace]) => {
       try {
-        points.set(subscription, await this.#options.origin.point(namespace));
+        points.set(subscription, await origin.point(namespace));
       } catch (error) {
-        if (codeOf(error) === "closed") return;
-        if (codeOf(error) === "namespace_not_found") points.set(subscription, undefined);
-        else this.#options.log.error({ err: error, namespace }, "a revision could not be read");
+        const code = codeOf(error);
+        if (code === "namespace_not_found") points.set(subscription, undefined);
+        if (!EXPECTED_CODES.has(code)) {
+          log.error({ err: error, namespace }, "a revision could not be read");
+        }
       }
-    }
+    });
+    await Promise.all(reads);
     const atMs = this.#options.clock.nowMs();
     this.take({ kind: "positions-read", echoMs: effect.echoMs, atMs, points });
   }
@@ -174,6 +178,11 @@ export class OriginConnection {
     );
   }
 }
+
+/** What happens in the life of a fleet, or is told by the origin itself; everything else deserves a look. */
+const EXPECTED_CODES: ReadonlySet<KvErrorCode> = new Set([
+  ...["namespace_not_found", "closed", "origin_unreachable", "busy"],
+] as const);
 
 // The schema's bound of a refusal's message.
 const MESSAGE_MAX = 2_000;

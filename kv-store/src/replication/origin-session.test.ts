@@ -146,6 +146,15 @@ test("OriginSession: a write that comes again, or late, is not made: it would pu
   expect([write(1), write(2), write(3), write(4)]).toEqual([[], [], [], ["write"]]);
 });
 
+test("OriginSession: a log whose database is away is not given up, however long that takes", () => {
+  const session = subscribed(7);
+  for (let count = 1; count < 3 * LIMITS.logReadsMax; count += 1) {
+    session.handle({ kind: "read-failed", subscription: 1, code: "origin_unreachable" });
+    const nowMs = START_MS + count * LIMITS.originRetryMs;
+    expect(kindsOf(session.handle({ kind: "tick", nowMs }))).toContain("read-log");
+  }
+});
+
 test("OriginSession: a node may have so many writes under way, and more are refused", () => {
   const session = subscribed();
   const body = encodeWrite([{ kind: "delete", key: Key.parse("k") }]);

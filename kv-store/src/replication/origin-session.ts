@@ -261,7 +261,7 @@ export class OriginSession {
     if (subscription === undefined) return;
     if (input.kind === "read-failed") {
       if (input.code === "namespace_not_found") return this.#gone(subscription);
-      subscription.readFailed(this.#nowMs);
+      subscription.readFailed(input.code, this.#nowMs);
     } else {
       const pieces =
         input.kind === "log-read"

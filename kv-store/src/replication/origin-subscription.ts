@@ -1,4 +1,5 @@
 import type { Key } from "../entry.ts";
+import type { KvErrorCode } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { Revision, type HistoryPoint, type NamespaceId } from "../names.ts";
 import { EMPTY_STATE } from "../state-digest.ts";
@@ -164,9 +165,11 @@ export class OriginSubscription {
     return [...pieces, ...this.#ending()];
   }
 
-  readFailed(nowMs: number): void {
-    this.#failures += 1;
+  readFailed(code: KvErrorCode, nowMs: number): void {
     this.#notBeforeMs = nowMs + LIMITS.originRetryMs;
+    // A database that is away, or busy, has lost nothing: all nodes at once would ask it for snapshots.
+    if (code === "origin_unreachable" || code === "busy") return;
+    this.#failures += 1;
     const isLogLost = this.#failures >= LIMITS.logReadsMax && this.#nextKey() === undefined;
     // A record that stays unreadable must not hold up the node: a snapshot says what it would have led to.
     if (isLogLost) this.#progress = { kind: "unseen" };
