@@ -205,10 +205,13 @@ test("PostgresOrigin: connections that were cut are made again by themselves", a
 
 test("PostgresOrigin: a commit of which no notification came is found", async () => {
   const other = await openOther();
+  const listening = `FROM pg_stat_activity
+    WHERE datname = '${database}' AND query LIKE '%LISTEN%' AND pid <> pg_backend_pid()`;
+  await vi.waitFor(async () => {
+    expect(await server.query(database, `SELECT pid ${listening}`)).toHaveLength(2);
+  }, WAIT);
   const heard = await listen(origin);
-  const listening =
-    "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%LISTEN%' AND pid <> pg_backend_pid()";
-  expect(await server.query(database, listening)).toHaveLength(2);
+  await server.query(database, `SELECT pg_terminate_backend(pid) ${listening}`);
   await other.write(FIRST, [put("a")]);
   await vi.waitFor(() => expect(heard).toHaveLength(1), WAIT);
 });

@@ -74,10 +74,14 @@ export class PostgresServer {
   async restart(): Promise<void> {
     const settings = { fsync: "on", listen_addresses: "", unix_socket_directories: this.directory };
     const options = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+    // Whatever becomes of the tests, their server ends with them.
     const server = spawn(
-      join(this.#programs, "postgres"),
-      ["-D", join(this.directory, "data"), ...options],
-      { stdio: "ignore", ...this.#identity },
+      "setpriv",
+      [
+        ...["--pdeathsig", "QUIT", ...this.#identityOptions(), join(this.#programs, "postgres")],
+        ...["-D", join(this.directory, "data"), ...options],
+      ],
+      { stdio: "ignore" },
     );
     this.#process = server;
     const deadline = Date.now() + START_MS;
@@ -108,6 +112,13 @@ export class PostgresServer {
   async remove(): Promise<void> {
     await this.kill();
     await rm(this.directory, { recursive: true });
+  }
+
+  /** As whom `setpriv` runs a program: it has to change users before it asks for the signal. */
+  #identityOptions(): string[] {
+    const { uid, gid } = this.#identity;
+    if (uid === undefined || gid === undefined) return [];
+    return ["--reuid", `${uid}`, "--regid", `${gid}`, "--clear-groups"];
   }
 
   async #create(): Promise<void> {
