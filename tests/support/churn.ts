@@ -120,15 +120,23 @@ export class Churn {
     const { redeploys, kills } = this.#plan;
     const left = { redeploys, kills };
     while (left.redeploys + left.kills > 0) {
-      const isKill = this.#random() * (left.redeploys + left.kills) < left.kills;
+      const isKill = this.#random() * (left.redeploys + left.kills) < left.kills && this.#mayKill;
       if (isKill) {
         await this.#killOne();
         left.kills -= 1;
       } else {
         await this.#redeploy(this.#pick(this.#workers));
-        left.redeploys -= 1;
+        // One more than planned where it takes that for the last kills.
+        left.redeploys = Math.max(0, left.redeploys - 1);
       }
     }
+  }
+
+  /** Whether any version may be killed once more: chance can have used up all of them. */
+  get #mayKill(): boolean {
+    return this.#workers.some(
+      (worker) => (this.#killsOfVersion.get(worker) ?? 0) < KILLS_PER_VERSION_MAX,
+    );
   }
 
   async #redeploy(worker: string): Promise<void> {
