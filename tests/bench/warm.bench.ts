@@ -21,10 +21,23 @@ const CPU_RATIO_MAX = 1.45;
 const THROUGHPUT_RATIO_MIN = 0.9;
 const ADDED_MS_MAX = 0.3;
 
+// What the ingress tells a worker of its caller. Reading it is a part of what a cell does more than bare
+// workerd; how large a part, workerd that is sent the same shows.
+const CALLER = [
+  "cf-connecting-ip: 127.0.0.1",
+  "x-real-ip: 127.0.0.1",
+  "x-forwarded-for: 127.0.0.1",
+  "x-forwarded-proto: http",
+  "cf-ray: 0123456789abcdef-fra",
+  'cf-visitor: {"scheme":"http"}',
+];
+
 interface Target {
   readonly name: string;
   readonly url: string;
   readonly host: string;
+  /** Header lines that the generator sends. */
+  readonly headers?: ReadonlyArray<string>;
   /** The process that serves, or that started the ones which do. */
   readonly pid: number;
   /** Whether that process is none of those that a request passes through. */
@@ -115,7 +128,7 @@ async function startTargets(
   const ours = { host: hostOf("hello"), renew: () => redeploy(atoll, bundle.source) };
   return {
     targets: [
-      await startBare(resources, bundle.source),
+      await startBare(resources, { name: "bare workerd", source: bundle.source }),
       { name: "atoll, HAProxy", url, pid, isApart: true, ...ours },
       {
         name: "atoll, built-in ingress",
@@ -124,17 +137,25 @@ async function startTargets(
         isApart: false,
         ...ours,
       },
+      await startBare(resources, {
+        name: "bare workerd, told of the caller",
+        source: bundle.source,
+        headers: CALLER,
+      }),
       ...running.map((peer) => ({ ...peer, host: "localhost", isApart: false })),
     ],
     absent,
   };
 }
 
-/** What the others are compared with. */
-async function startBare(resources: AsyncDisposableStack, source: string): Promise<Target> {
+async function startBare(
+  resources: AsyncDisposableStack,
+  options: Pick<Target, "name" | "headers"> & { readonly source: string },
+): Promise<Target> {
+  const { source, ...rest } = options;
   let current = await BareWorkerd.start(resources, { source });
   return {
-    name: "bare workerd",
+    ...rest,
     host: "localhost",
     isApart: false,
     get url() {
@@ -162,10 +183,10 @@ type Bounds = Omit<LoadPlan, "url" | "hosts">;
 
 async function load(
   generator: LoadGenerator,
-  { name, url, host }: Target,
+  { name, url, host, headers = [] }: Target,
   bounds: Bounds,
 ): ReturnType<LoadGenerator["run"]> {
-  const result = await generator.run({ ...bounds, url, hosts: [host] });
+  const result = await generator.run({ ...bounds, url, hosts: [host], headers });
   if (result.failures.length === 0) return result;
   throw new Error(`${name} failed under load: ${result.failures.join("; ")}`);
 }
