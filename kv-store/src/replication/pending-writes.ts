@@ -17,7 +17,8 @@ interface PendingWrite {
   readonly namespace: NamespaceId;
   readonly bytes: number;
   readonly sentMs: number;
-  /** What this node held of the history when it sent the write: the write itself comes later in it. */
+  /** Which history was followed when the write was sent, and how far it was known to go: the write comes later. */
+  readonly history: number;
   readonly after: number;
   /** Known once the origin has it on disk; then only the replica is waited for. */
   revision: Revision | undefined;

@@ -167,8 +167,8 @@ export class ReplicaSession {
     const write = this.#writes.written(id, revision);
     if (write === undefined) return;
     const subscription = this.#subscriptions.get(write.namespace);
-    // No news while a snapshot of that history is on its way, which must go on counting as the repair.
-    const isNews = revision <= write.after && subscription?.repair?.reason !== "other-history";
+    // Of another history than it was sent in it is no news, and a snapshot on its way goes on counting.
+    const isNews = revision <= write.after && write.history === subscription?.history;
     if (subscription !== undefined && isNews) this.#onOtherHistory(subscription);
     this.#settleReached(write.namespace);
   }
@@ -296,8 +296,9 @@ export class ReplicaSession {
     const refusal = this.#refusal();
     if (refusal !== undefined) return this.#settle([{ id, result: refusal }]);
     const body = encodeWrite(operations);
-    const after = this.#acceptedOf(namespace);
-    this.#writes.add({ id, namespace, bytes: body.body.length, sentMs: this.#nowMs, after });
+    const { history = 0, known: after = 0 } = this.#subscriptions.get(namespace) ?? {};
+    const bytes = body.body.length;
+    this.#writes.add({ id, namespace, bytes, sentMs: input.nowMs, history, after });
     this.#send({ kind: "write", id, namespace, ...body });
   }
 
@@ -319,13 +320,13 @@ export class ReplicaSession {
     const store = this.#storing.end(input.token);
     if (store === undefined) return;
     this.#acknowledge();
-    const { subscription, kind, repair } = store;
+    const { subscription, kind, era } = store;
     subscription.storing -= 1;
     subscription.stored(input.held);
-    const isStored = input.outcome === "stored";
     const isRefused = input.outcome === "damaged" && kind.startsWith("snapshot");
-    if (isRefused || (isStored && kind === "snapshot-end")) {
-      subscription.replaced(isStored, repair, this.#nowMs);
+    if (isRefused) subscription.refused(this.#nowMs);
+    if (kind === "snapshot-end" && input.outcome === "stored") {
+      subscription.replaced(era, this.#nowMs);
     }
     if (input.outcome !== "stored") this.#onStoreFailed(subscription, input.outcome);
     subscription.freshness.reached(subscription.confirmed);

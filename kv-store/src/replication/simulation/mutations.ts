@@ -224,8 +224,8 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
   {
     name: "a snapshot that was under way before counts as the repair",
     file: REPLICA_SUBSCRIPTION,
-    find: "if (!isStored || this.repair !== repair) return;",
-    replace: "if (!isStored) return;",
+    find: "if (this.era !== era) return;",
+    replace: "if (this.era < era) return;",
   },
   {
     name: "what was heard of another history counts for freshness",
