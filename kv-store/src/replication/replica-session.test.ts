@@ -109,7 +109,7 @@ class Driver {
   write(id: number): void {
     const operations = [put("w", "")];
     const { nowMs } = this;
-    const write = { id, namespace: NAMESPACE, operations, nowMs };
+    const write = { id, namespace: NAMESPACE, operations, conditions: [], nowMs };
     this.#take({ kind: "write", ...write });
   }
 

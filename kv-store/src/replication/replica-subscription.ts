@@ -5,6 +5,7 @@ import type { SnapshotPosition, StoreAction } from "../replica/replica.ts";
 import { decodeBatch, decodePage } from "./batch.ts";
 import { Freshness } from "./freshness.ts";
 import type { MessageFromOrigin } from "./messages.ts";
+import type { ReplicaPosition } from "./replica-exchange.ts";
 
 /**
  * `following`: takes what continues `accepted`. `broken`: a transaction failed; asks again once nothing
@@ -93,6 +94,20 @@ export class ReplicaSubscription {
     this.askedMs = nowMs;
     this.#acceptedMs = nowMs;
     this.#isReplacing = held.point === null;
+  }
+
+  /** Where it stands, for those who ask. */
+  get report(): ReplicaPosition {
+    return {
+      namespace: this.namespace,
+      standing: this.standing,
+      applied: this.applied?.revision ?? null,
+      confirmed: this.confirmed,
+      freshMs: this.freshness.freshMs,
+      repairing: this.repair?.reason ?? null,
+      repairs: this.repairs,
+      lastRepair: this.lastRepair,
+    };
   }
 
   /** What to ask for: whatever continues what is accepted, an unfinished snapshot included. */
@@ -281,9 +296,9 @@ export class ReplicaSubscription {
   #takePage(message: Message<"snapshot-page">): StoreAction {
     const { after, through } = message;
     if (this.#collecting?.after !== after) throw this.#gap(`a page behind key ${shown(after)}`);
-    const operations = decodePage(message);
+    const content = decodePage(message);
     this.#collecting = { ...this.#collecting, after: through };
-    return { kind: "snapshot-page", after, through, operations };
+    return { kind: "snapshot-page", after, through, ...content };
   }
 
   #takeEnd({ revision, digest, through }: Message<"snapshot-end">): StoreAction {
