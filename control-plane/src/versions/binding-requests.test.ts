@@ -50,7 +50,7 @@ test.each([
     { type: "kv_namespace", name: "KV", namespace_id: "x" },
     /'x' of the binding 'KV' does not exist/,
   ],
-  [{ type: "kv_namespace", name: "KV", namespace_id: "x", raw: true }, /raw/],
+  [{ type: "kv_namespace", name: "KV", namespace_id: "x", raw: "yes" }, /raw/],
   [{ type: "service", name: "S", service: "Bad Name" }, /'Bad Name' does not exist/],
   [{ type: "service", name: "S", service: "a", environment: "staging" }, /environment/],
 ])("bindings: %j is refused", (request, message) => {
