@@ -132,6 +132,8 @@ export const LIMITS = {
 
   /** A read that asks for a freshness that the copy does not have waits this long: some heartbeats. */
   freshReadMs: 2_000,
+  /** Reads that wait for any of this: a quarter of the requests in progress, so that others are answered meanwhile. */
+  waitingReadsMax: 500,
   /** Reads of a key whose write was acknowledged before the stream was cut wait for it this long after the cut. */
   ownWriteMs: 2_000,
   /** Keys of such writes: twice all that may be pending. More writes end as not seen here. */

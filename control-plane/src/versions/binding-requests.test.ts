@@ -10,6 +10,7 @@ test("bindings: each type becomes what nodes read, with secrets apart", () => {
     { type: "json", name: "J", json: null },
     { type: "secret_text", name: "S", text: "1" },
     { type: "kv_namespace", name: "KV", namespace_id: id, raw: false },
+    { type: "kv_namespace", name: "KV_HTTP", namespace_id: id, raw: true },
     { type: "service", name: "X", service: "x", environment: "production", props: { a: 1 } },
     { type: "version_metadata", name: "V" },
     { type: "inherit", name: "I" },
@@ -19,6 +20,7 @@ test("bindings: each type becomes what nodes read, with secrets apart", () => {
     { type: "json", name: "J", json: null },
     { type: "secret_text", name: "S" },
     { type: "kv_namespace", name: "KV", namespace_id: id },
+    { type: "kv_namespace", name: "KV_HTTP", namespace_id: id, raw: true },
     { type: "service", name: "X", service: "x", props: { a: 1 } },
     { type: "version_metadata", name: "V" },
   ]);

@@ -242,3 +242,19 @@ test("ReplicaClient: a read that asks for freshness gets it with the next heartb
   await following.close();
   await expect(following.readable(NAMESPACE, {})).rejects.toMatchObject({ code: "closed" });
 });
+
+test("ReplicaClient: reads that wait are bounded, and those that need not wait are answered all the same", async () => {
+  const { following } = await connectHolding();
+  const demand = { minRevision: Revision.parse(1) };
+  const waiting = Array.from({ length: LIMITS.waitingReadsMax }, () =>
+    outcomeOf(following.readable(NAMESPACE, demand)),
+  );
+  const refusal = { code: "busy", retryable: true };
+  await expect(following.readable(NAMESPACE, demand)).rejects.toMatchObject(refusal);
+  expect(following.readable(NAMESPACE, {})).toBeUndefined();
+  expect(new Set(await Promise.all(waiting))).toEqual(new Set(["waiting"]));
+  clock.advance(LIMITS.freshReadMs + LIMITS.tickMs);
+  await new Promise(setImmediate);
+  expect(await outcomeOf(following.readable(NAMESPACE, demand))).toBe("waiting");
+  await following.close();
+});

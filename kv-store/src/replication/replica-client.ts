@@ -61,6 +61,8 @@ export class ReplicaClient {
   /** Changes of the replica under way. */
   readonly #storing = new Set<Promise<void>>();
   #waiters: Waiter[] = [];
+  /** How many of them are reads, which are bounded. */
+  #waitingReads = 0;
   #channel: Channel | undefined;
   #lastWrite = 0;
   #isClosed = false;
@@ -140,11 +142,17 @@ export class ReplicaClient {
    * Resolves when the copy is what the read wants: at once in this turn, `undefined`, when it is already. The
    * read must follow in the turn in which it resolves. Rejected as `ready` is, and with `replica_behind` after
    * `LIMITS.freshReadMs`, or when a write that this node has acknowledged did not come within
-   * `LIMITS.ownWriteMs` of the cut.
+   * `LIMITS.ownWriteMs` of the cut. Rejected with `busy` when too many wait already.
    */
   readable(namespace: NamespaceId, demand: ReadDemand): Promise<void> | undefined {
     if (!this.#isClosed && lackOf(this.#copyOf(namespace), demand) === undefined) return undefined;
-    return this.#wait(namespace, demand, LIMITS.freshReadMs);
+    if (this.#waitingReads >= LIMITS.waitingReadsMax) {
+      return Promise.reject(new KvError("busy", `${this.#waitingReads} reads wait already`));
+    }
+    this.#waitingReads += 1;
+    return this.#wait(namespace, demand, LIMITS.freshReadMs).finally(() => {
+      this.#waitingReads -= 1;
+    });
   }
 
   /** How fresh the copy is. */
