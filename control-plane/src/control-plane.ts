@@ -96,7 +96,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const http = await HttpServer.listen({ host: options.host, port: options.port, log });
     const shared = { ...options, database, mutations, versions, blobs, accounts, hostNames, usage };
     const { selfAuthenticated, resources } = createResources({ ...shared, masterKey });
-    const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, clock });
+    const kvRoutes = createKvNamespaceRoutes({ namespaces, entries });
     const fleet = startFleet({ ...options, http, nodes, blobs, desiredState, masterKey, usage });
     const { registry } = fleet;
     const whenServed = async (): Promise<void> =>

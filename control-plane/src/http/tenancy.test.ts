@@ -36,7 +36,6 @@ function accountAddresses(): ReadonlyArray<Address> {
   const kv = createKvNamespaceRoutes({
     namespaces: new NamespacesService({ database, mutations, origin }),
     entries: new EntriesService({ origin, blobs }),
-    clock,
   });
   const routes = [...resources, kv].flatMap((router) => router.routes);
   return routes

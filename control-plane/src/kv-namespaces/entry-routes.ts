@@ -30,7 +30,7 @@ type EntryContext = Context<ApiEnvironment>;
 
 /** Keys and values of the namespace that the path before names as `:namespace`. */
 export function createEntryRoutes(options: KvNamespaceRoutesOptions): Hono<ApiEnvironment> {
-  const { namespaces, entries, clock } = options;
+  const { namespaces, entries } = options;
   const routes = new Hono<ApiEnvironment>();
   const bodies = new BodyBudget({
     bytesMax: LIMITS.kvBodyBytesInFlightMax,
@@ -48,7 +48,7 @@ export function createEntryRoutes(options: KvNamespaceRoutesOptions): Hono<ApiEn
     const { expiration, expiration_ttl } = parseInput(WriteQuery, context.req.query(), "query");
     const expiresAt = parseEntryExpiration(
       { expiration, expirationTtl: expiration_ttl },
-      clock.nowMs(),
+      entries.nowMs(),
     );
     await readValue(bodies, context, async (sent) => {
       await entries.put(namespace, [{ key, expiresAt, ...sent }]);
@@ -88,7 +88,7 @@ export function createEntryRoutes(options: KvNamespaceRoutesOptions): Hono<ApiEn
   routes.put("/bulk", async (context) => {
     const namespace = await namespaceOf(context);
     const count = await readText(bodies, context, LIMITS.kvBulkBodyBytesMax, async (body) => {
-      const writes = parseBulkWrite(body, clock.nowMs());
+      const writes = parseBulkWrite(body, entries.nowMs());
       await entries.put(namespace, writes);
       return writes.length;
     });

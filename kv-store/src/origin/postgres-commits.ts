@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.ts";
+import type { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { NamespaceId } from "../names.ts";
 import { byteaArray } from "./bytea-array.ts";
@@ -9,7 +10,8 @@ import {
   type CommittedWrite,
   type QueuedWrite,
 } from "./commit-queue.ts";
-import { closedError, notFoundError } from "./origin-errors.ts";
+import type { ExpiryClock } from "./expiry-clock.ts";
+import { closedError, notFoundError, preconditionError } from "./origin-errors.ts";
 import type { Plan, PostgresConnections, RunStatement, Statement } from "./postgres-connections.ts";
 import { databaseError } from "./postgres-errors.ts";
 import {
@@ -25,6 +27,7 @@ export interface PostgresCommitsOptions {
   readonly feed: CommitFeed;
   readonly signals: PostgresSignals;
   readonly clock: Clock;
+  readonly time: ExpiryClock;
 }
 
 interface CurrentRow extends CurrentEntry {
@@ -40,7 +43,7 @@ const LOCK: Statement = { name: "lock", text: LOCK_TEXT };
 const LOCK_FREE: Statement = { name: "lock_free", text: `${LOCK_TEXT} SKIP LOCKED` };
 const CURRENT: Statement = {
   name: "current",
-  text: `SELECT namespace, wanted.key, entries.digest, expires_at
+  text: `SELECT namespace, wanted.key, entries.digest, entries.revision, expires_at
     FROM unnest($1::text[], $2::bytea[]) AS wanted (namespace, key)
     JOIN namespaces USING (namespace)
     JOIN entries ON namespace_id = id AND entries.key = wanted.key`,
@@ -50,6 +53,7 @@ const CURRENT: Statement = {
 interface GroupResult {
   readonly additions: ReadonlyArray<HistoryAddition>;
   readonly committed: ReadonlyArray<readonly [QueuedWrite, CommittedWrite]>;
+  readonly refused: ReadonlyArray<readonly [QueuedWrite, KvError]>;
   /** Writes to namespaces that could not be locked, or don't exist. */
   readonly unlocked: ReadonlySet<NamespaceId>;
 }
@@ -64,16 +68,18 @@ export class PostgresCommits {
   readonly #feed: CommitFeed;
   readonly #signals: PostgresSignals;
   readonly #clock: Clock;
+  readonly #time: ExpiryClock;
   readonly #queue = new CommitQueue();
   readonly #running = new Set<Promise<void>>();
   #isScheduled = false;
   #isClosed = false;
 
-  constructor({ connections, feed, signals, clock }: PostgresCommitsOptions) {
+  constructor({ connections, feed, signals, clock, time }: PostgresCommitsOptions) {
     this.#connections = connections;
     this.#feed = feed;
     this.#signals = signals;
     this.#clock = clock;
+    this.#time = time;
   }
 
   write(write: Omit<QueuedWrite, "resolve" | "reject">): Promise<CommittedWrite> {
@@ -118,7 +124,10 @@ export class PostgresCommits {
     let contended: ReadonlySet<NamespaceId> = new Set();
     try {
       const result = await this.#connections.transaction(async (run) => {
-        const plan = await planCommit(run, group, this.#clock.nowMs());
+        const plan = await planCommit(run, group, {
+          nowMs: this.#clock.nowMs(),
+          nowSeconds: this.#time.nowSeconds(),
+        });
         for (const { namespace, after } of plan.result.additions) {
           begun.push(namespace);
           this.#feed.commitBegins(namespace, after);
@@ -142,6 +151,7 @@ export class PostgresCommits {
       this.#signals.tell({ namespace, revision });
     }
     for (const [write, committed] of result.committed) write.resolve(committed);
+    for (const [write, error] of result.refused) write.reject(error);
     if (!group.waits) return result.unlocked;
     for (const namespace of result.unlocked) {
       for (const write of group.writes.get(namespace) ?? []) write.reject(notFoundError(namespace));
@@ -154,7 +164,7 @@ export class PostgresCommits {
 async function planCommit(
   run: RunStatement,
   group: CommitGroup,
-  nowMs: number,
+  { nowMs, nowSeconds }: { readonly nowMs: number; readonly nowSeconds: number },
 ): Promise<Plan<GroupResult>> {
   const keys = keysOf(group);
   const [rows, currentRows] = await Promise.all([
@@ -169,12 +179,18 @@ async function planCommit(
   const unlocked = new Set(group.writes.keys());
   const additions: HistoryAddition[] = [];
   const committed: Array<readonly [QueuedWrite, CommittedWrite]> = [];
+  const refused: Array<readonly [QueuedWrite, KvError]> = [];
   for (const row of rows) {
     const entries = currentOf.get(row.namespace) ?? [];
     const current = new Map(entries.map((entry) => [entry.key.toString("utf8"), entry]));
     const addition = new HistoryAddition(row, current);
     unlocked.delete(addition.namespace);
     for (const write of group.writes.get(addition.namespace) ?? []) {
+      const refusal = refusalOf(write, addition, nowSeconds);
+      if (refusal !== undefined) {
+        refused.push([write, refusal]);
+        continue;
+      }
       const operations = write.operations.filter(
         ({ key }) => write.dueSeconds === undefined || isDue(key, write.dueSeconds),
       );
@@ -190,15 +206,32 @@ async function planCommit(
     }
   }
   const changes = additions.length === 0 ? [] : changesOf(additions, nowMs);
-  return { changes, result: { additions, committed, unlocked } };
+  return { changes, result: { additions, committed, refused, unlocked } };
 }
 
-/** All keys that the group writes to, once each. */
+/** What is wrong with the write's first condition that is not true by now. */
+function refusalOf(
+  { conditions = [] }: QueuedWrite,
+  addition: HistoryAddition,
+  nowSeconds: number,
+): KvError | undefined {
+  for (const condition of conditions) {
+    const found = addition.liveRevision(condition.key, nowSeconds);
+    if (found !== condition.revision) return preconditionError(condition, found);
+  }
+  return undefined;
+}
+
+/** All keys that the group writes to, or has conditions on, once each. */
 function keysOf(
   group: CommitGroup,
 ): Array<{ readonly namespace: NamespaceId; readonly key: string }> {
   return [...group.writes].flatMap(([namespace, writes]) => {
-    const keys = new Set(writes.flatMap(({ operations }) => operations.map(({ key }) => key)));
+    const keys = new Set(
+      writes.flatMap(({ operations, conditions = [] }) =>
+        [...operations, ...conditions].map(({ key }) => key),
+      ),
+    );
     return [...keys].map((key) => ({ namespace, key }));
   });
 }

@@ -22,6 +22,8 @@ export interface LockedRow {
 /** What a key that is written to held before. */
 export interface CurrentEntry {
   readonly digest: Buffer;
+  /** Of the write that put it. */
+  readonly revision: number;
   readonly expires_at: number | null;
 }
 
@@ -34,18 +36,18 @@ export class HistoryAddition {
   /** What becomes of each key in the end: its last operation. */
   readonly last = new Map<string, KvOperation>();
   readonly #row: LockedRow;
-  /** Of the entries of all keys that are written to, as they are by now. */
-  readonly #digests: Map<string, Buffer>;
+  /** What all keys that are looked at or written to hold by now. */
+  readonly #entries: Map<string, CurrentEntry>;
   readonly #sum: StateSum;
   #revision: number;
   #bytes = 0;
 
-  /** `current` has what is there of all keys that are going to be written to. */
+  /** `current` has what is there of all keys that are going to be looked at or written to. */
   constructor(row: LockedRow, current: ReadonlyMap<string, CurrentEntry>) {
     this.namespace = row.namespace as NamespaceId; // found by a parsed id, so it is one
     this.id = row.id;
     this.#row = row;
-    this.#digests = new Map([...current].map(([key, { digest }]) => [key, digest]));
+    this.#entries = new Map(current);
     this.#sum = new StateSum(StateDigest.parse(row.digest.toString("hex")));
     this.#revision = row.revision;
   }
@@ -64,9 +66,16 @@ export class HistoryAddition {
     return this.#sum.digest;
   }
 
-  /** Of what the key holds by now; `undefined` when it is absent. */
-  digestOf(key: string): Buffer | undefined {
-    return this.#digests.get(key);
+  /** What the key holds by now; `undefined` when it is absent. */
+  entry(key: string): CurrentEntry | undefined {
+    return this.#entries.get(key);
+  }
+
+  /** Of the write that put what the key holds by now; 0 when it is absent, or has expired. */
+  liveRevision(key: string, nowSeconds: number): Revision {
+    const entry = this.#entries.get(key);
+    const isLive = entry !== undefined && (entry.expires_at ?? Infinity) > nowSeconds;
+    return Revision.parse(isLive ? entry.revision : 0);
   }
 
   /** Bytes that came to the log. */
@@ -85,13 +94,14 @@ export class HistoryAddition {
   }
 
   #replace(operation: KvOperation, bytes: Buffer): void {
-    const replaced = this.#digests.get(operation.key);
-    if (replaced !== undefined) this.#sum.toggle(replaced);
-    this.#digests.delete(operation.key);
+    const replaced = this.#entries.get(operation.key);
+    if (replaced !== undefined) this.#sum.toggle(replaced.digest);
+    this.#entries.delete(operation.key);
     if (operation.kind === "delete") return;
     const digest = entryDigest(bytes);
     this.#sum.toggle(digest);
-    this.#digests.set(operation.key, digest);
+    const expires_at = operation.expiresAt ?? null;
+    this.#entries.set(operation.key, { digest, revision: this.#revision, expires_at });
   }
 
   /** Where the log is to start; `undefined` when it stays as it is. */
@@ -111,10 +121,11 @@ const ADD_RECORDS: Statement = {
 const PUT_ENTRIES: Statement = {
   name: "put_entries",
   text: `INSERT INTO entries
-      (namespace_id, key, digest, expires_at, metadata, blob_hash, blob_size, value)
-    SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bytea[],
-      $6::bytea[], $7::bigint[], $8::bytea[])
-    ON CONFLICT (namespace_id, key) DO UPDATE SET digest = excluded.digest,
+      (namespace_id, key, digest, revision, expires_at, metadata, blob_hash, blob_size, value)
+    SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bigint[],
+      $6::bytea[], $7::bytea[], $8::bigint[], $9::bytea[])
+    ON CONFLICT (namespace_id, key) DO UPDATE SET
+      digest = excluded.digest, revision = excluded.revision,
       expires_at = excluded.expires_at, metadata = excluded.metadata,
       blob_hash = excluded.blob_hash, blob_size = excluded.blob_size, value = excluded.value`,
 };
@@ -191,7 +202,7 @@ function* replaceEntries(additions: ReadonlyArray<HistoryAddition>): Iterable<Ch
     [...addition.last.values()].map((operation) => ({
       id: addition.id,
       operation,
-      digest: addition.digestOf(operation.key) ?? null,
+      entry: addition.entry(operation.key),
     })),
   );
   const puts = changed.flatMap(({ operation, ...row }) =>
@@ -210,15 +221,16 @@ function* replaceEntries(additions: ReadonlyArray<HistoryAddition>): Iterable<Ch
 
 type Put = KvOperation & { readonly kind: "put" };
 
-/** Key, digest, expiry, metadata, hash, size and value, each as an array of all rows. */
+/** Key, digest, revision, expiry, metadata, hash, size and value, each as an array of all rows. */
 function columnsOf(
-  rows: ReadonlyArray<{ readonly operation: Put; readonly digest: Buffer | null }>,
+  rows: ReadonlyArray<{ readonly operation: Put; readonly entry: CurrentEntry | undefined }>,
 ): ReadonlyArray<unknown> {
   const operations = rows.map(({ operation }) => operation);
   const blobs = operations.map(({ value }) => (value.kind === "blob" ? value : undefined));
   return [
     byteaArray(operations.map(({ key }) => Buffer.from(key, "utf8"))),
-    byteaArray(rows.map(({ digest }) => digest)),
+    byteaArray(rows.map(({ entry }) => entry?.digest ?? null)),
+    rows.map(({ entry }) => entry?.revision),
     operations.map(({ expiresAt }) => expiresAt),
     byteaArray(
       operations.map(({ metadata }) =>

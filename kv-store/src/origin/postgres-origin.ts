@@ -1,11 +1,12 @@
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange } from "../cursor.ts";
-import type { Key, KvEntry, KvOperation, KvPage, ListOptions } from "../entry.ts";
+import type { Key, KvCondition, KvEntry, KvOperation, KvPage, ListOptions } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
 import { CommitFeed } from "./commit-feed.ts";
+import { ExpiryClock } from "./expiry-clock.ts";
 import { PointReads } from "./point-reads.ts";
 import { notFoundError } from "./origin-errors.ts";
 import type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin.ts";
@@ -31,6 +32,7 @@ export interface PostgresOriginOptions {
  */
 export class PostgresOrigin implements KvOrigin {
   readonly #clock: Clock;
+  readonly #time: ExpiryClock;
   readonly #connections: PostgresConnections;
   readonly #tables: PostgresTables;
   readonly #namespaces: PostgresNamespaces;
@@ -48,14 +50,18 @@ export class PostgresOrigin implements KvOrigin {
     await migrate(options.url);
     const connections = new PostgresConnections(options);
     await warnOfLoss(connections, options.log);
-    return new PostgresOrigin(options, connections);
+    const reachedSeconds = await new PostgresTables(connections).reachExpiry(0);
+    const time = new ExpiryClock(options.clock, reachedSeconds);
+    return new PostgresOrigin(options, connections, time);
   }
 
   private constructor(
     { url, clock, log }: PostgresOriginOptions,
     connections: PostgresConnections,
+    time: ExpiryClock,
   ) {
     this.#clock = clock;
+    this.#time = time;
     this.#connections = connections;
     this.#tables = new PostgresTables(connections);
     this.#namespaces = new PostgresNamespaces(connections);
@@ -72,7 +78,7 @@ export class PostgresOrigin implements KvOrigin {
       this.#feed.heard(namespace, revision);
     this.#signals = new PostgresSignals({ url, clock, log, onSignal });
     this.#commits = new PostgresCommits({
-      ...{ connections, clock, feed: this.#feed, signals: this.#signals },
+      ...{ connections, clock, time, feed: this.#feed, signals: this.#signals },
     });
     this.#stopPolling = clock.every(LIMITS.originPollMs, () => void this.#poll());
   }
@@ -88,20 +94,28 @@ export class PostgresOrigin implements KvOrigin {
     await this.#namespaces.sweepRemoved();
   }
 
-  async write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision> {
-    const { revision } = await this.#commits.write({ namespace, operations });
+  async write(
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+    conditions: ReadonlyArray<KvCondition> = [],
+  ): Promise<Revision> {
+    const { revision } = await this.#commits.write({ namespace, operations, conditions });
     return revision;
+  }
+
+  nowMs(): number {
+    return this.#time.nowMs();
   }
 
   async get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined> {
     const { entry } = found(namespace, await this.#tables.entry(namespace, key));
-    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#nowSeconds();
+    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#time.nowSeconds();
     return isLive ? entry : undefined;
   }
 
   async list(namespace: NamespaceId, options: ListOptions): Promise<KvPage> {
     // One more than asked for shows whether another page follows.
-    const bounds = { nowSeconds: this.#nowSeconds(), rowsMax: options.limit + 1 };
+    const bounds = { nowSeconds: this.#time.nowSeconds(), rowsMax: options.limit + 1 };
     const listing = await this.#tables.listing(namespace, listRange(options), bounds);
     const rows = found(namespace, listing);
     const entries = rows.slice(0, options.limit);
@@ -137,7 +151,10 @@ export class PostgresOrigin implements KvOrigin {
     return this.#feed.onCommit(listener);
   }
 
-  async expire(nowSeconds: number): Promise<number> {
+  async expire(): Promise<number> {
+    // The control plane whose clock is ahead deletes first: what it acts on counts for all of them.
+    this.#time.reached(await this.#tables.reachExpiry(this.#time.nowSeconds()));
+    const nowSeconds = this.#time.nowSeconds();
     let count = 0;
     for (;;) {
       const due = await this.#tables.due(nowSeconds, LIMITS.sweepRowsMax);
@@ -204,10 +221,6 @@ export class PostgresOrigin implements KvOrigin {
     } finally {
       this.#isPolling = false;
     }
-  }
-
-  #nowSeconds(): number {
-    return Math.floor(this.#clock.nowMs() / 1_000);
   }
 }
 

@@ -1,12 +1,21 @@
 import SqliteDatabase, { type Database } from "better-sqlite3";
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange } from "../cursor.ts";
-import type { Key, KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from "../entry.ts";
+import type {
+  Key,
+  KvCondition,
+  KvEntry,
+  KvOperation,
+  KvPage,
+  KvRecord,
+  ListOptions,
+} from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { HistoryPoint, Revision, type NamespaceId } from "../names.ts";
-import { closedError, notFoundError } from "./origin-errors.ts";
+import { ExpiryClock } from "./expiry-clock.ts";
+import { closedError, notFoundError, preconditionError } from "./origin-errors.ts";
 import type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin.ts";
 import { migrate } from "./sqlite-schema.ts";
 import { SqliteTables, type NamespaceRow } from "./sqlite-tables.ts";
@@ -21,6 +30,7 @@ export interface SqliteOriginOptions {
 interface QueuedWrite {
   readonly namespace: NamespaceId;
   readonly operations: ReadonlyArray<KvOperation>;
+  readonly conditions: ReadonlyArray<KvCondition>;
   readonly bytes: number;
   resolve(revision: Revision): void;
   reject(error: KvError): void;
@@ -33,6 +43,7 @@ interface QueuedWrite {
 export class SqliteOrigin implements KvOrigin {
   readonly #path: string;
   readonly #clock: Clock;
+  readonly #time: ExpiryClock;
   readonly #log: Log;
   readonly #database: Database;
   readonly #tables: SqliteTables;
@@ -64,6 +75,7 @@ export class SqliteOrigin implements KvOrigin {
     this.#log = options.log;
     this.#database = database;
     this.#tables = new SqliteTables(database);
+    this.#time = new ExpiryClock(options.clock, this.#tables.expiredUpTo());
   }
 
   async createNamespace(namespace: NamespaceId): Promise<void> {
@@ -76,7 +88,11 @@ export class SqliteOrigin implements KvOrigin {
     await this.#sweepRemoved();
   }
 
-  write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision> {
+  write(
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+    conditions: ReadonlyArray<KvCondition> = [],
+  ): Promise<Revision> {
     const bytes = operations.reduce((sum, operation) => sum + operationBytes(operation), 0);
     return new Promise((resolve, reject) => {
       if (this.#isClosed) return reject(closedError());
@@ -84,21 +100,25 @@ export class SqliteOrigin implements KvOrigin {
         return reject(new KvError("busy", `${this.#queueBytes} bytes wait to be written already`));
       }
       if (this.#queue.length === 0) setImmediate(() => this.#commitQueue());
-      this.#queue.push({ namespace, operations, bytes, resolve, reject });
+      this.#queue.push({ namespace, operations, conditions, bytes, resolve, reject });
       this.#queueBytes += bytes;
     });
   }
 
+  nowMs(): number {
+    return this.#time.nowMs();
+  }
+
   async get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined> {
     const entry = this.#run(() => this.#tables.entry(this.#row(namespace).id, key));
-    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#nowSeconds();
+    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#time.nowSeconds();
     return isLive ? entry : undefined;
   }
 
   async list(namespace: NamespaceId, options: ListOptions): Promise<KvPage> {
     const range = listRange(options);
     // One more than asked for shows whether another page follows.
-    const bounds = { nowSeconds: this.#nowSeconds(), rowsMax: options.limit + 1 };
+    const bounds = { nowSeconds: this.#time.nowSeconds(), rowsMax: options.limit + 1 };
     const found = this.#run(() => this.#tables.listing(this.#row(namespace).id, range, bounds));
     const entries = found.slice(0, options.limit);
     const last = entries.at(-1);
@@ -141,7 +161,8 @@ export class SqliteOrigin implements KvOrigin {
     return () => this.#listeners.delete(listener);
   }
 
-  async expire(nowSeconds: number): Promise<number> {
+  async expire(): Promise<number> {
+    const nowSeconds = this.#time.nowSeconds();
     let count = 0;
     for (;;) {
       const swept = this.#expireSome(nowSeconds);
@@ -176,6 +197,11 @@ export class SqliteOrigin implements KvOrigin {
             settlements.push(() => write.reject(notFoundError(write.namespace)));
             continue;
           }
+          const refusal = this.#refusal(row, write.conditions);
+          if (refusal !== undefined) {
+            settlements.push(() => write.reject(refusal));
+            continue;
+          }
           const revision = this.#append(row, write.operations, committed);
           settlements.push(() => write.resolve(revision));
         }
@@ -187,6 +213,15 @@ export class SqliteOrigin implements KvOrigin {
     }
     this.#announce(committed);
     for (const settle of settlements) settle();
+  }
+
+  /** What is wrong with the first condition that is not true by now, within the transaction. */
+  #refusal(row: NamespaceRow, conditions: ReadonlyArray<KvCondition>): KvError | undefined {
+    for (const condition of conditions) {
+      const found = this.#tables.liveRevision(row.id, condition.key, this.#time.nowSeconds());
+      if (found !== condition.revision) return preconditionError(condition, found);
+    }
+    return undefined;
   }
 
   #append(
@@ -221,6 +256,7 @@ export class SqliteOrigin implements KvOrigin {
     this.#run(() => {
       // Found and deleted in one transaction: a key that was written anew meanwhile is not due.
       this.#transaction(() => {
+        this.#tables.saveExpiredUpTo(nowSeconds);
         for (const [namespace, deletes] of this.#tables.due(nowSeconds, LIMITS.sweepRowsMax)) {
           this.#append(this.#row(namespace), deletes, committed);
           count += deletes.length;
@@ -270,10 +306,6 @@ export class SqliteOrigin implements KvOrigin {
 
   #transaction<Result>(action: () => Result): Result {
     return this.#database.transaction(action).immediate();
-  }
-
-  #nowSeconds(): number {
-    return Math.floor(this.#clock.nowMs() / 1_000);
   }
 }
 

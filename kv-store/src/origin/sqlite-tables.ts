@@ -24,6 +24,8 @@ export interface NamespaceRow {
 /** An entry's row. Large columns are absent from listings. */
 export interface EntryRow {
   readonly key: Buffer;
+  /** Of the write that put it. */
+  readonly revision: number;
   readonly expires_at: number | null;
   readonly metadata: string | null;
   readonly blob_hash: string | null;
@@ -45,7 +47,7 @@ interface DueRow {
   readonly key: Buffer;
 }
 
-const ENTRY_COLUMNS = "key, digest, expires_at, metadata, blob_hash, blob_size, value";
+const ENTRY_COLUMNS = "key, digest, revision, expires_at, metadata, blob_hash, blob_size, value";
 
 /** The statements of the origin's tables, prepared once. Each call is part of the caller's transaction. */
 export class SqliteTables {
@@ -58,10 +60,13 @@ export class SqliteTables {
   readonly #forgetRemoved: Statement<[number]>;
   readonly #entry: Statement<[number, Buffer], SealedRow>;
   readonly #entryDigest: Statement<[number, Buffer], Buffer>;
+  readonly #entryRevision: Statement<[number, Buffer, number], number>;
   readonly #entries: Statement<[number, Buffer], SealedRow>;
   readonly #listing: Statement<[number, Buffer, Buffer, number, number], ListingRow>;
   readonly #putEntry: Statement<[SealedRow & { namespace_id: number }]>;
   readonly #deleteEntry: Statement<[number, Buffer]>;
+  readonly #expiredUpTo: Statement<[], number>;
+  readonly #saveExpiredUpTo: Statement<[number, number]>;
   readonly #due: Statement<[number, number], DueRow>;
   readonly #addRecord: Statement<[number, number, string, Buffer]>;
   readonly #records: Statement<[number, number], RecordRow>;
@@ -92,6 +97,12 @@ export class SqliteTables {
         "SELECT digest FROM entries WHERE namespace_id = ? AND key = ?",
       )
       .pluck();
+    this.#entryRevision = database
+      .prepare<[number, Buffer, number], number>(
+        `SELECT revision FROM entries WHERE namespace_id = ? AND key = ?
+         AND (expires_at IS NULL OR expires_at > ?)`,
+      )
+      .pluck();
     this.#entries = database.prepare(
       `SELECT ${ENTRY_COLUMNS} FROM entries WHERE namespace_id = ? AND key > ? ORDER BY key`,
     );
@@ -102,12 +113,18 @@ export class SqliteTables {
     );
     this.#putEntry = database.prepare(
       `INSERT INTO entries (namespace_id, ${ENTRY_COLUMNS})
-       VALUES (@namespace_id, @key, @digest, @expires_at, @metadata, @blob_hash, @blob_size, @value)
-       ON CONFLICT (namespace_id, key) DO UPDATE SET digest = excluded.digest,
+       VALUES (@namespace_id, @key, @digest, @revision, @expires_at, @metadata, @blob_hash, @blob_size, @value)
+       ON CONFLICT (namespace_id, key) DO UPDATE SET digest = excluded.digest, revision = excluded.revision,
          expires_at = excluded.expires_at, metadata = excluded.metadata,
          blob_hash = excluded.blob_hash, blob_size = excluded.blob_size, value = excluded.value`,
     );
     this.#deleteEntry = database.prepare("DELETE FROM entries WHERE namespace_id = ? AND key = ?");
+    this.#expiredUpTo = database.prepare<[], number>("SELECT seconds FROM expiry").pluck();
+    // Where nothing expires there is nothing to remember.
+    this.#saveExpiredUpTo = database.prepare(
+      `UPDATE expiry SET seconds = ? WHERE seconds < ?
+       AND EXISTS (SELECT 1 FROM entries WHERE expires_at IS NOT NULL)`,
+    );
     this.#due = database.prepare(
       `SELECT namespace, key FROM entries JOIN namespaces ON namespaces.id = namespace_id
        WHERE expires_at <= ? ORDER BY expires_at LIMIT ?`,
@@ -168,6 +185,12 @@ export class SqliteTables {
     return row === undefined ? undefined : openSealed(entryOf(row), row.digest);
   }
 
+  /** Of the write that put what the key holds; 0 when it is absent, or has expired. */
+  liveRevision(namespaceId: number, key: Key, nowSeconds: number): Revision {
+    const bytes = Buffer.from(key, "utf8");
+    return Revision.parse(this.#entryRevision.get(namespaceId, bytes, nowSeconds) ?? 0);
+  }
+
   /** Entries behind a key, or from the first one, ascending, up to the limits of a page. */
   entries(namespaceId: number, after: Key | null): KvEntry[] {
     const entries: KvEntry[] = [];
@@ -193,6 +216,15 @@ export class SqliteTables {
       .map(listingOf);
   }
 
+  /** What was saved last, in seconds since the epoch; 0 before the first time. */
+  expiredUpTo(): number {
+    return this.#expiredUpTo.get() ?? 0;
+  }
+
+  saveExpiredUpTo(seconds: number): void {
+    this.#saveExpiredUpTo.run(seconds, seconds);
+  }
+
   /** Keys that have expired by `nowSeconds`, the longest expired first. */
   due(nowSeconds: number, rowsMax: number): Map<NamespaceId, KvOperation[]> {
     const operations = new Map<NamespaceId, KvOperation[]>();
@@ -209,21 +241,22 @@ export class SqliteTables {
   append(row: NamespaceRow, operation: KvOperation): KvRecord {
     const bytes = encodeOperation(operation);
     const key = Buffer.from(operation.key, "utf8");
+    const revision = Revision.parse(row.revision + 1);
     const sum = new StateSum(row.digest);
     const replaced = this.#entryDigest.get(row.id, key);
     if (replaced !== undefined) sum.toggle(replaced);
     if (operation.kind === "put") {
       const digest = entryDigest(bytes);
       sum.toggle(digest);
-      this.#putEntry.run({ namespace_id: row.id, digest, ...rowOf(operation) });
+      this.#putEntry.run({ namespace_id: row.id, digest, ...rowOf(operation, revision) });
     } else if (replaced !== undefined) {
       this.#deleteEntry.run(row.id, key);
     }
-    row.revision += 1;
+    row.revision = revision;
     row.digest = sum.digest;
     row.log_bytes += bytes.length;
     this.#addRecord.run(row.id, row.revision, row.digest, bytes);
-    return { revision: Revision.parse(row.revision), digest: sum.digest, operation };
+    return { revision, digest: sum.digest, operation };
   }
 
   /** The digest of the state as of a revision; `undefined` when the log does not know of it. */
@@ -268,7 +301,7 @@ export function entryOf(row: EntryRow): KvEntry {
     row.blob_hash === null
       ? { kind: "inline", bytes: row.value ?? Buffer.alloc(0) }
       : { kind: "blob", hash: row.blob_hash, size: row.blob_size ?? 0 };
-  return { ...listingOf(row), value };
+  return { ...listingOf(row), value, revision: Revision.parse(row.revision) };
 }
 
 function listingOf(row: ListingRow): KvListing {
@@ -279,10 +312,11 @@ function listingOf(row: ListingRow): KvListing {
   };
 }
 
-function rowOf(operation: KvOperation & { kind: "put" }): EntryRow {
+function rowOf(operation: KvOperation & { kind: "put" }, revision: Revision): EntryRow {
   const { value } = operation;
   return {
     key: Buffer.from(operation.key, "utf8"),
+    revision,
     expires_at: operation.expiresAt ?? null,
     metadata: operation.metadata ?? null,
     blob_hash: value.kind === "blob" ? value.hash : null,
