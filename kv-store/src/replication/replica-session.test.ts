@@ -307,21 +307,27 @@ test.each(["snapshot-start", "snapshot-end"])(
   },
 );
 
-test("ReplicaSession: what was heard while nothing held counted says nothing of what is found on the disk", () => {
+test("ReplicaSession: what a failed drop brings back counts for nothing after another failure either", () => {
   const node = following();
   node.gone();
   node.stored(null, "failed");
   node.disconnect();
   node.connect();
-  node.heartbeat(otherAt(3));
-  node.snapshotStart(otherAt(4));
+  node.heartbeat(otherAt(2));
+  node.write(1);
+  const other = otherAt(4);
+  node.snapshotStart(other);
   // The disk fails again, and has what the drop left there.
   node.stored(held, "failed");
+  node.written(1, 3);
   node.wait(LIMITS.replicaRetryMs);
-  expect(node.asked.after).toBe(3);
-  node.batch(state, "1");
-  node.stored(state.point);
-  expect(node.position).toMatchObject({ applied: 4, freshMs: null });
+  expect(node.asked.after).toBeNull();
+  node.snapshotStart(other);
+  node.stored(held);
+  expect([node.settled, node.position]).toMatchObject([[], { applied: 3, freshMs: null }]);
+  node.snapshotEnd(other);
+  node.stored(other);
+  expect(node.settled).toMatchObject([{ kind: "visible", revision: 3 }]);
 });
 
 test("ReplicaSession: heartbeats that come all at once make it ask for what was lost once", () => {

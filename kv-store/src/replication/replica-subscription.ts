@@ -160,13 +160,9 @@ export class ReplicaSubscription {
 
   /** Nothing is in flight any more, and some of it was not stored: only what is on disk counts. */
   rewind(): void {
-    this.accepted = this.applied;
+    // What did not count before does not either: a drop that failed may have brought it back.
+    this.accepted = this.#isReplacing ? null : this.applied;
     this.#collecting = this.#collected;
-    // What was heard while it did not count was not compared with it.
-    if (this.#isReplacing) this.freshness.forget();
-    // The origin is asked for what follows it, and says so if it never had it.
-    this.#isReplacing = this.applied === null;
-    this.known = Math.max(this.known, this.applied?.revision ?? 0);
   }
 
   /** All that is held is on its way to be dropped. */

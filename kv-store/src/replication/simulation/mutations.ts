@@ -64,7 +64,7 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
   {
     name: "after a failed transaction what was in flight counts as stored",
     file: REPLICA_SUBSCRIPTION,
-    find: "    this.accepted = this.applied;\n    this.#collecting = this.#collected;",
+    find: "    this.accepted = this.#isReplacing ? null : this.applied;\n    this.#collecting = this.#collected;",
     replace: "",
   },
   {
