@@ -264,7 +264,8 @@ test("PostgresOrigin: rows of a namespace whose removal was cut short are swept 
      INSERT INTO removed_namespaces (id) VALUES (7);
      INSERT INTO log_holds (namespace_id, until_ms) VALUES (7, 1);
      INSERT INTO entries (namespace_id, key, digest) VALUES (7, 'a', 'a');
-     INSERT INTO log (namespace_id, revision, digest, operation) VALUES (7, 1, 'a', 'a')`,
+     INSERT INTO log (namespace_id, revision, at_ms, digest, key, operation)
+       VALUES (7, 1, 0, 'a', 'a', 'a')`,
   );
   await origin.expire(0);
   for (const table of ["removed_namespaces", "log_holds", "entries", "log"]) {
