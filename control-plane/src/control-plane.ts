@@ -102,9 +102,9 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const fleet = startFleet({ ...options, http, nodes, blobs, desiredState, masterKey, usage });
     const { registry } = fleet;
     const management = new ManagementService({
-      ...{ origin: options.kvOrigin, entries, blobs, nodes, registry, accounts, clock },
+      ...{ origin: options.kvOrigin, entries, blobs, nodes, registry, accounts },
     });
-    const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, management, clock });
+    const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, management });
     const whenServed = async (): Promise<void> =>
       registry.whenApplied(await desiredState.revision(), servedWaitMs);
     const quotas = await QuotaFollower.start({ database, origin: options.kvOrigin, clock, log });

@@ -1,3 +1,5 @@
+import type { Revision } from "./names.ts";
+
 /** How an error is answered: `retryable` says that the same call, unchanged, may succeed later. */
 interface ErrorKind {
   /** Status of an HTTP answer that carries the error. Never 404: the KV binding reads that as `null`. */
@@ -91,6 +93,11 @@ export const KV_ERRORS = {
     meaning: "The account would have more keys or bytes than it may.",
   },
   namespace_not_found: { status: 410, retryable: false, meaning: "The namespace does not exist." },
+  precondition_failed: {
+    status: 412,
+    retryable: false,
+    meaning: "The key is not at the revision for which the write was made; nothing was written.",
+  },
   origin_unreachable: {
     status: 503,
     retryable: true,
@@ -125,14 +132,22 @@ export const KV_ERRORS = {
 
 export type KvErrorCode = keyof typeof KV_ERRORS;
 
+interface KvErrorOptions {
+  readonly cause?: unknown;
+  readonly found?: Revision | undefined;
+}
+
 /** The one error class of this package. Its message may be shown to whoever made the call. */
 export class KvError extends Error {
   override readonly name = "KvError";
   readonly code: KvErrorCode;
+  /** Of `precondition_failed`: the revision that the key has, 0 for none. */
+  readonly found: Revision | undefined;
 
-  constructor(code: KvErrorCode, message: string, options?: { readonly cause?: unknown }) {
+  constructor(code: KvErrorCode, message: string, options: KvErrorOptions = {}) {
     super(message, options);
     this.code = code;
+    this.found = options.found;
   }
 
   get status(): number {

@@ -42,8 +42,8 @@ export {
   CAPABILITY_HEADER,
   KvFront,
   type KvFrontOptions,
+  type KvClient,
   type KvUse,
-  type KvWriter,
 } from "./front/kv-front.ts";
 /** Metadata as a header carries it. */
 export { asciiJson } from "./front/ascii-json.ts";

@@ -110,6 +110,8 @@ export const LIMITS = {
   windowBytesMax: 1024 * 1024,
   /** Namespaces of one node: what hundreds of workers bind. */
   subscriptionsMax: 4_096,
+  /** Conditions of one write: a node has one for each, and more are a mistake. */
+  writeConditionsMax: 100,
   /** Writes of one node that the origin has not answered; the node refuses more as `busy`. */
   pendingWritesMax: 1_000,
   /** Bytes of those writes, which the node holds in memory. */
@@ -139,6 +141,15 @@ export const LIMITS = {
   /** A read of a namespace that has not arrived yet waits this long: a snapshot of a small one is faster. */
   replicaReadyMs: 2_000,
 
+  /** A read that asks for a freshness that the copy does not have waits this long: some heartbeats. */
+  freshReadMs: 2_000,
+  /** Reads that wait for any of this: a quarter of the requests in progress, so that others are answered meanwhile. */
+  waitingReadsMax: 500,
+  /** Reads of a key whose write was acknowledged before the stream was cut wait for it this long after the cut. */
+  ownWriteMs: 2_000,
+  /** Keys of such writes: twice all that may be pending. More writes end as not seen here. */
+  ownWritesMax: 2_000,
+
   /** Requests in progress at a node's KV socket; more are refused as `busy`. */
   frontRequestsMax: 2_000,
   /** Large values being received at once: each is a file of up to 25 MiB. */
@@ -159,6 +170,8 @@ export const LIMITS = {
   valueProofMs: 24 * 60 * 60_000,
   /** Stale read transactions of the replica are looked for this often: each one lets the file grow. */
   readerCheckMs: 60_000,
+  /** How far the origin's time has come is kept on the node's disk this often: a restart goes on from there. */
+  originTimeSaveMs: 1_000,
   /** What a node holds is read through and compared this often, and after each start. */
   contentCheckMs: 15 * 60_000,
   /** While that goes on, some entries are read this often: a million take seven minutes and little of the node. */

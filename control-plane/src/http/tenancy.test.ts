@@ -37,7 +37,6 @@ function accountAddresses(): ReadonlyArray<Address> {
     namespaces: new NamespacesService({ database, mutations, origin }),
     entries: new EntriesService({ origin, blobs }),
     management: undefined as never,
-    clock,
   });
   const routes = [...resources, kv].flatMap((router) => router.routes);
   return routes

@@ -37,6 +37,11 @@ export class EntriesService {
     this.#blobs = parts.blobs;
   }
 
+  /** The time by which entries expire, in milliseconds since the epoch. */
+  nowMs(): number {
+    return this.#origin.nowMs();
+  }
+
   /** Resolves once all of it is on disk; a failure leaves every key as it was. */
   async put(namespace: NamespaceId, writes: ReadonlyArray<EntryWrite>): Promise<void> {
     const operations: KvOperation[] = [];

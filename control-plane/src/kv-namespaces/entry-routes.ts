@@ -33,7 +33,7 @@ export function createEntryRoutes(
   options: KvNamespaceRoutesOptions,
   bodies: BodyBudget,
 ): Hono<ApiEnvironment> {
-  const { namespaces, entries, clock } = options;
+  const { namespaces, entries } = options;
   const routes = new Hono<ApiEnvironment>();
 
   async function namespaceOf(context: EntryContext): Promise<NamespaceId> {
@@ -47,7 +47,7 @@ export function createEntryRoutes(
     const { expiration, expiration_ttl } = parseInput(WriteQuery, context.req.query(), "query");
     const expiresAt = parseEntryExpiration(
       { expiration, expirationTtl: expiration_ttl },
-      clock.nowMs(),
+      entries.nowMs(),
     );
     await readValue(bodies, context, async (sent) => {
       await entries.put(namespace, [{ key, expiresAt, ...sent }]);
@@ -87,7 +87,7 @@ export function createEntryRoutes(
   routes.put("/bulk", async (context) => {
     const namespace = await namespaceOf(context);
     const count = await readText(bodies, context, LIMITS.kvBulkBodyBytesMax, async (body) => {
-      const writes = parseBulkWrite(body, clock.nowMs());
+      const writes = parseBulkWrite(body, entries.nowMs());
       await entries.put(namespace, writes);
       return writes.length;
     });

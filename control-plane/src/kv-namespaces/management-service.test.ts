@@ -16,10 +16,10 @@ beforeEach(async () => {
   const made = await api.call("POST A/storage/kv/namespaces", { title: "words" });
   id = NamespaceId.parse(made.result.id);
   registry = new FleetRegistry();
-  const { origin, clock } = api;
+  const { origin } = api;
   const { blobs, nodes, accounts } = api.controlPlane;
   const entries = new EntriesService({ origin, blobs });
-  management = new ManagementService({ origin, entries, blobs, nodes, registry, accounts, clock });
+  management = new ManagementService({ origin, entries, blobs, nodes, registry, accounts });
 });
 afterEach(() => api.close());
 

@@ -2,7 +2,6 @@ import {
   KvError,
   Revision,
   StateDigest,
-  type Clock,
   type Key,
   type KvEntry,
   type ManagedOrigin,
@@ -41,7 +40,6 @@ export interface ManagementServiceOptions {
   readonly nodes: NodesService;
   readonly registry: FleetRegistry;
   readonly accounts: AccountsService;
-  readonly clock: Clock;
 }
 
 /** A node that holds a copy of a namespace, and what it last told of it. */
@@ -80,8 +78,8 @@ export class ManagementService {
    * resolves; what fails later ends the lines without a last one.
    */
   async export(namespace: NamespaceId, atMs: number | undefined): Promise<AsyncGenerator<string>> {
-    const { origin, clock } = this.#options;
-    const nowMs = clock.nowMs();
+    const { origin } = this.#options;
+    const nowMs = origin.nowMs();
     const { administration } = origin;
     const revision =
       atMs === undefined
@@ -97,7 +95,7 @@ export class ManagementService {
       .replace(/\n$/, "")
       .split("\n")
       .map((line, index) => parseAs(`line ${index + 1}`, () => parseEntryLine(line)));
-    const nowSeconds = Math.floor(this.#options.clock.nowMs() / 1_000);
+    const nowSeconds = Math.floor(this.#options.origin.nowMs() / 1_000);
     const live = parsed.filter(({ expiresAt = Infinity }) => expiresAt > nowSeconds);
     await this.#options.entries.put(
       namespace,
@@ -111,9 +109,9 @@ export class ManagementService {
     namespace: NamespaceId,
     options: { readonly atMs: number; readonly isDryRun: boolean; readonly after: Key | null },
   ): Promise<RestoreResult> {
-    const { origin, blobs, clock } = this.#options;
+    const { origin, blobs } = this.#options;
     return restoreSome({
-      ...{ ...options, origin, namespace, nowMs: clock.nowMs() },
+      ...{ ...options, origin, namespace, nowMs: origin.nowMs() },
       blobs: { has: (hash) => blobs.has(BlobHash.parse(hash)) },
     });
   }

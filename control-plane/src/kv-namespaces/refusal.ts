@@ -27,6 +27,7 @@ const CODES: Readonly<Record<KvErrorCode, ControlPlaneErrorCode>> = {
   cache_ttl_invalid: "internal",
   request_invalid: "internal",
   capability_unknown: "internal",
+  precondition_failed: "internal",
   replica_behind: "internal",
   replica_damaged: "internal",
   protocol_violation: "internal",

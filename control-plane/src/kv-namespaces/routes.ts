@@ -1,4 +1,3 @@
-import type { Clock } from "@atoll/kv-store";
 import { Hono, type Context } from "hono";
 import { ControlPlaneError } from "../errors.ts";
 import { limitBody, parseInput, readJson } from "../http/body.ts";
@@ -19,8 +18,6 @@ export interface KvNamespaceRoutesOptions {
   readonly namespaces: NamespacesService;
   readonly entries: EntriesService;
   readonly management: ManagementService;
-  /** By which a time to live becomes the moment when a key expires. */
-  readonly clock: Clock;
 }
 
 /** `wrangler kv`: the namespaces themselves, and below each of them its keys. */

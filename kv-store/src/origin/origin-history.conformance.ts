@@ -242,7 +242,8 @@ export function describeOriginHistory(
         origin.write(NAMESPACE, [put("a", "1", nowSeconds() + 60)]),
         origin.write(NAMESPACE, [put("b", "2")]),
       ]);
-      await origin.expire(nowSeconds() + 60);
+      clock.advance(60_000);
+      await origin.expire();
       expect(heard).toEqual(await recordsAfter(beginning));
       expect(heard.map(({ revision }) => revision)).toEqual([1, 2, 3]);
       stop();

@@ -163,7 +163,7 @@ export function describeOriginQuotas(
         code: "storage_exceeded",
       });
       clock.advance(60_000);
-      expect(await origin.expire(expiresAt)).toBe(2);
+      expect(await origin.expire()).toBe(2);
       expect(await administration.accountUse(ACCOUNT)).toMatchObject({ keys: 1, writesToday: 0 });
       expect(await refusals([FIRST, put("d", "1")], [FIRST, put("d", "2")])).toEqual([
         ...[undefined, "daily_writes_exceeded"],
@@ -192,7 +192,7 @@ export function describeOriginQuotas(
         ]);
         await refusals(...writes);
         clock.advance(random.below(30_000));
-        if (random.below(4) === 0) await origin.expire(Math.floor(clock.nowMs() / 1_000));
+        if (random.below(4) === 0) await origin.expire();
         if (random.below(8) === 0) {
           await origin.close();
           origin = await place.open(clock);

@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.ts";
+import type { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { NamespaceId } from "../names.ts";
 import { byteaArray } from "./bytea-array.ts";
@@ -9,8 +10,8 @@ import {
   type CommittedWrite,
   type QueuedWrite,
 } from "./commit-queue.ts";
-import type { KvError } from "../errors.ts";
-import { closedError, notFoundError } from "./origin-errors.ts";
+import type { ExpiryClock } from "./expiry-clock.ts";
+import { closedError, notFoundError, preconditionError } from "./origin-errors.ts";
 import type { Plan, PostgresConnections, RunStatement, Statement } from "./postgres-connections.ts";
 import { databaseError } from "./postgres-errors.ts";
 import { PostgresQuotas } from "./postgres-quotas.ts";
@@ -29,6 +30,7 @@ export interface PostgresCommitsOptions {
   readonly clock: Clock;
   /** Past it the oldest records of a log go. */
   readonly logBytesMax: number;
+  readonly time: ExpiryClock;
 }
 
 interface CurrentRow extends CurrentEntry {
@@ -44,7 +46,7 @@ const LOCK_FREE: Statement = { name: "lock_free", text: `${LOCK_TEXT} SKIP LOCKE
 const CURRENT: Statement = {
   name: "current",
   // The sizes of values are known without reading them.
-  text: `SELECT namespace, wanted.key, entries.digest, expires_at, blob_hash,
+  text: `SELECT namespace, wanted.key, entries.digest, entries.revision, expires_at, blob_hash,
       octet_length(entries.key) + coalesce(octet_length(metadata), 0)
         + coalesce(blob_size, octet_length(value), 0) AS bytes,
       coalesce(octet_length(value), 0) + coalesce(octet_length(metadata), 0) AS logged
@@ -57,7 +59,7 @@ const CURRENT: Statement = {
 interface GroupResult {
   readonly additions: ReadonlyArray<HistoryAddition>;
   readonly committed: ReadonlyArray<readonly [QueuedWrite, CommittedWrite]>;
-  /** Writes that their account's quota does not admit. */
+  /** Writes whose conditions are not true, or that their account's quota does not admit. */
   readonly refused: ReadonlyArray<readonly [QueuedWrite, KvError]>;
   /** Writes to namespaces that could not be locked, or don't exist. */
   readonly unlocked: ReadonlySet<NamespaceId>;
@@ -74,6 +76,7 @@ export class PostgresCommits {
   readonly #signals: PostgresSignals;
   readonly #clock: Clock;
   readonly #logBytesMax: number;
+  readonly #time: ExpiryClock;
   readonly #queue = new CommitQueue();
   readonly #running = new Set<Promise<void>>();
   #isScheduled = false;
@@ -84,6 +87,7 @@ export class PostgresCommits {
     this.#feed = options.feed;
     this.#signals = options.signals;
     this.#clock = options.clock;
+    this.#time = options.time;
     this.#logBytesMax = options.logBytesMax;
   }
 
@@ -129,8 +133,11 @@ export class PostgresCommits {
     let contended: ReadonlySet<NamespaceId> = new Set();
     try {
       const result = await this.#connections.transaction(async (run) => {
-        const bounds = { nowMs: this.#clock.nowMs(), logBytesMax: this.#logBytesMax };
-        const plan = await planCommit(run, group, bounds);
+        const plan = await planCommit(run, group, {
+          nowMs: this.#clock.nowMs(),
+          nowSeconds: this.#time.nowSeconds(),
+          logBytesMax: this.#logBytesMax,
+        });
         for (const { namespace, after } of plan.result.additions) {
           begun.push(namespace);
           this.#feed.commitBegins(namespace, after);
@@ -167,8 +174,9 @@ export class PostgresCommits {
 async function planCommit(
   run: RunStatement,
   group: CommitGroup,
-  { nowMs, logBytesMax }: { readonly nowMs: number; readonly logBytesMax: number },
+  bounds: { readonly nowMs: number; readonly nowSeconds: number; readonly logBytesMax: number },
 ): Promise<Plan<GroupResult>> {
+  const { nowMs, nowSeconds } = bounds;
   const keys = keysOf(group);
   const [rows, currentRows] = await Promise.all([
     run<LockedRow>(group.waits ? LOCK : LOCK_FREE, [[...group.writes.keys()]]),
@@ -194,7 +202,7 @@ async function planCommit(
       const operations = write.operations.filter(
         ({ key }) => write.dueSeconds === undefined || isDue(key, write.dueSeconds),
       );
-      const refusal = quotas.charge(addition, write);
+      const refusal = refusalOf(write, addition, nowSeconds) ?? quotas.charge(addition, write);
       if (refusal !== undefined) {
         refused.push([write, refusal]);
         continue;
@@ -212,16 +220,33 @@ async function planCommit(
   }
   const result = { additions, committed, refused, unlocked };
   if (additions.length === 0) return { changes: [], result };
-  const changes = changesOf(additions, { bytesMax: logBytesMax });
+  const changes = changesOf(additions, { bytesMax: bounds.logBytesMax });
   return { changes: concat(changes, quotas.changes()), result };
 }
 
-/** All keys that the group writes to, once each. */
+/** What is wrong with the write's first condition that is not true by now. */
+function refusalOf(
+  { conditions = [] }: QueuedWrite,
+  addition: HistoryAddition,
+  nowSeconds: number,
+): KvError | undefined {
+  for (const condition of conditions) {
+    const found = addition.liveRevision(condition.key, nowSeconds);
+    if (found !== condition.revision) return preconditionError(condition, found);
+  }
+  return undefined;
+}
+
+/** All keys that the group writes to, or has conditions on, once each. */
 function keysOf(
   group: CommitGroup,
 ): Array<{ readonly namespace: NamespaceId; readonly key: string }> {
   return [...group.writes].flatMap(([namespace, writes]) => {
-    const keys = new Set(writes.flatMap(({ operations }) => operations.map(({ key }) => key)));
+    const keys = new Set(
+      writes.flatMap(({ operations, conditions = [] }) =>
+        [...operations, ...conditions].map(({ key }) => key),
+      ),
+    );
     return [...keys].map((key) => ({ namespace, key }));
   });
 }

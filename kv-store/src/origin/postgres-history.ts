@@ -23,6 +23,8 @@ export interface LockedRow {
 /** What a key that is written to held before. */
 export interface CurrentEntry {
   readonly digest: Buffer;
+  /** Of the write that put it. */
+  readonly revision: number;
   readonly expires_at: number | null;
   readonly blob_hash: Buffer | null;
   /** As `sizeOf` counts them. */
@@ -34,9 +36,7 @@ export interface CurrentEntry {
 /** An operation as the log keeps it. */
 interface AddedRecord {
   readonly bytes: Buffer;
-  /** Digest of what it replaced, and its hash if that was a large value. */
-  readonly replaced: Buffer | undefined;
-  readonly replacedHash: Buffer | undefined;
+  readonly replaced: CurrentEntry | undefined;
   /** The first of the transaction on its key: what it replaced is what the table of entries has. */
   readonly isFirst: boolean;
 }
@@ -53,29 +53,20 @@ export class HistoryAddition {
   /** What becomes of each key in the end: its last operation. */
   readonly last = new Map<string, KvOperation>();
   readonly #row: LockedRow;
-  readonly #current: ReadonlyMap<string, CurrentEntry>;
-  /** Of the entries of all keys that are written to, as they are by now. */
-  readonly #digests: Map<string, Buffer>;
-  /** Of those whose value is a large one, its hash. */
-  readonly #hashes: Map<string, Buffer>;
+  /** What all keys that are looked at or written to hold by now. */
+  readonly #entries: Map<string, CurrentEntry>;
   readonly #sum: StateSum;
   #revision: number;
   #bytes = 0;
   #growth: KvSize = { keys: 0, bytes: 0 };
 
-  /** `current` has what is there of all keys that are going to be written to. */
+  /** `current` has what is there of all keys that are going to be looked at or written to. */
   constructor(row: LockedRow, current: ReadonlyMap<string, CurrentEntry>, nowMs: number) {
     this.namespace = row.namespace as NamespaceId; // found by a parsed id, so it is one
     this.id = row.id;
     this.atMs = Math.max(row.written_ms, nowMs);
     this.#row = row;
-    this.#current = current;
-    this.#digests = new Map([...current].map(([key, { digest }]) => [key, digest]));
-    this.#hashes = new Map(
-      [...current].flatMap(([key, { blob_hash }]) =>
-        blob_hash === null ? [] : [[key, blob_hash]],
-      ),
-    );
+    this.#entries = new Map(current);
     this.#sum = new StateSum(StateDigest.parse(row.digest.toString("hex")));
     this.#revision = row.revision;
   }
@@ -94,9 +85,16 @@ export class HistoryAddition {
     return this.#sum.digest;
   }
 
-  /** Of what the key holds by now; `undefined` when it is absent. */
-  digestOf(key: string): Buffer | undefined {
-    return this.#digests.get(key);
+  /** What the key holds by now; `undefined` when it is absent. */
+  entry(key: string): CurrentEntry | undefined {
+    return this.#entries.get(key);
+  }
+
+  /** Of the write that put what the key holds by now; 0 when it is absent, or has expired. */
+  liveRevision(key: string, nowSeconds: number): Revision {
+    const entry = this.#entries.get(key);
+    const isLive = entry !== undefined && (entry.expires_at ?? Infinity) > nowSeconds;
+    return Revision.parse(isLive ? entry.revision : 0);
   }
 
   /** Bytes that came to the log. */
@@ -114,43 +112,29 @@ export class HistoryAddition {
     return this.#row.account;
   }
 
-  /** What the key has by now, as `sizeOf` counts it; `undefined` when it is absent. */
-  bytesAt(key: string): number | undefined {
-    const last = this.last.get(key);
-    if (last === undefined) return this.#current.get(key)?.bytes;
-    return last.kind === "put" ? sizeOf(last) : undefined;
-  }
-
   append(operation: KvOperation): void {
     const { key } = operation;
     const bytes = encodeOperation(operation);
+    const replaced = this.#entries.get(key);
     const isFirst = !this.last.has(key);
-    const before = this.bytesAt(key);
-    const now = operation.kind === "put" ? sizeOf(operation) : undefined;
-    this.#growth = {
-      keys: this.#growth.keys + Number(now !== undefined) - Number(before !== undefined),
-      bytes: this.#growth.bytes + (now ?? 0) - (before ?? 0),
-    };
     this.#revision += 1;
-    this.#bytes += bytes.length + (isFirst ? (this.#current.get(key)?.logged ?? 0) : 0);
-    const replaced = this.#digests.get(key);
-    this.added.push({ bytes, replaced, replacedHash: this.#hashes.get(key), isFirst });
-    this.#replace(operation, bytes);
+    this.#bytes += bytes.length + (isFirst ? (replaced?.logged ?? 0) : 0);
+    this.added.push({ bytes, replaced, isFirst });
+    this.#replace(replaced, operation, bytes);
     this.records.push({ revision: this.revision, digest: this.digest, operation });
     this.last.set(key, operation);
   }
 
-  #replace(operation: KvOperation, bytes: Buffer): void {
-    const replaced = this.#digests.get(operation.key);
-    if (replaced !== undefined) this.#sum.toggle(replaced);
-    this.#digests.delete(operation.key);
-    this.#hashes.delete(operation.key);
-    if (operation.kind === "delete") return;
-    const { value } = operation;
-    if (value.kind === "blob") this.#hashes.set(operation.key, Buffer.from(value.hash, "hex"));
-    const digest = entryDigest(bytes);
-    this.#sum.toggle(digest);
-    this.#digests.set(operation.key, digest);
+  #replace(replaced: CurrentEntry | undefined, operation: KvOperation, bytes: Buffer): void {
+    const put = operation.kind === "put" ? entryAfter(operation, bytes, this.revision) : undefined;
+    if (replaced !== undefined) this.#sum.toggle(replaced.digest);
+    if (put !== undefined) this.#sum.toggle(put.digest);
+    this.#growth = {
+      keys: this.#growth.keys + Number(put !== undefined) - Number(replaced !== undefined),
+      bytes: this.#growth.bytes + (put?.bytes ?? 0) - (replaced?.bytes ?? 0),
+    };
+    if (put === undefined) this.#entries.delete(operation.key);
+    else this.#entries.set(operation.key, put);
   }
 
   /** Where the log is to start; `undefined` when it stays as it is. */
@@ -159,6 +143,19 @@ export class HistoryAddition {
     const extent = { revision: this.#revision, log_start, log_bytes: log_bytes + this.#bytes };
     return nextLogStart(extent, { added: this.records.length, bytesMax });
   }
+}
+
+/** What a put, encoded as these bytes, leaves at its key. */
+function entryAfter(operation: Put, bytes: Buffer, revision: Revision): CurrentEntry {
+  const { value, expiresAt = null } = operation;
+  return {
+    digest: entryDigest(bytes),
+    revision,
+    expires_at: expiresAt,
+    blob_hash: value.kind === "blob" ? Buffer.from(value.hash, "hex") : null,
+    bytes: sizeOf(operation),
+    logged: 0, // only what a key held before the transaction goes to the log
+  };
 }
 
 const ADD_RECORDS: Statement = {
@@ -178,10 +175,11 @@ const ADD_RECORDS: Statement = {
 const PUT_ENTRIES: Statement = {
   name: "put_entries",
   text: `INSERT INTO entries
-      (namespace_id, key, digest, expires_at, metadata, blob_hash, blob_size, value)
-    SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bytea[],
-      $6::bytea[], $7::bigint[], $8::bytea[])
-    ON CONFLICT (namespace_id, key) DO UPDATE SET digest = excluded.digest,
+      (namespace_id, key, digest, revision, expires_at, metadata, blob_hash, blob_size, value)
+    SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bigint[],
+      $6::bytea[], $7::bytea[], $8::bigint[], $9::bytea[])
+    ON CONFLICT (namespace_id, key) DO UPDATE SET
+      digest = excluded.digest, revision = excluded.revision,
       expires_at = excluded.expires_at, metadata = excluded.metadata,
       blob_hash = excluded.blob_hash, blob_size = excluded.blob_size, value = excluded.value`,
 };
@@ -255,8 +253,8 @@ function* addRecords(additions: ReadonlyArray<HistoryAddition>): Iterable<Change
         byteaArray(chunk.map(({ digest }) => Buffer.from(digest, "hex"))),
         byteaArray(chunk.map(({ key }) => Buffer.from(key, "utf8"))),
         byteaArray(chunk.map(({ operation }) => operation)),
-        byteaArray(chunk.map(({ replaced }) => replaced ?? null)),
-        byteaArray(chunk.map(({ replacedHash }) => replacedHash ?? null)),
+        byteaArray(chunk.map(({ replaced }) => replaced?.digest ?? null)),
+        byteaArray(chunk.map(({ replaced }) => replaced?.blob_hash ?? null)),
         chunk.map(({ isFirst }) => isFirst),
       ],
     };
@@ -269,7 +267,7 @@ function* replaceEntries(additions: ReadonlyArray<HistoryAddition>): Iterable<Ch
     [...addition.last.values()].map((operation) => ({
       id: addition.id,
       operation,
-      digest: addition.digestOf(operation.key) ?? null,
+      entry: addition.entry(operation.key),
     })),
   );
   const puts = changed.flatMap(({ operation, ...row }) =>
@@ -288,15 +286,16 @@ function* replaceEntries(additions: ReadonlyArray<HistoryAddition>): Iterable<Ch
 
 type Put = KvOperation & { readonly kind: "put" };
 
-/** Key, digest, expiry, metadata, hash, size and value, each as an array of all rows. */
+/** Key, digest, revision, expiry, metadata, hash, size and value, each as an array of all rows. */
 function columnsOf(
-  rows: ReadonlyArray<{ readonly operation: Put; readonly digest: Buffer | null }>,
+  rows: ReadonlyArray<{ readonly operation: Put; readonly entry: CurrentEntry | undefined }>,
 ): ReadonlyArray<unknown> {
   const operations = rows.map(({ operation }) => operation);
   const blobs = operations.map(({ value }) => (value.kind === "blob" ? value : undefined));
   return [
     byteaArray(operations.map(({ key }) => Buffer.from(key, "utf8"))),
-    byteaArray(rows.map(({ digest }) => digest)),
+    byteaArray(rows.map(({ entry }) => entry?.digest ?? null)),
+    rows.map(({ entry }) => entry?.revision),
     operations.map(({ expiresAt }) => expiresAt),
     byteaArray(
       operations.map(({ metadata }) =>

@@ -11,7 +11,7 @@ import {
 } from "./administration.ts";
 import type { PostgresConnections, RunStatement, Statement } from "./postgres-connections.ts";
 import { TRIM_LOG } from "./postgres-history.ts";
-import { digestOf, entryOf, recordOf, type EntryRow, type LogRow } from "./postgres-tables.ts";
+import { digestOf, contentOf, recordOf, type ContentRow, type LogRow } from "./postgres-tables.ts";
 
 interface ExtentRow {
   readonly id: number;
@@ -29,7 +29,7 @@ const REPLACED_COLUMNS = `replaced_digest, replaced_expires_at AS expires_at,
   replaced_metadata AS metadata, replaced_hash AS blob_hash, replaced_size AS blob_size,
   replaced_value AS value`;
 
-interface EarlierRow extends Omit<EntryRow, "key" | "digest"> {
+interface EarlierRow extends Omit<ContentRow, "key" | "digest"> {
   /** Null where there is no such row. */
   readonly key: Buffer | null;
   readonly replaced_digest: Buffer | null;
@@ -39,7 +39,7 @@ interface EarlierRow extends Omit<EntryRow, "key" | "digest"> {
 
 /** With the columns of the entry that was replaced, as far as they are noted. */
 type LinkRow = (LogRow | { readonly revision: null }) &
-  Omit<EntryRow, "digest"> & {
+  Omit<ContentRow, "digest"> & {
     readonly replaced_digest: Buffer | null;
     readonly log_start: number;
   };
@@ -162,7 +162,7 @@ export class PostgresLog {
     const rows = await this.#connections.run<EarlierRow>(EARLIER, [namespace, from, at]);
     return logRead(rows, ({ key, replaced_digest: digest, now_digest, ...row }) => {
       if (key === null) return [];
-      const entry = digest === null ? undefined : entryOf({ ...row, key, digest });
+      const entry = digest === null ? undefined : contentOf({ ...row, key, digest });
       return [{ key: decodeKey(key), entry, now: standingOf(digest, now_digest) }];
     });
   }
@@ -174,7 +174,7 @@ export class PostgresLog {
       const { replaced_digest: digest } = row;
       // Of a key's later operations of a transaction only the digest is noted.
       const isNoted = row.value !== null || row.blob_size !== null;
-      if (digest !== null && isNoted) entryOf({ ...row, digest });
+      if (digest !== null && isNoted) contentOf({ ...row, digest });
       return [{ ...recordOf(row), replaced: digest ?? undefined }];
     });
   }

@@ -93,7 +93,10 @@ test("PostgresOrigin: a database of the first layout is taken over with all that
   expect(await origin.point(namespace)).toEqual(start);
   const extent = await origin.administration.describe(namespace);
   expect(extent).toMatchObject({ keys: 1, bytes: 4, log: { records: 0, bytes: 0, start } });
-  expect({ kind: "put", ...(await origin.get(namespace, "k")) }).toEqual(operation);
+  expect({ kind: "put", ...(await origin.get(namespace, "k")) }).toEqual({
+    ...operation,
+    revision: 7,
+  });
   await origin.write(namespace, [{ kind: "delete", key: Key.parse("k") }]);
   const after = state.apply([{ kind: "delete", key: Key.parse("k") }]);
   expect(await origin.readLog(namespace, start)).toMatchObject({ records: [after] });

@@ -1,12 +1,13 @@
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange } from "../cursor.ts";
-import type { Key, KvEntry, KvOperation, KvPage, ListOptions } from "../entry.ts";
+import type { Key, KvCondition, KvEntry, KvOperation, KvPage, ListOptions } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
 import type { KvAdministration, ManagedOrigin } from "./administration.ts";
 import { CommitFeed } from "./commit-feed.ts";
+import { ExpiryClock } from "./expiry-clock.ts";
 import { DEFAULT_HORIZON, isFarBehind, type LogHorizon } from "./log-horizon.ts";
 import { PointReads } from "./point-reads.ts";
 import { found } from "./origin-errors.ts";
@@ -38,6 +39,7 @@ export interface PostgresOriginOptions {
 export class PostgresOrigin implements ManagedOrigin {
   readonly administration: KvAdministration;
   readonly #clock: Clock;
+  readonly #time: ExpiryClock;
   readonly #connections: PostgresConnections;
   readonly #tables: PostgresTables;
   readonly #namespaces: PostgresNamespaces;
@@ -56,14 +58,18 @@ export class PostgresOrigin implements ManagedOrigin {
     await migrate(options.url);
     const connections = new PostgresConnections(options);
     await warnOfLoss(connections, options.log);
-    return new PostgresOrigin(options, connections);
+    const reachedSeconds = await new PostgresTables(connections).reachExpiry(0);
+    const time = new ExpiryClock(options.clock, reachedSeconds);
+    return new PostgresOrigin(options, connections, time);
   }
 
   private constructor(
     { url, horizon = DEFAULT_HORIZON, clock, log }: PostgresOriginOptions,
     connections: PostgresConnections,
+    time: ExpiryClock,
   ) {
     this.#clock = clock;
+    this.#time = time;
     this.#connections = connections;
     this.#tables = new PostgresTables(connections);
     this.#namespaces = new PostgresNamespaces(connections);
@@ -81,7 +87,7 @@ export class PostgresOrigin implements ManagedOrigin {
       this.#feed.heard(namespace, revision);
     this.#signals = new PostgresSignals({ url, clock, log, onSignal });
     this.#commits = new PostgresCommits({
-      ...{ connections, clock, feed: this.#feed, signals: this.#signals },
+      ...{ connections, clock, time, feed: this.#feed, signals: this.#signals },
       logBytesMax: horizon.bytesMax,
     });
     this.administration = new PostgresAdministration({
@@ -101,20 +107,28 @@ export class PostgresOrigin implements ManagedOrigin {
     await this.#namespaces.sweepRemoved();
   }
 
-  async write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision> {
-    const { revision } = await this.#commits.write({ namespace, operations });
+  async write(
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+    conditions: ReadonlyArray<KvCondition> = [],
+  ): Promise<Revision> {
+    const { revision } = await this.#commits.write({ namespace, operations, conditions });
     return revision;
+  }
+
+  nowMs(): number {
+    return this.#time.nowMs();
   }
 
   async get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined> {
     const { entry } = found(namespace, await this.#tables.entry(namespace, key));
-    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#nowSeconds();
+    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#time.nowSeconds();
     return isLive ? entry : undefined;
   }
 
   async list(namespace: NamespaceId, options: ListOptions): Promise<KvPage> {
     // One more than asked for shows whether another page follows.
-    const bounds = { nowSeconds: this.#nowSeconds(), rowsMax: options.limit + 1 };
+    const bounds = { nowSeconds: this.#time.nowSeconds(), rowsMax: options.limit + 1 };
     const listing = await this.#tables.listing(namespace, listRange(options), bounds);
     const rows = found(namespace, listing);
     const entries = rows.slice(0, options.limit);
@@ -153,7 +167,10 @@ export class PostgresOrigin implements ManagedOrigin {
     return this.#feed.onCommit(listener);
   }
 
-  async expire(nowSeconds: number): Promise<number> {
+  async expire(): Promise<number> {
+    // The control plane whose clock is ahead deletes first: what it acts on counts for all of them.
+    this.#time.reached(await this.#tables.reachExpiry(this.#time.nowSeconds()));
+    const nowSeconds = this.#time.nowSeconds();
     let count = 0;
     for (;;) {
       const due = await this.#tables.due(nowSeconds, LIMITS.sweepRowsMax);
@@ -221,10 +238,6 @@ export class PostgresOrigin implements ManagedOrigin {
     } finally {
       this.#isPolling = false;
     }
-  }
-
-  #nowSeconds(): number {
-    return Math.floor(this.#clock.nowMs() / 1_000);
   }
 }
 

@@ -98,7 +98,7 @@ export class PostgresQuotas {
     const budget = account === null ? undefined : this.#budgets.get(account);
     if (budget === undefined || write.dueSeconds !== undefined) return undefined;
     const { operations, isUnmetered = false } = write;
-    const growth = growthOf(operations, (key) => addition.bytesAt(key));
+    const growth = growthOf(operations, (key) => addition.entry(key)?.bytes);
     return budget.charge({ ...growth, writes: operations.length, isUnmetered });
   }
 

@@ -61,6 +61,16 @@ const STEPS: ReadonlyArray<string> = [
   ALTER TABLE log ALTER COLUMN operation SET STORAGE EXTERNAL;
   `,
   `
+  -- The revision of the write that put the entry. Of entries from before it is not known: the namespace's is
+  -- as good, because it stays the same until the key is written again.
+  ALTER TABLE entries ADD COLUMN revision bigint NOT NULL DEFAULT 0;
+  UPDATE entries SET revision = namespaces.revision FROM namespaces WHERE id = namespace_id;
+
+  -- Up to where entries have expired, in seconds since the epoch, by whichever control plane's clock.
+  CREATE TABLE expiry (seconds bigint NOT NULL);
+  INSERT INTO expiry VALUES (0);
+  `,
+  `
   -- Whose it is; what it has, expired entries included; when its last record was committed, and the one up to
   -- which the log was cut, in milliseconds since the epoch.
   ALTER TABLE namespaces

@@ -7,16 +7,19 @@ import type { EntriesPage } from "./origin.ts";
 import type { PostgresConnections, Statement } from "./postgres-connections.ts";
 import { openSealed } from "./sealed-entry.ts";
 
-export interface EntryRow {
+interface EntryRow {
   readonly key: Buffer;
   /** Of the entry when it was written. */
   readonly digest: Buffer;
+  /** Of the write that put it. */
+  readonly revision: number;
   readonly expires_at: number | null;
   readonly metadata: Buffer | null;
   readonly blob_hash: Buffer | null;
   readonly blob_size: number | null;
   readonly value: Buffer | null;
 }
+export type ContentRow = Omit<EntryRow, "revision">;
 type ListingRow = Pick<EntryRow, "key" | "expires_at" | "metadata">;
 /** The side of an outer join on which there may be no row. */
 type Absent<Row> = { readonly [Column in keyof Row]: null };
@@ -58,7 +61,7 @@ export interface DueKey {
   readonly key: Key;
 }
 
-const ENTRY_COLUMNS = "key, digest, expires_at, metadata, blob_hash, blob_size, value";
+const ENTRY_COLUMNS = "key, digest, revision, expires_at, metadata, blob_hash, blob_size, value";
 
 // Each reads the namespace and what is asked for in one statement, so both are of one moment. A namespace
 // that exists gives at least one row.
@@ -79,7 +82,7 @@ const LISTING: Statement = {
 // is known without reading it.
 const PAGE: Statement = {
   name: "page",
-  text: `SELECT revision AS head, namespaces.digest AS head_digest, page.* FROM namespaces LEFT JOIN LATERAL (
+  text: `SELECT namespaces.revision AS head, namespaces.digest AS head_digest, page.* FROM namespaces LEFT JOIN LATERAL (
       SELECT * FROM (
         SELECT *, sum(octet_length(key) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(value), 0))
           OVER (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
@@ -121,6 +124,13 @@ const DUE: Statement = {
   name: "due",
   text: `SELECT namespace, key FROM entries JOIN namespaces ON id = namespace_id
     WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2`,
+};
+
+// A row that is not changed is not written.
+const REACH_EXPIRY: Statement = {
+  name: "reach_expiry",
+  text: `WITH reached AS (UPDATE expiry SET seconds = $1 WHERE seconds < $1)
+    SELECT greatest(seconds, $1) AS seconds FROM expiry`,
 };
 
 /** Reads of the origin's tables, each of one moment. `undefined` where there is no such namespace. */
@@ -192,6 +202,12 @@ export class PostgresTables {
     return new Map(rows.map((row) => [row.namespace, pointOf(row)]));
   }
 
+  /** Notes up to where entries have expired, in seconds since the epoch; resolves with how far anybody has come. */
+  async reachExpiry(seconds: number): Promise<number> {
+    const [row] = await this.#connections.run<{ seconds: number }>(REACH_EXPIRY, [seconds]);
+    return row?.seconds ?? seconds;
+  }
+
   /** Keys that have expired by `nowSeconds`, the longest expired first. */
   async due(nowSeconds: number, rowsMax: number): Promise<ReadonlyArray<DueKey>> {
     const rows = await this.#connections.run<{ namespace: string; key: Buffer }>(DUE, [
@@ -206,7 +222,12 @@ export class PostgresTables {
 }
 
 /** Fails with `storage_failed` when the disk has changed it. */
-export function entryOf(row: EntryRow): KvEntry {
+function entryOf(row: EntryRow): KvEntry {
+  return { ...contentOf(row), revision: Revision.parse(row.revision) };
+}
+
+/** The entry of a row that does not say which write put it. Fails as `entryOf` does. */
+export function contentOf(row: ContentRow): KvEntry {
   const value: KvEntry["value"] =
     row.blob_hash === null
       ? { kind: "inline", bytes: row.value ?? Buffer.alloc(0) }

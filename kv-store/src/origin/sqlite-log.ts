@@ -6,15 +6,15 @@ import { decodeKey, decodeOperations } from "../record-codec.ts";
 import { standingOf, type EarlierEntry, type LinkedRecord } from "./administration.ts";
 import { nextLogStart } from "./log-horizon.ts";
 import { openSealed } from "./sealed-entry.ts";
-import { entryOf, type EntryRow, type NamespaceRow } from "./sqlite-tables.ts";
+import { contentOf, type ContentRow, type NamespaceRow } from "./sqlite-tables.ts";
 
-interface EarlierRow extends EntryRow {
+interface EarlierRow extends ContentRow {
   readonly replaced_digest: Buffer | null;
   readonly now_digest: Buffer | null;
 }
 
 /** With the columns of the entry that was replaced. */
-interface LinkRow extends EntryRow {
+interface LinkRow extends ContentRow {
   readonly revision: number;
   readonly digest: string;
   readonly operation: Buffer;
@@ -94,7 +94,7 @@ export class SqliteLog {
     const range = { id: namespaceId, after: Buffer.from(after ?? "", "utf8"), at };
     for (const row of this.#earlier.iterate({ ...range, rows: LIMITS.logPageRecordsMax })) {
       const { replaced_digest: digest } = row;
-      const entry = digest === null ? undefined : openSealed(entryOf(row), digest);
+      const entry = digest === null ? undefined : openSealed(contentOf(row), digest);
       const now = standingOf(digest, row.now_digest);
       found.push({ key: decodeKey(row.key), entry, now });
       bytes += row.key.length + (row.metadata?.length ?? 0) + (row.value?.length ?? 0);
@@ -111,7 +111,7 @@ export class SqliteLog {
       const [operation] = decodeOperations(row.operation, 1);
       if (operation === undefined) throw new Error(`log record ${row.revision} is empty`);
       const replaced = row.replaced_digest ?? undefined;
-      if (replaced !== undefined) openSealed(entryOf(row), replaced);
+      if (replaced !== undefined) openSealed(contentOf(row), replaced);
       records.push({ ...HistoryPoint.parse(row), operation, replaced });
       bytes += row.operation.length;
       if (records.length >= LIMITS.logPageRecordsMax || bytes >= LIMITS.logPageBytesMax) break;

@@ -1,14 +1,23 @@
 import SqliteDatabase, { type Database } from "better-sqlite3";
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange } from "../cursor.ts";
-import type { Key, KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from "../entry.ts";
+import type {
+  Key,
+  KvCondition,
+  KvEntry,
+  KvOperation,
+  KvPage,
+  KvRecord,
+  ListOptions,
+} from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { HistoryPoint, Revision, type NamespaceId } from "../names.ts";
 import type { KvAdministration, ManagedOrigin } from "./administration.ts";
+import { ExpiryClock } from "./expiry-clock.ts";
 import { DEFAULT_HORIZON, isFarBehind, type LogHorizon } from "./log-horizon.ts";
-import { closedError, notFoundError } from "./origin-errors.ts";
+import { closedError, notFoundError, preconditionError } from "./origin-errors.ts";
 import type { CommitListener, EntriesPage, LogPage } from "./origin.ts";
 import { growthOf, type AccountBudget } from "./quota.ts";
 import { SqliteAdministration } from "./sqlite-administration.ts";
@@ -29,6 +38,7 @@ export interface SqliteOriginOptions {
 interface QueuedWrite {
   readonly namespace: NamespaceId;
   readonly operations: ReadonlyArray<KvOperation>;
+  readonly conditions: ReadonlyArray<KvCondition>;
   /** No rate holds it up. */
   readonly isUnmetered: boolean;
   readonly bytes: number;
@@ -45,6 +55,7 @@ export class SqliteOrigin implements ManagedOrigin {
   readonly #path: string;
   readonly #horizon: LogHorizon;
   readonly #clock: Clock;
+  readonly #time: ExpiryClock;
   readonly #log: Log;
   readonly #database: Database;
   readonly #tables: SqliteTables;
@@ -81,6 +92,7 @@ export class SqliteOrigin implements ManagedOrigin {
     this.#log = options.log;
     this.#database = database;
     this.#tables = new SqliteTables(database);
+    this.#time = new ExpiryClock(options.clock, this.#tables.expiredUpTo());
     this.#history = new SqliteLog(database);
     this.#quotas = new SqliteQuotas(database);
     this.administration = new SqliteAdministration({
@@ -90,7 +102,7 @@ export class SqliteOrigin implements ManagedOrigin {
       quotas: this.#quotas,
       read: (namespace, action) => this.#read(namespace, action),
       transaction: (action) => this.#run(() => this.#transaction(action)),
-      write: (write) => this.#enqueue(write),
+      write: (write) => this.#enqueue({ ...write, conditions: [] }),
     });
   }
 
@@ -104,13 +116,15 @@ export class SqliteOrigin implements ManagedOrigin {
     await this.#sweepRemoved();
   }
 
-  write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision> {
-    return this.#enqueue({ namespace, operations, isUnmetered: false });
+  write(
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+    conditions: ReadonlyArray<KvCondition> = [],
+  ): Promise<Revision> {
+    return this.#enqueue({ namespace, operations, conditions, isUnmetered: false });
   }
 
-  #enqueue(
-    write: Pick<QueuedWrite, "namespace" | "operations" | "isUnmetered">,
-  ): Promise<Revision> {
+  #enqueue(write: Omit<QueuedWrite, "bytes" | "resolve" | "reject">): Promise<Revision> {
     const { operations } = write;
     const bytes = operations.reduce((sum, operation) => sum + operationBytes(operation), 0);
     return new Promise((resolve, reject) => {
@@ -124,16 +138,20 @@ export class SqliteOrigin implements ManagedOrigin {
     });
   }
 
+  nowMs(): number {
+    return this.#time.nowMs();
+  }
+
   async get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined> {
     const entry = this.#run(() => this.#tables.entry(this.#row(namespace).id, key));
-    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#nowSeconds();
+    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#time.nowSeconds();
     return isLive ? entry : undefined;
   }
 
   async list(namespace: NamespaceId, options: ListOptions): Promise<KvPage> {
     const range = listRange(options);
     // One more than asked for shows whether another page follows.
-    const bounds = { nowSeconds: this.#nowSeconds(), rowsMax: options.limit + 1 };
+    const bounds = { nowSeconds: this.#time.nowSeconds(), rowsMax: options.limit + 1 };
     const found = this.#run(() => this.#tables.listing(this.#row(namespace).id, range, bounds));
     const entries = found.slice(0, options.limit);
     const last = entries.at(-1);
@@ -173,7 +191,8 @@ export class SqliteOrigin implements ManagedOrigin {
     return () => this.#listeners.delete(listener);
   }
 
-  async expire(nowSeconds: number): Promise<number> {
+  async expire(): Promise<number> {
+    const nowSeconds = this.#time.nowSeconds();
     let count = 0;
     for (;;) {
       const swept = this.#expireSome(nowSeconds);
@@ -210,7 +229,7 @@ export class SqliteOrigin implements ManagedOrigin {
             settlements.push(() => write.reject(notFoundError(write.namespace)));
             continue;
           }
-          const refusal = this.#charge(row, write, budgets);
+          const refusal = this.#refusal(row, write.conditions) ?? this.#charge(row, write, budgets);
           if (refusal !== undefined) {
             settlements.push(() => write.reject(refusal));
             continue;
@@ -229,6 +248,15 @@ export class SqliteOrigin implements ManagedOrigin {
     }
     this.#announce(committed);
     for (const settle of settlements) settle();
+  }
+
+  /** What is wrong with the first condition that is not true by now, within the transaction. */
+  #refusal(row: NamespaceRow, conditions: ReadonlyArray<KvCondition>): KvError | undefined {
+    for (const condition of conditions) {
+      const found = this.#tables.liveRevision(row.id, condition.key, this.#time.nowSeconds());
+      if (found !== condition.revision) return preconditionError(condition, found);
+    }
+    return undefined;
   }
 
   #append(
@@ -300,6 +328,7 @@ export class SqliteOrigin implements ManagedOrigin {
     this.#run(() => {
       // Found and deleted in one transaction: a key that was written anew meanwhile is not due.
       this.#transaction(() => {
+        this.#tables.saveExpiredUpTo(nowSeconds);
         for (const [namespace, deletes] of this.#tables.due(nowSeconds, LIMITS.sweepRowsMax)) {
           this.#append(this.#row(namespace), deletes, committed);
           count += deletes.length;
@@ -356,10 +385,6 @@ export class SqliteOrigin implements ManagedOrigin {
 
   #transaction<Result>(action: () => Result): Result {
     return this.#database.transaction(action).immediate();
-  }
-
-  #nowSeconds(): number {
-    return Math.floor(this.#clock.nowMs() / 1_000);
   }
 }
 

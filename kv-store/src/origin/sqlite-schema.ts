@@ -87,6 +87,34 @@ const STEPS: ReadonlyArray<string> = [
   UPDATE namespaces SET log_start_digest = digest;
   `,
   `
+  -- Each entry gets the revision of the write that put it, before the large columns. Of entries from before it
+  -- is not known: the namespace's is as good, because it stays the same until the key is written again.
+  ALTER TABLE entries RENAME TO entries_without_revision;
+  CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    namespace_id INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    digest BLOB NOT NULL,
+    revision INTEGER NOT NULL,
+    expires_at INTEGER,
+    metadata TEXT,
+    blob_hash TEXT,
+    blob_size INTEGER,
+    value BLOB
+  );
+  INSERT INTO entries
+    SELECT entries_without_revision.id, namespace_id, key, entries_without_revision.digest, revision,
+      expires_at, metadata, blob_hash, blob_size, value
+    FROM entries_without_revision JOIN namespaces ON namespaces.id = namespace_id;
+  DROP TABLE entries_without_revision;
+  CREATE UNIQUE INDEX entries_by_key ON entries (namespace_id, key);
+  CREATE INDEX entries_by_expiry ON entries (expires_at) WHERE expires_at IS NOT NULL;
+
+  -- Up to where entries have expired, in seconds since the epoch.
+  CREATE TABLE expiry (seconds INTEGER NOT NULL);
+  INSERT INTO expiry VALUES (0);
+  `,
+  `
   -- Whose it is; what it has, expired entries included; when its last record was committed, and the one up to
   -- which the log was cut, in milliseconds since the epoch.
   ALTER TABLE namespaces ADD COLUMN account TEXT;
@@ -170,7 +198,9 @@ function addFunctions(database: Database, nowMs: number): void {
     { deterministic: true, varargs: true },
     (...columns: unknown[]) => {
       const [key, expires_at, metadata, blob_hash, blob_size, value] = columns;
-      const row = { key, expires_at, metadata, blob_hash, blob_size, value } as EntryRow; // as the step selects
+      const revision = 0; // no part of the digest
+      const columnsOf = { key, revision, expires_at, metadata, blob_hash, blob_size, value };
+      const row = columnsOf as EntryRow; // as the step selects
       return entryDigest(encodeOperation({ kind: "put", ...entryOf(row) }));
     },
   );

@@ -32,12 +32,15 @@ export interface NamespaceRow {
 /** An entry's row. Large columns are absent from listings. */
 export interface EntryRow {
   readonly key: Buffer;
+  /** Of the write that put it. */
+  readonly revision: number;
   readonly expires_at: number | null;
   readonly metadata: string | null;
   readonly blob_hash: string | null;
   readonly blob_size: number | null;
   readonly value: Buffer | null;
 }
+export type ContentRow = Omit<EntryRow, "revision">;
 type ListingRow = Pick<EntryRow, "key" | "expires_at" | "metadata">;
 /** A row with the digest that its entry had when it was written. */
 type SealedRow = EntryRow & { readonly digest: Buffer };
@@ -72,7 +75,7 @@ interface DueRow {
   readonly key: Buffer;
 }
 
-const ENTRY_COLUMNS = "key, digest, expires_at, metadata, blob_hash, blob_size, value";
+const ENTRY_COLUMNS = "key, digest, revision, expires_at, metadata, blob_hash, blob_size, value";
 
 /** The statements of the origin's tables, prepared once. Each call is part of the caller's transaction. */
 export class SqliteTables {
@@ -85,10 +88,13 @@ export class SqliteTables {
   readonly #forgetRemoved: Statement<[number]>;
   readonly #entry: Statement<[number, Buffer], SealedRow>;
   readonly #replaced: Statement<[number, Buffer], ReplacedRow>;
+  readonly #entryRevision: Statement<[number, Buffer, number], number>;
   readonly #entries: Statement<[number, Buffer], SealedRow>;
   readonly #listing: Statement<[number, Buffer, Buffer, number, number], ListingRow>;
   readonly #putEntry: Statement<[SealedRow & { namespace_id: number }]>;
   readonly #deleteEntry: Statement<[number, Buffer]>;
+  readonly #expiredUpTo: Statement<[], number>;
+  readonly #saveExpiredUpTo: Statement<[number, number]>;
   readonly #due: Statement<[number, number], DueRow>;
   readonly #addRecord: Statement<[AddedRow]>;
   readonly #addReplacingRecord: Statement<[AddedRow]>;
@@ -123,6 +129,12 @@ export class SqliteTables {
          coalesce(length(value), 0) + coalesce(octet_length(metadata), 0) AS logged
        FROM entries WHERE namespace_id = ? AND key = ?`,
     );
+    this.#entryRevision = database
+      .prepare<[number, Buffer, number], number>(
+        `SELECT revision FROM entries WHERE namespace_id = ? AND key = ?
+         AND (expires_at IS NULL OR expires_at > ?)`,
+      )
+      .pluck();
     this.#entries = database.prepare(
       `SELECT ${ENTRY_COLUMNS} FROM entries WHERE namespace_id = ? AND key > ? ORDER BY key`,
     );
@@ -133,12 +145,18 @@ export class SqliteTables {
     );
     this.#putEntry = database.prepare(
       `INSERT INTO entries (namespace_id, ${ENTRY_COLUMNS})
-       VALUES (@namespace_id, @key, @digest, @expires_at, @metadata, @blob_hash, @blob_size, @value)
-       ON CONFLICT (namespace_id, key) DO UPDATE SET digest = excluded.digest,
+       VALUES (@namespace_id, @key, @digest, @revision, @expires_at, @metadata, @blob_hash, @blob_size, @value)
+       ON CONFLICT (namespace_id, key) DO UPDATE SET digest = excluded.digest, revision = excluded.revision,
          expires_at = excluded.expires_at, metadata = excluded.metadata,
          blob_hash = excluded.blob_hash, blob_size = excluded.blob_size, value = excluded.value`,
     );
     this.#deleteEntry = database.prepare("DELETE FROM entries WHERE namespace_id = ? AND key = ?");
+    this.#expiredUpTo = database.prepare<[], number>("SELECT seconds FROM expiry").pluck();
+    // Where nothing expires there is nothing to remember.
+    this.#saveExpiredUpTo = database.prepare(
+      `UPDATE expiry SET seconds = ? WHERE seconds < ?
+       AND EXISTS (SELECT 1 FROM entries WHERE expires_at IS NOT NULL)`,
+    );
     this.#due = database.prepare(
       `SELECT namespace, key FROM entries JOIN namespaces ON namespaces.id = namespace_id
        WHERE expires_at <= ? ORDER BY expires_at LIMIT ?`,
@@ -204,6 +222,12 @@ export class SqliteTables {
     return row === undefined ? undefined : openSealed(entryOf(row), row.digest);
   }
 
+  /** Of the write that put what the key holds; 0 when it is absent, or has expired. */
+  liveRevision(namespaceId: number, key: Key, nowSeconds: number): Revision {
+    const bytes = Buffer.from(key, "utf8");
+    return Revision.parse(this.#entryRevision.get(namespaceId, bytes, nowSeconds) ?? 0);
+  }
+
   /** Entries behind a key, or from the first one, ascending, up to the limits of a page. */
   entries(namespaceId: number, after: Key | null): KvEntry[] {
     const entries: KvEntry[] = [];
@@ -229,6 +253,15 @@ export class SqliteTables {
       .map(listingOf);
   }
 
+  /** What was saved last, in seconds since the epoch; 0 before the first time. */
+  expiredUpTo(): number {
+    return this.#expiredUpTo.get() ?? 0;
+  }
+
+  saveExpiredUpTo(seconds: number): void {
+    this.#saveExpiredUpTo.run(seconds, seconds);
+  }
+
   /** Keys that have expired by `nowSeconds`, the longest expired first. */
   due(nowSeconds: number, rowsMax: number): Map<NamespaceId, KvOperation[]> {
     const operations = new Map<NamespaceId, KvOperation[]>();
@@ -250,28 +283,29 @@ export class SqliteTables {
   append(row: NamespaceRow, operation: KvOperation, nowMs: number): KvRecord {
     const bytes = encodeOperation(operation);
     const key = Buffer.from(operation.key, "utf8");
+    const revision = Revision.parse(row.revision + 1);
     const sum = new StateSum(row.digest);
     const replaced = this.#replaced.get(row.id, key);
     const digest = operation.kind === "put" ? entryDigest(bytes) : undefined;
     if (replaced !== undefined) sum.toggle(replaced.digest);
     if (digest !== undefined) sum.toggle(digest);
-    row.revision += 1;
+    row.revision = revision;
     row.digest = sum.digest;
     // A clock that was set back dates nothing before what was committed already.
     row.written_ms = Math.max(row.written_ms, nowMs);
     row.log_bytes += bytes.length + (replaced?.logged ?? 0);
     row.keys += Number(digest !== undefined) - Number(replaced !== undefined);
     row.bytes += (operation.kind === "put" ? sizeOf(operation) : 0) - (replaced?.bytes ?? 0);
-    const { id: namespace_id, revision, written_ms: at_ms } = row;
+    const { id: namespace_id, written_ms: at_ms } = row;
     // Before the entry changes.
     const addRecord = replaced === undefined ? this.#addRecord : this.#addReplacingRecord;
     addRecord.run({ namespace_id, revision, at_ms, digest: sum.digest, key, operation: bytes });
     if (operation.kind === "put" && digest !== undefined) {
-      this.#putEntry.run({ namespace_id, digest, ...rowOf(operation) });
+      this.#putEntry.run({ namespace_id, digest, ...rowOf(operation, revision) });
     } else if (replaced !== undefined) {
       this.#deleteEntry.run(namespace_id, key);
     }
-    return { revision: Revision.parse(revision), digest: sum.digest, operation };
+    return { revision, digest: sum.digest, operation };
   }
 
   /** The digest of the state as of a revision; `undefined` when the log does not know of it. */
@@ -298,6 +332,11 @@ export class SqliteTables {
 
 /** The entry of a complete row. */
 export function entryOf(row: EntryRow): KvEntry {
+  return { ...contentOf(row), revision: Revision.parse(row.revision) };
+}
+
+/** The entry of a row that does not say which write put it. */
+export function contentOf(row: ContentRow): KvEntry {
   const value: KvEntry["value"] =
     row.blob_hash === null
       ? { kind: "inline", bytes: row.value ?? Buffer.alloc(0) }
@@ -313,10 +352,11 @@ function listingOf(row: ListingRow): KvListing {
   };
 }
 
-function rowOf(operation: KvOperation & { kind: "put" }): EntryRow {
+function rowOf(operation: KvOperation & { kind: "put" }, revision: Revision): EntryRow {
   const { value } = operation;
   return {
     key: Buffer.from(operation.key, "utf8"),
+    revision,
     expires_at: operation.expiresAt ?? null,
     metadata: operation.metadata ?? null,
     blob_hash: value.kind === "blob" ? value.hash : null,

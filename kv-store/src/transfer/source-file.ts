@@ -11,6 +11,7 @@ import type { WriteCounts } from "../origin/quota.ts";
 export interface SourceEntry {
   readonly key: Buffer;
   readonly digest: Buffer;
+  readonly revision: number;
   readonly expires_at: number | null;
   readonly metadata: string | null;
   readonly blob_hash: string | null;
@@ -91,6 +92,14 @@ export class SourceFile {
     yield* this.#database
       .prepare<[number], SourceRecord>("SELECT * FROM log WHERE namespace_id = ? ORDER BY revision")
       .iterate(namespaceId);
+  }
+
+  /** Up to where entries have expired, in seconds since the epoch. */
+  expiredUpTo(): number {
+    const rows = this.#database
+      .prepare<[], { seconds: number }>("SELECT seconds FROM expiry")
+      .all();
+    return Math.max(0, ...rows.map(({ seconds }) => seconds));
   }
 
   quotas(): ReadonlyArray<SourceQuota> {

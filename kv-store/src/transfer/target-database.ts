@@ -17,9 +17,9 @@ export interface FoundNamespace {
 }
 
 const ADD_ENTRIES = `INSERT INTO entries
-    (namespace_id, key, digest, expires_at, metadata, blob_hash, blob_size, value)
-  SELECT $1::bigint, * FROM unnest($2::bytea[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bytea[],
-    $7::bigint[], $8::bytea[])`;
+    (namespace_id, key, digest, revision, expires_at, metadata, blob_hash, blob_size, value)
+  SELECT $1::bigint, * FROM unnest($2::bytea[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bytea[],
+    $7::bytea[], $8::bigint[], $9::bytea[])`;
 const ADD_RECORDS = `INSERT INTO log (namespace_id, revision, at_ms, digest, key, operation, replaced_digest,
     replaced_expires_at, replaced_metadata, replaced_hash, replaced_size, replaced_value)
   SELECT $1::bigint, * FROM unnest($2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bytea[],
@@ -99,6 +99,11 @@ export class TargetDatabase {
     }
   }
 
+  /** Notes that entries have expired up to here, unless they have further. */
+  async expireUpTo(seconds: number): Promise<void> {
+    await this.#query("UPDATE expiry SET seconds = greatest(seconds, $1)", [seconds]);
+  }
+
   /** Adds what accounts may have and do, where the database knows nothing of the account. */
   async addQuotas(quotas: ReadonlyArray<SourceQuota>): Promise<void> {
     for (const row of quotas) {
@@ -148,6 +153,7 @@ function entryColumns(rows: ReadonlyArray<SourceEntry>): unknown[] {
   return [
     byteaArray(rows.map(({ key }) => key)),
     byteaArray(rows.map(({ digest }) => digest)),
+    rows.map(({ revision }) => revision),
     rows.map(({ expires_at }) => expires_at),
     byteaArray(rows.map(({ metadata }) => textBytes(metadata))),
     byteaArray(rows.map(({ blob_hash }) => hexBytes(blob_hash))),

@@ -53,7 +53,7 @@ async function fill(): Promise<void> {
   await origin.write(FULL, [put("k1", "changed"), remove("k2"), put("k2", ""), remove("k3")]);
   await origin.write(SMALL, [put("k", "1")]);
   await origin.administration.assign(ACCOUNT, [FULL, SMALL]);
-  await origin.administration.setQuota(ACCOUNT, { ...NO_QUOTA, keysMax: 5_000 });
+  await origin.administration.setQuota(ACCOUNT, { ...NO_QUOTA, keysMax: 3_000 });
   await origin.close();
 }
 

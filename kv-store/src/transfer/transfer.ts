@@ -45,6 +45,7 @@ export async function transferToPostgres(options: TransferOptions): Promise<Tran
       for (const row of namespaces) await requireSameHistory(target, row);
       for (const row of namespaces) await transferNamespace({ source, target, onProgress }, row);
       await target.addQuotas(source.quotas());
+      await target.expireUpTo(source.expiredUpTo());
     } finally {
       await target.close();
     }
