@@ -138,41 +138,42 @@ describe.each(["SQLite", "PostgreSQL"])("kv management with %s", (store) => {
     expect(await succeed("check", "words")).toContain("Nothing differs.");
   });
 
-  // What follows is the same with either, and starts many processes.
-  const testOnce = test.skipIf(store === "PostgreSQL");
+  // This and what follows is the same with either, and starts many processes.
+  test.skipIf(store === "PostgreSQL")(
+    "what is wrong is refused with its reason, and changes nothing",
+    async () => {
+      const before = await status();
+      const refusals: ReadonlyArray<readonly [ReadonlyArray<string>, string]> = [
+        [["status", "nowhere"], "There is no KV namespace 'nowhere'"],
+        [["export", "nowhere"], "There is no KV namespace 'nowhere'"],
+        [["restore", "words", "--at", "2001-01-01T00:00:00Z"], "the earliest possible is"],
+        [["restore", "words", "--at", "yesterday"], "A moment is a date such as"],
+        [["restore", "words"], "required option '--at <time>' not specified"],
+        [["export", "words", "--at", "2101-01-01T00:00:00Z"], "is still to come"],
+        [["export", "words", join(file("no"), "folder")], "ENOENT"],
+        [["import", "words", file("none.jsonl")], "ENOENT"],
+        [
+          ["migrate", "--data", file("nowhere"), "--kv-database", "postgres://x@127.0.0.1:1/x"],
+          "does not exist",
+        ],
+        [["recreate", "--data", file("nowhere")], "does not exist"],
+      ];
+      for (const [parameters, reason] of refusals) {
+        const { exitCode, output } = await run(...parameters);
+        expect(output).toContain(reason);
+        expect(exitCode).toBe(1);
+      }
+      const cut = '{"key":"new","value":"1"}\n{"key":"other","value":';
+      await writeFile(file("cut.jsonl"), cut);
+      const imported = await run("import", "words", file("cut.jsonl"));
+      expect(imported).toMatchObject({
+        ...{ exitCode: 1, output: expect.stringContaining("line 2: it is not JSON. Nothing was") },
+      });
+      expect(await status()).toMatchObject({ revision: before.revision, keys: before.keys });
+    },
+  );
 
-  testOnce("what is wrong is refused with its reason, and changes nothing", async () => {
-    const before = await status();
-    const refusals: ReadonlyArray<readonly [ReadonlyArray<string>, string]> = [
-      [["status", "nowhere"], "There is no KV namespace 'nowhere'"],
-      [["export", "nowhere"], "There is no KV namespace 'nowhere'"],
-      [["restore", "words", "--at", "2001-01-01T00:00:00Z"], "the earliest possible is"],
-      [["restore", "words", "--at", "yesterday"], "A moment is a date such as"],
-      [["restore", "words"], "required option '--at <time>' not specified"],
-      [["export", "words", "--at", "2101-01-01T00:00:00Z"], "is still to come"],
-      [["export", "words", join(file("no"), "folder")], "ENOENT"],
-      [["import", "words", file("none.jsonl")], "ENOENT"],
-      [
-        ["migrate", "--data", file("nowhere"), "--kv-database", "postgres://x@127.0.0.1:1/x"],
-        "does not exist",
-      ],
-      [["recreate", "--data", file("nowhere")], "does not exist"],
-    ];
-    for (const [parameters, reason] of refusals) {
-      const { exitCode, output } = await run(...parameters);
-      expect(output).toContain(reason);
-      expect(exitCode).toBe(1);
-    }
-    const cut = '{"key":"new","value":"1"}\n{"key":"other","value":';
-    await writeFile(file("cut.jsonl"), cut);
-    const imported = await run("import", "words", file("cut.jsonl"));
-    expect(imported).toMatchObject({
-      ...{ exitCode: 1, output: expect.stringContaining("line 2: it is not JSON. Nothing was") },
-    });
-    expect(await status()).toMatchObject({ revision: before.revision, keys: before.keys });
-  });
-
-  testOnce(
+  test.skipIf(store === "PostgreSQL")(
     "an account's bounds hold for workers, wrangler and imports alike, and are shown",
     async () => {
       const account = atoll.variables["CLOUDFLARE_ACCOUNT_ID"] ?? "";

@@ -21,6 +21,7 @@ import { closedError, notFoundError, preconditionError } from "./origin-errors.t
 import type { CommitListener, EntriesPage, LogPage } from "./origin.ts";
 import { growthOf, type AccountBudget } from "./quota.ts";
 import { SqliteAdministration } from "./sqlite-administration.ts";
+import { SqliteLogAging } from "./sqlite-log-aging.ts";
 import { SqliteLog } from "./sqlite-log.ts";
 import { SqliteQuotas } from "./sqlite-quotas.ts";
 import { migrate } from "./sqlite-schema.ts";
@@ -60,6 +61,7 @@ export class SqliteOrigin implements ManagedOrigin {
   readonly #database: Database;
   readonly #tables: SqliteTables;
   readonly #history: SqliteLog;
+  readonly #aging: SqliteLogAging;
   readonly #quotas: SqliteQuotas;
   readonly #listeners = new Set<CommitListener>();
   /** Until when the log of a namespace that is being copied is held, by the monotonic clock. */
@@ -67,8 +69,6 @@ export class SqliteOrigin implements ManagedOrigin {
   /** Writes for the next group commit, which is scheduled while this is not empty. */
   #queue: QueuedWrite[] = [];
   #queueBytes = 0;
-  /** When records were last looked at for their age, by the monotonic clock. */
-  #agedMs = -Infinity;
   #isClosed = false;
 
   /** Opens or creates the file. Fails with `storage_failed`. */
@@ -94,6 +94,11 @@ export class SqliteOrigin implements ManagedOrigin {
     this.#tables = new SqliteTables(database);
     this.#time = new ExpiryClock(options.clock, this.#tables.expiredUpTo());
     this.#history = new SqliteLog(database);
+    this.#aging = new SqliteLogAging({
+      ...{ tables: this.#tables, history: this.#history, clock: options.clock },
+      ageMs: this.#horizon.ageMs,
+      isHeld: (namespace) => this.#isLogHeld(namespace),
+    });
     this.#quotas = new SqliteQuotas(database);
     this.administration = new SqliteAdministration({
       path: options.path,
@@ -292,23 +297,11 @@ export class SqliteOrigin implements ManagedOrigin {
     return budget.charge({ ...growth, writes: operations.length, isUnmetered });
   }
 
-  /** Drops what is older than the horizon, some rows at a time. */
   async #trimAged(): Promise<void> {
-    const nowMs = this.#clock.monotonicMs();
-    if (nowMs - this.#agedMs < LIMITS.logAgeCheckMs) return;
-    this.#agedMs = nowMs;
-    let id = 0;
-    const trimNext = (): boolean => {
-      const beforeMs = this.#clock.nowMs() - this.#horizon.ageMs;
-      const row = this.#history.nextAged(beforeMs, id);
-      if (row === undefined) return false;
-      const isHeld = this.#isLogHeld(row.namespace as NamespaceId); // stored as one
-      const goesOn = !isHeld && this.#history.trimAged(row, beforeMs);
-      this.#tables.saveNamespace(row);
-      if (!goesOn) ({ id } = row);
-      return true;
-    };
-    while (!this.#isClosed && this.#run(() => this.#transaction(trimNext))) await nextTurn();
+    if (!this.#aging.begin()) return;
+    const trimSome = (): boolean =>
+      this.#run(() => this.#transaction(() => this.#aging.trimSome()));
+    while (!this.#isClosed && trimSome()) await nextTurn();
   }
 
   #holdLog(namespace: NamespaceId): void {
