@@ -67,6 +67,31 @@ export const KV_ERRORS = {
     retryable: false,
     meaning: "The caller may use no namespace.",
   },
+  moment_unknown: {
+    status: 400,
+    retryable: false,
+    meaning: "The log does not reach back to that moment, or it is still to come.",
+  },
+  import_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: "A line of what is to be imported breaks the format or a limit.",
+  },
+  rate_exceeded: {
+    status: 429,
+    retryable: true,
+    meaning: "The account has made as many writes in this second as it may.",
+  },
+  daily_writes_exceeded: {
+    status: 429,
+    retryable: true,
+    meaning: "The account has made as many writes today (UTC) as it may.",
+  },
+  storage_exceeded: {
+    status: 413,
+    retryable: false,
+    meaning: "The account would have more keys or bytes than it may.",
+  },
   namespace_not_found: { status: 410, retryable: false, meaning: "The namespace does not exist." },
   precondition_failed: {
     status: 412,

@@ -90,6 +90,11 @@ export class EntriesService {
     return Object.fromEntries(values);
   }
 
+  /** The whole value of an entry. Rejected with `kv_unavailable` when the content of a large one is missing. */
+  valueOf(entry: KvEntry): Promise<Uint8Array> {
+    return this.#loadValue(entry);
+  }
+
   list(namespace: NamespaceId, options: ListOptions): Promise<KvPage> {
     return this.#origin.list(namespace, options);
   }

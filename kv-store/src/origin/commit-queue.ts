@@ -10,6 +10,8 @@ export interface QueuedWrite {
   readonly conditions?: ReadonlyArray<KvCondition>;
   /** Given for deletes of what had expired by then: a key that was written anew meanwhile stays. */
   readonly dueSeconds?: number;
+  /** Given for what no rate holds up. */
+  readonly isUnmetered?: boolean;
   resolve(committed: CommittedWrite): void;
   reject(error: unknown): void;
 }

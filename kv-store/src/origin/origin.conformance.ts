@@ -5,7 +5,9 @@ import { NamespaceId, Revision, type HistoryPoint } from "../names.ts";
 import { EMPTY_STATE } from "../state-digest.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { put, remove, textOf, type OriginPlace } from "../test-support/origin-place.ts";
+import { describeOriginAdministration } from "./origin-administration.conformance.ts";
 import { describeOriginHistory } from "./origin-history.conformance.ts";
+import { describeOriginQuotas } from "./origin-quotas.conformance.ts";
 import type { KvOrigin } from "./origin.ts";
 
 const NAMESPACE = NamespaceId.parse("1".repeat(32));
@@ -18,6 +20,8 @@ export function describeOrigin(
   { createPlace }: { readonly createPlace: () => Promise<OriginPlace> },
 ): void {
   describeOriginHistory(name, { createPlace });
+  describeOriginAdministration(name, { createPlace });
+  describeOriginQuotas(name, { createPlace });
 
   describe(`origin: ${name}`, () => {
     let clock: ManualClock;

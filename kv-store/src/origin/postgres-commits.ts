@@ -14,6 +14,7 @@ import type { ExpiryClock } from "./expiry-clock.ts";
 import { closedError, notFoundError, preconditionError } from "./origin-errors.ts";
 import type { Plan, PostgresConnections, RunStatement, Statement } from "./postgres-connections.ts";
 import { databaseError } from "./postgres-errors.ts";
+import { PostgresQuotas } from "./postgres-quotas.ts";
 import {
   changesOf,
   HistoryAddition,
@@ -27,6 +28,8 @@ export interface PostgresCommitsOptions {
   readonly feed: CommitFeed;
   readonly signals: PostgresSignals;
   readonly clock: Clock;
+  /** Past it the oldest records of a log go. */
+  readonly logBytesMax: number;
   readonly time: ExpiryClock;
 }
 
@@ -36,14 +39,17 @@ interface CurrentRow extends CurrentEntry {
 }
 
 const LOCK_TEXT = `
-  SELECT id, namespace, revision, digest, log_start, log_bytes, until_ms
-  FROM namespaces LEFT JOIN log_holds ON namespace_id = id
-  WHERE namespace = ANY($1) ORDER BY id FOR UPDATE OF namespaces`;
+  SELECT id, namespace, revision, digest, log_start, log_bytes, account, written_ms
+  FROM namespaces WHERE namespace = ANY($1) ORDER BY id FOR UPDATE`;
 const LOCK: Statement = { name: "lock", text: LOCK_TEXT };
 const LOCK_FREE: Statement = { name: "lock_free", text: `${LOCK_TEXT} SKIP LOCKED` };
 const CURRENT: Statement = {
   name: "current",
-  text: `SELECT namespace, wanted.key, entries.digest, entries.revision, expires_at
+  // The sizes of values are known without reading them.
+  text: `SELECT namespace, wanted.key, entries.digest, entries.revision, expires_at, blob_hash,
+      octet_length(entries.key) + coalesce(octet_length(metadata), 0)
+        + coalesce(blob_size, octet_length(value), 0) AS bytes,
+      coalesce(octet_length(value), 0) + coalesce(octet_length(metadata), 0) AS logged
     FROM unnest($1::text[], $2::bytea[]) AS wanted (namespace, key)
     JOIN namespaces USING (namespace)
     JOIN entries ON namespace_id = id AND entries.key = wanted.key`,
@@ -53,6 +59,7 @@ const CURRENT: Statement = {
 interface GroupResult {
   readonly additions: ReadonlyArray<HistoryAddition>;
   readonly committed: ReadonlyArray<readonly [QueuedWrite, CommittedWrite]>;
+  /** Writes whose conditions are not true, or that their account's quota does not admit. */
   readonly refused: ReadonlyArray<readonly [QueuedWrite, KvError]>;
   /** Writes to namespaces that could not be locked, or don't exist. */
   readonly unlocked: ReadonlySet<NamespaceId>;
@@ -68,18 +75,20 @@ export class PostgresCommits {
   readonly #feed: CommitFeed;
   readonly #signals: PostgresSignals;
   readonly #clock: Clock;
+  readonly #logBytesMax: number;
   readonly #time: ExpiryClock;
   readonly #queue = new CommitQueue();
   readonly #running = new Set<Promise<void>>();
   #isScheduled = false;
   #isClosed = false;
 
-  constructor({ connections, feed, signals, clock, time }: PostgresCommitsOptions) {
-    this.#connections = connections;
-    this.#feed = feed;
-    this.#signals = signals;
-    this.#clock = clock;
-    this.#time = time;
+  constructor(options: PostgresCommitsOptions) {
+    this.#connections = options.connections;
+    this.#feed = options.feed;
+    this.#signals = options.signals;
+    this.#clock = options.clock;
+    this.#time = options.time;
+    this.#logBytesMax = options.logBytesMax;
   }
 
   write(write: Omit<QueuedWrite, "resolve" | "reject">): Promise<CommittedWrite> {
@@ -127,6 +136,7 @@ export class PostgresCommits {
         const plan = await planCommit(run, group, {
           nowMs: this.#clock.nowMs(),
           nowSeconds: this.#time.nowSeconds(),
+          logBytesMax: this.#logBytesMax,
         });
         for (const { namespace, after } of plan.result.additions) {
           begun.push(namespace);
@@ -164,8 +174,9 @@ export class PostgresCommits {
 async function planCommit(
   run: RunStatement,
   group: CommitGroup,
-  { nowMs, nowSeconds }: { readonly nowMs: number; readonly nowSeconds: number },
+  bounds: { readonly nowMs: number; readonly nowSeconds: number; readonly logBytesMax: number },
 ): Promise<Plan<GroupResult>> {
+  const { nowMs, nowSeconds } = bounds;
   const keys = keysOf(group);
   const [rows, currentRows] = await Promise.all([
     run<LockedRow>(group.waits ? LOCK : LOCK_FREE, [[...group.writes.keys()]]),
@@ -175,6 +186,8 @@ async function planCommit(
       byteaArray(keys.map(({ key }) => Buffer.from(key, "utf8"))),
     ]),
   ]);
+  const accounts = rows.flatMap(({ account }) => account ?? []);
+  const quotas = await PostgresQuotas.lock(run, accounts, nowMs);
   const currentOf = Map.groupBy(currentRows, ({ namespace }) => namespace);
   const unlocked = new Set(group.writes.keys());
   const additions: HistoryAddition[] = [];
@@ -183,17 +196,17 @@ async function planCommit(
   for (const row of rows) {
     const entries = currentOf.get(row.namespace) ?? [];
     const current = new Map(entries.map((entry) => [entry.key.toString("utf8"), entry]));
-    const addition = new HistoryAddition(row, current);
+    const addition = new HistoryAddition(row, current, nowMs);
     unlocked.delete(addition.namespace);
     for (const write of group.writes.get(addition.namespace) ?? []) {
-      const refusal = refusalOf(write, addition, nowSeconds);
+      const operations = write.operations.filter(
+        ({ key }) => write.dueSeconds === undefined || isDue(key, write.dueSeconds),
+      );
+      const refusal = refusalOf(write, addition, nowSeconds) ?? quotas.charge(addition, write);
       if (refusal !== undefined) {
         refused.push([write, refusal]);
         continue;
       }
-      const operations = write.operations.filter(
-        ({ key }) => write.dueSeconds === undefined || isDue(key, write.dueSeconds),
-      );
       for (const operation of operations) addition.append(operation);
       committed.push([write, { revision: addition.revision, count: operations.length }]);
     }
@@ -205,8 +218,10 @@ async function planCommit(
       return expiresAt !== null && expiresAt <= dueSeconds;
     }
   }
-  const changes = additions.length === 0 ? [] : changesOf(additions, nowMs);
-  return { changes, result: { additions, committed, refused, unlocked } };
+  const result = { additions, committed, refused, unlocked };
+  if (additions.length === 0) return { changes: [], result };
+  const changes = changesOf(additions, { bytesMax: bounds.logBytesMax });
+  return { changes: concat(changes, quotas.changes()), result };
 }
 
 /** What is wrong with the write's first condition that is not true by now. */
@@ -234,4 +249,8 @@ function keysOf(
     );
     return [...keys].map((key) => ({ namespace, key }));
   });
+}
+
+function* concat<Item>(...parts: ReadonlyArray<Iterable<Item>>): Iterable<Item> {
+  for (const part of parts) yield* part;
 }

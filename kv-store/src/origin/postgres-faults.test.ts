@@ -264,7 +264,8 @@ test("PostgresOrigin: rows of a namespace whose removal was cut short are swept 
      INSERT INTO removed_namespaces (id) VALUES (7);
      INSERT INTO log_holds (namespace_id, until_ms) VALUES (7, 1);
      INSERT INTO entries (namespace_id, key, digest) VALUES (7, 'a', 'a');
-     INSERT INTO log (namespace_id, revision, digest, operation) VALUES (7, 1, 'a', 'a')`,
+     INSERT INTO log (namespace_id, revision, at_ms, digest, key, operation)
+       VALUES (7, 1, 0, 'a', 'a', 'a')`,
   );
   await origin.expire();
   for (const table of ["removed_namespaces", "log_holds", "entries", "log"]) {
@@ -289,7 +290,10 @@ test("PostgresOrigin: entries from before they had revisions get that of their n
   await server.query(
     database,
     `SET search_path = ${SCHEMA};
-     ALTER TABLE entries DROP COLUMN revision; DROP TABLE expiry; UPDATE layout SET version = 1`,
+     ALTER TABLE entries DROP COLUMN revision; DROP TABLE expiry; DROP TABLE quotas;
+     ALTER TABLE namespaces DROP COLUMN account, DROP COLUMN keys, DROP COLUMN bytes,
+       DROP COLUMN written_ms, DROP COLUMN log_start_ms;
+     UPDATE layout SET version = 1`,
   );
   const later = await openOther();
   const { entries } = await later.readEntries(FIRST, null);

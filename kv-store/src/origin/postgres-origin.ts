@@ -5,13 +5,17 @@ import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
+import type { KvAdministration, ManagedOrigin } from "./administration.ts";
 import { CommitFeed } from "./commit-feed.ts";
 import { ExpiryClock } from "./expiry-clock.ts";
+import { DEFAULT_HORIZON, isFarBehind, type LogHorizon } from "./log-horizon.ts";
 import { PointReads } from "./point-reads.ts";
-import { notFoundError } from "./origin-errors.ts";
-import type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin.ts";
+import { found } from "./origin-errors.ts";
+import type { CommitListener, EntriesPage, LogPage } from "./origin.ts";
+import { PostgresAdministration } from "./postgres-administration.ts";
 import { PostgresCommits } from "./postgres-commits.ts";
 import { PostgresConnections } from "./postgres-connections.ts";
+import { PostgresLog } from "./postgres-log.ts";
 import { isLogHeld, PostgresLogHolds } from "./postgres-log-holds.ts";
 import { PostgresNamespaces } from "./postgres-namespaces.ts";
 import { migrate } from "./postgres-schema.ts";
@@ -21,6 +25,8 @@ import { PostgresTables, type DueKey, type RecordsRead } from "./postgres-tables
 export interface PostgresOriginOptions {
   /** `postgres://user:password@host:port/database`, of a server that keeps a session for each connection. */
   readonly url: string;
+  /** How much of each history is kept; by default `LIMITS.logAgeMs` and `LIMITS.logBytesMax`. */
+  readonly horizon?: LogHorizon;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -30,13 +36,15 @@ export interface PostgresOriginOptions {
  * writes is that in which transactions lock its row; a commit makes their records visible and lets the next
  * one go, so nobody ever reads a revision before the one below it.
  */
-export class PostgresOrigin implements KvOrigin {
+export class PostgresOrigin implements ManagedOrigin {
+  readonly administration: KvAdministration;
   readonly #clock: Clock;
   readonly #time: ExpiryClock;
   readonly #connections: PostgresConnections;
   readonly #tables: PostgresTables;
   readonly #namespaces: PostgresNamespaces;
   readonly #holds: PostgresLogHolds;
+  readonly #history: PostgresLog;
   readonly #feed: CommitFeed;
   readonly #commits: PostgresCommits;
   readonly #points: PointReads;
@@ -56,7 +64,7 @@ export class PostgresOrigin implements KvOrigin {
   }
 
   private constructor(
-    { url, clock, log }: PostgresOriginOptions,
+    { url, horizon = DEFAULT_HORIZON, clock, log }: PostgresOriginOptions,
     connections: PostgresConnections,
     time: ExpiryClock,
   ) {
@@ -66,6 +74,7 @@ export class PostgresOrigin implements KvOrigin {
     this.#tables = new PostgresTables(connections);
     this.#namespaces = new PostgresNamespaces(connections);
     this.#holds = new PostgresLogHolds(connections, clock);
+    this.#history = new PostgresLog({ connections, clock, ageMs: horizon.ageMs });
     this.#points = new PointReads((namespaces) => this.#tables.points(namespaces));
     this.#feed = new CommitFeed({
       readRecords: async (namespace, after) => {
@@ -79,12 +88,16 @@ export class PostgresOrigin implements KvOrigin {
     this.#signals = new PostgresSignals({ url, clock, log, onSignal });
     this.#commits = new PostgresCommits({
       ...{ connections, clock, time, feed: this.#feed, signals: this.#signals },
+      logBytesMax: horizon.bytesMax,
+    });
+    this.administration = new PostgresAdministration({
+      ...{ connections, clock, history: this.#history, commits: this.#commits },
     });
     this.#stopPolling = clock.every(LIMITS.originPollMs, () => void this.#poll());
   }
 
   createNamespace(namespace: NamespaceId): Promise<void> {
-    return this.#namespaces.add(namespace);
+    return this.#namespaces.add(namespace, this.#clock.nowMs());
   }
 
   async deleteNamespace(namespace: NamespaceId): Promise<void> {
@@ -133,11 +146,14 @@ export class PostgresOrigin implements KvOrigin {
   async readLog(namespace: NamespaceId, after: HistoryPoint): Promise<LogPage> {
     const read = await this.#records(namespace, after.revision);
     this.#feed.asked(namespace, read.head.revision);
-    if (after.revision < read.logStart) return { kind: "truncated" };
+    const isHeld = isLogHeld(read.heldUntilMs, this.#clock.nowMs());
+    const head = { revision: read.head.revision, keys: read.keys };
+    if (after.revision < read.logStart || isFarBehind(after.revision, head, { isHeld })) {
+      return { kind: "truncated" };
+    }
     // A revision that was never given is no place in this history either.
     if (read.digestAfter !== after.digest) return { kind: "diverged" };
     // Whoever copies the namespace reads its log, too, and is not done with it.
-    const isHeld = isLogHeld(read.heldUntilMs, this.#clock.nowMs());
     if (isHeld && read.records.length > 0) await this.#holds.hold(namespace);
     return { kind: "records", records: read.records };
   }
@@ -164,6 +180,7 @@ export class PostgresOrigin implements KvOrigin {
       if (due.length < LIMITS.sweepRowsMax || swept === 0) break;
     }
     await this.#namespaces.sweepRemoved();
+    await this.#history.trimAged();
     return count;
   }
 
@@ -222,12 +239,6 @@ export class PostgresOrigin implements KvOrigin {
       this.#isPolling = false;
     }
   }
-}
-
-/** What was read of a namespace. Fails with `namespace_not_found` when there is none. */
-function found<Read>(namespace: NamespaceId, read: Read | undefined): Read {
-  if (read === undefined) throw notFoundError(namespace);
-  return read;
 }
 
 /** Says so when the server is set up to lose what it has committed. */

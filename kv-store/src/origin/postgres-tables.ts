@@ -19,11 +19,12 @@ interface EntryRow {
   readonly blob_size: number | null;
   readonly value: Buffer | null;
 }
+export type ContentRow = Omit<EntryRow, "revision">;
 type ListingRow = Pick<EntryRow, "key" | "expires_at" | "metadata">;
 /** The side of an outer join on which there may be no row. */
 type Absent<Row> = { readonly [Column in keyof Row]: null };
 
-interface LogRow {
+export interface LogRow {
   readonly revision: number;
   readonly digest: Buffer;
   readonly operation: Buffer;
@@ -35,6 +36,7 @@ interface HeadRow {
 }
 
 interface ExtentRow extends HeadRow {
+  readonly keys: number;
   readonly log_start: number;
   readonly after_digest: Buffer | null;
   readonly until_ms: number | null;
@@ -43,6 +45,8 @@ interface ExtentRow extends HeadRow {
 /** Records after a revision, and where it is in the history. */
 export interface RecordsRead {
   readonly head: HistoryPoint;
+  /** How many the namespace has. */
+  readonly keys: number;
   /** The log has the records after this revision. */
   readonly logStart: number;
   /** Of the state as of the revision after which was read; `undefined` when the log does not know of it. */
@@ -91,7 +95,7 @@ const PAGE: Statement = {
 };
 const RECORDS: Statement = {
   name: "records",
-  text: `SELECT namespaces.revision AS head, namespaces.digest AS head_digest, log_start, until_ms,
+  text: `SELECT namespaces.revision AS head, namespaces.digest AS head_digest, keys, log_start, until_ms,
       CASE $2
         WHEN namespaces.revision THEN namespaces.digest
         WHEN log_start THEN log_start_digest
@@ -184,6 +188,7 @@ export class PostgresTables {
     if (first === undefined) return undefined;
     return {
       head: pointOf(first),
+      keys: first.keys,
       logStart: first.log_start,
       digestAfter: first.after_digest === null ? undefined : digestOf(first.after_digest),
       heldUntilMs: first.until_ms,
@@ -218,12 +223,16 @@ export class PostgresTables {
 
 /** Fails with `storage_failed` when the disk has changed it. */
 function entryOf(row: EntryRow): KvEntry {
+  return { ...contentOf(row), revision: Revision.parse(row.revision) };
+}
+
+/** The entry of a row that does not say which write put it. Fails as `entryOf` does. */
+export function contentOf(row: ContentRow): KvEntry {
   const value: KvEntry["value"] =
     row.blob_hash === null
       ? { kind: "inline", bytes: row.value ?? Buffer.alloc(0) }
       : { kind: "blob", hash: row.blob_hash.toString("hex"), size: row.blob_size ?? 0 };
-  const revision = Revision.parse(row.revision);
-  return openSealed({ ...listingOf(row), value, revision }, row.digest);
+  return openSealed({ ...listingOf(row), value }, row.digest);
 }
 
 function listingOf(row: ListingRow): KvListing {
@@ -234,7 +243,7 @@ function listingOf(row: ListingRow): KvListing {
   };
 }
 
-function recordOf(row: LogRow): KvRecord {
+export function recordOf(row: LogRow): KvRecord {
   const [operation] = decodeOperations(row.operation, 1);
   if (operation === undefined) throw new Error(`log record ${row.revision} is empty`);
   return { revision: Revision.parse(row.revision), digest: digestOf(row.digest), operation };
@@ -244,6 +253,6 @@ function pointOf(row: HeadRow): HistoryPoint {
   return { revision: Revision.parse(row.head), digest: digestOf(row.head_digest) };
 }
 
-function digestOf(bytes: Buffer): StateDigest {
+export function digestOf(bytes: Buffer): StateDigest {
   return StateDigest.parse(bytes.toString("hex"));
 }

@@ -9,6 +9,7 @@ import { EMPTY_STATE } from "../state-digest.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
 import { TrackedState } from "../test-support/tracked-state.ts";
+import { DEFAULT_HORIZON } from "./log-horizon.ts";
 import { describeOrigin } from "./origin.conformance.ts";
 import { SqliteOrigin } from "./sqlite-origin.ts";
 
@@ -22,7 +23,8 @@ describeOrigin("SqliteOrigin", {
   createPlace: async () => {
     const directory = await freshDirectory();
     return {
-      open: async (clock) => SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock, log }),
+      open: async (clock, horizon = DEFAULT_HORIZON) =>
+        SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock, horizon, log }),
       remove: () => rm(directory, { recursive: true }),
     };
   },
@@ -54,7 +56,8 @@ test("SqliteOrigin: rows of a namespace whose removal was cut short are swept la
   database.exec(`
     INSERT INTO removed_namespaces (id) VALUES (7);
     INSERT INTO entries (namespace_id, key, digest, revision, value) VALUES (7, x'61', x'00', 1, x'62');
-    INSERT INTO log (namespace_id, revision, digest, operation) VALUES (7, 1, '', x'00');
+    INSERT INTO log (namespace_id, revision, at_ms, digest, key, operation)
+      VALUES (7, 1, 0, '', x'61', x'00');
   `);
   const origin = SqliteOrigin.open({ path, clock, log });
   await origin.expire();

@@ -3,7 +3,7 @@ import type { KvCondition, KvOperation } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
-import type { NamespaceId, Revision } from "../names.ts";
+import type { NamespaceId, Revision, StateDigest } from "../names.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { Channel } from "./channel.ts";
 import { MessageFromOrigin } from "./messages.ts";
@@ -32,6 +32,8 @@ export interface ReplicaStatus {
   /** How often it was since the node started, and why the last time. */
   readonly repairs: number;
   readonly lastRepair: RepairReason | null;
+  /** Of the state as of `revision`; null while nothing is held. */
+  readonly digest: StateDigest | null;
 }
 
 interface Write {
@@ -174,9 +176,10 @@ export class ReplicaClient {
   status(): ReadonlyArray<ReplicaStatus> {
     const nowMs = this.#clock.monotonicMs();
     return this.#session.positions().map((position) => {
-      const { namespace, applied, freshMs, repairing, repairs, lastRepair } = position;
+      const { namespace, freshMs, repairing, repairs, lastRepair } = position;
       const lagMs = freshMs === null ? null : Math.max(0, nowMs - freshMs);
-      return { namespace, revision: applied ?? 0, lagMs, repairing, repairs, lastRepair };
+      const { revision = 0, digest = null } = this.#replica.point(namespace) ?? {};
+      return { namespace, revision, digest, lagMs, repairing, repairs, lastRepair };
     });
   }
 

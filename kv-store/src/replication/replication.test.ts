@@ -126,7 +126,7 @@ test("replication: a node behind the log's horizon gets a snapshot, and reads go
   channel.close();
   originClock.skip(LIMITS.logHoldMs);
   const many = Array.from({ length: 1_000 }, (_, index) => put(`k${index % 2_000}`, `${index}`));
-  for (let round = 0; round < LIMITS.logRecordsMax / 1_000 + 1; round++) {
+  for (let round = 0; round < LIMITS.logCatchUpRecordsMax / 1_000 + 1; round++) {
     await origin.write(NAMESPACE, many);
   }
   await origin.write(NAMESPACE, [{ kind: "delete", key: Key.parse("old") }]);
@@ -163,7 +163,7 @@ test("replication: a snapshot that takes longer than the log is kept comes to it
   const node = await startNode("fra");
   const told: string[] = [];
   const { node: channel } = connect(node);
-  const many = Array.from({ length: LIMITS.logRecordsMax / 2 }, () => put("p17", "new"));
+  const many = Array.from({ length: LIMITS.logCatchUpRecordsMax / 2 }, () => put("p17", "new"));
   channel.onArrival = (message) => {
     const what = snapshotMessage(message);
     if (what === undefined) return;
