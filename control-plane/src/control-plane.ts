@@ -23,6 +23,7 @@ import { NodesService } from "./nodes/service.ts";
 import type { Preflight } from "./preflight/preflight.ts";
 import { createResources } from "./resources.ts";
 import { HostNames } from "./routes/host-names.ts";
+import { Dispatcher } from "./schedules/dispatcher.ts";
 import { loadMasterKey } from "./secrets/master-key.ts";
 import { SecretSealer } from "./secrets/sealing.ts";
 import { UsageService } from "./usage/service.ts";
@@ -99,7 +100,10 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const http = await HttpServer.listen({ host: options.host, port: options.port, log });
     const shared = { ...options, database, mutations, versions, blobs, accounts, hostNames, usage };
     const { selfAuthenticated, resources } = createResources({ ...shared, masterKey });
-    const fleet = startFleet({ ...options, http, nodes, blobs, desiredState, masterKey, usage });
+    const schedules = new Dispatcher({ database, clock, log });
+    const fleet = startFleet({
+      ...{ ...options, http, nodes, blobs, desiredState, masterKey, usage, schedules },
+    });
     const { registry } = fleet;
     const management = new ManagementService({
       ...{ origin: options.kvOrigin, entries, blobs, nodes, registry, accounts },
@@ -135,6 +139,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       close: async () => {
         fleet.close();
         quotas.close();
+        await schedules.close();
         await http.close();
         await database.destroy();
       },

@@ -11,6 +11,8 @@ export { openNodesService } from "./nodes/open-nodes-service.ts";
 export { FleetStatus } from "./fleet/status.ts";
 /** What workers used, as the API tells it. */
 export { WorkerUsage } from "./usage/schemas.ts";
+/** Schedules and what became of them, as the API tells it. */
+export { ScheduleStatus } from "./schedules/schemas.ts";
 /** What looks after KV namespaces, as the API tells it. */
 export {
   AccountKvStatus,
