@@ -157,6 +157,16 @@ test("schedules: each occurrence runs once over the fleet, again when it fails o
   const held = await reaches("held", atMs, "claimed");
   await eventually(async () => (await runsAt("held", atMs)).length === 1, { what: "held begins" });
   expect(await reaches("once", atMs, "ended")).toMatchObject({ outcome: "ok", attempts: 1 });
+  // What a node counted in the seconds before a kill is lost with it.
+  await eventually(
+    async () => {
+      const { body } = await atoll.api(accountPath(atoll, "/usage?worker=once"));
+      const { result } = JSON.parse(body) as { result: { workers: ReadonlyArray<object> } };
+      expect(result.workers).toMatchObject([{ requests: 1, errors: 0, kvWrites: 2, kvLists: 1 }]);
+      return true;
+    },
+    { what: "its one request is counted" },
+  );
   await kill(held.node ?? "");
   expect(await reaches("held", atMs, "ended")).toMatchObject({ outcome: "ok", attempts: 2 });
   expect(await runsAt("held", atMs)).toEqual(["begun", "ended"]);
@@ -169,15 +179,6 @@ test("schedules: each occurrence runs once over the fleet, again when it fails o
     expect(await runsAt(name, atMs)).toContain("ended");
   }
   expect(await runsAt("once", atMs)).toEqual(["ended"]);
-  await eventually(
-    async () => {
-      const { body } = await atoll.api(accountPath(atoll, "/usage?worker=once"));
-      const { result } = JSON.parse(body) as { result: { workers: ReadonlyArray<object> } };
-      expect(result.workers).toMatchObject([{ requests: 1, errors: 0, kvWrites: 2, kvLists: 1 }]);
-      return true;
-    },
-    { what: "its one request is counted" },
-  );
   const json = await atoll.atoll(["schedules", "once", "--json"]);
   expect(JSON.parse(json.output)).toMatchObject([
     { worker: "once", occurrences: [await occurrenceAt("once", atMs)] },
