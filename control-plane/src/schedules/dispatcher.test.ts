@@ -1,8 +1,11 @@
 import fc from "fast-check";
+import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { NodeName } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import { NODES, ScheduledFleet } from "../test-support/scheduled-fleet.ts";
 import { parseCron } from "./cron.ts";
+import { Dispatcher } from "./dispatcher.ts";
 
 const LEASE_S = LIMITS.occurrenceLeaseMs / 1_000;
 
@@ -194,6 +197,29 @@ describe("dispatcher: ", () => {
     }
     expect(await fleet.rows()).toHaveLength(LIMITS.occurrencesKeptMax);
     expect(fleet.started).toHaveLength(LIMITS.occurrencesKeptMax + 5);
+  });
+
+  test("two control planes on one database make and give each occurrence once", async () => {
+    const { database, clock } = fleet;
+    const given: string[] = [];
+    const dispatchers = NODES.map((name) => {
+      const dispatcher = new Dispatcher({ database, clock, log: pino({ level: "silent" }) });
+      const link = dispatcher.connect({
+        node: NodeName.parse(name),
+        send: ({ run }) => given.push(run.occurrence),
+        acknowledge: () => undefined,
+        runs: () => true,
+      });
+      return { dispatcher, link };
+    });
+    await Promise.all(dispatchers.map(({ link }) => link.hold([])));
+    for (let minute = 0; minute < 10; minute += 1) {
+      clock.advanceMs(60_000);
+      await Promise.all(dispatchers.map(({ dispatcher }) => dispatcher.look()));
+    }
+    expect(given).toHaveLength(10);
+    expect(new Set(given).size).toBe(10);
+    expect(await fleet.rows()).toHaveLength(10);
   });
 
   test("a node is given no more than it may have at a time", async () => {

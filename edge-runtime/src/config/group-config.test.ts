@@ -344,3 +344,21 @@ test("config: neither code nor files is refused", () => {
     /neither code nor static files/,
   );
 });
+
+test("config: a trigger leads to the code, past static files, and only where schedules need it", () => {
+  const code = "export default { scheduled() {} };";
+  const assets = { manifest: BlobHash.parse("a".repeat(64)) };
+  const group = [
+    sampleModule(code, { name: "a-plain" }),
+    sampleModule(code, { name: "b-scheduled", isScheduled: true }),
+    sampleModule(code, { name: "c-site", isScheduled: true, assets, siteDirectory: "site" }),
+    sampleWorker({ name: "d-files", isScheduled: true, assets, siteDirectory: "site" }),
+  ];
+  const { text, triggerSockets } = configureGroup(group, () => "capability");
+  expect([...triggerSockets]).toEqual([
+    [group[1]?.key, "w1-trigger"],
+    [group[2]?.key, "w2-trigger"],
+  ]);
+  expect(text).toMatch(/w1-trigger[^]*name = "worker", service = "w1"/);
+  expect(text).toMatch(/w2-trigger[^]*name = "worker", service = "w2-code"/);
+});
