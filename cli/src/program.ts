@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { Command, Option } from "commander";
-import { parseMemoryBudget, parsePort, parsePostgresUrl } from "./options.ts";
+import { parseKvBudget, parseMemoryBudget, parsePort, parsePostgresUrl } from "./options.ts";
 import { readSettings } from "./settings.ts";
 import type { WranglerEnvironment } from "./wrangler-environment.ts";
 
@@ -150,6 +150,11 @@ function addFleetCommands(program: Command): void {
       "--memory-budget <MB>",
       "what workers may take together (default: half of the memory that there is)",
       parseMemoryBudget,
+    )
+    .option(
+      "--kv-budget <MB>",
+      "what the key-value store may take of the disk: past it, values are fetched when they are read (default: a tenth of the disk)",
+      parseKvBudget,
     )
     .addOption(
       new Option("--metrics-port <port>", "answer GET /metrics on 127.0.0.1 (default: nowhere)")

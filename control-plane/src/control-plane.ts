@@ -15,6 +15,7 @@ import { LIMITS } from "./limits.ts";
 import { DesiredState } from "./desired-state/desired-state.ts";
 import { Mutations } from "./desired-state/mutations.ts";
 import { EntriesService } from "./kv-namespaces/entries-service.ts";
+import { ValueStore } from "./kv-namespaces/value-store.ts";
 import { createKvNamespaceRoutes } from "./kv-namespaces/routes.ts";
 import { NamespacesService } from "./kv-namespaces/service.ts";
 import { NodesService } from "./nodes/service.ts";
@@ -90,14 +91,20 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const namespaces = new NamespacesService({ database, mutations, origin: options.kvOrigin });
     await namespaces.removeLeftovers();
     await namespaces.requireAtOrigin();
-    const entries = new EntriesService({ origin: options.kvOrigin, blobs });
+    const values = new ValueStore({
+      origin: options.kvOrigin,
+      blobs: new DirectoryBlobStore(join(dataDirectory, "kv-values")),
+      earlier: blobs,
+    });
+    const entries = new EntriesService({ origin: options.kvOrigin, blobs: values });
     const usage = new UsageService({ database, clock, log });
     const verifyToken = (token: string) => accounts.verifyToken(token);
     const http = await HttpServer.listen({ host: options.host, port: options.port, log });
     const shared = { ...options, database, mutations, versions, blobs, accounts, hostNames, usage };
     const { selfAuthenticated, resources } = createResources({ ...shared, masterKey });
     const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, clock });
-    const fleet = startFleet({ ...options, http, nodes, blobs, desiredState, masterKey, usage });
+    const parts = { http, nodes, blobs, values, desiredState, masterKey, usage };
+    const fleet = startFleet({ ...options, ...parts });
     const { registry } = fleet;
     const whenServed = async (): Promise<void> =>
       registry.whenApplied(await desiredState.revision(), servedWaitMs);

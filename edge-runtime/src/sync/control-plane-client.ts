@@ -21,8 +21,12 @@ export class ControlPlaneClient implements ValueBlobs {
     return new Uint8Array(await response.arrayBuffer());
   }
 
-  async fetch(hash: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined> {
-    const response = await this.#get(hash, signal);
+  async fetch(
+    { hash, place }: Parameters<ValueBlobs["fetch"]>[0],
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array> | undefined> {
+    const search = place === undefined ? "" : `?${new URLSearchParams({ ...place }).toString()}`;
+    const response = await this.#get(`${hash}${search}`, signal);
     // A null body is only of answers without content, and these are refused as failures.
     return response?.body ?? undefined;
   }
@@ -46,15 +50,15 @@ export class ControlPlaneClient implements ValueBlobs {
   }
 
   /** `undefined` when the control plane has no such blob. */
-  async #get(hash: string, signal: AbortSignal): Promise<Response | undefined> {
-    const response = await fetch(this.#blobUrl(hash), { headers: this.#headers, signal });
+  async #get(blob: string, signal: AbortSignal): Promise<Response | undefined> {
+    const response = await fetch(this.#blobUrl(blob), { headers: this.#headers, signal });
     if (response.ok) return response;
     await response.body?.cancel();
     if (response.status === 404) return undefined;
-    throw new Error(`the control plane answered ${response.status} for blob ${hash}`);
+    throw new Error(`the control plane answered ${response.status} for blob ${blob}`);
   }
 
-  #blobUrl(hash: string): string {
-    return `${this.#url}/fleet/blobs/${hash}`;
+  #blobUrl(blob: string): string {
+    return `${this.#url}/fleet/blobs/${blob}`;
   }
 }

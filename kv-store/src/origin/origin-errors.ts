@@ -1,3 +1,4 @@
+import type { ContentHash } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import type { NamespaceId } from "../names.ts";
 
@@ -7,4 +8,9 @@ export function notFoundError(namespace: NamespaceId): KvError {
 
 export function closedError(): KvError {
   return new KvError("closed", "the origin is closed");
+}
+
+export function unclaimedError(hash: ContentHash): KvError {
+  const text = `the content ${hash} was not stored before the write, or is no longer: store it again`;
+  return new KvError("value_unavailable", text);
 }

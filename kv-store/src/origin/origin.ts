@@ -1,4 +1,12 @@
-import type { Key, KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from "../entry.ts";
+import type {
+  ContentHash,
+  Key,
+  KvEntry,
+  KvOperation,
+  KvPage,
+  KvRecord,
+  ListOptions,
+} from "../entry.ts";
 import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
 
 /** Records that followed a point of the history, or why there are none to be had. */
@@ -32,6 +40,19 @@ export interface KvOrigin {
    * rejection with `origin_unreachable` it may have happened all the same, after any other it did not.
    */
   write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision>;
+  /**
+   * To be called before the content of a large value is stored, or found to be there already: it is not
+   * collected for `LIMITS.valueClaimMs` from now on. A write that names content that was never claimed, or has
+   * been collected since, is rejected with `value_unavailable`.
+   */
+  claimValue(hash: ContentHash): Promise<void>;
+  /**
+   * Looks through some of the large values, a part at each call, and calls `remove` for the content of those
+   * that nobody claimed lately and nothing names: no entry, and no record of the log as what it replaced, so
+   * that a node at any revision of the log still finds what it holds. While `remove` runs nobody can claim or
+   * name that content; if it fails the value is looked at again later. Resolves with how many were collected.
+   */
+  collectValues(remove: (hash: ContentHash) => Promise<void>): Promise<number>;
   /** The live entry of a key; an expired one counts as absent. */
   get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined>;
   /** Live entries by ascending UTF-8 key order. */

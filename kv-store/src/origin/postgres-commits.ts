@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.ts";
+import type { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { NamespaceId } from "../names.ts";
 import { byteaArray } from "./bytea-array.ts";
@@ -9,7 +10,8 @@ import {
   type CommittedWrite,
   type QueuedWrite,
 } from "./commit-queue.ts";
-import { closedError, notFoundError } from "./origin-errors.ts";
+import { namedValues } from "./named-values.ts";
+import { closedError, notFoundError, unclaimedError } from "./origin-errors.ts";
 import type { Plan, PostgresConnections, RunStatement, Statement } from "./postgres-connections.ts";
 import { databaseError } from "./postgres-errors.ts";
 import {
@@ -40,16 +42,24 @@ const LOCK: Statement = { name: "lock", text: LOCK_TEXT };
 const LOCK_FREE: Statement = { name: "lock_free", text: `${LOCK_TEXT} SKIP LOCKED` };
 const CURRENT: Statement = {
   name: "current",
-  text: `SELECT namespace, wanted.key, entries.digest, expires_at
+  text: `SELECT namespace, wanted.key, entries.digest, expires_at, blob_hash
     FROM unnest($1::text[], $2::bytea[]) AS wanted (namespace, key)
     JOIN namespaces USING (namespace)
     JOIN entries ON namespace_id = id AND entries.key = wanted.key`,
+};
+
+// Until the commit nobody collects them: see PostgresValues.
+const CLAIMED: Statement = {
+  name: "claimed",
+  text: "SELECT hash FROM large_values WHERE hash = ANY($1::bytea[]) ORDER BY hash FOR KEY SHARE",
 };
 
 /** What came of a group's writes: to whom to tell what, once it is committed. */
 interface GroupResult {
   readonly additions: ReadonlyArray<HistoryAddition>;
   readonly committed: ReadonlyArray<readonly [QueuedWrite, CommittedWrite]>;
+  /** Writes that name what was not claimed. */
+  readonly refused: ReadonlyArray<readonly [QueuedWrite, KvError]>;
   /** Writes to namespaces that could not be locked, or don't exist. */
   readonly unlocked: ReadonlySet<NamespaceId>;
 }
@@ -142,6 +152,7 @@ export class PostgresCommits {
       this.#signals.tell({ namespace, revision });
     }
     for (const [write, committed] of result.committed) write.resolve(committed);
+    for (const [write, error] of result.refused) write.reject(error);
     if (!group.waits) return result.unlocked;
     for (const namespace of result.unlocked) {
       for (const write of group.writes.get(namespace) ?? []) write.reject(notFoundError(namespace));
@@ -157,14 +168,20 @@ async function planCommit(
   nowMs: number,
 ): Promise<Plan<GroupResult>> {
   const keys = keysOf(group);
-  const [rows, currentRows] = await Promise.all([
+  const named = namedValues([...group.writes.values()].flat().flatMap((write) => write.operations));
+  const [rows, currentRows, claimedRows] = await Promise.all([
     run<LockedRow>(group.waits ? LOCK : LOCK_FREE, [[...group.writes.keys()]]),
     // Read behind the lock: from then on nobody else changes them.
     run<CurrentRow>(CURRENT, [
       keys.map(({ namespace }) => namespace),
       byteaArray(keys.map(({ key }) => Buffer.from(key, "utf8"))),
     ]),
+    named.length === 0
+      ? []
+      : run<{ hash: Buffer }>(CLAIMED, [byteaArray(named.map((each) => Buffer.from(each, "hex")))]),
   ]);
+  const claimed = new Set(claimedRows.map(({ hash }) => hash.toString("hex")));
+  const refused: Array<readonly [QueuedWrite, KvError]> = [];
   const currentOf = Map.groupBy(currentRows, ({ namespace }) => namespace);
   const unlocked = new Set(group.writes.keys());
   const additions: HistoryAddition[] = [];
@@ -175,6 +192,11 @@ async function planCommit(
     const addition = new HistoryAddition(row, current);
     unlocked.delete(addition.namespace);
     for (const write of group.writes.get(addition.namespace) ?? []) {
+      const unclaimed = namedValues(write.operations).find((hash) => !claimed.has(hash));
+      if (unclaimed !== undefined) {
+        refused.push([write, unclaimedError(unclaimed)]);
+        continue;
+      }
       const operations = write.operations.filter(
         ({ key }) => write.dueSeconds === undefined || isDue(key, write.dueSeconds),
       );
@@ -190,7 +212,7 @@ async function planCommit(
     }
   }
   const changes = additions.length === 0 ? [] : changesOf(additions, nowMs);
-  return { changes, result: { additions, committed, unlocked } };
+  return { changes, result: { additions, committed, refused, unlocked } };
 }
 
 /** All keys that the group writes to, once each. */

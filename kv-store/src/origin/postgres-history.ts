@@ -23,6 +23,7 @@ export interface LockedRow {
 export interface CurrentEntry {
   readonly digest: Buffer;
   readonly expires_at: number | null;
+  readonly blob_hash: Buffer | null;
 }
 
 /** What one transaction adds to the history of a namespace whose row it has locked. */
@@ -31,11 +32,15 @@ export class HistoryAddition {
   readonly id: number;
   readonly records: KvRecord[] = [];
   readonly encoded: Buffer[] = [];
+  /** The large value that each record's operation took the place of. */
+  readonly replacedHashes: Array<Buffer | null> = [];
   /** What becomes of each key in the end: its last operation. */
   readonly last = new Map<string, KvOperation>();
   readonly #row: LockedRow;
   /** Of the entries of all keys that are written to, as they are by now. */
   readonly #digests: Map<string, Buffer>;
+  /** Of those whose value is a large one, its hash. */
+  readonly #hashes: Map<string, Buffer>;
   readonly #sum: StateSum;
   #revision: number;
   #bytes = 0;
@@ -46,6 +51,11 @@ export class HistoryAddition {
     this.id = row.id;
     this.#row = row;
     this.#digests = new Map([...current].map(([key, { digest }]) => [key, digest]));
+    this.#hashes = new Map(
+      [...current].flatMap(([key, { blob_hash }]) =>
+        blob_hash === null ? [] : [[key, blob_hash]],
+      ),
+    );
     this.#sum = new StateSum(StateDigest.parse(row.digest.toString("hex")));
     this.#revision = row.revision;
   }
@@ -88,7 +98,11 @@ export class HistoryAddition {
     const replaced = this.#digests.get(operation.key);
     if (replaced !== undefined) this.#sum.toggle(replaced);
     this.#digests.delete(operation.key);
+    this.replacedHashes.push(this.#hashes.get(operation.key) ?? null);
+    this.#hashes.delete(operation.key);
     if (operation.kind === "delete") return;
+    const { value } = operation;
+    if (value.kind === "blob") this.#hashes.set(operation.key, Buffer.from(value.hash, "hex"));
     const digest = entryDigest(bytes);
     this.#sum.toggle(digest);
     this.#digests.set(operation.key, digest);
@@ -105,8 +119,8 @@ export class HistoryAddition {
 
 const ADD_RECORDS: Statement = {
   name: "add_records",
-  text: `INSERT INTO log (namespace_id, revision, digest, operation)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[])`,
+  text: `INSERT INTO log (namespace_id, revision, digest, operation, replaced_hash)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bytea[])`,
 };
 const PUT_ENTRIES: Statement = {
   name: "put_entries",
@@ -166,8 +180,9 @@ export function* changesOf(
 }
 
 function* addRecords(additions: ReadonlyArray<HistoryAddition>): Iterable<Change> {
-  const rows = additions.flatMap(({ id, records, encoded }) =>
+  const rows = additions.flatMap(({ id, records, encoded, replacedHashes }) =>
     records.map(({ revision, digest }, index) => ({
+      replacedHash: replacedHashes[index] ?? null,
       ...{ id, revision, digest: Buffer.from(digest, "hex") },
       operation: encoded[index] ?? Buffer.alloc(0), // there are as many
     })),
@@ -180,6 +195,7 @@ function* addRecords(additions: ReadonlyArray<HistoryAddition>): Iterable<Change
         chunk.map(({ revision }) => revision),
         byteaArray(chunk.map(({ digest }) => digest)),
         byteaArray(chunk.map(({ operation }) => operation)),
+        byteaArray(chunk.map(({ replacedHash }) => replacedHash)),
       ],
     };
   }

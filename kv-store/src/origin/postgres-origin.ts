@@ -1,6 +1,6 @@
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange } from "../cursor.ts";
-import type { Key, KvEntry, KvOperation, KvPage, ListOptions } from "../entry.ts";
+import type { ContentHash, Key, KvEntry, KvOperation, KvPage, ListOptions } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
@@ -16,6 +16,7 @@ import { PostgresNamespaces } from "./postgres-namespaces.ts";
 import { migrate } from "./postgres-schema.ts";
 import { PostgresSignals, type Signal } from "./postgres-signals.ts";
 import { PostgresTables, type DueKey, type RecordsRead } from "./postgres-tables.ts";
+import { PostgresValues } from "./postgres-values.ts";
 
 export interface PostgresOriginOptions {
   /** `postgres://user:password@host:port/database`, of a server that keeps a session for each connection. */
@@ -34,6 +35,7 @@ export class PostgresOrigin implements KvOrigin {
   readonly #connections: PostgresConnections;
   readonly #tables: PostgresTables;
   readonly #namespaces: PostgresNamespaces;
+  readonly #values: PostgresValues;
   readonly #holds: PostgresLogHolds;
   readonly #feed: CommitFeed;
   readonly #commits: PostgresCommits;
@@ -59,6 +61,7 @@ export class PostgresOrigin implements KvOrigin {
     this.#connections = connections;
     this.#tables = new PostgresTables(connections);
     this.#namespaces = new PostgresNamespaces(connections);
+    this.#values = new PostgresValues(connections, clock);
     this.#holds = new PostgresLogHolds(connections, clock);
     this.#points = new PointReads((namespaces) => this.#tables.points(namespaces));
     this.#feed = new CommitFeed({
@@ -91,6 +94,14 @@ export class PostgresOrigin implements KvOrigin {
   async write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision> {
     const { revision } = await this.#commits.write({ namespace, operations });
     return revision;
+  }
+
+  claimValue(hash: ContentHash): Promise<void> {
+    return this.#values.claim(hash);
+  }
+
+  collectValues(remove: (hash: ContentHash) => Promise<void>): Promise<number> {
+    return this.#values.collect(remove);
   }
 
   async get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined> {

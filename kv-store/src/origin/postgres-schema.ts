@@ -60,6 +60,16 @@ const STEPS: ReadonlyArray<string> = [
   ALTER TABLE entries ALTER COLUMN value SET STORAGE EXTERNAL;
   ALTER TABLE log ALTER COLUMN operation SET STORAGE EXTERNAL;
   `,
+  `
+  -- Large values that may be named, and when each was last claimed. What names them is looked up, not counted:
+  -- a count could be wrong.
+  CREATE TABLE large_values (hash bytea PRIMARY KEY, claimed_ms bigint NOT NULL);
+  INSERT INTO large_values SELECT DISTINCT blob_hash, 0 FROM entries WHERE blob_hash IS NOT NULL;
+  CREATE INDEX entries_by_blob ON entries (blob_hash) WHERE blob_hash IS NOT NULL;
+  -- The large value in whose place the record's operation put something else, or nothing.
+  ALTER TABLE log ADD COLUMN replaced_hash bytea;
+  CREATE INDEX log_by_replaced ON log (replaced_hash) WHERE replaced_hash IS NOT NULL;
+  `,
 ];
 
 // Any number that nobody else locks: the processes of a fleet start together.

@@ -1,15 +1,26 @@
 import SqliteDatabase, { type Database } from "better-sqlite3";
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange } from "../cursor.ts";
-import type { Key, KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from "../entry.ts";
+import type {
+  ContentHash,
+  Key,
+  KvEntry,
+  KvOperation,
+  KvPage,
+  KvRecord,
+  ListOptions,
+} from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { HistoryPoint, Revision, type NamespaceId } from "../names.ts";
-import { closedError, notFoundError } from "./origin-errors.ts";
+import { Slots } from "../slots.ts";
+import { namedValues } from "./named-values.ts";
+import { closedError, notFoundError, unclaimedError } from "./origin-errors.ts";
 import type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin.ts";
 import { migrate } from "./sqlite-schema.ts";
 import { SqliteTables, type NamespaceRow } from "./sqlite-tables.ts";
+import { SqliteValues } from "./sqlite-values.ts";
 
 export interface SqliteOriginOptions {
   /** The database's file, which is created when missing. */
@@ -37,6 +48,11 @@ export class SqliteOrigin implements KvOrigin {
   readonly #database: Database;
   readonly #tables: SqliteTables;
   readonly #listeners = new Set<CommitListener>();
+  readonly #values: SqliteValues;
+  /** Large values whose content is being removed. */
+  readonly #leaving = new Map<ContentHash, Promise<void>>();
+  /** Up to where the large values were looked through. */
+  #lookedUpTo = "";
   /** Until when the log of a namespace that is being copied is held, by the monotonic clock. */
   readonly #heldUntilMs = new Map<NamespaceId, number>();
   /** Writes for the next group commit, which is scheduled while this is not empty. */
@@ -64,6 +80,7 @@ export class SqliteOrigin implements KvOrigin {
     this.#log = options.log;
     this.#database = database;
     this.#tables = new SqliteTables(database);
+    this.#values = new SqliteValues(database);
   }
 
   async createNamespace(namespace: NamespaceId): Promise<void> {
@@ -87,6 +104,49 @@ export class SqliteOrigin implements KvOrigin {
       this.#queue.push({ namespace, operations, bytes, resolve, reject });
       this.#queueBytes += bytes;
     });
+  }
+
+  async claimValue(hash: ContentHash): Promise<void> {
+    for (;;) {
+      const leaving = this.#leaving.get(hash);
+      if (leaving === undefined) break;
+      await leaving;
+    }
+    this.#run(() => this.#values.claim(hash, this.#clock.nowMs()));
+  }
+
+  async collectValues(remove: (hash: ContentHash) => Promise<void>): Promise<number> {
+    const beforeMs = this.#clock.nowMs() - LIMITS.valueClaimMs;
+    const rows = this.#run(() => this.#values.behind(this.#lookedUpTo));
+    this.#lookedUpTo = rows.at(-1)?.hash ?? "";
+    const idle = rows.filter(({ claimed_ms }) => claimed_ms <= beforeMs);
+    const slots = new Slots(LIMITS.collectRemovalsMax);
+    const removals = idle.map(({ hash }) => slots.run(() => this.#collect(hash, remove)));
+    const collected = await Promise.all(removals);
+    return collected.filter(Boolean).length;
+  }
+
+  /** Whether it was removed: with its row, and that only once its content is gone. */
+  async #collect(
+    hash: ContentHash,
+    remove: (hash: ContentHash) => Promise<void>,
+  ): Promise<boolean> {
+    if (this.#isClosed || this.#leaving.has(hash)) return false;
+    if (this.#run(() => this.#values.isNamed(hash))) return false;
+    const removal = remove(hash);
+    // From here on it can't be named or claimed: nothing is done between the look and this.
+    const settled = removal.then(
+      () => {},
+      () => {},
+    );
+    this.#leaving.set(hash, settled);
+    try {
+      await removal;
+      this.#run(() => this.#values.forget(hash));
+      return true;
+    } finally {
+      this.#leaving.delete(hash);
+    }
   }
 
   async get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined> {
@@ -176,6 +236,11 @@ export class SqliteOrigin implements KvOrigin {
             settlements.push(() => write.reject(notFoundError(write.namespace)));
             continue;
           }
+          const unclaimed = namedValues(write.operations).find((hash) => !this.#isClaimed(hash));
+          if (unclaimed !== undefined) {
+            settlements.push(() => write.reject(unclaimedError(unclaimed)));
+            continue;
+          }
           const revision = this.#append(row, write.operations, committed);
           settlements.push(() => write.resolve(revision));
         }
@@ -202,6 +267,10 @@ export class SqliteOrigin implements KvOrigin {
     this.#tables.trimLog(row, { added: operations.length, isHeld });
     this.#tables.saveNamespace(row);
     return Revision.parse(row.revision);
+  }
+
+  #isClaimed(hash: ContentHash): boolean {
+    return !this.#leaving.has(hash) && this.#values.isClaimed(hash);
   }
 
   #holdLog(namespace: NamespaceId): void {

@@ -86,6 +86,16 @@ const STEPS: ReadonlyArray<string> = [
     log_bytes = 0;
   UPDATE namespaces SET log_start_digest = digest;
   `,
+  `
+  -- Large values that may be named, and when each was last claimed. What names them is looked up, not counted:
+  -- a count could be wrong.
+  CREATE TABLE large_values (hash TEXT PRIMARY KEY, claimed_ms INTEGER NOT NULL) WITHOUT ROWID;
+  INSERT INTO large_values SELECT DISTINCT blob_hash, 0 FROM entries WHERE blob_hash IS NOT NULL;
+  CREATE INDEX entries_by_blob ON entries (blob_hash) WHERE blob_hash IS NOT NULL;
+  -- The large value in whose place the record's operation put something else, or nothing.
+  ALTER TABLE log ADD COLUMN replaced_hash TEXT;
+  CREATE INDEX log_by_replaced ON log (replaced_hash) WHERE replaced_hash IS NOT NULL;
+  `,
 ];
 
 /** Brings a file to this version's layout. Fails with `storage_failed` on a file of a later version. */

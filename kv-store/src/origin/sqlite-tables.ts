@@ -57,13 +57,13 @@ export class SqliteTables {
   readonly #removed: Statement<[], { id: number }>;
   readonly #forgetRemoved: Statement<[number]>;
   readonly #entry: Statement<[number, Buffer], SealedRow>;
-  readonly #entryDigest: Statement<[number, Buffer], Buffer>;
+  readonly #replaced: Statement<[number, Buffer], Pick<SealedRow, "digest" | "blob_hash">>;
   readonly #entries: Statement<[number, Buffer], SealedRow>;
   readonly #listing: Statement<[number, Buffer, Buffer, number, number], ListingRow>;
   readonly #putEntry: Statement<[SealedRow & { namespace_id: number }]>;
   readonly #deleteEntry: Statement<[number, Buffer]>;
   readonly #due: Statement<[number, number], DueRow>;
-  readonly #addRecord: Statement<[number, number, string, Buffer]>;
+  readonly #addRecord: Statement<[number, number, string, Buffer, string | null]>;
   readonly #records: Statement<[number, number], RecordRow>;
   readonly #recordDigest: Statement<[number, number], StateDigest>;
   readonly #trim: Statement<[number, number], { bytes: number }>;
@@ -87,11 +87,9 @@ export class SqliteTables {
     this.#entry = database.prepare(
       `SELECT ${ENTRY_COLUMNS} FROM entries WHERE namespace_id = ? AND key = ?`,
     );
-    this.#entryDigest = database
-      .prepare<[number, Buffer], Buffer>(
-        "SELECT digest FROM entries WHERE namespace_id = ? AND key = ?",
-      )
-      .pluck();
+    this.#replaced = database.prepare(
+      "SELECT digest, blob_hash FROM entries WHERE namespace_id = ? AND key = ?",
+    );
     this.#entries = database.prepare(
       `SELECT ${ENTRY_COLUMNS} FROM entries WHERE namespace_id = ? AND key > ? ORDER BY key`,
     );
@@ -113,7 +111,8 @@ export class SqliteTables {
        WHERE expires_at <= ? ORDER BY expires_at LIMIT ?`,
     );
     this.#addRecord = database.prepare(
-      "INSERT INTO log (namespace_id, revision, digest, operation) VALUES (?, ?, ?, ?)",
+      `INSERT INTO log (namespace_id, revision, digest, operation, replaced_hash)
+       VALUES (?, ?, ?, ?, ?)`,
     );
     this.#records = database.prepare(
       `SELECT revision, digest, operation FROM log
@@ -210,8 +209,8 @@ export class SqliteTables {
     const bytes = encodeOperation(operation);
     const key = Buffer.from(operation.key, "utf8");
     const sum = new StateSum(row.digest);
-    const replaced = this.#entryDigest.get(row.id, key);
-    if (replaced !== undefined) sum.toggle(replaced);
+    const replaced = this.#replaced.get(row.id, key);
+    if (replaced !== undefined) sum.toggle(replaced.digest);
     if (operation.kind === "put") {
       const digest = entryDigest(bytes);
       sum.toggle(digest);
@@ -222,7 +221,8 @@ export class SqliteTables {
     row.revision += 1;
     row.digest = sum.digest;
     row.log_bytes += bytes.length;
-    this.#addRecord.run(row.id, row.revision, row.digest, bytes);
+    const { blob_hash = null } = replaced ?? {};
+    this.#addRecord.run(row.id, row.revision, row.digest, bytes, blob_hash);
     return { revision: Revision.parse(row.revision), digest: sum.digest, operation };
   }
 

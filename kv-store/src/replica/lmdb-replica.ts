@@ -2,23 +2,32 @@ import { mkdir } from "node:fs/promises";
 import { open, type Database, type RootDatabase } from "lmdb";
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange, type KeyRange } from "../cursor.ts";
-import type { Key, KvEntry, KvListing, KvPage, ListOptions } from "../entry.ts";
+import type { HeldEntry, Key, KvListing, KvPage, ListOptions } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { NamespaceId, type HistoryPoint, type Revision } from "../names.ts";
-import { decodeEntry, decodeKey, decodeListing, expiryOf } from "../record-codec.ts";
-import { EMPTY_STATE, StateSum } from "../state-digest.ts";
+import { decodeEntry, decodeKey, decodeListing, expiryOf, valueBytesOf } from "../record-codec.ts";
 import { ContentCheck } from "./content-check.ts";
+import { CopyChanges, tallyOf } from "./copy-changes.ts";
+import type { HeldExtent } from "./extent-plan.ts";
+import { commitError, isDamage, storageError } from "./lmdb-errors.ts";
 import type { DamageListener, Replica, SnapshotPosition, StoreAction } from "./replica.ts";
-import { changeOf, SlotEntries, type DigestListener } from "./slot-entries.ts";
-import { slotsOf, StoredCopy, type Collected, type Held } from "./stored-copy.ts";
+import { changeOf, SlotEntries, type FetchedValue } from "./slot-entries.ts";
+import { SlotValues } from "./slot-values.ts";
+import { NO_COPY, sizeOfCopy, sizeOfPart, slotsOf, StoredCopy, type Held } from "./stored-copy.ts";
 
 export interface LmdbReplicaOptions {
   /** Holds the environment's files, and nothing else. Created when missing. For one process. */
   readonly directory: string;
   readonly clock: Clock;
   readonly log: Log;
+}
+
+/** Entries whose values are absent, up to the key `last`; `undefined` when none follow. */
+export interface AbsentPage {
+  readonly entries: ReadonlyArray<HeldEntry>;
+  readonly last: Key | undefined;
 }
 
 /**
@@ -40,9 +49,11 @@ export class LmdbReplica implements Replica {
   readonly #log: Log;
   readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #entries: SlotEntries;
+  readonly #values: SlotValues;
   readonly #namespaces: Database<unknown, string>;
   readonly #copies = new Map<NamespaceId, Copy>();
   readonly #check: ContentCheck;
+  readonly #changes: CopyChanges;
   readonly #damageListeners = new Set<DamageListener>();
   readonly #stops: ReadonlyArray<() => void>;
   #lastSlot = 0;
@@ -63,13 +74,23 @@ export class LmdbReplica implements Replica {
   private constructor(options: LmdbReplicaOptions) {
     this.#clock = options.clock;
     this.#log = options.log;
-    this.#root = open({ path: options.directory, noSubdir: false, ...BINARY });
+    this.#root = open({
+      path: options.directory,
+      noSubdir: false,
+      ...BINARY,
+      // With it LMDB makes a promise for each turn that nobody gets: on a full disk it would end the process.
+      eventTurnBatching: false,
+    });
     this.#entries = new SlotEntries(this.#root.openDB({ name: "entries", ...BINARY }));
+    this.#values = new SlotValues(this.#entries);
     this.#namespaces = this.#root.openDB({ name: "namespaces", encoding: "json" });
     for (const { key, value } of this.#namespaces.getRange()) {
       // What an earlier version stored in another form is as good as nothing: a snapshot replaces it.
       const stored = StoredCopy.safeParse(value).data;
-      if (stored !== undefined) this.#copies.set(NamespaceId.parse(key), { stored });
+      if (stored === undefined) continue;
+      const measured = this.#values.measured(stored);
+      this.#copies.set(NamespaceId.parse(key), { stored: measured });
+      if (measured !== stored) void this.#namespaces.put(key, measured);
     }
     this.#sweepUnheld();
     this.#check = new ContentCheck({
@@ -80,6 +101,8 @@ export class LmdbReplica implements Replica {
       transaction: (action) => this.#transaction(action),
       onDamage: (namespace, what) => this.#tellDamage(namespace, what),
     });
+    const newSlot = (): number => (this.#lastSlot += 1);
+    this.#changes = new CopyChanges({ entries: this.#entries, check: this.#check, newSlot });
     this.#stops = [
       // A reader that died with an open transaction would let the file grow without end.
       options.clock.every(LIMITS.readerCheckMs, () => void this.#root.readerCheck()),
@@ -101,6 +124,66 @@ export class LmdbReplica implements Replica {
     return held && { revision: held.revision, digest: held.digest };
   }
 
+  extent(namespace: NamespaceId): HeldExtent {
+    const stored = this.#copies.get(namespace)?.stored ?? NO_COPY;
+    return { namespace, isPartial: stored.isPartial, ...sizeOfCopy(stored) };
+  }
+
+  extents(): ReadonlyArray<HeldExtent> {
+    return [...this.#copies.keys()].map((namespace) => this.extent(namespace));
+  }
+
+  /**
+   * Says whether values that come from now on are kept. Those that are there are removed by `strip`, those
+   * that are not are brought by `fill`. Does nothing for a namespace of which nothing is held.
+   */
+  async setPartial(namespace: NamespaceId, isPartial: boolean): Promise<void> {
+    await this.#rewrite(namespace, (stored) => ({ ...stored, isPartial }));
+  }
+
+  /** Removes the values of some entries of a partial namespace. Resolves with whether there may be more. */
+  async strip(namespace: NamespaceId): Promise<boolean> {
+    let isDone = true;
+    await this.#rewrite(namespace, (stored) => {
+      if (!stored.isPartial) return stored;
+      const strip = <Part extends Held>(part: Part | undefined): Part | undefined => {
+        if (part === undefined || !isDone || sizeOfPart(part).removableBytes === 0) return part;
+        isDone = false;
+        return this.#values.strip(part);
+      };
+      return { ...stored, held: strip(stored.held), snapshot: strip(stored.snapshot) };
+    });
+    return !isDone;
+  }
+
+  /** Looks behind a key, or from the first one, for entries whose values are absent, as far as in a moment. */
+  absentValues(namespace: NamespaceId, after: Key | undefined): AbsentPage {
+    const { slot } = this.#readable(namespace);
+    const from = after === undefined ? undefined : Buffer.from(after, "utf8");
+    const { found, isEnd } = this.#entries.some(slot, from);
+    const entries: HeldEntry[] = [];
+    for (const { key, record } of found) {
+      const change = changeOf(record);
+      if (valueBytesOf(change).absent === 0) continue;
+      entries.push(decodeEntry(decodeKey(key), change));
+      const last = entries.at(-1)?.key;
+      if (entries.length >= LIMITS.replicaFillRowsMax) return { entries, last };
+    }
+    const last = found.at(-1)?.key;
+    return { entries, last: isEnd || last === undefined ? undefined : decodeKey(last) };
+  }
+
+  /** Puts values back that were absent, as far as their entries are still the same. */
+  async fill(namespace: NamespaceId, values: ReadonlyArray<FetchedValue>): Promise<void> {
+    await this.#rewrite(namespace, (stored) => {
+      const { held } = stored;
+      if (held === undefined || stored.isPartial) return stored;
+      const tally = tallyOf(held);
+      this.#entries.fill(held.slot, values, tally);
+      return { ...stored, held: { ...held, size: tally.size } };
+    });
+  }
+
   snapshot(namespace: NamespaceId): SnapshotPosition | undefined {
     const snapshot = this.#copies.get(namespace)?.stored.snapshot;
     if (snapshot === undefined) return undefined;
@@ -108,7 +191,7 @@ export class LmdbReplica implements Replica {
     return { revision, digest, after };
   }
 
-  get(namespace: NamespaceId, key: string): KvEntry | undefined {
+  get(namespace: NamespaceId, key: string): HeldEntry | undefined {
     const { slot } = this.#readable(namespace);
     const keyBytes = Buffer.from(key, "utf8");
     try {
@@ -176,11 +259,11 @@ export class LmdbReplica implements Replica {
     // Reads stop seeing it at once; the order of what is on disk is that of the calls.
     if (action.kind === "drop") this.#copies.delete(namespace);
     try {
-      await this.#commit(namespace, copy, (stored) => this.#change(stored, action));
+      await this.#commit(namespace, copy, (stored) => this.#changes.apply(stored, action));
     } catch (error) {
       const isSnapshot = action.kind.startsWith("snapshot");
       if (isSnapshot && isDamage(error)) {
-        await this.#commit(namespace, copy, ({ held }) => ({ held }));
+        await this.#commit(namespace, copy, ({ held, isPartial }) => ({ held, isPartial }));
       }
       throw error;
     }
@@ -208,82 +291,40 @@ export class LmdbReplica implements Replica {
 
   /** As it is on disk, and within a transaction as that has left it. */
   #storedCopy(namespace: NamespaceId): StoredCopy {
-    return StoredCopy.safeParse(this.#namespaces.get(namespace)).data ?? {};
+    return StoredCopy.safeParse(this.#namespaces.get(namespace)).data ?? NO_COPY;
   }
 
-  /** Writes what the action brings, as a part of the caller's transaction, and returns what is stored then. */
-  #change(stored: StoredCopy, action: StoreAction): StoredCopy {
-    const { held, snapshot } = stored;
-    switch (action.kind) {
-      case "batch":
-        return { held: this.#extend(held, action), snapshot };
-      case "snapshot-start": {
-        this.#lastSlot += 1;
-        const { revision, digest } = action;
-        const slot = this.#lastSlot;
-        return { held, snapshot: { slot, revision, digest, after: null, sum: EMPTY_STATE } };
-      }
-      case "snapshot-page":
-        return { held, snapshot: this.#collectPage(snapshot, action) };
-      case "snapshot-batch":
-        return { held, snapshot: this.#collectBatch(snapshot, action) };
-      case "snapshot-end":
-        return { held: completed(snapshot, action) };
-      case "drop":
-        return {};
-    }
-  }
-
-  #extend(held: Held | undefined, batch: StoreAction & { kind: "batch" }): Held {
-    if (held?.revision !== batch.after) throw misfit(batch, held);
-    const { slot } = held;
-    const sum = new StateSum(held.digest);
+  /** Changes how what is held is stored, not what it is. Rejected with `storage_failed`. */
+  async #rewrite(
+    namespace: NamespaceId,
+    change: (stored: StoredCopy) => StoredCopy,
+  ): Promise<void> {
+    const copy = this.#copies.get(namespace);
+    if (this.#isClosed || copy === undefined) return;
     try {
-      this.#entries.apply(slot, batch.operations, (key, entry) => {
-        sum.toggle(entry);
-        this.#check.changed(slot, key, entry);
-      });
-      if (sum.digest !== batch.digest) throw damage(batch, sum);
+      await this.#commit(namespace, copy, (stored) =>
+        slotsOf(stored).length === 0 ? stored : change(stored),
+      );
     } catch (error) {
-      this.#check.restart();
-      throw error;
+      if (isDamage(error)) this.#tellDamage(namespace, error.message);
+      throw error instanceof KvError ? error : storageError("values can't be moved", error);
     }
-    return { slot, revision: batch.revision, digest: batch.digest };
-  }
-
-  #collectPage(
-    snapshot: Collected | undefined,
-    page: StoreAction & { kind: "snapshot-page" },
-  ): Collected {
-    if (snapshot?.after !== page.after) {
-      throw behind(`a page behind ${page.after}`, `a snapshot up to ${snapshot?.after}`);
-    }
-    const sum = new StateSum(snapshot.sum);
-    this.#entries.apply(snapshot.slot, page.operations, adding(sum));
-    return { ...snapshot, after: page.through, sum: sum.digest };
-  }
-
-  #collectBatch(
-    snapshot: Collected | undefined,
-    batch: StoreAction & { kind: "snapshot-batch" },
-  ): Collected {
-    if (snapshot?.revision !== batch.after) throw misfit(batch, snapshot);
-    const sum = new StateSum(snapshot.sum);
-    this.#entries.apply(snapshot.slot, batch.operations, adding(sum));
-    const { revision, digest } = batch;
-    return { ...snapshot, revision, digest, sum: sum.digest };
   }
 
   /** Keeps all that the action writes, or nothing when it throws. Transactions go in the order of the calls. */
-  #transaction<Result>(action: () => Result): Promise<Result> {
-    // LMDB's plain `transaction` shares its commit with others, and keeps what was written before a throw.
-    return this.#root.childTransaction(action);
+  async #transaction<Result>(action: () => Result): Promise<Result> {
+    try {
+      // LMDB's plain `transaction` shares its commit with others, and keeps what was written before a throw.
+      return await this.#root.childTransaction(action);
+    } catch (error) {
+      throw await commitError(error);
+    }
   }
 
   #copyOf(namespace: NamespaceId): Copy {
     const known = this.#copies.get(namespace);
     if (known !== undefined) return known;
-    const copy = { stored: {} };
+    const copy = { stored: NO_COPY };
     this.#copies.set(namespace, copy);
     return copy;
   }
@@ -322,6 +363,7 @@ export class LmdbReplica implements Replica {
   }
 
   #sweepSlot(slot: number): void {
+    this.#values.forget(slot);
     this.#sweeping = this.#sweeping
       .then(() => this.#emptySlot(slot))
       .catch((err: unknown) => {
@@ -340,47 +382,5 @@ export class LmdbReplica implements Replica {
   }
 }
 
-function completed(
-  snapshot: Collected | undefined,
-  end: StoreAction & { kind: "snapshot-end" },
-): Held {
-  const { revision, digest, through } = end;
-  if (snapshot?.revision !== revision || snapshot.after !== through) {
-    throw behind(
-      `the end of a snapshot at revision ${revision} and key ${through}`,
-      `one at revision ${snapshot?.revision ?? "none"} and key ${snapshot?.after ?? "none"}`,
-    );
-  }
-  const sum = new StateSum(snapshot.sum);
-  if (sum.digest !== digest) throw damage(end, sum);
-  return { slot: snapshot.slot, revision, digest };
-}
-
-function adding(sum: StateSum): DigestListener {
-  return (_key, entry) => sum.toggle(entry);
-}
-
-function misfit({ after }: { readonly after: Revision }, part: Held | undefined): KvError {
-  return behind(`a batch after ${after}`, `revision ${part?.revision ?? "none"}`);
-}
-
-function behind(what: string, stored: string): KvError {
-  return new KvError("replica_behind", `${what} does not fit ${stored}`);
-}
-
-function damage({ revision, digest }: HistoryPoint, actual: StateSum): KvError {
-  const here = `revision ${revision} leads to the state ${actual.digest} here`;
-  return new KvError("replica_damaged", `${here}, and to ${digest} at the origin`);
-}
-
-function isDamage(error: unknown): error is KvError {
-  return error instanceof KvError && error.code === "replica_damaged";
-}
-
 // Keys and values are bytes as they are: LMDB then orders keys as UTF-8 orders them.
 const BINARY = { keyEncoding: "binary", encoding: "binary" } as const;
-
-function storageError(what: string, cause: unknown): KvError {
-  const detail = cause instanceof Error ? cause.message : String(cause);
-  return new KvError("storage_failed", `${what}: ${detail}`, { cause });
-}

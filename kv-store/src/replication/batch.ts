@@ -1,9 +1,10 @@
 import { crc32 } from "node:zlib";
-import type { Key, KvEntry, KvOperation, KvRecord } from "../entry.ts";
+import type { HeldOperation, Key, KvEntry, KvOperation, KvRecord } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { Revision, type HistoryPoint } from "../names.ts";
-import { decodeOperations, encodeOperation } from "../record-codec.ts";
+import { decodeHeldOperations, decodeOperations, encodeOperation } from "../record-codec.ts";
+import { withoutValue } from "../replica/partial-entry.ts";
 
 /**
  * Consecutive records in the form in which they travel: made once, shared by all nodes that want it. They
@@ -61,17 +62,21 @@ export interface SnapshotPage {
 export function encodePage(
   after: Key | null,
   entries: ReadonlyArray<KvEntry>,
+  { valuesByReference = false }: { readonly valuesByReference?: boolean } = {},
 ): SnapshotPage | undefined {
   const through = entries.at(-1)?.key;
   if (through === undefined) return undefined;
-  const body = Buffer.concat(entries.map((entry) => encodeOperation({ kind: "put", ...entry })));
+  const puts = entries.map((entry) => ({ kind: "put", ...entry }) as const);
+  const held = valuesByReference ? puts.map(withoutValue) : puts;
+  const body = Buffer.concat(held.map(encodeOperation));
   return { after, through, body, checksum: checksumOf(body, after, through) };
 }
 
 /** The puts of a page. Fails with `protocol_violation` when it was damaged or is not one. */
-export function decodePage(page: SnapshotPage): KvOperation[] {
+export function decodePage(page: SnapshotPage): HeldOperation[] {
   const { body, checksum, after, through } = page;
-  return decodeChecked(body, { checksum, place: [after, through] });
+  checkBody(body, { checksum, place: [after, through] });
+  return decodeHeldOperations(body, LIMITS.logPageRecordsMax);
 }
 
 /** Operations on their way to the origin. */
@@ -98,11 +103,22 @@ type Place = ReadonlyArray<number | string | null>;
 interface Expectation {
   readonly checksum: number;
   readonly place: Place;
-  /** How many operations there must be; any number within the limits when absent. */
-  readonly count?: number;
 }
 
-function decodeChecked(body: Uint8Array, expected: Expectation): KvOperation[] {
+function decodeChecked(
+  body: Uint8Array,
+  expected: Expectation & { readonly count: number },
+): KvOperation[] {
+  checkBody(body, expected);
+  const operations = decodeOperations(body, expected.count);
+  if (operations.length === expected.count) return operations;
+  throw new KvError(
+    "protocol_violation",
+    `${operations.length} operations where ${expected.count} were announced`,
+  );
+}
+
+function checkBody(body: Uint8Array, expected: Expectation): void {
   const actual = checksumOf(body, ...expected.place);
   if (actual !== expected.checksum) {
     throw new KvError(
@@ -110,12 +126,6 @@ function decodeChecked(body: Uint8Array, expected: Expectation): KvOperation[] {
       `the checksum of ${body.length} bytes is ${actual}, and ${expected.checksum} was promised`,
     );
   }
-  const operations = decodeOperations(body, expected.count ?? LIMITS.logPageRecordsMax);
-  if (expected.count === undefined || operations.length === expected.count) return operations;
-  throw new KvError(
-    "protocol_violation",
-    `${operations.length} operations where ${expected.count} were announced`,
-  );
 }
 
 /** CRC-32 of the bytes and of where they belong, so that a whole body in the wrong place is noticed too. */

@@ -31,6 +31,12 @@ export interface ReplicaStatus {
   /** How often it was since the node started, and why the last time. */
   readonly repairs: number;
   readonly lastRepair: RepairReason | null;
+  /** `partial`: values are fetched when they are read. `filling`: they are on their way back. */
+  readonly extent: "whole" | "partial" | "filling";
+  /** What the copy takes of this node's disk, about. */
+  readonly bytes: number;
+  /** The disk refuses changes: reads go on with what is held, until it takes them again. */
+  readonly isStorageFailing: boolean;
 }
 
 interface Write {
@@ -40,6 +46,10 @@ interface Write {
 
 interface Waiter {
   readonly namespace: NamespaceId;
+  /** The replica has come where it is waited for. */
+  readonly isMet: () => boolean;
+  /** What is said at the deadline. */
+  readonly text: string;
   readonly deadlineMs: number;
   resolve(): void;
   reject(error: KvError): void;
@@ -56,8 +66,13 @@ export class ReplicaClient {
   readonly #session: ReplicaSession;
   readonly #stops: ReadonlyArray<() => void>;
   readonly #writes = new Map<number, Write>();
+  /** Namespaces whose last change was refused. */
+  readonly #failing = new Set<NamespaceId>();
   /** Changes of the replica under way. */
   readonly #storing = new Set<Promise<void>>();
+  /** What this node's workers bind, and until when it keeps what they no longer do. */
+  #bound: ReadonlySet<NamespaceId> = new Set();
+  readonly #leaving = new Map<NamespaceId, number>();
   #waiters: Waiter[] = [];
   #channel: Channel | undefined;
   #lastWrite = 0;
@@ -77,12 +92,27 @@ export class ReplicaClient {
   }
 
   /**
-   * Says which namespaces this node holds from now on. All others are removed from its disk: call it with
+   * Says which namespaces this node holds from now on. All others are removed from its disk, those that were
+   * wanted before after `LIMITS.interestGraceMs`: a worker that comes back soon finds its data. Call it with
    * what the last desired state wants, never before that is known.
    */
   setInterest(namespaces: Iterable<NamespaceId>): void {
+    const bound = new Set(namespaces);
+    const untilMs = this.#clock.monotonicMs() + LIMITS.interestGraceMs;
+    for (const each of this.#bound) if (!bound.has(each)) this.#leaving.set(each, untilMs);
+    for (const each of bound) this.#leaving.delete(each);
+    this.#bound = bound;
+    this.#follow();
+  }
+
+  #follow(): void {
     const wanted = new Map<NamespaceId, Held>();
-    for (const each of namespaces) wanted.set(each, this.#held(each));
+    for (const each of this.#bound) wanted.set(each, this.#held(each));
+    // The last to leave stay longest, as far as there is room.
+    for (const each of [...this.#leaving.keys()].toReversed()) {
+      if (wanted.size < LIMITS.subscriptionsMax) wanted.set(each, this.#held(each));
+      else this.#leaving.delete(each);
+    }
     this.#take({ kind: "interest", wanted, nowMs: this.#clock.monotonicMs() });
     // What an earlier run of the node left, and this one never wanted.
     for (const namespace of this.#replica.held()) {
@@ -125,10 +155,37 @@ export class ReplicaClient {
    * no such namespace, and with `replica_behind` after `LIMITS.replicaReadyMs`.
    */
   ready(namespace: NamespaceId): Promise<void> {
-    const deadlineMs = this.#clock.monotonicMs() + LIMITS.replicaReadyMs;
+    return this.#wait({
+      namespace,
+      isMet: () => this.#replica.revision(namespace) !== undefined,
+      text: `namespace ${namespace} has not arrived at this node yet`,
+      deadlineMs: this.#clock.monotonicMs() + LIMITS.replicaReadyMs,
+    });
+  }
+
+  /**
+   * Resolves when the replica holds a later revision than this. Rejected with `namespace_not_found`, and with
+   * `replica_behind` after `LIMITS.valueReplacedMs`.
+   */
+  passed(namespace: NamespaceId, revision: Revision): Promise<void> {
+    return this.#wait({
+      namespace,
+      isMet: () => (this.#replica.revision(namespace) ?? 0) > revision,
+      text: `this node has not applied what came after revision ${revision} of ${namespace} yet`,
+      deadlineMs: this.#clock.monotonicMs() + LIMITS.valueReplacedMs,
+    });
+  }
+
+  /** Values of a namespace may be absent in the replica from now on, or no longer. */
+  extentChanged(namespace: NamespaceId): void {
+    const nowMs = this.#clock.monotonicMs();
+    this.#take({ kind: "extent", namespace, held: this.#held(namespace), nowMs });
+  }
+
+  #wait(wait: Omit<Waiter, "resolve" | "reject">): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) return reject(closedError());
-      this.#waiters.push({ namespace, deadlineMs, resolve, reject });
+      this.#waiters.push({ ...wait, resolve, reject });
       this.#wakeWaiters();
     });
   }
@@ -137,9 +194,15 @@ export class ReplicaClient {
   status(): ReadonlyArray<ReplicaStatus> {
     const nowMs = this.#clock.monotonicMs();
     return this.#session.positions().map((position) => {
-      const { namespace, applied, freshMs, repairing, repairs, lastRepair } = position;
-      const lagMs = freshMs === null ? null : Math.max(0, nowMs - freshMs);
-      return { namespace, revision: applied ?? 0, lagMs, repairing, repairs, lastRepair };
+      const { namespace, applied, freshMs, isStorageFailing } = position;
+      const { repairing, repairs, lastRepair } = position;
+      const { isPartial, bytes, absentBytes } = this.#replica.extent(namespace);
+      return {
+        ...{ namespace, revision: applied ?? 0, repairing, repairs, lastRepair },
+        lagMs: freshMs === null ? null : Math.max(0, nowMs - freshMs),
+        extent: isPartial ? "partial" : absentBytes > 0 ? "filling" : "whole",
+        ...{ bytes, isStorageFailing },
+      };
     });
   }
 
@@ -159,8 +222,12 @@ export class ReplicaClient {
   }
 
   #onTick(): void {
-    this.#take({ kind: "tick", nowMs: this.#clock.monotonicMs() });
+    const nowMs = this.#clock.monotonicMs();
+    this.#take({ kind: "tick", nowMs });
     this.#wakeWaiters();
+    const due = [...this.#leaving].filter(([, untilMs]) => nowMs >= untilMs);
+    for (const [namespace] of due) this.#leaving.delete(namespace);
+    if (due.length > 0) this.#follow();
   }
 
   #onMessage(message: unknown): void {
@@ -212,7 +279,8 @@ export class ReplicaClient {
 
   #held(namespace: NamespaceId): Held {
     const point = this.#replica.point(namespace) ?? null;
-    return { point, snapshot: this.#replica.snapshot(namespace) ?? null };
+    const { isPartial } = this.#replica.extent(namespace);
+    return { point, snapshot: this.#replica.snapshot(namespace) ?? null, isPartial };
   }
 
   /** Never rejected. */
@@ -222,10 +290,17 @@ export class ReplicaClient {
   ): Promise<StoreOutcome> {
     try {
       await this.#replica.store(namespace, action);
+      if (this.#failing.delete(namespace)) {
+        this.#log.warn({ namespace }, "the replica takes changes again");
+      }
       return "stored";
     } catch (err) {
-      // The session asks for it again, from what the replica then holds, or for all of it.
-      this.#log.error({ err, namespace, action: action.kind }, "the replica refused a change");
+      // The session asks for it again, from what the replica then holds, or for all of it. A full disk stays
+      // so for a while, which is said once.
+      if (!this.#failing.has(namespace)) {
+        this.#log.error({ err, namespace, action: action.kind }, "the replica refused a change");
+      }
+      this.#failing.add(namespace);
       return err instanceof KvError && err.code === "replica_damaged" ? "damaged" : "failed";
     }
   }
@@ -243,13 +318,12 @@ export class ReplicaClient {
   }
 
   #answer(waiter: Waiter, nowMs: number): boolean {
-    const { namespace } = waiter;
-    if (this.#replica.revision(namespace) !== undefined) {
+    const { namespace, isMet, text } = waiter;
+    if (isMet()) {
       waiter.resolve();
     } else if (this.#session.position(namespace)?.standing === "gone") {
       waiter.reject(new KvError("namespace_not_found", `namespace ${namespace} does not exist`));
     } else if (nowMs >= waiter.deadlineMs) {
-      const text = `namespace ${namespace} has not arrived at this node yet`;
       waiter.reject(new KvError("replica_behind", text));
     } else {
       return false;

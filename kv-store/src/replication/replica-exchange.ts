@@ -3,7 +3,7 @@ import type { NamespaceId, Revision } from "../names.ts";
 import type { StoreAction } from "../replica/replica.ts";
 import type { MessageFromOrigin, MessageToOrigin } from "./messages.ts";
 import type { SettledWrite } from "./pending-writes.ts";
-import type { Held, RepairReason, Standing } from "./replica-subscription.ts";
+import type { Held, RepairReason, ReplicaSubscription, Standing } from "./replica-subscription.ts";
 
 /** What happened at a node's end of the connection. `nowMs` is by the monotonic clock. */
 export type ReplicaInput =
@@ -11,6 +11,13 @@ export type ReplicaInput =
       readonly kind: "interest";
       /** What the replica holds of each wanted namespace. */
       readonly wanted: ReadonlyMap<NamespaceId, Held>;
+      readonly nowMs: number;
+    }
+  | {
+      /** Values may be absent in what is held from now on, or no longer. */
+      readonly kind: "extent";
+      readonly namespace: NamespaceId;
+      readonly held: Held;
       readonly nowMs: number;
     }
   | { readonly kind: "connected"; readonly nowMs: number }
@@ -71,4 +78,20 @@ export interface ReplicaPosition {
   /** How often it was since this session began, and why the last time. */
   readonly repairs: number;
   readonly lastRepair: RepairReason | null;
+  /** Its last change could not be stored. */
+  readonly isStorageFailing: boolean;
+}
+
+export function positionOf(subscription: ReplicaSubscription): ReplicaPosition {
+  const { namespace, standing, applied, freshness, repair, repairs, lastRepair } = subscription;
+  return {
+    namespace,
+    standing,
+    applied: applied?.revision ?? null,
+    freshMs: freshness.freshMs,
+    repairing: repair?.reason ?? null,
+    repairs,
+    lastRepair,
+    isStorageFailing: subscription.isStorageFailing,
+  };
 }

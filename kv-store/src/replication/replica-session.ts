@@ -5,11 +5,12 @@ import type { StoreAction } from "../replica/replica.ts";
 import { encodeWrite } from "./batch.ts";
 import type { MessageFromOrigin, MessageToOrigin } from "./messages.ts";
 import { PendingWrites, type SettledWrite, type WriteResult } from "./pending-writes.ts";
-import type {
-  ReplicaEffect,
-  ReplicaInput,
-  ReplicaPosition,
-  StoreOutcome,
+import {
+  positionOf,
+  type ReplicaEffect,
+  type ReplicaInput,
+  type ReplicaPosition,
+  type StoreOutcome,
 } from "./replica-exchange.ts";
 import { StoresInFlight } from "./stores-in-flight.ts";
 import { ReplicaSubscription, type DataMessage, type Held } from "./replica-subscription.ts";
@@ -52,6 +53,9 @@ export class ReplicaSession {
     switch (input.kind) {
       case "interest":
         this.#onInterest(input.wanted);
+        break;
+      case "extent":
+        this.#onExtent(input);
         break;
       case "connected":
         this.#onConnected();
@@ -113,6 +117,14 @@ export class ReplicaSession {
     this.#store(subscription, { kind: "drop" });
   }
 
+  /** A snapshot that is on its way, or about to be, should bring what is to be held. */
+  #onExtent({ namespace, held }: ReplicaInput & { kind: "extent" }): void {
+    const subscription = this.#subscriptions.get(namespace);
+    if (subscription === undefined) return;
+    subscription.isPartial = held.isPartial;
+    if (this.#isConnected && subscription.isOfWrongExtent) this.#ask(subscription);
+  }
+
   #onConnected(): void {
     this.#isConnected = true;
     // What an earlier connection left on its way to the disk is not there yet.
@@ -142,6 +154,7 @@ export class ReplicaSession {
       namespace,
       ...(point === null ? { after: null } : { after: point.revision, digest: point.digest }),
       ...(snapshot === null ? {} : { snapshot }),
+      ...(subscription.isPartial ? { valuesByReference: true } : {}),
     });
   }
 
@@ -320,8 +333,7 @@ export class ReplicaSession {
     if (store === undefined) return;
     this.#acknowledge();
     const { subscription, kind, repair } = store;
-    subscription.storing -= 1;
-    subscription.stored(input.held);
+    subscription.stored(input.held, input.outcome === "stored");
     const isStored = input.outcome === "stored";
     const isRefused = input.outcome === "damaged" && kind.startsWith("snapshot");
     if (isRefused || (isStored && kind === "snapshot-end")) {
@@ -337,6 +349,8 @@ export class ReplicaSession {
     subscription.stop("broken");
     if (outcome === "failed") {
       subscription.askedMs = this.#nowMs + LIMITS.replicaRetryMs;
+      if (subscription.isStorageFailing) return;
+      subscription.isStorageFailing = true;
       const text = "a change could not be stored; the replica will ask for it again";
       return this.#report(subscription, text);
     }
@@ -383,17 +397,4 @@ export class ReplicaSession {
   #cut(reason: string): void {
     this.#effects.push({ kind: "cut", reason });
   }
-}
-
-function positionOf(subscription: ReplicaSubscription): ReplicaPosition {
-  const { namespace, standing, applied, freshness, repair, repairs, lastRepair } = subscription;
-  return {
-    namespace,
-    standing,
-    applied: applied?.revision ?? null,
-    freshMs: freshness.freshMs,
-    repairing: repair?.reason ?? null,
-    repairs,
-    lastRepair,
-  };
 }

@@ -9,7 +9,7 @@ interface StoreInFlight {
   readonly bytes: number;
   readonly kind: StoreAction["kind"];
   /** The subscription's, when this began. */
-  readonly repair: Repair | undefined;
+  repair: Repair | undefined;
 }
 
 // A sound origin never has more than its window and one message under way.
@@ -55,8 +55,14 @@ export class StoresInFlight {
     return first === undefined ? sequence : first.sequence - 1;
   }
 
-  /** The numbers of messages begin anew with each connection. */
+  /**
+   * The numbers of messages begin anew with each connection. What the one before brought mends nothing: the
+   * origin may have taken up another copy since.
+   */
   connectionChanged(): void {
-    for (const store of this.#stores.values()) store.sequence = 0;
+    for (const store of this.#stores.values()) {
+      store.sequence = 0;
+      store.repair = undefined;
+    }
   }
 }

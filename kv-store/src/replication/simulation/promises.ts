@@ -1,11 +1,18 @@
+import type { HeldEntry } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
 import type { MessageToOrigin } from "../messages.ts";
 import type { WriteResult } from "../pending-writes.ts";
-import type { Holding } from "./simulated-disk.ts";
-import { sameEntries, type SimulatedHistory } from "./simulated-history.ts";
+import { isHeavy, type Holding } from "./simulated-disk.ts";
+import {
+  entryOf,
+  sameEntries,
+  type SimulatedEntry,
+  type SimulatedHistory,
+} from "./simulated-history.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 import type { NodeWatcher, SimulatedNode } from "./simulated-node.ts";
+import type { EndedRead } from "./simulated-read.ts";
 import type { SimulatedOrigin } from "./simulated-origin.ts";
 import { UNDER_WAY_BYTES_MAX } from "./stream-check.ts";
 import type { Timeline } from "./timeline.ts";
@@ -49,6 +56,9 @@ export class Promises implements NodeWatcher {
   /** Told of what a node says of itself. */
   trace: ((text: string) => void) | undefined;
   acknowledged = 0;
+  /** Reads that were answered, and those of them whose value was fetched. */
+  reads = 0;
+  fetchedReads = 0;
   /** When something last had to be repaired, cut or asked for. */
   restlessMs = 0;
 
@@ -108,6 +118,9 @@ export class Promises implements NodeWatcher {
   asked(node: SimulatedNode, message: MessageToOrigin & { kind: "subscribe" }): void {
     const { namespace } = message;
     this.restlessMs = this.#timeline.nowMs;
+    if (node.isPartial(namespace) !== (message.valuesByReference === true)) {
+      throw new Error(`${place(node, namespace)}: asked for another extent than it holds`);
+    }
     if (node.unfinishedSnapshot(namespace) !== null && message.snapshot === undefined) {
       throw new Error(`${place(node, namespace)}: a snapshot that was begun is not gone on with`);
     }
@@ -132,6 +145,36 @@ export class Promises implements NodeWatcher {
     this.restlessMs = this.#timeline.nowMs;
     if (!this.#isSound) return;
     throw new Error(`node ${node.number}: a cut where nothing is wrong: ${reason}`);
+  }
+
+  /** A read shows the state as of a revision, none that is older than what the node had, and with its value. */
+  read(node: SimulatedNode, { namespace, key, from, beganMs, answer }: EndedRead): void {
+    const where = `${place(node, namespace)}, key ${key}`;
+    if (answer === undefined) {
+      const isSteady = steadySinceMs(node, namespace) + STEADY_MS < beganMs;
+      if (!this.#isSound || !isSteady || this.#isGone(namespace)) return;
+      throw new Error(`${where}: a value could not be had where nothing is wrong`);
+    }
+    this.reads += 1;
+    const { revision, entry, content, isCurrent } = answer;
+    const now = node.holding(namespace);
+    // What the disk has changed has no sum: the real one would have refused the read.
+    if (now === undefined || now.isDamaged) return;
+    if (entry?.value.kind === "absent") this.fetchedReads += 1;
+    const histories = this.#origin.histories(namespace);
+    if (revision < from && histories.length === 1) {
+      throw new Error(`${where}: a read that began at ${from} shows ${revision}`);
+    }
+    if (!histories.some((each) => isValueOf(each.states[revision]?.entries.get(key), content))) {
+      throw new Error(`${where}: shows a value that it did not have as of ${revision}`);
+    }
+    const held = now.entries.get(key);
+    if (!isCurrent || held === undefined || entry === undefined) {
+      if (isCurrent && held !== entry) throw new Error(`${where}: shows what is no longer there`);
+      return;
+    }
+    if (digestOf(entry).equals(held.digest)) return;
+    throw new Error(`${where}: shows an older value over what the node holds`);
   }
 
   changed(node: SimulatedNode): void {
@@ -182,6 +225,9 @@ export class Promises implements NodeWatcher {
       return `is at ${holding?.revision}, not at ${history.revision}`;
     }
     if (holding.isDamaged || !isStateOf(history, holding)) return "shows another state";
+    const isLight = holding.entries.values().some(({ put }) => put.value.kind === "absent");
+    if (node.isPartial(namespace) ? isHeavy(holding) : isLight)
+      return "has other values than it should";
     if (position !== undefined && position.repairing !== null) return "is still being repaired";
     if (position?.standing !== "following") return `is ${position?.standing}`;
     const lagMs = this.#timeline.nowMs - (node.freshMs(namespace) ?? -Infinity);
@@ -288,6 +334,17 @@ function isStateOf(
   const state = history.states[revision];
   if (state?.digest !== digest) return false;
   return isDamaged || sameEntries(state.entries, entries);
+}
+
+/** Whether a key's value was this; `undefined` for no value. */
+function isValueOf(model: SimulatedEntry | undefined, content: Uint8Array | undefined): boolean {
+  if (model === undefined || content === undefined) return model === content;
+  const { value } = model.put;
+  return value.kind === "inline" && Buffer.from(value.bytes).equals(content);
+}
+
+function digestOf(entry: HeldEntry): Buffer {
+  return entryOf({ kind: "put", ...entry }).digest;
 }
 
 /** Since when a node has run, been connected and wanted the namespace, all at once. */

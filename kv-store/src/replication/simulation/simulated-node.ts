@@ -1,4 +1,4 @@
-import type { KvOperation } from "../../entry.ts";
+import type { ContentHash, Key, KvOperation } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
 import { MessageFromOrigin, type MessageToOrigin } from "../messages.ts";
@@ -8,6 +8,7 @@ import type { ReplicaEffect, ReplicaInput, ReplicaPosition } from "../replica-ex
 import { ReplicaSession } from "../replica-session.ts";
 import type { Random } from "./random.ts";
 import { SimulatedDisk, type Holding } from "./simulated-disk.ts";
+import { SimulatedRead, type EndedRead, type ValueSource } from "./simulated-read.ts";
 import type { Timeline } from "./timeline.ts";
 
 /** One connection as the node sees it. */
@@ -25,6 +26,8 @@ export interface NodeWatcher {
   asked(node: SimulatedNode, message: MessageToOrigin & { kind: "subscribe" }): void;
   /** Its session found something wrong with its stream. */
   repaired(node: SimulatedNode, text: string): void;
+  /** A read of a key ended; without an answer the value could not be had. */
+  read(node: SimulatedNode, read: EndedRead): void;
   /** It ended its connection by itself. */
   cut(node: SimulatedNode, reason: string): void;
 }
@@ -41,6 +44,7 @@ export class SimulatedNode {
   readonly #timeline: Timeline;
   readonly #random: Random;
   readonly #watcher: NodeWatcher;
+  readonly #valueOf: ValueSource;
   /** The namespaces that it wants, and since when it has. */
   readonly wanted = new Map<NamespaceId, number>();
   #disk = new SimulatedDisk();
@@ -72,12 +76,14 @@ export class SimulatedNode {
       readonly random: Random;
       readonly namespaces: ReadonlyArray<NamespaceId>;
       readonly watcher: NodeWatcher;
+      readonly valueOf: ValueSource;
     },
   ) {
     this.number = number;
     this.#timeline = parts.timeline;
     this.#random = parts.random;
     this.#watcher = parts.watcher;
+    this.#valueOf = parts.valueOf;
     for (const namespace of parts.namespaces) this.wanted.set(namespace, this.#timeline.nowMs);
     this.#start();
   }
@@ -149,6 +155,59 @@ export class SimulatedNode {
     });
   }
 
+  /** As the budget decides, and the client is told. */
+  setPartial(namespace: NamespaceId, isPartial: boolean): void {
+    this.#whenAwake(() => {
+      this.#disk.setPartial(namespace, isPartial);
+      this.#take({ kind: "extent", namespace, held: this.#disk.held(namespace) });
+    });
+  }
+
+  isPartial(namespace: NamespaceId): boolean {
+    return this.#disk.held(namespace).isPartial;
+  }
+
+  /** Reads a key as `EntryReader` does. */
+  read(namespace: NamespaceId, key: Key): void {
+    this.#whenAwake(() => {
+      const holding = this.#disk.holding(namespace);
+      if (holding === undefined) return;
+      const reading = new SimulatedRead(this, { namespace, key, from: holding.revision });
+      reading.take(reading.look(holding));
+    });
+  }
+
+  /** Fetches a value for a read or a fill: takes time, and needs the connection. */
+  fetch(
+    place: { readonly namespace: NamespaceId; readonly key: Key; readonly hash: ContentHash },
+    done: (content: Uint8Array | "gone" | "failed") => void,
+  ): void {
+    const link = this.#link;
+    const isLost = this.isFaulty && this.#random.chance(0.05);
+    this.later(this.#random.below(150), () => {
+      if (link === undefined || isLost) return done("failed");
+      const content = this.#valueOf(place) ?? "gone";
+      // More may be written before it arrives.
+      this.later(this.#random.below(150), () => done(content));
+    });
+  }
+
+  /** Does something later in this life. */
+  later(delayMs: number, action: () => void): void {
+    const life = this.#life;
+    this.#timeline.after(delayMs, () => {
+      if (life === this.#life) this.#whenAwake(action);
+    });
+  }
+
+  readEnded(read: EndedRead): void {
+    this.#watcher.read(this, read);
+  }
+
+  get nowMs(): number {
+    return this.#timeline.nowMs;
+  }
+
   /** Ends the process at once, and starts it again. */
   crash(): void {
     this.#disk.endProcess(this.#random);
@@ -213,7 +272,29 @@ export class SimulatedNode {
     if (life !== this.#life) return;
     if (!this.isFrozen) this.#take({ kind: "tick" });
     if (!this.isFrozen && this.#random.chance(CHECKED)) this.#checkContent();
+    if (!this.isFrozen) this.#keepExtents();
     this.#timeline.after(LIMITS.tickMs, () => this.#tick(life));
+  }
+
+  /** As `ReplicaBudget` does: values leave partial namespaces, and come back to whole ones. */
+  #keepExtents(): void {
+    for (const namespace of this.#disk.namespaces()) {
+      this.#disk.strip(namespace, this.#random);
+      if (!this.isPartial(namespace)) this.#fill(namespace);
+    }
+    this.#watcher.changed(this);
+  }
+
+  #fill(namespace: NamespaceId): void {
+    for (const { put } of this.#disk.holding(namespace)?.entries.values() ?? []) {
+      const { key, value } = put;
+      if (value.kind !== "absent" || this.#random.chance(0.5)) continue;
+      this.fetch({ namespace, key, hash: value.hash }, (content) => {
+        if (typeof content === "string") return;
+        this.#disk.fill(namespace, { key, digest: value.digest, content });
+        this.#watcher.changed(this);
+      });
+    }
   }
 
   /** As the real replica does in the background. */

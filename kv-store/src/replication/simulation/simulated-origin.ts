@@ -1,4 +1,5 @@
-import type { Key, KvEntry, KvOperation } from "../../entry.ts";
+import { createHash } from "node:crypto";
+import type { ContentHash, Key, KvEntry, KvOperation } from "../../entry.ts";
 import type { HistoryPoint, NamespaceId } from "../../names.ts";
 import { encodeBatches, encodePage, type Batch } from "../batch.ts";
 import type { WriteOutcome } from "../origin-session.ts";
@@ -120,6 +121,16 @@ export class SimulatedOrigin {
     return isDeleted ? undefined : point;
   }
 
+  /** The value of a key, if it has this hash. */
+  valueOf(namespace: NamespaceId, key: Key, hash: ContentHash): Uint8Array | undefined {
+    const { isDeleted, entries } = this.history(namespace);
+    const value = entries.get(key)?.put.value;
+    if (isDeleted || value?.kind !== "inline") return undefined;
+    return createHash("sha256").update(value.bytes).digest("hex") === hash
+      ? value.bytes
+      : undefined;
+  }
+
   readLog({
     namespace,
     after: { revision, digest },
@@ -130,17 +141,19 @@ export class SimulatedOrigin {
     return encodeBatches(records.slice(revision, revision + 1 + this.#random.below(6)));
   }
 
-  readEntries(
-    namespace: NamespaceId,
-    after: Key | null,
-  ): { readonly point: HistoryPoint; readonly page: ReturnType<typeof encodePage> } {
+  readEntries({ namespace, after, valuesByReference }: OriginRead & { kind: "read-entries" }): {
+    readonly point: HistoryPoint;
+    readonly page: ReturnType<typeof encodePage>;
+  } {
     const history = this.history(namespace);
     history.heldUntilMs = this.#timeline.nowMs + LOG_HOLD_MS;
     const entries = [...history.entries.values()]
       .map(({ put }) => put as KvEntry) // a put is an entry, and says so
       .filter(({ key }) => after === null || key > after)
       .toSorted((left, right) => (left.key < right.key ? -1 : 1));
-    const page = encodePage(after, entries.slice(0, 1 + this.#random.below(4)));
+    const page = encodePage(after, entries.slice(0, 1 + this.#random.below(4)), {
+      valuesByReference,
+    });
     return { point: history.point, page };
   }
 

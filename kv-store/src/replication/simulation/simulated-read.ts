@@ -1,0 +1,100 @@
+import type { ContentHash, HeldEntry, Key } from "../../entry.ts";
+import type { NamespaceId, Revision } from "../../names.ts";
+import { ValueRead, type Look, type ReadStep } from "../../front/value-read.ts";
+import { LIMITS } from "../../limits.ts";
+import type { Holding } from "./simulated-disk.ts";
+import type { SimulatedNode } from "./simulated-node.ts";
+
+/** The origin's value of a key, if it has this hash. */
+export type ValueSource = (place: {
+  readonly namespace: NamespaceId;
+  readonly key: Key;
+  readonly hash: ContentHash;
+}) => Uint8Array | undefined;
+
+/** How a read ended. */
+export interface EndedRead {
+  readonly namespace: NamespaceId;
+  readonly key: Key;
+  /** What the node held when it began. */
+  readonly from: Revision;
+  readonly beganMs: number;
+  /** Absent when the value could not be had. */
+  readonly answer?: {
+    readonly revision: Revision;
+    readonly entry: HeldEntry | undefined;
+    /** The value, if there is one. */
+    readonly content: Uint8Array | undefined;
+    readonly isCurrent: boolean;
+  };
+}
+
+// How often a read that waits looks at the replica.
+const WAIT_MS = 50;
+
+/** A read of one key: carries out what a `ValueRead` decides, as `EntryReader` does. */
+export class SimulatedRead {
+  readonly #node: SimulatedNode;
+  readonly #place: Pick<EndedRead, "namespace" | "key" | "from">;
+  readonly #beganMs: number;
+  readonly #read = new ValueRead();
+  #content: Uint8Array | undefined;
+
+  constructor(node: SimulatedNode, place: Pick<EndedRead, "namespace" | "key" | "from">) {
+    this.#node = node;
+    this.#place = place;
+    this.#beganMs = node.nowMs;
+  }
+
+  look({ revision, entries }: Holding): ReadStep {
+    const put = entries.get(this.#place.key)?.put;
+    return this.#read.looked({ revision, entries: [put] });
+  }
+
+  take(step: ReadStep): void {
+    switch (step.kind) {
+      case "answer":
+        return this.#answer(step.look, step.isCurrent);
+      case "fail":
+        return this.#end({});
+      case "wait":
+        return this.#wait(step.past, this.#node.nowMs + LIMITS.valueReplacedMs);
+      case "fetch": {
+        const value = step.entries[0]?.value;
+        if (value === undefined) throw new Error("nothing is to be fetched");
+        const { namespace, key } = this.#place;
+        return this.#node.fetch({ namespace, key, hash: value.hash }, (content) => {
+          if (typeof content === "string") return this.take(this.#read.failed(content === "gone"));
+          this.#content = content;
+          this.#lookAgain();
+        });
+      }
+    }
+  }
+
+  #lookAgain(): void {
+    const holding = this.#node.holding(this.#place.namespace);
+    if (holding === undefined) return; // not wanted any more
+    this.take(this.look(holding));
+  }
+
+  #wait(past: Revision, untilMs: number): void {
+    const holding = this.#node.holding(this.#place.namespace);
+    if (holding !== undefined && holding.revision > past) return this.#lookAgain();
+    if (this.#node.nowMs >= untilMs) return this.#end({});
+    this.#node.later(WAIT_MS, () => this.#wait(past, untilMs));
+  }
+
+  #answer({ revision, entries }: Look, isCurrent: boolean): void {
+    const [entry] = entries;
+    const value = entry?.value;
+    // What was fetched before may have been deleted since.
+    const fetched = value === undefined ? undefined : this.#content;
+    const content = value?.kind === "inline" ? value.bytes : fetched;
+    this.#end({ answer: { revision, entry, content, isCurrent } });
+  }
+
+  #end(end: Pick<EndedRead, "answer">): void {
+    this.#node.readEnded({ ...this.#place, beganMs: this.#beganMs, ...end });
+  }
+}
