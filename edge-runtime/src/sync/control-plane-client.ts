@@ -1,7 +1,7 @@
 import { createReadStream } from "node:fs";
-import { Readable } from "node:stream";
 import type { BlobHash } from "@atoll/control-plane/contract";
 import type { ValueBlobs, ValueFile } from "@atoll/kv-store";
+import { request } from "undici";
 import { LIMITS } from "../limits.ts";
 
 /** The node's plain HTTP calls to the control plane: content that is too large for the link. */
@@ -32,20 +32,20 @@ export class ControlPlaneClient implements ValueBlobs {
   }
 
   async store(hash: string, file: ValueFile, signal: AbortSignal): Promise<void> {
-    const response = await fetch(this.#blobUrl(hash), {
+    // Not `fetch`, which reads a whole file into memory, however slowly it is taken.
+    const { statusCode, body } = await request(this.#blobUrl(hash), {
       method: "PUT",
       headers: {
         ...this.#headers,
         "content-type": "application/octet-stream",
         "content-length": String(file.sizeBytes),
       },
-      body: Readable.toWeb(createReadStream(file.path)) as ReadableStream<Uint8Array>,
-      duplex: "half",
+      body: createReadStream(file.path),
       signal,
     });
-    await response.body?.cancel();
-    if (!response.ok) {
-      throw new Error(`the control plane answered ${response.status} to storing blob ${hash}`);
+    await body.dump();
+    if (statusCode >= 300) {
+      throw new Error(`the control plane answered ${statusCode} to storing blob ${hash}`);
     }
   }
 
