@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { LIMITS } from "./limits.ts";
-import { HistoryPoint } from "./names.ts";
+import { HistoryPoint, Revision } from "./names.ts";
 
 const InlineBytes = z.custom<Uint8Array>(
   (value) => value instanceof Uint8Array && value.length <= LIMITS.inlineValueBytesMax,
@@ -47,6 +47,14 @@ export const KvOperation = z.discriminatedUnion("kind", [
 ]);
 export type KvOperation = z.infer<typeof KvOperation>;
 
+/** What must be true of a key for a write to be made. */
+export const KvCondition = z.object({
+  key: Key,
+  /** Of the write that put what the key holds; 0 for a key that holds nothing. */
+  revision: Revision,
+});
+export type KvCondition = z.infer<typeof KvCondition>;
+
 /** One step of a namespace's history, and the point to which it leads. */
 export const KvRecord = HistoryPoint.extend({ operation: KvOperation });
 export type KvRecord = z.infer<typeof KvRecord>;
@@ -57,6 +65,8 @@ export interface KvEntry {
   readonly value: KvValue;
   readonly metadata?: string;
   readonly expiresAt?: number;
+  /** Of the write that put it. Absent where an origin of an older version did not tell it. */
+  readonly revision?: Revision;
 }
 
 /**
@@ -73,6 +83,8 @@ export interface AbsentValue {
 /** What a key holds on a node. */
 export type HeldEntry = Readonly<Pick<KvPut, "key" | "metadata" | "expiresAt">> & {
   readonly value: KvValue | AbsentValue;
+  /** Of the write that put it. Absent where an origin of an older version did not tell it. */
+  readonly revision?: Revision;
 };
 type KvPut = Extract<KvOperation, { kind: "put" }>;
 
@@ -82,7 +94,7 @@ export type HeldOperation =
   | Extract<KvOperation, { kind: "delete" }>;
 
 /** One row of a listing: an entry without its value. */
-export type KvListing = Omit<KvEntry, "value">;
+export type KvListing = Omit<KvEntry, "value" | "revision">;
 
 export interface KvPage {
   readonly entries: ReadonlyArray<KvListing>;

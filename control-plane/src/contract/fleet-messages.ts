@@ -114,6 +114,8 @@ export const KvStatus = z.object({
   bytes: z.number().int().nonnegative().default(0),
   /** The disk refuses changes: reads go on with what is held. */
   isStorageFailing: z.boolean().default(false),
+  /** Of the state as of `revision`, by which a check compares it; null while nothing is held. */
+  digest: z.string().nullable().default(null),
 });
 export type KvStatus = z.infer<typeof KvStatus>;
 

@@ -13,6 +13,7 @@ const SOUND = {
   repairing: null,
   repairs: 0,
   lastRepair: null,
+  digest: null,
   extent: "whole",
   bytes: 4_096,
   isStorageFailing: false,

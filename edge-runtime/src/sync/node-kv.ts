@@ -75,7 +75,7 @@ export class NodeKv {
       bytesMax: budgetBytes - cacheBytesMax,
       onChange: (namespace) => client.extentChanged(namespace),
     });
-    const front = new KvFront({ ...options, replica, writer: client, values });
+    const front = new KvFront({ ...options, replica, client, values });
     await front.listen();
     return new NodeKv({ replica, values, client, budget, front, log });
   }

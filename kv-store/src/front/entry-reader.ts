@@ -14,6 +14,7 @@ export interface ContentSource<Content> {
 
 /** Entries as of one revision, and what was opened for those whose values are not in the replica. */
 export interface EntriesRead<Content> {
+  readonly revision: Revision;
   readonly entries: ReadonlyArray<HeldEntry | undefined>;
   readonly contents: ReadonlyMap<Key, Content>;
 }
@@ -48,7 +49,7 @@ export class EntryReader {
     for (;;) {
       switch (step.kind) {
         case "answer":
-          return { entries: step.look.entries, contents };
+          return { ...step.look, contents };
         case "fail":
           throw failure;
         case "wait":

@@ -75,6 +75,7 @@ function isUnchanged(before: Look, after: Look): boolean {
 function isEqual(left: HeldEntry | undefined, right: HeldEntry | undefined): boolean {
   if (left === undefined || right === undefined) return left === right;
   if (left.metadata !== right.metadata || left.expiresAt !== right.expiresAt) return false;
+  if (left.revision !== right.revision) return false;
   const [one, other] = [left.value, right.value];
   if (one.kind === "inline" || other.kind === "inline") {
     return (

@@ -1,6 +1,7 @@
 import type {
   ContentHash,
   Key,
+  KvCondition,
   KvEntry,
   KvOperation,
   KvPage,
@@ -38,8 +39,14 @@ export interface KvOrigin {
    * Applies all operations or none, in order, each with its own revision, and resolves with the last
    * one when they are on disk: nothing acknowledged is ever lost. Concurrent calls share a commit. After a
    * rejection with `origin_unreachable` it may have happened all the same, after any other it did not.
+   * Rejected with `precondition_failed` when a condition is not true before the first operation: of writes
+   * that each want the same revision of a key, at most one is made. What has expired counts as absent.
    */
-  write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision>;
+  write(
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+    conditions?: ReadonlyArray<KvCondition>,
+  ): Promise<Revision>;
   /**
    * To be called before the content of a large value is stored, or found to be there already: it is not
    * collected for `LIMITS.valueClaimMs` from now on. A write that names content that was never claimed, or has
@@ -53,6 +60,11 @@ export interface KvOrigin {
    * name that content; if it fails the value is looked at again later. Resolves with how many were collected.
    */
   collectValues(remove: (hash: ContentHash) => Promise<void>): Promise<number>;
+  /**
+   * The time by which entries expire, in milliseconds since the epoch: the wall clock, but it never goes back,
+   * and is at least what is acted on anywhere by `expire`.
+   */
+  nowMs(): number;
   /** The live entry of a key; an expired one counts as absent. */
   get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined>;
   /** Live entries by ascending UTF-8 key order. */
@@ -76,8 +88,8 @@ export interface KvOrigin {
    * `LIMITS.originFollowMs`, and as soon as they are heard of.
    */
   onCommit(listener: CommitListener): () => void;
-  /** Turns entries that expired before `nowSeconds` into deletes of the log; resolves with their count. */
-  expire(nowSeconds: number): Promise<number>;
+  /** Turns entries that have expired into deletes of the log; resolves with their count. */
+  expire(): Promise<number>;
   /** May be called twice. Writes that were not yet acknowledged are rejected with `closed`. */
   close(): Promise<void>;
 }

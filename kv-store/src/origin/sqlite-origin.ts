@@ -4,6 +4,7 @@ import { encodeCursor, listRange } from "../cursor.ts";
 import type {
   ContentHash,
   Key,
+  KvCondition,
   KvEntry,
   KvOperation,
   KvPage,
@@ -14,10 +15,19 @@ import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { HistoryPoint, Revision, type NamespaceId } from "../names.ts";
-import { Slots } from "../slots.ts";
-import { namedValues } from "./named-values.ts";
-import { closedError, notFoundError, unclaimedError } from "./origin-errors.ts";
-import type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin.ts";
+import type { KvAdministration, ManagedOrigin } from "./administration.ts";
+import { bytesOf } from "./commit-queue.ts";
+import { ExpiryClock } from "./expiry-clock.ts";
+import { DEFAULT_HORIZON, isFarBehind, type LogHorizon } from "./log-horizon.ts";
+import { closedError, notFoundError, preconditionError } from "./origin-errors.ts";
+import type { CommitListener, EntriesPage, LogPage } from "./origin.ts";
+import { growthOf, type AccountBudget } from "./quota.ts";
+import { storageError } from "./sqlite-errors.ts";
+import { SqliteAdministration } from "./sqlite-administration.ts";
+import { SqliteLogAging } from "./sqlite-log-aging.ts";
+import { SqliteLog } from "./sqlite-log.ts";
+import type { QueuedWrite } from "./sqlite-queue.ts";
+import { SqliteQuotas } from "./sqlite-quotas.ts";
 import { migrate } from "./sqlite-schema.ts";
 import { SqliteTables, type NamespaceRow } from "./sqlite-tables.ts";
 import { SqliteValues } from "./sqlite-values.ts";
@@ -25,34 +35,30 @@ import { SqliteValues } from "./sqlite-values.ts";
 export interface SqliteOriginOptions {
   /** The database's file, which is created when missing. */
   readonly path: string;
+  /** How much of each history is kept; by default `LIMITS.logAgeMs` and `LIMITS.logBytesMax`. */
+  readonly horizon?: LogHorizon;
   readonly clock: Clock;
   readonly log: Log;
-}
-
-interface QueuedWrite {
-  readonly namespace: NamespaceId;
-  readonly operations: ReadonlyArray<KvOperation>;
-  readonly bytes: number;
-  resolve(revision: Revision): void;
-  reject(error: KvError): void;
 }
 
 /**
  * The origin in one SQLite file, for one process. A commit costs one `fsync`, so the writes that arrive
  * within one turn of the event loop share a transaction: under load the cost per write goes down.
  */
-export class SqliteOrigin implements KvOrigin {
+export class SqliteOrigin implements ManagedOrigin {
+  readonly administration: KvAdministration;
   readonly #path: string;
+  readonly #horizon: LogHorizon;
   readonly #clock: Clock;
+  readonly #time: ExpiryClock;
   readonly #log: Log;
   readonly #database: Database;
   readonly #tables: SqliteTables;
+  readonly #history: SqliteLog;
+  readonly #aging: SqliteLogAging;
+  readonly #quotas: SqliteQuotas;
   readonly #listeners = new Set<CommitListener>();
   readonly #values: SqliteValues;
-  /** Large values whose content is being removed. */
-  readonly #leaving = new Map<ContentHash, Promise<void>>();
-  /** Up to where the large values were looked through. */
-  #lookedUpTo = "";
   /** Until when the log of a namespace that is being copied is held, by the monotonic clock. */
   readonly #heldUntilMs = new Map<NamespaceId, number>();
   /** Writes for the next group commit, which is scheduled while this is not empty. */
@@ -67,7 +73,7 @@ export class SqliteOrigin implements KvOrigin {
       database.pragma("journal_mode = WAL");
       // Without FULL a power cut loses the commits since the last checkpoint, acknowledged ones included.
       database.pragma("synchronous = FULL");
-      migrate(database);
+      migrate(database, options.clock.nowMs());
       return new SqliteOrigin(options, database);
     } catch (cause) {
       throw storageError(`${options.path} can't be opened`, cause);
@@ -76,15 +82,37 @@ export class SqliteOrigin implements KvOrigin {
 
   private constructor(options: SqliteOriginOptions, database: Database) {
     this.#path = options.path;
+    this.#horizon = options.horizon ?? DEFAULT_HORIZON;
     this.#clock = options.clock;
     this.#log = options.log;
     this.#database = database;
     this.#tables = new SqliteTables(database);
-    this.#values = new SqliteValues(database);
+    this.#values = new SqliteValues({
+      database,
+      clock: options.clock,
+      run: (act) => this.#run(act),
+    });
+    this.#time = new ExpiryClock(options.clock, this.#tables.expiredUpTo());
+    this.#history = new SqliteLog(database);
+    this.#aging = new SqliteLogAging({
+      ...{ tables: this.#tables, history: this.#history, clock: options.clock },
+      ageMs: this.#horizon.ageMs,
+      isHeld: (namespace) => this.#isLogHeld(namespace),
+    });
+    this.#quotas = new SqliteQuotas(database);
+    this.administration = new SqliteAdministration({
+      path: options.path,
+      clock: options.clock,
+      history: this.#history,
+      quotas: this.#quotas,
+      read: (namespace, action) => this.#read(namespace, action),
+      transaction: (action) => this.#run(() => this.#transaction(action)),
+      write: (write) => this.#enqueue({ ...write, conditions: [] }),
+    });
   }
 
   async createNamespace(namespace: NamespaceId): Promise<void> {
-    this.#run(() => this.#tables.addNamespace(namespace));
+    this.#run(() => this.#tables.addNamespace(namespace, this.#clock.nowMs()));
   }
 
   async deleteNamespace(namespace: NamespaceId): Promise<void> {
@@ -93,72 +121,49 @@ export class SqliteOrigin implements KvOrigin {
     await this.#sweepRemoved();
   }
 
-  write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision> {
-    const bytes = operations.reduce((sum, operation) => sum + operationBytes(operation), 0);
+  write(
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+    conditions: ReadonlyArray<KvCondition> = [],
+  ): Promise<Revision> {
+    return this.#enqueue({ namespace, operations, conditions, isUnmetered: false });
+  }
+
+  #enqueue(write: Omit<QueuedWrite, "bytes" | "resolve" | "reject">): Promise<Revision> {
+    const bytes = bytesOf(write);
     return new Promise((resolve, reject) => {
       if (this.#isClosed) return reject(closedError());
       if (this.#queueBytes > 0 && this.#queueBytes + bytes > LIMITS.commitBytesMax) {
         return reject(new KvError("busy", `${this.#queueBytes} bytes wait to be written already`));
       }
       if (this.#queue.length === 0) setImmediate(() => this.#commitQueue());
-      this.#queue.push({ namespace, operations, bytes, resolve, reject });
+      this.#queue.push({ ...write, bytes, resolve, reject });
       this.#queueBytes += bytes;
     });
   }
 
-  async claimValue(hash: ContentHash): Promise<void> {
-    for (;;) {
-      const leaving = this.#leaving.get(hash);
-      if (leaving === undefined) break;
-      await leaving;
-    }
-    this.#run(() => this.#values.claim(hash, this.#clock.nowMs()));
+  claimValue(hash: ContentHash): Promise<void> {
+    return this.#values.claim(hash);
   }
 
-  async collectValues(remove: (hash: ContentHash) => Promise<void>): Promise<number> {
-    const beforeMs = this.#clock.nowMs() - LIMITS.valueClaimMs;
-    const rows = this.#run(() => this.#values.behind(this.#lookedUpTo));
-    this.#lookedUpTo = rows.at(-1)?.hash ?? "";
-    const idle = rows.filter(({ claimed_ms }) => claimed_ms <= beforeMs);
-    const slots = new Slots(LIMITS.collectRemovalsMax);
-    const removals = idle.map(({ hash }) => slots.run(() => this.#collect(hash, remove)));
-    const collected = await Promise.all(removals);
-    return collected.filter(Boolean).length;
+  collectValues(remove: (hash: ContentHash) => Promise<void>): Promise<number> {
+    return this.#values.collect(remove);
   }
 
-  /** Whether it was removed: with its row, and that only once its content is gone. */
-  async #collect(
-    hash: ContentHash,
-    remove: (hash: ContentHash) => Promise<void>,
-  ): Promise<boolean> {
-    if (this.#isClosed || this.#leaving.has(hash)) return false;
-    if (this.#run(() => this.#values.isNamed(hash))) return false;
-    const removal = remove(hash);
-    // From here on it can't be named or claimed: nothing is done between the look and this.
-    const settled = removal.then(
-      () => {},
-      () => {},
-    );
-    this.#leaving.set(hash, settled);
-    try {
-      await removal;
-      this.#run(() => this.#values.forget(hash));
-      return true;
-    } finally {
-      this.#leaving.delete(hash);
-    }
+  nowMs(): number {
+    return this.#time.nowMs();
   }
 
   async get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined> {
     const entry = this.#run(() => this.#tables.entry(this.#row(namespace).id, key));
-    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#nowSeconds();
+    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#time.nowSeconds();
     return isLive ? entry : undefined;
   }
 
   async list(namespace: NamespaceId, options: ListOptions): Promise<KvPage> {
     const range = listRange(options);
     // One more than asked for shows whether another page follows.
-    const bounds = { nowSeconds: this.#nowSeconds(), rowsMax: options.limit + 1 };
+    const bounds = { nowSeconds: this.#time.nowSeconds(), rowsMax: options.limit + 1 };
     const found = this.#run(() => this.#tables.listing(this.#row(namespace).id, range, bounds));
     const entries = found.slice(0, options.limit);
     const last = entries.at(-1);
@@ -173,27 +178,24 @@ export class SqliteOrigin implements KvOrigin {
   async readLog(namespace: NamespaceId, after: HistoryPoint): Promise<LogPage> {
     return this.#run(() => {
       const row = this.#row(namespace);
-      if (after.revision < row.log_start) return { kind: "truncated" };
+      const isHeld = this.#isLogHeld(namespace);
+      if (after.revision < row.log_start || isFarBehind(after.revision, row, { isHeld })) {
+        return { kind: "truncated" };
+      }
       // A revision that was never given is no place in this history either.
       if (this.#tables.digestAt(row, after.revision) !== after.digest) return { kind: "diverged" };
       const records = this.#tables.records(row.id, after.revision);
       // Whoever copies the namespace reads its log, too, and is not done with it.
-      if (records.length > 0 && this.#isLogHeld(namespace)) this.#holdLog(namespace);
+      if (records.length > 0 && isHeld) this.#holdLog(namespace);
       return { kind: "records", records };
     });
   }
 
   async readEntries(namespace: NamespaceId, after: Key | null): Promise<EntriesPage> {
-    return this.#run(() =>
-      this.#database
-        .transaction(() => {
-          const row = this.#row(namespace);
-          this.#holdLog(namespace);
-          const entries = this.#tables.entries(row.id, after);
-          return { ...HistoryPoint.parse(row), entries };
-        })
-        .deferred(),
-    );
+    return this.#read(namespace, (row) => {
+      this.#holdLog(namespace);
+      return { ...HistoryPoint.parse(row), entries: this.#tables.entries(row.id, after) };
+    });
   }
 
   onCommit(listener: CommitListener): () => void {
@@ -201,7 +203,8 @@ export class SqliteOrigin implements KvOrigin {
     return () => this.#listeners.delete(listener);
   }
 
-  async expire(nowSeconds: number): Promise<number> {
+  async expire(): Promise<number> {
+    const nowSeconds = this.#time.nowSeconds();
     let count = 0;
     for (;;) {
       const swept = this.#expireSome(nowSeconds);
@@ -210,6 +213,7 @@ export class SqliteOrigin implements KvOrigin {
       await nextTurn();
     }
     await this.#sweepRemoved();
+    await this.#trimAged();
     return count;
   }
 
@@ -230,19 +234,26 @@ export class SqliteOrigin implements KvOrigin {
     const settlements: Array<() => void> = [];
     try {
       this.#transaction(() => {
+        const budgets = new Map<string, AccountBudget | undefined>();
         for (const write of writes) {
           const row = this.#tables.namespace(write.namespace);
           if (row === undefined) {
             settlements.push(() => write.reject(notFoundError(write.namespace)));
             continue;
           }
-          const unclaimed = namedValues(write.operations).find((hash) => !this.#isClaimed(hash));
-          if (unclaimed !== undefined) {
-            settlements.push(() => write.reject(unclaimedError(unclaimed)));
+          const refusal =
+            this.#values.refusal(write.operations) ??
+            this.#refusal(row, write.conditions) ??
+            this.#charge(row, write, budgets);
+          if (refusal !== undefined) {
+            settlements.push(() => write.reject(refusal));
             continue;
           }
           const revision = this.#append(row, write.operations, committed);
           settlements.push(() => write.resolve(revision));
+        }
+        for (const budget of budgets.values()) {
+          if (budget !== undefined) this.#quotas.saveCounts(budget);
         }
       });
     } catch (cause) {
@@ -254,6 +265,15 @@ export class SqliteOrigin implements KvOrigin {
     for (const settle of settlements) settle();
   }
 
+  /** What is wrong with the first condition that is not true by now, within the transaction. */
+  #refusal(row: NamespaceRow, conditions: ReadonlyArray<KvCondition>): KvError | undefined {
+    for (const condition of conditions) {
+      const found = this.#tables.liveRevision(row.id, condition.key, this.#time.nowSeconds());
+      if (found !== condition.revision) return preconditionError(condition, found);
+    }
+    return undefined;
+  }
+
   #append(
     row: NamespaceRow,
     operations: ReadonlyArray<KvOperation>,
@@ -261,16 +281,37 @@ export class SqliteOrigin implements KvOrigin {
   ): Revision {
     const namespace = row.namespace as NamespaceId; // found by a parsed id, so it is one
     const records = committed.get(namespace) ?? [];
-    for (const operation of operations) records.push(this.#tables.append(row, operation));
+    const nowMs = this.#clock.nowMs();
+    for (const operation of operations) records.push(this.#tables.append(row, operation, nowMs));
     if (records.length > 0) committed.set(namespace, records);
-    const isHeld = this.#isLogHeld(namespace);
-    this.#tables.trimLog(row, { added: operations.length, isHeld });
+    const { bytesMax } = this.#horizon;
+    this.#history.trimSize(row, { added: operations.length, bytesMax });
     this.#tables.saveNamespace(row);
     return Revision.parse(row.revision);
   }
 
-  #isClaimed(hash: ContentHash): boolean {
-    return !this.#leaving.has(hash) && this.#values.isClaimed(hash);
+  /** Charges a write to its account, if that has a quota; returns why it is refused. */
+  #charge(
+    row: NamespaceRow,
+    { operations, isUnmetered }: QueuedWrite,
+    budgets: Map<string, AccountBudget | undefined>,
+  ): KvError | undefined {
+    const { account } = row;
+    if (account === null) return undefined;
+    if (!budgets.has(account)) {
+      budgets.set(account, this.#quotas.budget(account, this.#clock.nowMs()));
+    }
+    const budget = budgets.get(account);
+    if (budget === undefined) return undefined;
+    const growth = growthOf(operations, (key) => this.#tables.bytesAt(row.id, key));
+    return budget.charge({ ...growth, writes: operations.length, isUnmetered });
+  }
+
+  async #trimAged(): Promise<void> {
+    if (!this.#aging.begin()) return;
+    const trimSome = (): boolean =>
+      this.#run(() => this.#transaction(() => this.#aging.trimSome()));
+    while (!this.#isClosed && trimSome()) await nextTurn();
   }
 
   #holdLog(namespace: NamespaceId): void {
@@ -290,6 +331,7 @@ export class SqliteOrigin implements KvOrigin {
     this.#run(() => {
       // Found and deleted in one transaction: a key that was written anew meanwhile is not due.
       this.#transaction(() => {
+        this.#tables.saveExpiredUpTo(nowSeconds);
         for (const [namespace, deletes] of this.#tables.due(nowSeconds, LIMITS.sweepRowsMax)) {
           this.#append(this.#row(namespace), deletes, committed);
           count += deletes.length;
@@ -321,6 +363,13 @@ export class SqliteOrigin implements KvOrigin {
     }
   }
 
+  /** Reads what belongs to a namespace, all of one moment. */
+  #read<Result>(namespace: NamespaceId, action: (row: NamespaceRow) => Result): Result {
+    return this.#run(() =>
+      this.#database.transaction(() => action(this.#row(namespace))).deferred(),
+    );
+  }
+
   #row(namespace: NamespaceId): NamespaceRow {
     const row = this.#tables.namespace(namespace);
     if (row === undefined) throw notFoundError(namespace);
@@ -340,24 +389,8 @@ export class SqliteOrigin implements KvOrigin {
   #transaction<Result>(action: () => Result): Result {
     return this.#database.transaction(action).immediate();
   }
-
-  #nowSeconds(): number {
-    return Math.floor(this.#clock.nowMs() / 1_000);
-  }
-}
-
-function operationBytes(operation: KvOperation): number {
-  const value = operation.kind === "put" ? operation.value : undefined;
-  // The fixed part stands for key, metadata and what the tables add.
-  return 256 + (value?.kind === "inline" ? value.bytes.length : 0);
 }
 
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
-}
-
-function storageError(what: string, cause: unknown): KvError {
-  if (cause instanceof KvError) return cause;
-  const detail = cause instanceof Error ? cause.message : String(cause);
-  return new KvError("storage_failed", `${what}: ${detail}`, { cause });
 }

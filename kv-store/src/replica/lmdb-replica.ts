@@ -1,4 +1,5 @@
 import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { open, type Database, type RootDatabase } from "lmdb";
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange, type KeyRange } from "../cursor.ts";
@@ -7,27 +8,23 @@ import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { NamespaceId, type HistoryPoint, type Revision } from "../names.ts";
-import { decodeEntry, decodeKey, decodeListing, expiryOf, valueBytesOf } from "../record-codec.ts";
+import { decodeEntry, decodeKey, decodeListing, expiryOf } from "../record-codec.ts";
 import { ContentCheck } from "./content-check.ts";
-import { CopyChanges, tallyOf } from "./copy-changes.ts";
 import type { HeldExtent } from "./extent-plan.ts";
 import { commitError, isDamage, storageError } from "./lmdb-errors.ts";
+import { OriginTime, type HeardTime } from "./origin-time.ts";
 import type { DamageListener, Replica, SnapshotPosition, StoreAction } from "./replica.ts";
-import { changeOf, SlotEntries, type FetchedValue } from "./slot-entries.ts";
-import { SlotValues } from "./slot-values.ts";
-import { NO_COPY, sizeOfCopy, sizeOfPart, slotsOf, StoredCopy, type Held } from "./stored-copy.ts";
+import { SavedSeconds } from "./saved-seconds.ts";
+import { changeOf, revisionOf, SlotEntries, type FetchedValue } from "./slot-entries.ts";
+import { SlotValues, type AbsentPage } from "./slot-values.ts";
+import { StoreChanges } from "./store-changes.ts";
+import { NO_COPY, sizeOfCopy, slotsOf, StoredCopy, type Held } from "./stored-copy.ts";
 
 export interface LmdbReplicaOptions {
-  /** Holds the environment's files, and nothing else. Created when missing. For one process. */
+  /** Holds the replica's files, and nothing else. Created when missing. For one process. */
   readonly directory: string;
   readonly clock: Clock;
   readonly log: Log;
-}
-
-/** Entries whose values are absent, up to the key `last`; `undefined` when none follow. */
-export interface AbsentPage {
-  readonly entries: ReadonlyArray<HeldEntry>;
-  readonly last: Key | undefined;
 }
 
 /**
@@ -45,7 +42,6 @@ interface Copy {
  * short stays, to go on later. Nothing becomes visible that is not the state whose digest came with it.
  */
 export class LmdbReplica implements Replica {
-  readonly #clock: Clock;
   readonly #log: Log;
   readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #entries: SlotEntries;
@@ -53,7 +49,9 @@ export class LmdbReplica implements Replica {
   readonly #namespaces: Database<unknown, string>;
   readonly #copies = new Map<NamespaceId, Copy>();
   readonly #check: ContentCheck;
-  readonly #changes: CopyChanges;
+  readonly #changes: StoreChanges;
+  readonly #time: OriginTime;
+  readonly #savedTime: SavedSeconds;
   readonly #damageListeners = new Set<DamageListener>();
   readonly #stops: ReadonlyArray<() => void>;
   #lastSlot = 0;
@@ -72,7 +70,7 @@ export class LmdbReplica implements Replica {
   }
 
   private constructor(options: LmdbReplicaOptions) {
-    this.#clock = options.clock;
+    const { clock } = options;
     this.#log = options.log;
     this.#root = open({
       path: options.directory,
@@ -93,6 +91,9 @@ export class LmdbReplica implements Replica {
       if (measured !== stored) void this.#namespaces.put(key, measured);
     }
     this.#sweepUnheld();
+    this.#savedTime = new SavedSeconds(join(options.directory, "origin-time"));
+    const saved = this.#savedTime.read();
+    this.#time = new OriginTime({ clock, saved, save: (seconds) => this.#saveTime(seconds) });
     this.#check = new ContentCheck({
       ...options,
       entries: this.#entries,
@@ -101,12 +102,17 @@ export class LmdbReplica implements Replica {
       transaction: (action) => this.#transaction(action),
       onDamage: (namespace, what) => this.#tellDamage(namespace, what),
     });
-    const newSlot = (): number => (this.#lastSlot += 1);
-    this.#changes = new CopyChanges({ entries: this.#entries, check: this.#check, newSlot });
+    this.#changes = new StoreChanges({
+      entries: this.#entries,
+      check: this.#check,
+      nextSlot: () => (this.#lastSlot += 1),
+    });
     this.#stops = [
       // A reader that died with an open transaction would let the file grow without end.
-      options.clock.every(LIMITS.readerCheckMs, () => void this.#root.readerCheck()),
-      options.clock.every(LIMITS.contentCheckTickMs, () => void this.#check.readOn()),
+      clock.every(LIMITS.readerCheckMs, () => void this.#root.readerCheck()),
+      clock.every(LIMITS.contentCheckTickMs, () => void this.#check.readOn()),
+      // A restart goes on from here while the origin is away.
+      clock.every(LIMITS.originTimeSaveMs, () => this.#time.keep()),
     ];
   }
 
@@ -143,45 +149,23 @@ export class LmdbReplica implements Replica {
 
   /** Removes the values of some entries of a partial namespace. Resolves with whether there may be more. */
   async strip(namespace: NamespaceId): Promise<boolean> {
-    let isDone = true;
+    let isMore = false;
     await this.#rewrite(namespace, (stored) => {
-      if (!stored.isPartial) return stored;
-      const strip = <Part extends Held>(part: Part | undefined): Part | undefined => {
-        if (part === undefined || !isDone || sizeOfPart(part).removableBytes === 0) return part;
-        isDone = false;
-        return this.#values.strip(part);
-      };
-      return { ...stored, held: strip(stored.held), snapshot: strip(stored.snapshot) };
+      const stripped = this.#values.strip(stored);
+      isMore = stripped !== stored;
+      return stripped;
     });
-    return !isDone;
+    return isMore;
   }
 
   /** Looks behind a key, or from the first one, for entries whose values are absent, as far as in a moment. */
   absentValues(namespace: NamespaceId, after: Key | undefined): AbsentPage {
-    const { slot } = this.#readable(namespace);
-    const from = after === undefined ? undefined : Buffer.from(after, "utf8");
-    const { found, isEnd } = this.#entries.some(slot, from);
-    const entries: HeldEntry[] = [];
-    for (const { key, record } of found) {
-      const change = changeOf(record);
-      if (valueBytesOf(change).absent === 0) continue;
-      entries.push(decodeEntry(decodeKey(key), change));
-      const last = entries.at(-1)?.key;
-      if (entries.length >= LIMITS.replicaFillRowsMax) return { entries, last };
-    }
-    const last = found.at(-1)?.key;
-    return { entries, last: isEnd || last === undefined ? undefined : decodeKey(last) };
+    return this.#values.absent(this.#readable(namespace).slot, after);
   }
 
   /** Puts values back that were absent, as far as their entries are still the same. */
   async fill(namespace: NamespaceId, values: ReadonlyArray<FetchedValue>): Promise<void> {
-    await this.#rewrite(namespace, (stored) => {
-      const { held } = stored;
-      if (held === undefined || stored.isPartial) return stored;
-      const tally = tallyOf(held);
-      this.#entries.fill(held.slot, values, tally);
-      return { ...stored, held: { ...held, size: tally.size } };
-    });
+    await this.#rewrite(namespace, (stored) => this.#values.fill(stored, values));
   }
 
   snapshot(namespace: NamespaceId): SnapshotPosition | undefined {
@@ -189,6 +173,14 @@ export class LmdbReplica implements Replica {
     if (snapshot === undefined) return undefined;
     const { revision, digest, after } = snapshot;
     return { revision, digest, after };
+  }
+
+  heard(time: HeardTime): void {
+    if (!this.#isClosed) this.#time.heard(time);
+  }
+
+  originNowMs(): number | undefined {
+    return this.#time.nowMs();
   }
 
   get(namespace: NamespaceId, key: string): HeldEntry | undefined {
@@ -199,7 +191,10 @@ export class LmdbReplica implements Replica {
       if (record === undefined) return undefined;
       const change = changeOf(record);
       // What something is stored under is a key: to parse it again would cost as much as all the rest.
-      return this.#isExpired(change) ? undefined : decodeEntry(key as Key, change);
+      if (this.#isExpired(change)) return undefined;
+      const revision = revisionOf(record);
+      const entry = decodeEntry(key as Key, change);
+      return revision === 0 ? entry : { ...entry, revision };
     } catch (error) {
       throw this.#told(namespace, error);
     }
@@ -252,6 +247,7 @@ export class LmdbReplica implements Replica {
     await this.#sweeping;
     // Also waits for the transactions under way.
     await this.#root.close();
+    this.#savedTime.close();
   }
 
   async #storeAction(namespace: NamespaceId, action: StoreAction): Promise<void> {
@@ -348,7 +344,16 @@ export class LmdbReplica implements Replica {
 
   #isExpired(change: Buffer): boolean {
     const expiresAt = expiryOf(change);
-    return expiresAt !== 0 && expiresAt * 1_000 <= this.#clock.nowMs();
+    return expiresAt !== 0 && this.#time.isExpired(expiresAt);
+  }
+
+  #saveTime(seconds: number): void {
+    try {
+      this.#savedTime.write(seconds);
+    } catch (err) {
+      // What has expired stays so in this run; after another one it is hidden once the origin is heard.
+      this.#log.warn({ err }, "the time by which entries expire could not be saved");
+    }
   }
 
   /** Finds the slots that no namespace refers to, by leaping from each slot's first key to the next. */

@@ -5,7 +5,7 @@ import { open as openLmdb } from "lmdb";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Key, type HeldEntry, type KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
-import { NamespaceId } from "../names.ts";
+import { NamespaceId, Revision } from "../names.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
 import { TrackedState } from "../test-support/tracked-state.ts";
@@ -47,7 +47,9 @@ async function hold(operations: ReadonlyArray<KvOperation>): Promise<void> {
   await replica.store(NAMESPACE, { kind: "snapshot-start", ...point });
   const through = operations.at(-1)?.key ?? null;
   if (through !== null) {
-    await replica.store(NAMESPACE, { kind: "snapshot-page", after: null, through, operations });
+    const revisions = operations.map(() => Revision.parse(1));
+    const page = { kind: "snapshot-page", after: null, through } as const;
+    await replica.store(NAMESPACE, { ...page, operations, revisions });
   }
   await replica.store(NAMESPACE, { kind: "snapshot-end", ...point, through });
 }
@@ -124,7 +126,8 @@ test("partial replica: a snapshot with references is the same as one with values
   const through = Key.parse("c");
   await replica.store(NAMESPACE, { kind: "snapshot-start", ...point });
   const page = { kind: "snapshot-page", after: null, through } as const;
-  await replica.store(NAMESPACE, { ...page, operations: operations.map(withoutValue) });
+  const revisions = [1, 2, 3].map((revision) => Revision.parse(revision));
+  await replica.store(NAMESPACE, { ...page, operations: operations.map(withoutValue), revisions });
   await replica.store(NAMESPACE, { kind: "snapshot-end", ...point, through });
   expect(["a", "b", "c"].map(kindOf)).toEqual(["absent", "inline", "absent"]);
   expect(replica.extent(NAMESPACE)).toMatchObject({ isPartial: true, removableBytes: 0 });

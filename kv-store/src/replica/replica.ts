@@ -1,6 +1,7 @@
 import type { HeldEntry, HeldOperation, Key, KvOperation, KvPage, ListOptions } from "../entry.ts";
 import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
 import type { HeldExtent } from "./extent-plan.ts";
+import type { HeardTime } from "./origin-time.ts";
 
 /** A change of a replica. Each is one transaction: either all of it is on disk, or nothing. */
 export type StoreAction =
@@ -14,6 +15,8 @@ export type StoreAction =
       readonly after: Key | null;
       readonly through: Key;
       readonly operations: ReadonlyArray<HeldOperation>;
+      /** Of each of them, in their order; 0 where the origin did not tell it. */
+      readonly revisions: ReadonlyArray<Revision>;
     }
   /** Operations that lead what is collected from exactly `after` to this point. */
   | ({ readonly kind: "snapshot-batch" } & StoredBatch)
@@ -54,6 +57,10 @@ export interface Replica {
    * snapshot that proves damaged is forgotten.
    */
   store(namespace: NamespaceId, action: StoreAction): Promise<void>;
+  /** A heartbeat has told of the origin's clock, by which entries expire. */
+  heard(time: HeardTime): void;
+  /** What the origin's clock shows by now, in milliseconds since the epoch; `undefined` before it was ever heard. */
+  originNowMs(): number | undefined;
   /**
    * The live entry of a key, whose value may be absent. Fails with `replica_behind` when the namespace is not held, with
    * `replica_damaged` when the disk has changed the entry.

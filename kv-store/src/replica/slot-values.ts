@@ -1,8 +1,17 @@
-import { tallyOf } from "./copy-changes.ts";
+import type { HeldEntry, Key } from "../entry.ts";
+import { LIMITS } from "../limits.ts";
+import { decodeEntry, decodeKey, valueBytesOf } from "../record-codec.ts";
 import { isDamage } from "./lmdb-errors.ts";
-import { keysBehind, type SlotEntries } from "./slot-entries.ts";
+import { changeOf, keysBehind, type FetchedValue, type SlotEntries } from "./slot-entries.ts";
 import { SlotTally } from "./slot-tally.ts";
-import type { Held, StoredCopy } from "./stored-copy.ts";
+import { tallyOf } from "./store-changes.ts";
+import { sizeOfPart, type Held, type StoredCopy } from "./stored-copy.ts";
+
+/** Entries whose values are absent, up to the key `last`; `undefined` when none follow. */
+export interface AbsentPage {
+  readonly entries: ReadonlyArray<HeldEntry>;
+  readonly last: Key | undefined;
+}
 
 /** Removes the values of slots that may be without, some entries at a time, and counts what slots take. */
 export class SlotValues {
@@ -14,8 +23,41 @@ export class SlotValues {
     this.#entries = entries;
   }
 
-  /** Takes values from some entries of a slot, as part of the caller's transaction. */
-  strip<Part extends Held>(part: Part): Part {
+  /** Takes values from some entries of a partial copy, as part of the caller's transaction; the same if none is left. */
+  strip(stored: StoredCopy): StoredCopy {
+    const { held, snapshot, isPartial } = stored;
+    if (!isPartial) return stored;
+    if (sizeOfPart(held).removableBytes > 0) return { ...stored, held: held && this.#strip(held) };
+    if (sizeOfPart(snapshot).removableBytes === 0) return stored;
+    return { ...stored, snapshot: snapshot && this.#strip(snapshot) };
+  }
+
+  /** Puts values back, where their entries are still the same; as part of the caller's transaction. */
+  fill(stored: StoredCopy, values: ReadonlyArray<FetchedValue>): StoredCopy {
+    const { held, isPartial } = stored;
+    if (held === undefined || isPartial) return stored;
+    const tally = tallyOf(held);
+    this.#entries.fill(held.slot, values, tally);
+    return { ...stored, held: { ...held, size: tally.size } };
+  }
+
+  /** Looks behind a key, or from the first one, for entries whose values are absent, as far as in a moment. */
+  absent(slot: number, after: Key | undefined): AbsentPage {
+    const from = after === undefined ? undefined : Buffer.from(after, "utf8");
+    const { found, isEnd } = this.#entries.some(slot, from);
+    const entries: HeldEntry[] = [];
+    for (const { key, record } of found) {
+      const change = changeOf(record);
+      if (valueBytesOf(change).absent === 0) continue;
+      entries.push(decodeEntry(decodeKey(key), change));
+      const last = entries.at(-1)?.key;
+      if (entries.length >= LIMITS.replicaFillRowsMax) return { entries, last };
+    }
+    const last = found.at(-1)?.key;
+    return { entries, last: isEnd || last === undefined ? undefined : decodeKey(last) };
+  }
+
+  #strip<Part extends Held>(part: Part): Part {
     const tally = tallyOf(part);
     const last = this.#entries.strip(part.slot, this.#stripped.get(part.slot), tally);
     // Once through, it begins anew: a value may have come in front of the place while it was whole.

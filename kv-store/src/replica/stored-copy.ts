@@ -6,11 +6,16 @@ import { EMPTY_SIZE, type HeldSize } from "./extent-plan.ts";
 const Bytes = z.number().int();
 const Size = z.object({ bytes: Bytes, absentBytes: Bytes, removableBytes: Bytes });
 
+/** The form of records in `slot-entries.ts`: another number with each change of it. */
+export const ENTRY_FORM = 2;
+
 /** Entries that are under this slot's number, and the point to which they were led. */
 export const Held = HistoryPoint.extend({
   slot: z.number().int().positive(),
   /** What they take. An earlier version did not count it. */
   size: Size.optional(),
+  /** Of the entries' records: what an earlier version stored can't be read. */
+  form: z.literal(ENTRY_FORM),
 });
 export type Held = z.infer<typeof Held>;
 

@@ -1,13 +1,14 @@
 import type { Clock } from "../clock.ts";
-import type { KvOperation } from "../entry.ts";
+import type { KvCondition, KvOperation } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
-import type { NamespaceId, Revision } from "../names.ts";
+import type { NamespaceId, Revision, StateDigest } from "../names.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { Channel } from "./channel.ts";
 import { MessageFromOrigin } from "./messages.ts";
 import type { SettledWrite } from "./pending-writes.ts";
+import { lackOf, type CopyState, type ReadDemand } from "./read-demand.ts";
 import type { ReplicaEffect, ReplicaInput, StoreOutcome } from "./replica-exchange.ts";
 import { ReplicaSession } from "./replica-session.ts";
 import type { Held, RepairReason } from "./replica-subscription.ts";
@@ -37,6 +38,8 @@ export interface ReplicaStatus {
   readonly bytes: number;
   /** The disk refuses changes: reads go on with what is held, until it takes them again. */
   readonly isStorageFailing: boolean;
+  /** Of the state as of `revision`; null while nothing is held. */
+  readonly digest: StateDigest | null;
 }
 
 interface Write {
@@ -46,10 +49,7 @@ interface Write {
 
 interface Waiter {
   readonly namespace: NamespaceId;
-  /** The replica has come where it is waited for. */
-  readonly isMet: () => boolean;
-  /** What is said at the deadline. */
-  readonly text: string;
+  readonly demand: ReadDemand;
   readonly deadlineMs: number;
   resolve(): void;
   reject(error: KvError): void;
@@ -74,6 +74,8 @@ export class ReplicaClient {
   #bound: ReadonlySet<NamespaceId> = new Set();
   readonly #leaving = new Map<NamespaceId, number>();
   #waiters: Waiter[] = [];
+  /** How many of them are reads, which are bounded. */
+  #waitingReads = 0;
   #channel: Channel | undefined;
   #lastWrite = 0;
   #isClosed = false;
@@ -134,19 +136,25 @@ export class ReplicaClient {
   }
 
   /**
-   * Resolves with the revision when the write is durable at the origin and visible in this node's replica.
-   * Large values must be stored before. Rejected with `origin_unreachable`, at once without a connection
-   * and within `LIMITS.originSilenceMs` when it goes silent, with `replica_behind` when the write is durable
-   * but does not arrive here, or with the origin's own refusal. After a retryable rejection the write may
-   * still have happened; repeating it is safe.
+   * Resolves with the revision when the write is durable at the origin, and visible in this node's replica
+   * unless the stream is cut in between: then reads of its keys wait, see `readable`. Large values must be
+   * stored before. Rejected with `origin_unreachable`, at once without a connection and within
+   * `LIMITS.originSilenceMs` when it goes silent, or with the origin's own refusal: `precondition_failed` when
+   * a condition is not true. After a retryable rejection the write may still have happened; repeating it is
+   * safe, and with conditions it happens once at most.
    */
-  write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision> {
+  write(
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+    conditions: ReadonlyArray<KvCondition> = [],
+  ): Promise<Revision> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) return reject(closedError());
       this.#lastWrite += 1;
       const id = this.#lastWrite;
       this.#writes.set(id, { resolve, reject });
-      this.#take({ kind: "write", id, namespace, operations, nowMs: this.#clock.monotonicMs() });
+      const nowMs = this.#clock.monotonicMs();
+      this.#take({ kind: "write", id, namespace, operations, conditions, nowMs });
     });
   }
 
@@ -155,25 +163,30 @@ export class ReplicaClient {
    * no such namespace, and with `replica_behind` after `LIMITS.replicaReadyMs`.
    */
   ready(namespace: NamespaceId): Promise<void> {
-    return this.#wait({
-      namespace,
-      isMet: () => this.#replica.revision(namespace) !== undefined,
-      text: `namespace ${namespace} has not arrived at this node yet`,
-      deadlineMs: this.#clock.monotonicMs() + LIMITS.replicaReadyMs,
-    });
+    return this.#wait(namespace, {}, LIMITS.replicaReadyMs);
   }
 
   /**
-   * Resolves when the replica holds a later revision than this. Rejected with `namespace_not_found`, and with
-   * `replica_behind` after `LIMITS.valueReplacedMs`.
+   * Resolves when the copy is what the read wants: at once in this turn, `undefined`, when it is already. The
+   * read must follow in the turn in which it resolves. Rejected as `ready` is, and with `replica_behind` after
+   * `LIMITS.freshReadMs`, or when a write that this node has acknowledged did not come within
+   * `LIMITS.ownWriteMs` of the cut. Rejected with `busy` when too many wait already.
    */
-  passed(namespace: NamespaceId, revision: Revision): Promise<void> {
-    return this.#wait({
-      namespace,
-      isMet: () => (this.#replica.revision(namespace) ?? 0) > revision,
-      text: `this node has not applied what came after revision ${revision} of ${namespace} yet`,
-      deadlineMs: this.#clock.monotonicMs() + LIMITS.valueReplacedMs,
+  readable(namespace: NamespaceId, demand: ReadDemand): Promise<void> | undefined {
+    if (!this.#isClosed && lackOf(this.#copyOf(namespace), demand) === undefined) return undefined;
+    if (this.#waitingReads >= LIMITS.waitingReadsMax) {
+      return Promise.reject(new KvError("busy", `${this.#waitingReads} reads wait already`));
+    }
+    this.#waitingReads += 1;
+    return this.#wait(namespace, demand, LIMITS.freshReadMs).finally(() => {
+      this.#waitingReads -= 1;
     });
+  }
+
+  /** How fresh the copy is. */
+  freshness(namespace: NamespaceId): Pick<CopyState, "revision" | "lagMs"> {
+    const { revision, lagMs } = this.#copyOf(namespace);
+    return { revision, lagMs };
   }
 
   /** Values of a namespace may be absent in the replica from now on, or no longer. */
@@ -182,10 +195,11 @@ export class ReplicaClient {
     this.#take({ kind: "extent", namespace, held: this.#held(namespace), nowMs });
   }
 
-  #wait(wait: Omit<Waiter, "resolve" | "reject">): Promise<void> {
+  #wait(namespace: NamespaceId, demand: ReadDemand, waitMs: number): Promise<void> {
+    const deadlineMs = this.#clock.monotonicMs() + waitMs;
     return new Promise((resolve, reject) => {
       if (this.#isClosed) return reject(closedError());
-      this.#waiters.push({ ...wait, resolve, reject });
+      this.#waiters.push({ namespace, demand, deadlineMs, resolve, reject });
       this.#wakeWaiters();
     });
   }
@@ -194,12 +208,12 @@ export class ReplicaClient {
   status(): ReadonlyArray<ReplicaStatus> {
     const nowMs = this.#clock.monotonicMs();
     return this.#session.positions().map((position) => {
-      const { namespace, applied, freshMs, isStorageFailing } = position;
-      const { repairing, repairs, lastRepair } = position;
+      const { namespace, freshMs, isStorageFailing, repairing, repairs, lastRepair } = position;
+      const lagMs = freshMs === null ? null : Math.max(0, nowMs - freshMs);
+      const { revision = 0, digest = null } = this.#replica.point(namespace) ?? {};
       const { isPartial, bytes, absentBytes } = this.#replica.extent(namespace);
       return {
-        ...{ namespace, revision: applied ?? 0, repairing, repairs, lastRepair },
-        lagMs: freshMs === null ? null : Math.max(0, nowMs - freshMs),
+        ...{ namespace, revision, digest, lagMs, repairing, repairs, lastRepair },
         extent: isPartial ? "partial" : absentBytes > 0 ? "filling" : "whole",
         ...{ bytes, isStorageFailing },
       };
@@ -236,7 +250,12 @@ export class ReplicaClient {
       this.#log.warn({ err: parsed.error }, "the origin sent what is no message");
       return this.#detach(this.#channel, "a message could not be parsed");
     }
-    this.#take({ kind: "message", message: parsed.data, nowMs: this.#clock.monotonicMs() });
+    const { data } = parsed;
+    if (data.kind === "heartbeat" && data.echoMs !== null) {
+      this.#replica.heard({ originMs: data.atMs, echoMs: data.echoMs });
+    }
+    this.#take({ kind: "message", message: data, nowMs: this.#clock.monotonicMs() });
+    if (data.kind === "heartbeat") this.#wakeWaiters();
   }
 
   #detach(channel: Channel | undefined, reason: string): void {
@@ -308,8 +327,9 @@ export class ReplicaClient {
   #settle({ id, result }: SettledWrite): void {
     const write = this.#writes.get(id);
     this.#writes.delete(id);
-    if (result.kind === "visible") write?.resolve(result.revision);
-    else write?.reject(new KvError(result.code, result.message));
+    if (result.kind !== "failed") return write?.resolve(result.revision);
+    const { code, message, found } = result;
+    write?.reject(new KvError(code, message, { found }));
   }
 
   #wakeWaiters(): void {
@@ -318,17 +338,28 @@ export class ReplicaClient {
   }
 
   #answer(waiter: Waiter, nowMs: number): boolean {
-    const { namespace, isMet, text } = waiter;
-    if (isMet()) {
+    const { namespace, demand } = waiter;
+    const lack = lackOf(this.#copyOf(namespace), demand);
+    if (lack === undefined) {
       waiter.resolve();
     } else if (this.#session.position(namespace)?.standing === "gone") {
       waiter.reject(new KvError("namespace_not_found", `namespace ${namespace} does not exist`));
-    } else if (nowMs >= waiter.deadlineMs) {
-      waiter.reject(new KvError("replica_behind", text));
+    } else if (nowMs >= Math.min(waiter.deadlineMs, lack.untilMs)) {
+      waiter.reject(new KvError("replica_behind", lack.text));
     } else {
       return false;
     }
     return true;
+  }
+
+  #copyOf(namespace: NamespaceId): CopyState {
+    const { confirmed = null, freshMs = null } = this.#session.position(namespace) ?? {};
+    return {
+      ...{ namespace, confirmed },
+      revision: this.#replica.revision(namespace),
+      lagMs: freshMs === null ? null : Math.max(0, this.#clock.monotonicMs() - freshMs),
+      own: this.#session.ownWrites(namespace),
+    };
   }
 }
 

@@ -1,9 +1,9 @@
-import type { KvOperation } from "../entry.ts";
+import type { KvCondition, KvOperation } from "../entry.ts";
 import type { NamespaceId, Revision } from "../names.ts";
 import type { StoreAction } from "../replica/replica.ts";
 import type { MessageFromOrigin, MessageToOrigin } from "./messages.ts";
 import type { SettledWrite } from "./pending-writes.ts";
-import type { Held, RepairReason, ReplicaSubscription, Standing } from "./replica-subscription.ts";
+import type { Held, RepairReason, Standing } from "./replica-subscription.ts";
 
 /** What happened at a node's end of the connection. `nowMs` is by the monotonic clock. */
 export type ReplicaInput =
@@ -30,6 +30,7 @@ export type ReplicaInput =
       readonly id: number;
       readonly namespace: NamespaceId;
       readonly operations: ReadonlyArray<KvOperation>;
+      readonly conditions: ReadonlyArray<KvCondition>;
       readonly nowMs: number;
     }
   | {
@@ -71,6 +72,8 @@ export interface ReplicaPosition {
   readonly standing: Standing;
   /** What it holds; null for nothing. */
   readonly applied: Revision | null;
+  /** The same, null also when it may be of another history than the origin's. */
+  readonly confirmed: Revision | null;
   /** It holds all that the origin had when this node's monotonic clock showed this; null before it is known. */
   readonly freshMs: number | null;
   /** Why it is about to be replaced as a whole, if it is. */
@@ -80,18 +83,4 @@ export interface ReplicaPosition {
   readonly lastRepair: RepairReason | null;
   /** Its last change could not be stored. */
   readonly isStorageFailing: boolean;
-}
-
-export function positionOf(subscription: ReplicaSubscription): ReplicaPosition {
-  const { namespace, standing, applied, freshness, repair, repairs, lastRepair } = subscription;
-  return {
-    namespace,
-    standing,
-    applied: applied?.revision ?? null,
-    freshMs: freshness.freshMs,
-    repairing: repair?.reason ?? null,
-    repairs,
-    lastRepair,
-    isStorageFailing: subscription.isStorageFailing,
-  };
 }

@@ -4,9 +4,9 @@ import type { HistoryPoint, NamespaceId } from "../names.ts";
 import type { StoreAction } from "../replica/replica.ts";
 import { encodeWrite } from "./batch.ts";
 import type { MessageFromOrigin, MessageToOrigin } from "./messages.ts";
-import { PendingWrites, type SettledWrite, type WriteResult } from "./pending-writes.ts";
+import { OwnWrites, type OwnWrite } from "./own-writes.ts";
+import { PendingWrites, type SettledWrite } from "./pending-writes.ts";
 import {
-  positionOf,
   type ReplicaEffect,
   type ReplicaInput,
   type ReplicaPosition,
@@ -23,7 +23,8 @@ import { ReplicaSubscription, type DataMessage, type Held } from "./replica-subs
 export class ReplicaSession {
   readonly #subscriptions = new Map<NamespaceId, ReplicaSubscription>();
   readonly #byId = new Map<number, ReplicaSubscription>();
-  readonly #writes = new PendingWrites();
+  readonly #own = new OwnWrites();
+  readonly #writes = new PendingWrites(this.#own);
   readonly #storing = new StoresInFlight();
   #isConnected = false;
   #lastSubscription = 0;
@@ -62,7 +63,7 @@ export class ReplicaSession {
         break;
       case "disconnected":
         this.#isConnected = false;
-        this.#settle(this.#writes.linkLost((each) => this.#acceptedOf(each)));
+        this.#settle(this.#writes.linkLost(this.#nowMs, (each) => this.#acceptedOf(each)));
         break;
       case "message":
         this.#heardMs = this.#nowMs;
@@ -86,13 +87,17 @@ export class ReplicaSession {
 
   /** `undefined` for a namespace that is not wanted. */
   position(namespace: NamespaceId): ReplicaPosition | undefined {
-    const subscription = this.#subscriptions.get(namespace);
-    return subscription === undefined ? undefined : positionOf(subscription);
+    return this.#subscriptions.get(namespace)?.report;
   }
 
   /** Of all wanted namespaces. */
   positions(): ReplicaPosition[] {
-    return [...this.#subscriptions.values()].map(positionOf);
+    return [...this.#subscriptions.values()].map(({ report }) => report);
+  }
+
+  /** Acknowledged writes of the namespace that its reads don't see yet. */
+  ownWrites(namespace: NamespaceId): ReadonlyArray<OwnWrite> {
+    return this.#own.of(namespace);
   }
 
   #onInterest(wanted: ReadonlyMap<NamespaceId, Held>): void {
@@ -112,6 +117,7 @@ export class ReplicaSession {
 
   #forget(subscription: ReplicaSubscription): void {
     this.#subscriptions.delete(subscription.namespace);
+    this.#own.forget(subscription.namespace);
     this.#byId.delete(subscription.id);
     if (this.#isConnected) this.#send({ kind: "unsubscribe", subscription: subscription.id });
     this.#store(subscription, { kind: "drop" });
@@ -128,7 +134,7 @@ export class ReplicaSession {
   #onConnected(): void {
     this.#isConnected = true;
     // What an earlier connection left on its way to the disk is not there yet.
-    this.#settle(this.#writes.linkLost(() => 0));
+    this.#settle(this.#writes.linkLost(this.#nowMs, () => 0));
     this.#heardMs = this.#nowMs;
     this.#dataMs = this.#nowMs;
     this.#echoMs = this.#nowMs;
@@ -166,7 +172,8 @@ export class ReplicaSession {
         return this.#onWritten(message);
       case "refused": {
         const code = isKvErrorCode(message.code) ? message.code : "storage_failed";
-        const result = { kind: "failed", code, message: message.message } as const;
+        const { found } = message;
+        const result = { kind: "failed", code, message: message.message, found } as const;
         return this.#settle(this.#writes.refused(message.id, result));
       }
       case "gone":
@@ -180,8 +187,8 @@ export class ReplicaSession {
     const write = this.#writes.written(id, revision);
     if (write === undefined) return;
     const subscription = this.#subscriptions.get(write.namespace);
-    // No news while a snapshot of that history is on its way, which must go on counting as the repair.
-    const isNews = revision <= write.after && subscription?.repair?.reason !== "other-history";
+    // Of another history than it was sent in it is no news, and a snapshot on its way goes on counting.
+    const isNews = revision <= write.after && write.history === subscription?.history;
     if (subscription !== undefined && isNews) this.#onOtherHistory(subscription);
     this.#settleReached(write.namespace);
   }
@@ -190,6 +197,7 @@ export class ReplicaSession {
     if (subscription === undefined) return;
     this.#byId.delete(subscription.id);
     subscription.stop("gone");
+    this.#own.forget(subscription.namespace);
     subscription.forget();
     this.#store(subscription, { kind: "drop" });
   }
@@ -265,6 +273,7 @@ export class ReplicaSession {
 
   #onPoint(subscription: ReplicaSubscription, point: HistoryPoint, echoMs: number | null): void {
     if (echoMs === null) return;
+    this.#own.heard(subscription.namespace, point, echoMs);
     if (subscription.contradicts(point, echoMs)) {
       this.#onOtherHistory(subscription);
       return this.#mend(subscription);
@@ -305,12 +314,13 @@ export class ReplicaSession {
   }
 
   #onWrite(input: ReplicaInput & { kind: "write" }): void {
-    const { id, namespace, operations } = input;
-    const refusal = this.#refusal();
+    const { id, namespace, operations, conditions } = input;
+    const refusal = this.#writes.refusal(this.#isConnected);
     if (refusal !== undefined) return this.#settle([{ id, result: refusal }]);
-    const body = encodeWrite(operations);
-    const after = this.#acceptedOf(namespace);
-    this.#writes.add({ id, namespace, bytes: body.body.length, sentMs: this.#nowMs, after });
+    const body = encodeWrite(operations, conditions);
+    const { history = 0, known: after = 0 } = this.#subscriptions.get(namespace) ?? {};
+    const [keys, bytes] = [operations.map(({ key }) => key), body.body.length];
+    this.#writes.add({ id, namespace, keys, bytes, sentMs: this.#nowMs, history, after });
     this.#send({ kind: "write", id, namespace, ...body });
   }
 
@@ -318,27 +328,16 @@ export class ReplicaSession {
     return this.#subscriptions.get(namespace)?.accepted?.revision ?? 0;
   }
 
-  #refusal(): (WriteResult & { kind: "failed" }) | undefined {
-    if (!this.#isConnected) {
-      const message = "this node has no connection to the origin: nothing was written, try again";
-      return { kind: "failed", code: "origin_unreachable", message };
-    }
-    const { fullReason } = this.#writes;
-    if (fullReason === undefined) return undefined;
-    return { kind: "failed", code: "busy", message: fullReason };
-  }
-
   #onStored(input: ReplicaInput & { kind: "stored" }): void {
     const store = this.#storing.end(input.token);
     if (store === undefined) return;
     this.#acknowledge();
-    const { subscription, kind, repair } = store;
-    subscription.stored(input.held, input.outcome === "stored");
+    const { subscription, kind, era } = store;
     const isStored = input.outcome === "stored";
-    const isRefused = input.outcome === "damaged" && kind.startsWith("snapshot");
-    if (isRefused || (isStored && kind === "snapshot-end")) {
-      subscription.replaced(isStored, repair, this.#nowMs);
-    }
+    subscription.stored(input.held, isStored);
+    const isDamaged = input.outcome === "damaged";
+    if (isDamaged && kind.startsWith("snapshot")) subscription.refused(this.#nowMs);
+    if (isStored && kind === "snapshot-end") subscription.replaced(era, this.#nowMs);
     if (input.outcome !== "stored") this.#onStoreFailed(subscription, input.outcome);
     subscription.freshness.reached(subscription.confirmed);
     this.#settleReached(subscription.namespace);
@@ -349,8 +348,7 @@ export class ReplicaSession {
     subscription.stop("broken");
     if (outcome === "failed") {
       subscription.askedMs = this.#nowMs + LIMITS.replicaRetryMs;
-      if (subscription.isStorageFailing) return;
-      subscription.isStorageFailing = true;
+      if (!subscription.failedToStore()) return;
       const text = "a change could not be stored; the replica will ask for it again";
       return this.#report(subscription, text);
     }
@@ -365,7 +363,9 @@ export class ReplicaSession {
     // Without a replica here there is nothing to be read from, and nothing to wait for.
     const subscription = this.#subscriptions.get(namespace);
     const applied = subscription === undefined ? Infinity : subscription.confirmed;
-    if (applied !== null) this.#settle(this.#writes.reached(namespace, applied));
+    if (applied === null) return;
+    this.#own.reached(namespace, applied);
+    this.#settle(this.#writes.reached(namespace, applied));
   }
 
   #store(subscription: ReplicaSubscription, action: StoreAction, message?: DataMessage): void {

@@ -104,11 +104,11 @@ export class SimulatedDisk {
     // What is under way to be dropped is past harm.
     if (copy === undefined || held === undefined || held.entries.size === 0) return;
     if (this.#content.get(namespace) !== copy.stored) return;
-    const { put } = random.pick([...held.entries.values()]);
+    const { put, revision } = random.pick([...held.entries.values()]);
     if (put.value.kind !== "inline") return;
     const bytes = Buffer.from(put.value.bytes);
     bytes[0] = (bytes[0] ?? 0) ^ (1 << random.below(8));
-    const damaged = entryOf({ ...put, value: { kind: "inline", bytes } });
+    const damaged = entryOf({ ...put, value: { kind: "inline", bytes } }, revision);
     const entries = new Map(held.entries).set(put.key, damaged);
     copy.stored = { ...copy.stored, held: { ...held, entries, isDamaged: true } };
     this.#put(namespace, copy.stored);
@@ -151,9 +151,10 @@ export class SimulatedDisk {
   fill(namespace: NamespaceId, fetched: Parameters<typeof withValue>[1] & { key: Key }): void {
     this.#rewrite(namespace, (stored) => {
       const { held, isPartial } = stored;
-      const put = withValue(held?.entries.get(fetched.key)?.put, fetched);
+      const { put: before, revision = 0 } = held?.entries.get(fetched.key) ?? {};
+      const put = withValue(before, fetched);
       if (held === undefined || isPartial || held.isDamaged || put === undefined) return stored;
-      const entries = new Map(held.entries).set(put.key, entryOf(put));
+      const entries = new Map(held.entries).set(put.key, entryOf(put, revision));
       return { ...stored, held: { ...held, entries } };
     });
   }
@@ -255,9 +256,9 @@ function changed(stored: Stored, action: StoreAction): Stored | undefined {
   switch (action.kind) {
     case "batch": {
       if (held?.revision !== action.after) return undefined;
-      const { revision, operations } = action;
+      const { revision } = action;
       const { isDamaged } = held;
-      return { ...stored, held: { ...applied(held, kept(operations)), revision, isDamaged } };
+      return { ...stored, held: { ...appliedBatch(held, action, kept), revision, isDamaged } };
     }
     case "snapshot-start": {
       const begun = { ...pointOf(action), after: null, state: NOTHING };
@@ -265,12 +266,12 @@ function changed(stored: Stored, action: StoreAction): Stored | undefined {
     }
     case "snapshot-page": {
       if (snapshot?.after !== action.after) return undefined;
-      const state = applied(snapshot.state, kept(action.operations));
+      const state = applied(snapshot.state, kept(action.operations), action.revisions);
       return { ...stored, snapshot: { ...snapshot, after: action.through, state } };
     }
     case "snapshot-batch": {
       if (snapshot?.revision !== action.after) return undefined;
-      const state = applied(snapshot.state, kept(action.operations));
+      const state = appliedBatch(snapshot.state, action, kept);
       return { ...stored, snapshot: { ...snapshot, ...pointOf(action), state } };
     }
     case "snapshot-end": {
@@ -281,6 +282,15 @@ function changed(stored: Stored, action: StoreAction): Stored | undefined {
     case "drop":
       return NOTHING_STORED;
   }
+}
+
+function appliedBatch(
+  state: State,
+  { after, operations }: StoreAction & { kind: "batch" | "snapshot-batch" },
+  kept: (operations: ReadonlyArray<HeldOperation>) => ReadonlyArray<HeldOperation>,
+): State {
+  const revisions = operations.map((_, index) => after + 1 + index);
+  return applied(state, kept(operations), revisions);
 }
 
 function holdingOnly({ held, isPartial }: Stored): Stored {
@@ -297,7 +307,10 @@ function rewritten(
   state: State,
   rewrite: (entry: SimulatedEntry) => HeldOperation & { kind: "put" },
 ): ReadonlyMap<string, SimulatedEntry> {
-  return new Map([...state.entries].map(([key, entry]) => [key, entryOf(rewrite(entry))]));
+  const entries = [...state.entries].map(
+    ([key, entry]) => [key, entryOf(rewrite(entry), entry.revision)] as const,
+  );
+  return new Map(entries);
 }
 
 function pointOf({ revision, digest }: HistoryPoint): HistoryPoint {

@@ -7,6 +7,8 @@ import { EMPTY_STATE, entryDigest, StateSum } from "../../state-digest.ts";
 /** A put with its bytes and their digest, which are looked at far more often than made. */
 export interface SimulatedEntry {
   readonly put: HeldOperation & { kind: "put" };
+  /** Of the write that put it. */
+  readonly revision: number;
   readonly bytes: Buffer;
   readonly digest: Buffer;
 }
@@ -67,8 +69,8 @@ export class SimulatedHistory {
 
   append(operations: ReadonlyArray<KvOperation>, nowMs: number): KvRecord[] {
     return operations.map((operation) => {
-      const state = applied(this.#state, [operation]);
       const revision = Revision.parse(this.records.length + 1);
+      const state = applied(this.#state, [operation], [revision]);
       const record = { revision, digest: state.digest, operation };
       this.records.push(record);
       this.#committedMs.push(nowMs);
@@ -89,15 +91,19 @@ export class SimulatedHistory {
   }
 }
 
-/** The state that operations leave. */
-export function applied(state: State, operations: ReadonlyArray<HeldOperation>): State {
+/** The state that operations of these revisions leave. */
+export function applied(
+  state: State,
+  operations: ReadonlyArray<HeldOperation>,
+  revisions: ReadonlyArray<number>,
+): State {
   const entries = new Map(state.entries);
   const sum = new StateSum(state.digest);
-  for (const operation of operations) {
+  for (const [index, operation] of operations.entries()) {
     const replaced = entries.get(operation.key);
     if (replaced !== undefined) sum.toggle(replaced.digest);
     if (operation.kind === "put") {
-      const entry = entryOf(operation);
+      const entry = entryOf(operation, revisions[index] ?? 0);
       sum.toggle(entry.digest);
       entries.set(operation.key, entry);
     } else {
@@ -128,7 +134,8 @@ export function sameEntries(model: Entries, held: Entries): boolean {
 const lightForms = new WeakMap<SimulatedEntry, Buffer>();
 
 function isSameEntry(model: SimulatedEntry, held: SimulatedEntry | undefined): boolean {
-  if (held?.put.value.kind !== "absent") return held?.bytes.equals(model.bytes) === true;
+  if (held?.revision !== model.revision) return false;
+  if (held.put.value.kind !== "absent") return held.bytes.equals(model.bytes);
   let light = lightForms.get(model);
   if (light === undefined) {
     light = encodeOperation(withoutValue(model.put));
@@ -137,9 +144,9 @@ function isSameEntry(model: SimulatedEntry, held: SimulatedEntry | undefined): b
   return light.equals(held.bytes);
 }
 
-export function entryOf(put: SimulatedEntry["put"]): SimulatedEntry {
+export function entryOf(put: SimulatedEntry["put"], revision: number): SimulatedEntry {
   const bytes = encodeOperation(put);
   const { value } = put;
   const digest = value.kind === "absent" ? Buffer.from(value.digest) : entryDigest(bytes);
-  return { put, bytes, digest };
+  return { put, revision, bytes, digest };
 }

@@ -1,14 +1,17 @@
-import type { ContentHash, Key, KvOperation } from "../../entry.ts";
+import type { Key, KvCondition, KvOperation } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
 import { MessageFromOrigin, type MessageToOrigin } from "../messages.ts";
+import { OriginTime } from "../../replica/origin-time.ts";
 import type { SnapshotPosition } from "../../replica/replica.ts";
+import type { OwnWrite } from "../own-writes.ts";
 import type { WriteResult } from "../pending-writes.ts";
 import type { ReplicaEffect, ReplicaInput, ReplicaPosition } from "../replica-exchange.ts";
 import { ReplicaSession } from "../replica-session.ts";
 import type { Random } from "./random.ts";
 import { SimulatedDisk, type Holding } from "./simulated-disk.ts";
-import { SimulatedRead, type EndedRead, type ValueSource } from "./simulated-read.ts";
+import type { EndedRead, ValueSource } from "./simulated-read.ts";
+import { SimulatedValues } from "./simulated-values.ts";
 import type { Timeline } from "./timeline.ts";
 
 /** One connection as the node sees it. */
@@ -24,10 +27,12 @@ export interface NodeWatcher {
   settled(node: SimulatedNode, id: number, result: WriteResult): void;
   /** It asked for a namespace. */
   asked(node: SimulatedNode, message: MessageToOrigin & { kind: "subscribe" }): void;
+  /** Somebody reads all that it shows. */
+  read(node: SimulatedNode): void;
   /** Its session found something wrong with its stream. */
   repaired(node: SimulatedNode, text: string): void;
   /** A read of a key ended; without an answer the value could not be had. */
-  read(node: SimulatedNode, read: EndedRead): void;
+  readEnded(node: SimulatedNode, read: EndedRead): void;
   /** It ended its connection by itself. */
   cut(node: SimulatedNode, reason: string): void;
 }
@@ -44,7 +49,7 @@ export class SimulatedNode {
   readonly #timeline: Timeline;
   readonly #random: Random;
   readonly #watcher: NodeWatcher;
-  readonly #valueOf: ValueSource;
+  readonly #values: SimulatedValues;
   /** The namespaces that it wants, and since when it has. */
   readonly wanted = new Map<NamespaceId, number>();
   #disk = new SimulatedDisk();
@@ -53,6 +58,11 @@ export class SimulatedNode {
   #life = 0;
   /** When its monotonic clock was at zero: another moment in each life. */
   #clockStartMs = 0;
+  #time!: OriginTime; // set by `#start`
+  /** How far its disk says that time has come. */
+  #savedSeconds: number | undefined;
+  /** What its wall clock shows more than it should. */
+  #clockErrorMs = 0;
   #link: NodeLink | undefined;
   /** The machine stands still until then, and afterwards finds all that came meanwhile. */
   #frozenUntilMs = 0;
@@ -83,7 +93,12 @@ export class SimulatedNode {
     this.#timeline = parts.timeline;
     this.#random = parts.random;
     this.#watcher = parts.watcher;
-    this.#valueOf = parts.valueOf;
+    this.#values = new SimulatedValues({
+      ...{ node: this, disk: this.#disk, random: this.#random, valueOf: parts.valueOf },
+      ...{ timeline: this.#timeline, isConnected: () => this.#link !== undefined },
+      onChange: () => this.#watcher.changed(this),
+      onRead: (read) => this.#watcher.readEnded(this, read),
+    });
     for (const namespace of parts.namespaces) this.wanted.set(namespace, this.#timeline.nowMs);
     this.#start();
   }
@@ -121,6 +136,21 @@ export class SimulatedNode {
     return freshMs === null ? null : freshMs + this.#clockStartMs;
   }
 
+  /** Whether reads show no entry that expires then. */
+  hides(expiresAt: number): boolean {
+    return this.#time.isExpired(expiresAt);
+  }
+
+  /** What it takes the origin's clock to show. */
+  originNowMs(): number | undefined {
+    return this.#time.nowMs();
+  }
+
+  /** The writes for which reads of their keys wait. */
+  ownWrites(namespace: NamespaceId): ReadonlyArray<OwnWrite> {
+    return this.#session.ownWrites(namespace);
+  }
+
   connected(link: NodeLink): void {
     this.#link = link;
     this.connectedSinceMs = this.#timeline.nowMs;
@@ -139,12 +169,27 @@ export class SimulatedNode {
 
   receive(message: unknown): void {
     const parsed = MessageFromOrigin.safeParse(message);
-    if (parsed.success) this.#take({ kind: "message", message: parsed.data });
-    else this.#link?.cut();
+    if (!parsed.success) return this.#link?.cut();
+    const { data } = parsed;
+    // As `ReplicaClient` does.
+    if (data.kind === "heartbeat" && data.echoMs !== null) {
+      const heard = { originMs: data.atMs, echoMs: data.echoMs };
+      this.#whenAwake(() => this.#time.heard(heard));
+    }
+    this.#take({ kind: "message", message: data });
   }
 
-  write(id: number, namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): void {
-    this.#take({ kind: "write", id, namespace, operations });
+  write(
+    write: { readonly id: number; readonly namespace: NamespaceId },
+    operations: ReadonlyArray<KvOperation>,
+    conditions: ReadonlyArray<KvCondition>,
+  ): void {
+    this.#take({ kind: "write", ...write, operations, conditions });
+  }
+
+  /** Somebody sets its wall clock. */
+  setClock(errorMs: number): void {
+    this.#clockErrorMs = errorMs;
   }
 
   /** Wants a namespace from now on, or no longer. */
@@ -163,33 +208,13 @@ export class SimulatedNode {
     });
   }
 
+  /** Since when it has run and been connected, both at once. */
+  get steadySinceMs(): number {
+    return Math.max(this.runningSinceMs, this.connectedSinceMs);
+  }
+
   isPartial(namespace: NamespaceId): boolean {
     return this.#disk.held(namespace).isPartial;
-  }
-
-  /** Reads a key as `EntryReader` does. */
-  read(namespace: NamespaceId, key: Key): void {
-    this.#whenAwake(() => {
-      const holding = this.#disk.holding(namespace);
-      if (holding === undefined) return;
-      const reading = new SimulatedRead(this, { namespace, key, from: holding.revision });
-      reading.take(reading.look(holding));
-    });
-  }
-
-  /** Fetches a value for a read or a fill: takes time, and needs the connection. */
-  fetch(
-    place: { readonly namespace: NamespaceId; readonly key: Key; readonly hash: ContentHash },
-    done: (content: Uint8Array | "gone" | "failed") => void,
-  ): void {
-    const link = this.#link;
-    const isLost = this.isFaulty && this.#random.chance(0.05);
-    this.later(this.#random.below(150), () => {
-      if (link === undefined || isLost) return done("failed");
-      const content = this.#valueOf(place) ?? "gone";
-      // More may be written before it arrives.
-      this.later(this.#random.below(150), () => done(content));
-    });
   }
 
   /** Does something later in this life. */
@@ -200,12 +225,9 @@ export class SimulatedNode {
     });
   }
 
-  readEnded(read: EndedRead): void {
-    this.#watcher.read(this, read);
-  }
-
-  get nowMs(): number {
-    return this.#timeline.nowMs;
+  /** Reads a key. */
+  read(namespace: NamespaceId, key: Key): void {
+    this.#whenAwake(() => this.#values.read(namespace, key));
   }
 
   /** Ends the process at once, and starts it again. */
@@ -217,6 +239,7 @@ export class SimulatedNode {
   /** Ends the power, and what was not flushed with it. */
   cutPower(): void {
     this.#disk.endPower(this.#random);
+    this.#savedSeconds = Math.max(0, (this.#savedSeconds ?? 0) - this.#random.below(10));
     this.#start();
   }
 
@@ -254,8 +277,18 @@ export class SimulatedNode {
     this.storingBytes = 0;
     this.#clockStartMs = this.#timeline.nowMs - this.#random.below(20_000);
     this.#session = new ReplicaSession(this.#nowMs);
+    this.#time = this.#startTime();
     this.#takeInterest();
     this.#tick(this.#life);
+  }
+
+  #startTime(): OriginTime {
+    const clock = {
+      nowMs: () => this.#timeline.nowMs + this.#clockErrorMs,
+      monotonicMs: () => this.#nowMs,
+    };
+    const save = (seconds: number): void => void (this.#savedSeconds = seconds);
+    return new OriginTime({ clock, saved: this.#savedSeconds, save });
   }
 
   /** As `ReplicaClient.setInterest` does. */
@@ -271,30 +304,10 @@ export class SimulatedNode {
   #tick(life: number): void {
     if (life !== this.#life) return;
     if (!this.isFrozen) this.#take({ kind: "tick" });
+    if (!this.isFrozen) this.#watcher.read(this);
     if (!this.isFrozen && this.#random.chance(CHECKED)) this.#checkContent();
-    if (!this.isFrozen) this.#keepExtents();
+    if (!this.isFrozen) this.#values.keepExtents();
     this.#timeline.after(LIMITS.tickMs, () => this.#tick(life));
-  }
-
-  /** As `ReplicaBudget` does: values leave partial namespaces, and come back to whole ones. */
-  #keepExtents(): void {
-    for (const namespace of this.#disk.namespaces()) {
-      this.#disk.strip(namespace, this.#random);
-      if (!this.isPartial(namespace)) this.#fill(namespace);
-    }
-    this.#watcher.changed(this);
-  }
-
-  #fill(namespace: NamespaceId): void {
-    for (const { put } of this.#disk.holding(namespace)?.entries.values() ?? []) {
-      const { key, value } = put;
-      if (value.kind !== "absent" || this.#random.chance(0.5)) continue;
-      this.fetch({ namespace, key, hash: value.hash }, (content) => {
-        if (typeof content === "string") return;
-        this.#disk.fill(namespace, { key, digest: value.digest, content });
-        this.#watcher.changed(this);
-      });
-    }
   }
 
   /** As the real replica does in the background. */

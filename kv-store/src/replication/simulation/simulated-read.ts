@@ -3,7 +3,7 @@ import type { NamespaceId, Revision } from "../../names.ts";
 import { ValueRead, type Look, type ReadStep } from "../../front/value-read.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Holding } from "./simulated-disk.ts";
-import type { SimulatedNode } from "./simulated-node.ts";
+import type { SimulatedValues } from "./simulated-values.ts";
 
 /** The origin's value of a key, if it has this hash. */
 export type ValueSource = (place: {
@@ -34,21 +34,23 @@ const WAIT_MS = 50;
 
 /** A read of one key: carries out what a `ValueRead` decides, as `EntryReader` does. */
 export class SimulatedRead {
-  readonly #node: SimulatedNode;
+  readonly #values: SimulatedValues;
   readonly #place: Pick<EndedRead, "namespace" | "key" | "from">;
   readonly #beganMs: number;
   readonly #read = new ValueRead();
   #content: Uint8Array | undefined;
 
-  constructor(node: SimulatedNode, place: Pick<EndedRead, "namespace" | "key" | "from">) {
-    this.#node = node;
+  constructor(values: SimulatedValues, place: Pick<EndedRead, "namespace" | "key" | "from">) {
+    this.#values = values;
     this.#place = place;
-    this.#beganMs = node.nowMs;
+    this.#beganMs = values.nowMs;
   }
 
   look({ revision, entries }: Holding): ReadStep {
-    const put = entries.get(this.#place.key)?.put;
-    return this.#read.looked({ revision, entries: [put] });
+    const entry = entries.get(this.#place.key);
+    const expiresAt = entry?.put.expiresAt;
+    const isHidden = expiresAt !== undefined && this.#values.node.hides(expiresAt);
+    return this.#read.looked({ revision, entries: [isHidden ? undefined : entry?.put] });
   }
 
   take(step: ReadStep): void {
@@ -58,12 +60,12 @@ export class SimulatedRead {
       case "fail":
         return this.#end({});
       case "wait":
-        return this.#wait(step.past, this.#node.nowMs + LIMITS.valueReplacedMs);
+        return this.#wait(step.past, this.#values.nowMs + LIMITS.freshReadMs);
       case "fetch": {
         const value = step.entries[0]?.value;
         if (value === undefined) throw new Error("nothing is to be fetched");
         const { namespace, key } = this.#place;
-        return this.#node.fetch({ namespace, key, hash: value.hash }, (content) => {
+        return this.#values.fetch({ namespace, key, hash: value.hash }, (content) => {
           if (typeof content === "string") return this.take(this.#read.failed(content === "gone"));
           this.#content = content;
           this.#lookAgain();
@@ -73,16 +75,16 @@ export class SimulatedRead {
   }
 
   #lookAgain(): void {
-    const holding = this.#node.holding(this.#place.namespace);
+    const holding = this.#values.node.holding(this.#place.namespace);
     if (holding === undefined) return; // not wanted any more
     this.take(this.look(holding));
   }
 
   #wait(past: Revision, untilMs: number): void {
-    const holding = this.#node.holding(this.#place.namespace);
+    const holding = this.#values.node.holding(this.#place.namespace);
     if (holding !== undefined && holding.revision > past) return this.#lookAgain();
-    if (this.#node.nowMs >= untilMs) return this.#end({});
-    this.#node.later(WAIT_MS, () => this.#wait(past, untilMs));
+    if (this.#values.nowMs >= untilMs) return this.#end({});
+    this.#values.node.later(WAIT_MS, () => this.#wait(past, untilMs));
   }
 
   #answer({ revision, entries }: Look, isCurrent: boolean): void {
@@ -95,6 +97,6 @@ export class SimulatedRead {
   }
 
   #end(end: Pick<EndedRead, "answer">): void {
-    this.#node.readEnded({ ...this.#place, beganMs: this.#beganMs, ...end });
+    this.#values.readEnded({ ...this.#place, beganMs: this.#beganMs, ...end });
   }
 }

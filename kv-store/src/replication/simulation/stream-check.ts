@@ -81,7 +81,7 @@ export class StreamCheck {
       throw new Error(`${this.#bytes} bytes are under way to a node`);
     }
     if (message.kind === "snapshot-page" && this.#byReference.has(message.subscription)) {
-      const isHeavy = decodePage(message).some(isRemovable);
+      const isHeavy = decodePage(message).operations.some(isRemovable);
       if (isHeavy) throw new Error("a page has values that nobody wanted");
     }
     if (message.kind !== "snapshot-start") return;

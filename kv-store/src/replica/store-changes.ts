@@ -1,4 +1,3 @@
-import type { HeldOperation } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import type { HistoryPoint, Revision, StateDigest } from "../names.ts";
 import { EMPTY_STATE } from "../state-digest.ts";
@@ -6,28 +5,38 @@ import type { ContentCheck } from "./content-check.ts";
 import { EMPTY_SIZE } from "./extent-plan.ts";
 import { withoutValue } from "./partial-entry.ts";
 import type { StoreAction } from "./replica.ts";
-import type { SlotEntries } from "./slot-entries.ts";
+import type { Changes, SlotEntries } from "./slot-entries.ts";
 import { SlotTally } from "./slot-tally.ts";
-import { NO_COPY, sizeOfPart, type Collected, type Held, type StoredCopy } from "./stored-copy.ts";
+import {
+  ENTRY_FORM,
+  NO_COPY,
+  sizeOfPart,
+  type Collected,
+  type Held,
+  type StoredCopy,
+} from "./stored-copy.ts";
 
-/** What each action makes of a namespace's copy, as part of the caller's transaction. */
-export class CopyChanges {
-  readonly #entries: SlotEntries;
-  readonly #check: ContentCheck;
-  readonly #newSlot: () => number;
+export interface StoreChangesOptions {
+  readonly entries: SlotEntries;
+  /** Told of what changes under it. */
+  readonly check: ContentCheck;
+  /** A slot that was never used. */
+  readonly nextSlot: () => number;
+}
 
-  constructor(parts: {
-    readonly entries: SlotEntries;
-    readonly check: ContentCheck;
-    /** A number that no slot ever had. */
-    readonly newSlot: () => number;
-  }) {
-    this.#entries = parts.entries;
-    this.#check = parts.check;
-    this.#newSlot = parts.newSlot;
+/**
+ * What each action writes, as a part of the caller's transaction. Fails with `replica_behind` when it does not
+ * fit what is stored, and with `replica_damaged` when it does not lead to the state that it promises; then the
+ * caller's transaction keeps nothing.
+ */
+export class StoreChanges {
+  readonly #options: StoreChangesOptions;
+
+  constructor(options: StoreChangesOptions) {
+    this.#options = options;
   }
 
-  /** Writes what the action brings, and returns what is stored then. Fails as `Replica.store` does. */
+  /** Writes what the action brings, and returns what is stored then. */
   apply(stored: StoredCopy, action: StoreAction): StoredCopy {
     const { held, snapshot, isPartial } = stored;
     switch (action.kind) {
@@ -35,8 +44,9 @@ export class CopyChanges {
         return { ...stored, held: this.#extend(held, action, isPartial) };
       case "snapshot-start": {
         const { revision, digest } = action;
-        const slot = this.#newSlot();
-        const begun = { slot, revision, digest, after: null, sum: EMPTY_STATE, size: EMPTY_SIZE };
+        const slot = this.#options.nextSlot();
+        const place = { slot, form: ENTRY_FORM, size: EMPTY_SIZE } as const;
+        const begun = { ...place, revision, digest, after: null, sum: EMPTY_STATE };
         return { ...stored, snapshot: begun };
       }
       case "snapshot-page":
@@ -56,25 +66,26 @@ export class CopyChanges {
     isPartial: boolean,
   ): Held {
     if (held?.revision !== batch.after) throw misfit(batch, held);
-    const { slot } = held;
+    const { slot, form } = held;
+    const { entries, check } = this.#options;
     const tally = tallyOf(held);
     try {
-      this.#entries.apply(slot, stored(batch.operations, isPartial), {
+      entries.apply(slot, kept(changesOf(batch), isPartial), {
         came: (key, record) => {
           tally.came(key, record);
-          this.#check.changed(slot, key, record);
+          check.changed(slot, key, record);
         },
         left: (key, record) => {
           tally.left(key, record);
-          this.#check.changed(slot, key, record);
+          check.changed(slot, key, record);
         },
       });
       if (tally.digest !== batch.digest) throw damage(batch, tally.digest);
     } catch (error) {
-      this.#check.restart();
+      check.restart();
       throw error;
     }
-    return { slot, revision: batch.revision, digest: batch.digest, size: tally.size };
+    return { slot, form, revision: batch.revision, digest: batch.digest, size: tally.size };
   }
 
   #collectPage(
@@ -86,7 +97,7 @@ export class CopyChanges {
       throw behind(`a page behind ${page.after}`, `a snapshot up to ${snapshot?.after}`);
     }
     const tally = tallyOf({ ...snapshot, digest: snapshot.sum });
-    this.#entries.apply(snapshot.slot, stored(page.operations, isPartial), tally);
+    this.#options.entries.apply(snapshot.slot, kept(page, isPartial), tally);
     return { ...snapshot, after: page.through, sum: tally.digest, size: tally.size };
   }
 
@@ -97,7 +108,7 @@ export class CopyChanges {
   ): Collected {
     if (snapshot?.revision !== batch.after) throw misfit(batch, snapshot);
     const tally = tallyOf({ ...snapshot, digest: snapshot.sum });
-    this.#entries.apply(snapshot.slot, stored(batch.operations, isPartial), tally);
+    this.#options.entries.apply(snapshot.slot, kept(changesOf(batch), isPartial), tally);
     const { revision, digest } = batch;
     return { ...snapshot, revision, digest, sum: tally.digest, size: tally.size };
   }
@@ -115,17 +126,24 @@ function completed(
     );
   }
   if (snapshot.sum !== digest) throw damage(end, snapshot.sum);
-  return { slot: snapshot.slot, revision, digest, size: snapshot.size };
+  const { slot, form, size } = snapshot;
+  return { slot, form, size, revision, digest };
 }
 
-/** What becomes of operations where values may be absent. */
-function stored(
-  operations: ReadonlyArray<HeldOperation>,
-  isPartial: boolean,
-): ReadonlyArray<HeldOperation> {
-  return isPartial ? operations.map(withoutValue) : operations;
+/** The operations of a batch: each is the revision behind the one before. */
+function changesOf({
+  after,
+  operations,
+}: StoreAction & { kind: "batch" | "snapshot-batch" }): Changes {
+  return { operations, revisions: operations.map((_, index) => after + 1 + index) };
 }
 
+/** What becomes of changes where values may be absent. */
+function kept({ operations, revisions }: Changes, isPartial: boolean): Changes {
+  return { operations: isPartial ? operations.map(withoutValue) : operations, revisions };
+}
+
+/** Of what a part holds, to go on from there. */
 export function tallyOf(part: Held): SlotTally {
   return new SlotTally({ digest: part.digest, size: sizeOfPart(part) });
 }
