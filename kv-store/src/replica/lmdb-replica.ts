@@ -1,5 +1,5 @@
 import { mkdir } from "node:fs/promises";
-import { open, type Database, type RootDatabase } from "lmdb";
+import type { Database, RootDatabase } from "lmdb";
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange, type KeyRange } from "../cursor.ts";
 import type { Key, KvEntry, KvListing, KvPage, ListOptions } from "../entry.ts";
@@ -10,6 +10,7 @@ import { NamespaceId, type HistoryPoint, type Revision } from "../names.ts";
 import { decodeEntry, decodeKey, decodeListing, expiryOf } from "../record-codec.ts";
 import { EMPTY_STATE, StateSum } from "../state-digest.ts";
 import { ContentCheck } from "./content-check.ts";
+import { openBinary, openEnvironment, transact } from "./lmdb-environment.ts";
 import type { DamageListener, Replica, SnapshotPosition, StoreAction } from "./replica.ts";
 import { changeOf, SlotEntries, type DigestListener } from "./slot-entries.ts";
 import { slotsOf, StoredCopy, type Collected, type Held } from "./stored-copy.ts";
@@ -63,8 +64,8 @@ export class LmdbReplica implements Replica {
   private constructor(options: LmdbReplicaOptions) {
     this.#clock = options.clock;
     this.#log = options.log;
-    this.#root = open({ path: options.directory, noSubdir: false, ...BINARY });
-    this.#entries = new SlotEntries(this.#root.openDB({ name: "entries", ...BINARY }));
+    this.#root = openEnvironment(options.directory);
+    this.#entries = new SlotEntries(openBinary(this.#root, "entries"));
     this.#namespaces = this.#root.openDB({ name: "namespaces", encoding: "json" });
     for (const { key, value } of this.#namespaces.getRange()) {
       // What an earlier version stored in another form is as good as nothing: a snapshot replaces it.
@@ -274,10 +275,8 @@ export class LmdbReplica implements Replica {
     return { ...snapshot, revision, digest, sum: sum.digest };
   }
 
-  /** Keeps all that the action writes, or nothing when it throws. Transactions go in the order of the calls. */
   #transaction<Result>(action: () => Result): Promise<Result> {
-    // LMDB's plain `transaction` shares its commit with others, and keeps what was written before a throw.
-    return this.#root.childTransaction(action);
+    return transact(this.#root, action);
   }
 
   #copyOf(namespace: NamespaceId): Copy {
@@ -296,9 +295,9 @@ export class LmdbReplica implements Replica {
   }
 
   /** The error of a read; one that means damage is told of. */
-  #told(namespace: NamespaceId, error: unknown): unknown {
+  #told(namespace: NamespaceId, error: unknown): KvError {
     if (isDamage(error)) this.#tellDamage(namespace, error.message);
-    return error;
+    return error instanceof KvError ? error : storageError("the replica can't be read", error);
   }
 
   #tellDamage(namespace: NamespaceId, what: string): void {
@@ -376,9 +375,6 @@ function damage({ revision, digest }: HistoryPoint, actual: StateSum): KvError {
 function isDamage(error: unknown): error is KvError {
   return error instanceof KvError && error.code === "replica_damaged";
 }
-
-// Keys and values are bytes as they are: LMDB then orders keys as UTF-8 orders them.
-const BINARY = { keyEncoding: "binary", encoding: "binary" } as const;
 
 function storageError(what: string, cause: unknown): KvError {
   const detail = cause instanceof Error ? cause.message : String(cause);
