@@ -70,7 +70,7 @@ export async function runHistory(options: HistoryRunOptions): Promise<HistoryRep
     const running = clients.map((client) => client.run(operations));
     const kills = await killProcesses(options, { recorder, tap });
     await Promise.all(running);
-    const finals = await readFinals(atoll, tap);
+    const finals = await readFinals({ atoll, tap, namespace });
     const history = { log: tap.writes, operations: recorder.operations, finals };
     return {
       operations: recorder.operations.length,
@@ -143,15 +143,17 @@ async function serves(atoll: TestAtoll, victim: Victim): Promise<boolean> {
 }
 
 /** What each node holds, when the origin's order has come to its end and each node as well. */
-async function readFinals(
-  atoll: TestAtoll,
-  tap: OriginTap,
-): Promise<ReadonlyMap<string, ReadonlyMap<string, string>>> {
+async function readFinals(run: {
+  readonly atoll: TestAtoll;
+  readonly tap: OriginTap;
+  readonly namespace: NamespaceId;
+}): Promise<ReadonlyMap<string, ReadonlyMap<string, string>>> {
+  const { atoll, tap, namespace } = run;
   return eventually(
     async () => {
       await tap.catchUp();
       const end = tap.writes.length;
-      await allAt(atoll, end);
+      await allAt(atoll, { namespace, revision: end });
       const finals = new Map<string, ReadonlyMap<string, string>>();
       for (const region of REGIONS) finals.set(region, await readState(atoll, region));
       await tap.catchUp();
@@ -163,11 +165,16 @@ async function readFinals(
 }
 
 /** Resolves when every node has applied a namespace up to a revision. */
-async function allAt(atoll: TestAtoll, revision: number): Promise<void> {
+async function allAt(
+  atoll: TestAtoll,
+  { namespace, revision }: { readonly namespace: NamespaceId; readonly revision: number },
+): Promise<void> {
   await eventually(
     async () => {
       const { nodes } = await readStatus(atoll);
-      return nodes.every(({ kv }) => kv.some((held) => held.revision >= revision));
+      return nodes.every(({ kv }) =>
+        kv.some((held) => held.namespace === namespace && held.revision >= revision),
+      );
     },
     { what: `every node has applied revision ${revision}`, deadlineMs: RETURN_MS },
   );
