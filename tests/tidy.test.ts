@@ -16,7 +16,7 @@ const SOURCES = TRACKED.filter(
 /** What each package may import of ours, by its own name: the layering that keeps parts replaceable. */
 const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
   "kv-store": [],
-  "control-plane": ["@atoll/kv-store"],
+  "control-plane": ["@atoll/kv-store", "@atoll/kv-store/management"],
   "edge-runtime": [
     "@atoll/kv-store",
     // For tests, which share one clock.
@@ -26,7 +26,9 @@ const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
   sites: ["@atoll/kv-store", "@atoll/control-plane/contract"],
   cli: [
     "@atoll/kv-store",
+    "@atoll/kv-store/management",
     "@atoll/kv-store/postgres",
+    "@atoll/kv-store/transfer",
     "@atoll/control-plane",
     "@atoll/control-plane/contract",
     "@atoll/edge-runtime",

@@ -1,6 +1,13 @@
 import { InvalidArgumentError } from "commander";
 import { expect, test } from "vitest";
-import { parseMemoryBudget, parsePort, parsePostgresUrl } from "./options.ts";
+import {
+  parseHistoryDays,
+  parseMegabytes,
+  parseMemoryBudget,
+  parsePort,
+  parsePostgresUrl,
+  parseQuota,
+} from "./options.ts";
 
 test.each([
   ["64", 64],
@@ -56,3 +63,24 @@ test.each(["db:5432/kv", "mysql://db/kv", "http://db/kv", "kv", ""])(
     expect(() => parsePostgresUrl(text)).toThrow(InvalidArgumentError);
   },
 );
+
+test("options: a history is from 1 to 366 days", () => {
+  expect(["1", "366"].map(parseHistoryDays)).toEqual([1, 366]);
+  for (const text of ["0", "367", "1.5", "", "week"]) {
+    expect(() => parseHistoryDays(text)).toThrow("from 1 to 366");
+  }
+});
+
+test("options: a size is one MB or more", () => {
+  expect(["1", "16777216"].map(parseMegabytes)).toEqual([1, 16_777_216]);
+  for (const text of ["0", "16777217", "1.5", "64MB"]) {
+    expect(() => parseMegabytes(text)).toThrow("from 1 to 16777216");
+  }
+});
+
+test("options: a bound is a number, or none", () => {
+  expect(["0", "1000000000", "none"].map(parseQuota)).toEqual([0, 1_000_000_000, "none"]);
+  for (const text of ["-1", "1000000001", "1e3", "", "None"]) {
+    expect(() => parseQuota(text)).toThrow("or 'none'");
+  }
+});

@@ -26,6 +26,40 @@ export function parseMemoryBudget(text: string): number {
   throw new InvalidArgumentError(`A memory budget is a whole number of MB from ${min} to ${max}.`);
 }
 
+/** Days of history that are kept: more than a year is a backup's task. */
+const HISTORY_DAYS = { min: 1, max: 366 } as const;
+
+/** Parses the value of `--kv-history`, in days. */
+export function parseHistoryDays(text: string): number {
+  const days = wholeNumber(text);
+  const { min, max } = HISTORY_DAYS;
+  if (days !== undefined && days >= min && days <= max) return days;
+  throw new InvalidArgumentError(`A history is a whole number of days from ${min} to ${max}.`);
+}
+
+/** Parses a size in MB that is at least one. */
+export function parseMegabytes(text: string): number {
+  const megabytes = wholeNumber(text);
+  if (megabytes !== undefined && megabytes >= 1 && megabytes <= MEMORY_BUDGET_MB.max) {
+    return megabytes;
+  }
+  throw new InvalidArgumentError(`It is a whole number of MB from 1 to ${MEMORY_BUDGET_MB.max}.`);
+}
+
+// A million millions: more than there is of anything, and its bytes are still a safe number.
+const QUOTA_MAX = 1_000_000_000;
+
+/** A bound of an account, or none. */
+export type Quota = number | "none";
+
+/** Parses a bound of an account. */
+export function parseQuota(text: string): Quota {
+  if (text === "none") return text; // and not null, which is an empty text to the parser of commands
+  const count = wholeNumber(text);
+  if (count !== undefined && count <= QUOTA_MAX) return count;
+  throw new InvalidArgumentError(`It is a whole number from 0 to ${QUOTA_MAX}, or 'none'.`);
+}
+
 /** As people write one, and not all that JavaScript reads as one, such as `0x40`, `1e3` or nothing. */
 function wholeNumber(text: string): number | undefined {
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined;

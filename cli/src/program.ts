@@ -1,6 +1,14 @@
 import { join } from "node:path";
 import { Command, Option } from "commander";
-import { parseMemoryBudget, parsePort, parsePostgresUrl } from "./options.ts";
+import { addKvCommands } from "./kv/commands.ts";
+import {
+  parseHistoryDays,
+  parseMegabytes,
+  parseMemoryBudget,
+  parsePort,
+  parsePostgresUrl,
+  parseQuota,
+} from "./options.ts";
 import { readSettings } from "./settings.ts";
 import type { WranglerEnvironment } from "./wrangler-environment.ts";
 
@@ -28,6 +36,10 @@ export function createProgram(): Command {
     .showHelpAfterError("(run the command with --help for its options)");
   addLocalCommands(program);
   addUsageCommand(program);
+  addKvCommands(program, async () => {
+    const { KvApi } = await import("./kv/api.ts");
+    return new KvApi(await findVariables());
+  });
   addFleetCommands(program);
   addAccountCommands(program);
   return program;
@@ -112,6 +124,16 @@ function addFleetCommands(program: Command): void {
         .env("ATOLL_KV_DATABASE")
         .argParser(parsePostgresUrl),
     )
+    .addOption(
+      new Option("--kv-history <days>", "how far back a KV namespace can be restored (default: 7)")
+        .env("ATOLL_KV_HISTORY")
+        .argParser(parseHistoryDays),
+    )
+    .addOption(
+      new Option("--kv-history-size <MB>", "at most so much of it per namespace (default: 64)")
+        .env("ATOLL_KV_HISTORY_SIZE")
+        .argParser(parseMegabytes),
+    )
     .addOption(requireSandboxOption())
     .action(async (options) => {
       const { runControlPlane } = await import("./control-plane/control-plane.ts");
@@ -186,6 +208,18 @@ function addAccountCommands(program: Command): void {
       new Option("--cells <policy>", "whether small workers share a cell").choices(CELL_POLICIES),
     )
     .option("--memory <MB>", "memory of a cell above that of an idle one, 64 to 4096", Number)
+    .option(
+      "--kv-keys <count>",
+      "keys in all its KV namespaces, or 'none' for no bound",
+      parseQuota,
+    )
+    .option("--kv-size <MB>", "their keys, values and metadata together, or 'none'", parseQuota)
+    .option(
+      "--kv-writes-per-second <count>",
+      "puts and deletes in one second, or 'none'",
+      parseQuota,
+    )
+    .option("--kv-writes-per-day <count>", "the same on one day (UTC), or 'none'", parseQuota)
     .addOption(controlPlaneDataOption())
     .action(async (account: string, { data, ...options }) => {
       const { setAccount } = await import("./account/account.ts");

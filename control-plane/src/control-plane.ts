@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { Clock, KvOrigin } from "@atoll/kv-store";
+import type { Clock, ManagedOrigin } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { AccountsService } from "./accounts/service.ts";
 import type { BlobStore } from "./blobs/blob-store.ts";
@@ -15,6 +15,8 @@ import { LIMITS } from "./limits.ts";
 import { DesiredState } from "./desired-state/desired-state.ts";
 import { Mutations } from "./desired-state/mutations.ts";
 import { EntriesService } from "./kv-namespaces/entries-service.ts";
+import { ManagementService } from "./kv-namespaces/management-service.ts";
+import { QuotaFollower } from "./kv-namespaces/quota-follower.ts";
 import { createKvNamespaceRoutes } from "./kv-namespaces/routes.ts";
 import { NamespacesService } from "./kv-namespaces/service.ts";
 import { NodesService } from "./nodes/service.ts";
@@ -37,7 +39,7 @@ export interface ControlPlaneOptions {
   /** The port of the ingress that URLs shown to people name. */
   readonly publicIngressPort: number;
   readonly preflight: Preflight;
-  readonly kvOrigin: KvOrigin;
+  readonly kvOrigin: ManagedOrigin;
   /** The file with the variables for wrangler, which the front page tells people to source. */
   readonly environmentFile: string;
   /** 64 hexadecimal digits in place of the key file in the data directory. */
@@ -90,17 +92,22 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const namespaces = new NamespacesService({ database, mutations, origin: options.kvOrigin });
     await namespaces.removeLeftovers();
     await namespaces.requireAtOrigin();
+    await namespaces.assignAll();
     const entries = new EntriesService({ origin: options.kvOrigin, blobs });
     const usage = new UsageService({ database, clock, log });
     const verifyToken = (token: string) => accounts.verifyToken(token);
     const http = await HttpServer.listen({ host: options.host, port: options.port, log });
     const shared = { ...options, database, mutations, versions, blobs, accounts, hostNames, usage };
     const { selfAuthenticated, resources } = createResources({ ...shared, masterKey });
-    const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, clock });
     const fleet = startFleet({ ...options, http, nodes, blobs, desiredState, masterKey, usage });
     const { registry } = fleet;
+    const management = new ManagementService({
+      ...{ origin: options.kvOrigin, entries, blobs, nodes, registry, accounts },
+    });
+    const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, management });
     const whenServed = async (): Promise<void> =>
       registry.whenApplied(await desiredState.revision(), servedWaitMs);
+    const quotas = await QuotaFollower.start({ database, origin: options.kvOrigin, clock, log });
     http.mount(
       "/client/v4",
       createApi({
@@ -127,6 +134,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       mutations,
       close: async () => {
         fleet.close();
+        quotas.close();
         await http.close();
         await database.destroy();
       },

@@ -71,6 +71,17 @@ export const CONTROL_PLANE_ERRORS = {
   kv_cursor_invalid: refusal(400, 10_041, "The cursor was not made by this listing."),
   kv_limit_invalid: refusal(400, 10_028, "A listing's limit is not from 10 to 1,000."),
   kv_bulk_invalid: refusal(400, 10_029, "A bulk call's body is not of the documented form."),
+  kv_moment_unknown: refusal(
+    400,
+    10_001,
+    "The log of a namespace does not reach back to that moment, or it is still to come.",
+  ),
+  kv_import_invalid: refusal(400, 10_029, "A line of an import breaks the format or a limit."),
+  kv_storage_exceeded: refusal(
+    413,
+    10_048,
+    "The account would have more keys or bytes than it may.",
+  ),
   kv_bulk_too_large: refusal(413, 10_024, "A bulk call, or what it reads, is over its limit."),
   bound_service_not_found: refusal(400, 10_143, "A binding names a worker that does not exist."),
   startup_failed: refusal(400, 10_021, "The worker did not start."),
@@ -106,6 +117,18 @@ export const CONTROL_PLANE_ERRORS = {
     cloudflareCode: 10_002,
     retryable: true,
     meaning: "As many calls of this kind as allowed are in progress.",
+  },
+  kv_rate_exceeded: {
+    status: 429,
+    cloudflareCode: 10_048,
+    retryable: true,
+    meaning: "The account has made as many writes to its namespaces in this second as it may.",
+  },
+  kv_daily_writes_exceeded: {
+    status: 429,
+    cloudflareCode: 10_048,
+    retryable: true,
+    meaning: "The account has made as many writes to its namespaces today (UTC) as it may.",
   },
   kv_unavailable: {
     status: 503,

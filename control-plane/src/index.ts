@@ -11,6 +11,15 @@ export { openNodesService } from "./nodes/open-nodes-service.ts";
 export { FleetStatus } from "./fleet/status.ts";
 /** What workers used, as the API tells it. */
 export { WorkerUsage } from "./usage/schemas.ts";
+/** What looks after KV namespaces, as the API tells it. */
+export {
+  AccountKvStatus,
+  ImportResult,
+  NamespaceCheck,
+  RestoreResult,
+  StorageCheck,
+} from "./kv-namespaces/management-schemas.ts";
+export { openNamespacesService } from "./kv-namespaces/open-namespaces-service.ts";
 /** How calls fail. */
 export { CONTROL_PLANE_ERRORS, ControlPlaneError, type ControlPlaneErrorCode } from "./errors.ts";
 export { LIMITS } from "./limits.ts";

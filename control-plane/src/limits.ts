@@ -115,6 +115,12 @@ export const LIMITS = {
   kvBulkBodyBytesMax: 100 * 1_000 * 1_000,
   /** 10,000 keys of 512 bytes, each byte escaped as six. */
   kvKeysBodyBytesMax: 32 * MIB,
+  /** Restores, checks and exports at once: each reads much of a namespace, a page at a time. */
+  kvManagementMax: 4,
+  /** More of them, which wait for their turn; past it they are refused as `busy`. */
+  kvManagementWaitingMax: 32,
+  /** How often quotas are looked for that another process set: who set one waits this long for it. */
+  quotaLookMs: 1_000,
   /** Bodies of keys and values held in memory at once; more are refused as `busy`. */
   kvBodyBytesInFlightMax: 256 * MIB,
 } as const;

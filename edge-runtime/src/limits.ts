@@ -220,8 +220,11 @@ export const LIMITS = {
   requestLogFlushMs: 1_000,
   /** What HAProxy says to one command: its statistics are a few hundred bytes for each backend. */
   runtimeAnswerLengthMax: 4 * 1024 * 1024,
-  /** Entries of a map that travel in one command, which has to fit a buffer of HAProxy's. */
-  runtimePayloadLengthMax: 64 * 1024,
+  /**
+   * Bytes of a map's entries that travel in one command. HAProxy ends the connection when a command doesn't
+   * fit its buffer, which is made for `requestHeadBytesMax`.
+   */
+  runtimePayloadLengthMax: 16 * 1024,
   /** Namespaces that metrics tell of one by one: each is two lines, and a series that somebody keeps. */
   metricsNamespacesMax: 200,
   /** Connections that read metrics: a few collectors, and somebody who looks. */

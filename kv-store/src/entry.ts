@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { LIMITS } from "./limits.ts";
-import { HistoryPoint } from "./names.ts";
+import { HistoryPoint, Revision } from "./names.ts";
 
 const InlineBytes = z.custom<Uint8Array>(
   (value) => value instanceof Uint8Array && value.length <= LIMITS.inlineValueBytesMax,
@@ -47,6 +47,14 @@ export const KvOperation = z.discriminatedUnion("kind", [
 ]);
 export type KvOperation = z.infer<typeof KvOperation>;
 
+/** What must be true of a key for a write to be made. */
+export const KvCondition = z.object({
+  key: Key,
+  /** Of the write that put what the key holds; 0 for a key that holds nothing. */
+  revision: Revision,
+});
+export type KvCondition = z.infer<typeof KvCondition>;
+
 /** One step of a namespace's history, and the point to which it leads. */
 export const KvRecord = HistoryPoint.extend({ operation: KvOperation });
 export type KvRecord = z.infer<typeof KvRecord>;
@@ -57,10 +65,12 @@ export interface KvEntry {
   readonly value: KvValue;
   readonly metadata?: string;
   readonly expiresAt?: number;
+  /** Of the write that put it. Absent where an origin of an older version did not tell it. */
+  readonly revision?: Revision;
 }
 
 /** One row of a listing: an entry without its value. */
-export type KvListing = Omit<KvEntry, "value">;
+export type KvListing = Omit<KvEntry, "value" | "revision">;
 
 export interface KvPage {
   readonly entries: ReadonlyArray<KvListing>;

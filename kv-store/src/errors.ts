@@ -1,3 +1,5 @@
+import type { Revision } from "./names.ts";
+
 /** How an error is answered: `retryable` says that the same call, unchanged, may succeed later. */
 interface ErrorKind {
   /** Status of an HTTP answer that carries the error. Never 404: the KV binding reads that as `null`. */
@@ -65,7 +67,37 @@ export const KV_ERRORS = {
     retryable: false,
     meaning: "The caller may use no namespace.",
   },
+  moment_unknown: {
+    status: 400,
+    retryable: false,
+    meaning: "The log does not reach back to that moment, or it is still to come.",
+  },
+  import_invalid: {
+    status: 400,
+    retryable: false,
+    meaning: "A line of what is to be imported breaks the format or a limit.",
+  },
+  rate_exceeded: {
+    status: 429,
+    retryable: true,
+    meaning: "The account has made as many writes in this second as it may.",
+  },
+  daily_writes_exceeded: {
+    status: 429,
+    retryable: true,
+    meaning: "The account has made as many writes today (UTC) as it may.",
+  },
+  storage_exceeded: {
+    status: 413,
+    retryable: false,
+    meaning: "The account would have more keys or bytes than it may.",
+  },
   namespace_not_found: { status: 410, retryable: false, meaning: "The namespace does not exist." },
+  precondition_failed: {
+    status: 412,
+    retryable: false,
+    meaning: "The key is not at the revision for which the write was made; nothing was written.",
+  },
   origin_unreachable: {
     status: 503,
     retryable: true,
@@ -100,14 +132,22 @@ export const KV_ERRORS = {
 
 export type KvErrorCode = keyof typeof KV_ERRORS;
 
+interface KvErrorOptions {
+  readonly cause?: unknown;
+  readonly found?: Revision | undefined;
+}
+
 /** The one error class of this package. Its message may be shown to whoever made the call. */
 export class KvError extends Error {
   override readonly name = "KvError";
   readonly code: KvErrorCode;
+  /** Of `precondition_failed`: the revision that the key has, 0 for none. */
+  readonly found: Revision | undefined;
 
-  constructor(code: KvErrorCode, message: string, options?: { readonly cause?: unknown }) {
+  constructor(code: KvErrorCode, message: string, options: KvErrorOptions = {}) {
     super(message, options);
     this.code = code;
+    this.found = options.found;
   }
 
   get status(): number {

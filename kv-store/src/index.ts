@@ -1,5 +1,5 @@
 /** Names and records of a namespace's history. */
-export { NamespaceId, Revision } from "./names.ts";
+export { NamespaceId, Revision, StateDigest } from "./names.ts";
 export {
   ContentHash,
   Key,
@@ -20,6 +20,9 @@ export type { Log } from "./log.ts";
 /** Where writes are ordered. */
 export type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin/origin.ts";
 export { SqliteOrigin, type SqliteOriginOptions } from "./origin/sqlite-origin.ts";
+export type { KvAdministration, ManagedOrigin, NamespaceExtent } from "./origin/administration.ts";
+export { DEFAULT_HORIZON, type LogHorizon } from "./origin/log-horizon.ts";
+export { KvQuota } from "./origin/quota.ts";
 /** The copy on a node. */
 export type { Replica, StoreAction } from "./replica/replica.ts";
 export { LmdbReplica, type LmdbReplicaOptions } from "./replica/lmdb-replica.ts";
@@ -39,8 +42,8 @@ export {
   CAPABILITY_HEADER,
   KvFront,
   type KvFrontOptions,
+  type KvClient,
   type KvUse,
-  type KvWriter,
 } from "./front/kv-front.ts";
 /** Metadata as a header carries it. */
 export { asciiJson } from "./front/ascii-json.ts";

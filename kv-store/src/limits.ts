@@ -33,19 +33,30 @@ export const LIMITS = {
   logPageRecordsMax: 1_000,
   /** A page of the log ends after the record that crosses this: a thousand large ones are too much to hold. */
   logPageBytesMax: 256 * 1024,
-  /** Records kept per namespace: a node that was away longer gets a snapshot, which is then cheaper. */
-  logRecordsMax: 10_000,
-  /** The log is cut when it is this much over its bound, so that cutting is rare. */
-  logTrimRecordsMin: 500,
+  /**
+   * A node that is this many records behind, and by more than the namespace has keys, gets a snapshot: that is
+   * then cheaper than what led to it.
+   */
+  logCatchUpRecordsMax: 10_000,
+  /** What was committed longer ago leaves the log: so far back a namespace can be restored. A week has one weekend. */
+  logAgeMs: 7 * 24 * 60 * 60_000,
+  /** Records are looked at for their age this often: a minute more or less of a week is nobody's concern. */
+  logAgeCheckMs: 60_000,
+  /** Bytes of a namespace's log, of operations and of what they replaced; past it the oldest go, whatever their age. */
+  logBytesMax: 64 * 1024 * 1024,
   /** Records that one commit cuts, or twice what it added, so that the log shrinks: each cut should be short. */
   logTrimRecordsMax: 1_000,
-  /** Bytes of operations kept per namespace, for the same reason as the count. */
-  logBytesMax: 64 * 1024 * 1024,
   /**
-   * The log of a namespace that is being copied is not cut by its count for this long after each piece: a node
-   * that stalls is cut after `windowStallMs`, and is back within a minute to go on where it was.
+   * While a namespace is being copied, and for this long after each piece, a reader of its log may be as far
+   * behind as the log reaches: a node that stalls is cut after `windowStallMs`, and is back within a minute.
    */
   logHoldMs: 120_000,
+  /** A clock that was set back must not hold up an account whose writes are counted by it for longer than this. */
+  rateClockSkewSecondsMax: 60,
+  /** Namespaces whose account is noted in one statement. */
+  assignedAtOnceMax: 1_000,
+  /** A line of a dump: a value of 25 MiB that is text, half of it escaped, and a key and metadata that all are. */
+  dumpLineBytesMax: 64 * 1024 * 1024,
   /** Entries deleted in one transaction of a sweep or of a removal: it must not stall the writers. */
   sweepRowsMax: 1_000,
   /** Bytes waiting for one group commit; past it a write is refused as `busy`. */
@@ -99,6 +110,8 @@ export const LIMITS = {
   windowBytesMax: 1024 * 1024,
   /** Namespaces of one node: what hundreds of workers bind. */
   subscriptionsMax: 4_096,
+  /** Conditions of one write: a node has one for each, and more are a mistake. */
+  writeConditionsMax: 100,
   /** Writes of one node that the origin has not answered; the node refuses more as `busy`. */
   pendingWritesMax: 1_000,
   /** Bytes of those writes, which the node holds in memory. */
@@ -128,6 +141,15 @@ export const LIMITS = {
   /** A read of a namespace that has not arrived yet waits this long: a snapshot of a small one is faster. */
   replicaReadyMs: 2_000,
 
+  /** A read that asks for a freshness that the copy does not have waits this long: some heartbeats. */
+  freshReadMs: 2_000,
+  /** Reads that wait for any of this: a quarter of the requests in progress, so that others are answered meanwhile. */
+  waitingReadsMax: 500,
+  /** Reads of a key whose write was acknowledged before the stream was cut wait for it this long after the cut. */
+  ownWriteMs: 2_000,
+  /** Keys of such writes: twice all that may be pending. More writes end as not seen here. */
+  ownWritesMax: 2_000,
+
   /** Requests in progress at a node's KV socket; more are refused as `busy`. */
   frontRequestsMax: 2_000,
   /** Large values being received at once: each is a file of up to 25 MiB. */
@@ -148,6 +170,8 @@ export const LIMITS = {
   valueProofMs: 24 * 60 * 60_000,
   /** Stale read transactions of the replica are looked for this often: each one lets the file grow. */
   readerCheckMs: 60_000,
+  /** How far the origin's time has come is kept on the node's disk this often: a restart goes on from there. */
+  originTimeSaveMs: 1_000,
   /** What a node holds is read through and compared this often, and after each start. */
   contentCheckMs: 15 * 60_000,
   /** While that goes on, some entries are read this often: a million take seven minutes and little of the node. */

@@ -53,7 +53,7 @@ export class BareWorkerd {
     return hold(
       resources,
       () => BareWorkerd.#start(options),
-      (workerd) => workerd.#stop(),
+      (workerd) => workerd.stop(),
     );
   }
 
@@ -91,7 +91,8 @@ export class BareWorkerd {
     return this.#child.pid ?? 0;
   }
 
-  async #stop(): Promise<void> {
+  /** Kills it, if it runs. */
+  async stop(): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
       const exited = once(this.#child, "exit");
       this.#child.kill("SIGKILL");

@@ -28,10 +28,15 @@ export class HttpConnection implements Disposable {
   #pending: PendingAnswer | undefined;
 
   /** Connects when it is first used, and again after the server has closed. */
-  constructor(options: { readonly url: string; readonly host: string }) {
+  constructor(options: {
+    readonly url: string;
+    readonly host: string;
+    readonly headers: ReadonlyArray<string>;
+  }) {
     const { hostname, port, pathname } = new URL(options.url);
+    const lines = [`GET ${pathname} HTTP/1.1`, `host: ${options.host}`, ...options.headers];
     this.#address = { host: hostname, port: Number(port) };
-    this.#request = `GET ${pathname} HTTP/1.1\r\nhost: ${options.host}\r\n\r\n`;
+    this.#request = `${lines.join("\r\n")}\r\n\r\n`;
   }
 
   /** Rejected when the connection ends before the answer does. Not to be called before the last one ended. */

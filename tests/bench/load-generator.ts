@@ -6,6 +6,8 @@ export interface LoadPlan {
   readonly url: string;
   /** The `Host` header of each connection; from the first again when there are fewer. */
   readonly hosts: ReadonlyArray<string>;
+  /** Further header lines of each request, none by default. */
+  readonly headers?: ReadonlyArray<string>;
   readonly connections: number;
   readonly requestsMax: number;
   readonly durationMs: number;

@@ -15,7 +15,7 @@ async function generate(plan: LoadPlan): Promise<LoadResult> {
   let started = 0;
   const client = async (_: unknown, index: number): Promise<void> => {
     const host = plan.hosts[index % plan.hosts.length] ?? "";
-    using connection = new HttpConnection({ url: plan.url, host });
+    using connection = new HttpConnection({ url: plan.url, host, headers: plan.headers ?? [] });
     while (started < plan.requestsMax && performance.now() < endsAt) {
       started += 1;
       const sentAt = performance.now();

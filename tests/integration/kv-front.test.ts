@@ -99,19 +99,18 @@ async function startNode(): Promise<void> {
   await origin.createNamespace(NAMESPACE);
   const server = new OriginServer({ origin, blobs, clock, log });
   replica = await LmdbReplica.open({ directory: join(directory, "replica"), clock, log });
-  const writer = new ReplicaClient({ replica, clock, log });
+  const client = new ReplicaClient({ replica, clock, log });
   const channels = channelPair();
   server.accept(channels.origin);
-  writer.setInterest([NAMESPACE]);
-  writer.attach(channels.node);
+  client.setInterest([NAMESPACE]);
+  client.attach(channels.node);
   const values = await ValueCache.open({ directory: join(directory, "values"), blobs, clock, log });
   const front = new KvFront({
     socketPath: join(directory, "kv.sock"),
     resolveCapability: (capability) => (capability === CAPABILITY ? NAMESPACE : undefined),
     replica,
-    writer,
+    client,
     values,
-    clock,
     log,
   });
   await front.listen();
@@ -119,7 +118,7 @@ async function startNode(): Promise<void> {
     () => origin.close(),
     () => server.close(),
     () => replica.close(),
-    () => writer.close(),
+    () => client.close(),
     () => values.close(),
     () => front.close(),
   );

@@ -64,6 +64,10 @@ export interface TestAtoll {
   api(path: string, options?: RequestOptions): Promise<Answer>;
   /** Stops everything as Ctrl-C does, and starts again on the same directory. */
   restart(): Promise<void>;
+  /** Stops everything as Ctrl-C does. */
+  pause(): Promise<void>;
+  /** Starts again on the same directory, with more in the environment of every part. */
+  resume(environment?: Readonly<Record<string, string>>): Promise<void>;
   /** Kills `atoll up` itself, at once; what it started has to end by itself. */
   kill(): Promise<void>;
   /** Stops everything and removes the directory. Fails when a process is left. */
@@ -130,6 +134,10 @@ export async function startAtoll(
     restart: async () => {
       await stopUp(up);
       up = await startUp(environment, parent);
+    },
+    pause: () => stopUp(up),
+    resume: async (more = {}) => {
+      up = await startUp({ ...environment, ...more }, parent);
     },
     kill: async () => {
       const exited = once(up, "exit");

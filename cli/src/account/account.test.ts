@@ -3,7 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openAccountsService } from "@atoll/control-plane";
 import { systemClock } from "@atoll/kv-store";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { createProgram } from "../program.ts";
 import { UsageError } from "../settings.ts";
 import { listAccounts, setAccount } from "./account.ts";
 
@@ -22,12 +23,30 @@ afterEach(() => rm(dataDirectory, { recursive: true }));
 test("account: what is set by name or id is shown by the list", async () => {
   await setAccount({ dataDirectory, account: "Ours", cells: "shared" });
   expect(await setAccount({ dataDirectory, account: id, memory: 256 })).toBe(
-    `${id}: cells shared, memory 256 MB`,
+    `${id}: cells shared, memory 256 MB, kv unbounded`,
   );
   const lines = (await listAccounts({ dataDirectory })).split("\n");
   expect(lines.find((line) => line.includes("Ours"))).toMatch(/shared.*256 MB/);
   expect(lines.filter((line) => line.includes("Twin"))).toHaveLength(2);
-  expect(lines.find((line) => line.includes("Twin"))).toMatch(/per-worker.*128 MB/);
+  expect(lines.find((line) => line.includes("Twin"))).toMatch(/per-worker.*128 MB.*unbounded/);
+});
+
+test("account: bounds of its KV namespaces are set one by one, and taken away", async () => {
+  await setAccount({ dataDirectory, account: "Ours", kvKeys: 1_000, kvWritesPerSecond: 5 });
+  await setAccount({ dataDirectory, account: "Ours", kvSize: 10, kvWritesPerDay: 0 });
+  const lines = (await listAccounts({ dataDirectory })).split("\n");
+  expect(lines.find((line) => line.includes("Ours"))).toMatch(
+    /per-worker.*128 MB.*1000 keys, 10 MB, 5 writes\/s, 0 writes\/day/,
+  );
+  const run = (...bounds: ReadonlyArray<string>): Promise<unknown> =>
+    createProgram().parseAsync(
+      ["account", "set", id, "--data", dataDirectory, ...bounds.flatMap((each) => [each, "none"])],
+      { from: "user" },
+    );
+  const shown = vi.spyOn(console, "log").mockImplementation(() => undefined);
+  await run("--kv-keys", "--kv-size", "--kv-writes-per-second", "--kv-writes-per-day");
+  expect(shown).toHaveBeenCalledWith(expect.stringMatching(/kv unbounded$/));
+  shown.mockRestore();
 });
 
 test.each([

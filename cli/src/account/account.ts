@@ -5,8 +5,9 @@ import {
   AccountSettings,
   type CellPolicy,
 } from "@atoll/control-plane/contract";
-import { systemClock } from "@atoll/kv-store";
+import { systemClock, type KvQuota } from "@atoll/kv-store";
 import Table from "cli-table3";
+import type { Quota } from "../options.ts";
 import { UsageError } from "../settings.ts";
 
 type Accounts = Awaited<ReturnType<typeof openAccountsService>>["accounts"];
@@ -14,9 +15,10 @@ type Accounts = Awaited<ReturnType<typeof openAccountsService>>["accounts"];
 /** The accounts as people read them. */
 export async function listAccounts(options: { readonly dataDirectory: string }): Promise<string> {
   return withAccounts(options, async (accounts) => {
-    const table = new Table({ head: ["account", "name", "cells", "memory"], style: { head: [] } });
-    for (const { id, name, settings } of await accounts.list()) {
-      table.push([id, name, settings.cells, `${settings.memoryMib} MB`]);
+    const head = ["account", "name", "cells", "memory", "kv quota"];
+    const table = new Table({ head, style: { head: [] } });
+    for (const { id, name, settings, kvQuota } of await accounts.list()) {
+      table.push([id, name, settings.cells, `${settings.memoryMib} MB`, formatQuota(kvQuota)]);
     }
     return table.toString();
   });
@@ -32,16 +34,21 @@ export async function setAccount(options: {
   readonly account: string;
   readonly cells?: CellPolicy;
   readonly memory?: number;
+  /** Bounds of all its KV namespaces together. */
+  readonly kvKeys?: Quota;
+  /** In MB. */
+  readonly kvSize?: Quota;
+  readonly kvWritesPerSecond?: Quota;
+  readonly kvWritesPerDay?: Quota;
 }): Promise<string> {
-  const { account, cells, memory } = options;
-  const changes = {
-    ...(cells === undefined ? {} : { cells }),
-    ...(memory === undefined ? {} : { memoryMib: memory }),
-  };
-  if (Object.keys(changes).length === 0) {
-    throw new UsageError("Nothing to set: give --cells, --memory or both");
+  const { account, memory } = options;
+  const settings = settingsOf(options);
+  const kvQuota = quotaOf(options);
+  const hasSettings = Object.keys(settings).length > 0;
+  if (!hasSettings && Object.keys(kvQuota).length === 0) {
+    throw new UsageError("Nothing to set: give --cells, --memory or one of the --kv-... options");
   }
-  if (!AccountSettings.safeParse(changes).success) {
+  if (!AccountSettings.safeParse(settings).success) {
     const { min, max } = ACCOUNT_MEMORY_MIB;
     throw new UsageError(
       `--memory ${memory} is no good: a whole number from ${min} to ${max}, in MB`,
@@ -49,9 +56,46 @@ export async function setAccount(options: {
   }
   return withAccounts(options, async (accounts) => {
     const id = await findAccount(accounts, account);
-    const settings = await accounts.configure(id, changes);
-    return `${id}: cells ${settings.cells}, memory ${settings.memoryMib} MB`;
+    const set = await accounts.configure(id, { ...(hasSettings ? { settings } : {}), kvQuota });
+    const { cells, memoryMib } = set.settings;
+    return `${id}: cells ${cells}, memory ${memoryMib} MB, kv ${formatQuota(set.kvQuota)}`;
   });
+}
+
+type SetOptions = Parameters<typeof setAccount>[0];
+
+function settingsOf({ cells, memory }: SetOptions): Partial<AccountSettings> {
+  return {
+    ...(cells === undefined ? {} : { cells }),
+    ...(memory === undefined ? {} : { memoryMib: memory }),
+  };
+}
+
+function quotaOf(options: SetOptions): Partial<KvQuota> {
+  const { kvKeys, kvSize, kvWritesPerSecond, kvWritesPerDay } = options;
+  return {
+    ...(kvKeys === undefined ? {} : { keysMax: boundOf(kvKeys) }),
+    ...(kvSize === undefined ? {} : { bytesMax: boundOf(kvSize, MIB) }),
+    ...(kvWritesPerSecond === undefined ? {} : { writesPerSecondMax: boundOf(kvWritesPerSecond) }),
+    ...(kvWritesPerDay === undefined ? {} : { writesPerDayMax: boundOf(kvWritesPerDay) }),
+  };
+}
+
+function boundOf(quota: Quota, unit = 1): number | null {
+  return quota === "none" ? null : quota * unit;
+}
+
+const MIB = 1024 * 1024;
+
+function formatQuota(quota: KvQuota): string {
+  const { keysMax, bytesMax, writesPerSecondMax, writesPerDayMax } = quota;
+  const bounds = [
+    ...(keysMax === null ? [] : [`${keysMax} keys`]),
+    ...(bytesMax === null ? [] : [`${bytesMax / MIB} MB`]),
+    ...(writesPerSecondMax === null ? [] : [`${writesPerSecondMax} writes/s`]),
+    ...(writesPerDayMax === null ? [] : [`${writesPerDayMax} writes/day`]),
+  ];
+  return bounds.length === 0 ? "unbounded" : bounds.join(", ");
 }
 
 async function findAccount(accounts: Accounts, text: string) {

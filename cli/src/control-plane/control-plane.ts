@@ -2,7 +2,8 @@ import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { createControlPlane, type ControlPlane } from "@atoll/control-plane";
 import { WorkerdPreflight } from "@atoll/edge-runtime";
-import { SqliteOrigin, systemClock, type KvOrigin, type Log } from "@atoll/kv-store";
+import { DEFAULT_HORIZON, systemClock, type LogHorizon } from "@atoll/kv-store";
+import { openKvOrigin } from "../kv/open-origin.ts";
 import { createLog } from "../log.ts";
 import type { Running } from "../processes/serve-until-stopped.ts";
 import {
@@ -19,6 +20,9 @@ export interface ControlPlaneCommandOptions {
   readonly wranglerEnv?: string;
   /** Address of a PostgreSQL database. */
   readonly kvDatabase?: string;
+  /** How much of each namespace's history is kept, in days and in MB. */
+  readonly kvHistoryDays?: number;
+  readonly kvHistorySize?: number;
   readonly requireSandbox: boolean;
 }
 
@@ -27,7 +31,12 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
   const log = createLog("control-plane");
   const dataDirectory = resolve(options.data);
   await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
-  const kvOrigin = await openKvOrigin({ dataDirectory, url: options.kvDatabase, log });
+  const kvOrigin = await openKvOrigin({
+    dataDirectory,
+    url: options.kvDatabase,
+    horizon: horizonOf(options),
+    log,
+  });
   const preflight = await WorkerdPreflight.open({
     directory: join(dataDirectory, "preflight"),
     requireSandbox: options.requireSandbox,
@@ -59,19 +68,15 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
   };
 }
 
-async function openKvOrigin(options: {
-  readonly dataDirectory: string;
-  readonly url: string | undefined;
-  readonly log: Log;
-}): Promise<KvOrigin> {
-  const { dataDirectory, url, log } = options;
-  if (url === undefined) {
-    return SqliteOrigin.open({ path: join(dataDirectory, "kv.sqlite"), clock: systemClock, log });
-  }
-  // Loaded only here: its client is of no use to anybody else.
-  const { PostgresOrigin } = await import("@atoll/kv-store/postgres");
-  return PostgresOrigin.open({ url, clock: systemClock, log });
+function horizonOf({ kvHistoryDays, kvHistorySize }: ControlPlaneCommandOptions): LogHorizon {
+  return {
+    ageMs: kvHistoryDays === undefined ? DEFAULT_HORIZON.ageMs : kvHistoryDays * DAY_MS,
+    bytesMax: kvHistorySize === undefined ? DEFAULT_HORIZON.bytesMax : kvHistorySize * MIB,
+  };
 }
+
+const DAY_MS = 24 * 60 * 60_000;
+const MIB = 1024 * 1024;
 
 /** Leaves a file whose token holds as it is; otherwise writes one with a new token. */
 async function provideWranglerEnvironment(controlPlane: ControlPlane, file: string): Promise<void> {

@@ -40,7 +40,7 @@ function replica(
   kv: Partial<FleetStatus["nodes"][number]["kv"][number]>,
 ): Partial<FleetStatus["nodes"][number]> {
   const place = { namespace: NAMESPACE, revision: 3, lagMs: 12 };
-  const soundness = { repairing: null, repairs: 0, lastRepair: null } as const;
+  const soundness = { repairing: null, repairs: 0, lastRepair: null, digest: null } as const;
   return { kv: [{ ...place, ...soundness, ...kv }] };
 }
 

@@ -1,6 +1,7 @@
 import { WorkerUsage } from "@atoll/control-plane";
 import Table from "cli-table3";
 import { z } from "zod";
+import { formatBytes } from "../bytes.ts";
 import { UsageError } from "../settings.ts";
 import type { WranglerEnvironment } from "../wrangler-environment.ts";
 
@@ -66,12 +67,4 @@ export function formatUsage({ from, to, workers }: UsageReport): string {
 
 function formatMs(ms: number): string {
   return ms < 10_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`;
-}
-
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"] as const;
-
-function formatBytes(bytes: number): string {
-  const power = Math.min(UNITS.length - 1, bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10));
-  const value = bytes / 1024 ** power;
-  return `${power === 0 ? value : value.toFixed(1)} ${UNITS[power]}`;
 }

@@ -1,3 +1,4 @@
+import type { KvQuota } from "@atoll/kv-store";
 import type { AccountId, AccountSettings } from "../contract/index.ts";
 
 export interface Account {
@@ -8,6 +9,14 @@ export interface Account {
 /** An account as its operator sees it. */
 export interface ConfiguredAccount extends Account {
   readonly settings: AccountSettings;
+  /** Of all its KV namespaces together. */
+  readonly kvQuota: KvQuota;
+}
+
+/** What an operator changes of an account. */
+export interface AccountChanges {
+  readonly settings?: Partial<AccountSettings>;
+  readonly kvQuota?: Partial<KvQuota>;
 }
 
 /** What first start gives to its operator; the token is shown this once. */

@@ -15,11 +15,10 @@ test("accounts: what one is granted is desired for each of its workers, and for 
   await api.deploy("two");
   await api.deploy("other", {}, "theirs");
   const before = await desiredState.revision();
-  expect(await accounts.configure(id, { memoryMib: 256 })).toEqual({
-    cells: "per-worker",
-    memoryMib: 256,
+  expect(await accounts.configure(id, { settings: { memoryMib: 256 } })).toMatchObject({
+    settings: { cells: "per-worker", memoryMib: 256 },
   });
-  await accounts.configure(id, { cells: "shared" });
+  await accounts.configure(id, { settings: { cells: "shared" } });
   const granted = { cells: "shared", memoryMib: 256 };
   const changes = await desiredState.changesSince(before);
   expect(changes?.upserts.map(({ name, settings }) => ({ name, settings }))).toEqual([
@@ -35,17 +34,17 @@ test("accounts: what one is granted is desired for each of its workers, and for 
 
 test("accounts: what one is granted is in the audit trail as the operator's doing", async () => {
   const { id } = api.tenants.ours.account;
-  await api.controlPlane.accounts.configure(id, { memoryMib: 64 });
+  await api.controlPlane.accounts.configure(id, { settings: { memoryMib: 64 } });
   const rows = await api.controlPlane.database.selectFrom("audit").selectAll().execute();
   expect(rows).toMatchObject([
     { account_id: id, token_id: "operator", action: "account.configure", subject: id },
   ]);
-  expect(JSON.parse(rows[0]?.details ?? "")).toEqual({ cells: "per-worker", memoryMib: 64 });
+  expect(JSON.parse(rows[0]?.details ?? "")).toMatchObject({ cells: "per-worker", memoryMib: 64 });
 });
 
 test("accounts: one without workers is configured without a new state", async () => {
   const { accounts, desiredState } = api.controlPlane;
-  await accounts.configure(api.tenants.ours.account.id, { cells: "shared" });
+  await accounts.configure(api.tenants.ours.account.id, { settings: { cells: "shared" } });
   expect(await desiredState.revision()).toBe(0);
 });
 

@@ -1,13 +1,13 @@
 import { randomBytes } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
-import { AccountId, type AccountSettings } from "../contract/index.ts";
+import { AccountId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { Principal } from "../http/request-context.ts";
 import { credentialId, isCredential, mintCredential } from "../secrets/credential.ts";
 import { WorkerStore } from "../workers/store.ts";
-import type { Account, Bootstrap, ConfiguredAccount } from "./schemas.ts";
+import type { Account, AccountChanges, Bootstrap, ConfiguredAccount } from "./schemas.ts";
 import { AccountStore } from "./store.ts";
 
 const TOKEN_KIND = "atoll";
@@ -69,17 +69,28 @@ export class AccountsService {
     return this.#store.list(this.#database);
   }
 
-  /** Changes what an account is granted; all its workers are desired anew, with it. Resolves with the whole. */
-  async configure(id: AccountId, changes: Partial<AccountSettings>): Promise<AccountSettings> {
+  /** As its operator sees the caller's account. */
+  async configured({ account }: Principal): Promise<ConfiguredAccount> {
+    return this.#store.configured(this.#database, account);
+  }
+
+  /**
+   * Changes what an account is granted. With its settings all its workers are desired anew; its quota is for
+   * the key-value store's origin. Resolves with the whole.
+   */
+  async configure(id: AccountId, changes: AccountChanges): Promise<ConfiguredAccount> {
     return this.#mutations.run({ account: id, tokenId: OPERATOR }, async (mutation) => {
       const { transaction } = mutation;
-      const before = await this.#store.settings(transaction, id);
-      const settings = { ...before, ...changes };
-      await this.#store.configure(transaction, { id, settings });
-      for (const { name } of await this.#workers.list(transaction, id))
-        await mutation.changed(name);
-      await mutation.audit({ action: "account.configure", subject: id, details: settings });
-      return settings;
+      const before = await this.#store.configured(transaction, id);
+      const settings = { ...before.settings, ...changes.settings };
+      const kvQuota = { ...before.kvQuota, ...changes.kvQuota };
+      await this.#store.configure(transaction, { id, settings, kvQuota });
+      const workers =
+        changes.settings === undefined ? [] : await this.#workers.list(transaction, id);
+      for (const { name } of workers) await mutation.changed(name);
+      const details = { ...settings, kvQuota };
+      await mutation.audit({ action: "account.configure", subject: id, details });
+      return { ...before, settings, kvQuota };
     });
   }
 

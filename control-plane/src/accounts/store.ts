@@ -1,5 +1,8 @@
+import { KvQuota } from "@atoll/kv-store";
+import type { Selectable } from "kysely";
 import { AccountId, AccountSettings } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
+import type { Schema } from "../database/schema.ts";
 import type { StoredCredential } from "../secrets/credential.ts";
 import type { Account, ConfiguredAccount } from "./schemas.ts";
 
@@ -33,30 +36,37 @@ export class AccountStore {
   /** Every account, the oldest first. */
   async list(database: Database | Transaction): Promise<ReadonlyArray<ConfiguredAccount>> {
     const rows = await database.selectFrom("accounts").selectAll().orderBy("created_at").execute();
-    return rows.map(({ id, name, cells, memory_mib }) => ({
-      id: AccountId.parse(id),
-      name,
-      settings: AccountSettings.parse({ cells, memoryMib: memory_mib }),
-    }));
+    return rows.map(toConfigured);
   }
 
   /** Of an account that is known to exist. */
-  async settings(database: Database | Transaction, id: AccountId): Promise<AccountSettings> {
-    const { cells, memory_mib } = await database
+  async configured(database: Database | Transaction, id: AccountId): Promise<ConfiguredAccount> {
+    const row = await database
       .selectFrom("accounts")
-      .select(["cells", "memory_mib"])
+      .selectAll()
       .where("id", "=", id)
       .executeTakeFirstOrThrow();
-    return AccountSettings.parse({ cells, memoryMib: memory_mib });
+    return toConfigured(row);
+  }
+
+  async settings(database: Database | Transaction, id: AccountId): Promise<AccountSettings> {
+    return (await this.configured(database, id)).settings;
   }
 
   async configure(
     transaction: Transaction,
-    { id, settings }: Pick<ConfiguredAccount, "id" | "settings">,
+    { id, settings, kvQuota }: Omit<ConfiguredAccount, "name">,
   ): Promise<void> {
     await transaction
       .updateTable("accounts")
-      .set({ cells: settings.cells, memory_mib: settings.memoryMib })
+      .set({
+        cells: settings.cells,
+        memory_mib: settings.memoryMib,
+        kv_keys_max: kvQuota.keysMax,
+        kv_bytes_max: kvQuota.bytesMax,
+        kv_writes_per_second_max: kvQuota.writesPerSecondMax,
+        kv_writes_per_day_max: kvQuota.writesPerDayMax,
+      })
       .where("id", "=", id)
       .execute();
   }
@@ -95,4 +105,22 @@ export class AccountStore {
     };
     await transaction.insertInto("api_tokens").values(row).execute();
   }
+}
+
+function toConfigured(row: Selectable<Schema["accounts"]>): ConfiguredAccount {
+  return {
+    id: AccountId.parse(row.id),
+    name: row.name,
+    settings: AccountSettings.parse({ cells: row.cells, memoryMib: row.memory_mib }),
+    kvQuota: KvQuota.parse({
+      keysMax: toNumber(row.kv_keys_max),
+      bytesMax: toNumber(row.kv_bytes_max),
+      writesPerSecondMax: toNumber(row.kv_writes_per_second_max),
+      writesPerDayMax: toNumber(row.kv_writes_per_day_max),
+    }),
+  };
+}
+
+function toNumber(column: number | string | null): number | null {
+  return column === null ? null : Number(column);
 }

@@ -108,6 +108,8 @@ export const KvStatus = z.object({
   /** How often it was replaced since the node started, and why the last time. */
   repairs: z.number().int().nonnegative().default(0),
   lastRepair: KvRepair.nullable().default(null),
+  /** Of the state as of `revision`, by which a check compares it; null while nothing is held. */
+  digest: z.string().nullable().default(null),
 });
 export type KvStatus = z.infer<typeof KvStatus>;
 

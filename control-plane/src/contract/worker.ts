@@ -24,7 +24,13 @@ export const Binding = z.discriminatedUnion("type", [
   z.object({ type: z.literal("plain_text"), name: z.string(), text: z.string() }),
   z.object({ type: z.literal("json"), name: z.string(), json: z.json() }),
   z.object({ type: z.literal("secret_text"), name: z.string() }),
-  z.object({ type: z.literal("kv_namespace"), name: z.string(), namespace_id: NamespaceId }),
+  z.object({
+    type: z.literal("kv_namespace"),
+    name: z.string(),
+    namespace_id: NamespaceId,
+    /** The worker speaks HTTP to the store itself, which can more than workerd's binding; see docs/kv.md. */
+    raw: z.literal(true).optional(),
+  }),
   z.object({
     type: z.literal("service"),
     name: z.string(),

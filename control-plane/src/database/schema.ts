@@ -13,6 +13,11 @@ export interface Schema {
     /** With `memory_mib` the contract's `AccountSettings`. */
     cells: Generated<string>;
     memory_mib: Generated<number>;
+    /** With the following ones the key-value store's `KvQuota`. PostgreSQL gives 64 bits as text. */
+    kv_keys_max: Generated<number | string | null>;
+    kv_bytes_max: Generated<number | string | null>;
+    kv_writes_per_second_max: Generated<number | string | null>;
+    kv_writes_per_day_max: Generated<number | string | null>;
   };
   /** `token_hash` is SHA-256: the token itself is shown once and never stored. */
   api_tokens: {

@@ -202,7 +202,7 @@ describe("fleet", () => {
       dataDirectory: api.directory,
       clock: new TestClock(),
     });
-    await beside.accounts.configure(api.tenants.ours.account.id, { memoryMib: 512 });
+    await beside.accounts.configure(api.tenants.ours.account.id, { settings: { memoryMib: 512 } });
     await beside.close();
     const change = await node.change();
     expect(change.kind === "delta" && change.upserts[0]?.settings.memoryMib).toBe(512);
@@ -312,7 +312,7 @@ describe("fleet", () => {
       ...{ workers: ["hello"], version: "v", state: "warm", pid: 1 },
       ...{ memoryBytes: 2, cpuMs: 3 },
     };
-    const soundness = { repairing: null, repairs: 0, lastRepair: null };
+    const soundness = { repairing: null, repairs: 0, lastRepair: null, digest: null };
     const lag = { namespace: "n", revision: 1, lagMs: 4, ...soundness };
     const reported = async (): Promise<unknown> => (await status()).nodes[0];
     node.send({ kind: "report", report: { cells: [cell], kv: [], cellFaults: [] } });

@@ -16,7 +16,11 @@ export function errorResponse(log: Logger) {
       const { method, path } = context.req;
       log.error({ err: thrown, cause: thrown.cause, requestId, method, path }, "request failed");
     }
-    return Response.json(failure(error, requestId), { status: error.status });
+    return Response.json(failure(error, requestId), {
+      status: error.status,
+      // The next second is another one.
+      ...(error.code === "kv_rate_exceeded" ? { headers: { "retry-after": "1" } } : {}),
+    });
   };
 }
 

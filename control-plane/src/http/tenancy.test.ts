@@ -36,7 +36,7 @@ function accountAddresses(): ReadonlyArray<Address> {
   const kv = createKvNamespaceRoutes({
     namespaces: new NamespacesService({ database, mutations, origin }),
     entries: new EntriesService({ origin, blobs }),
-    clock,
+    management: undefined as never,
   });
   const routes = [...resources, kv].flatMap((router) => router.routes);
   return routes

@@ -37,6 +37,11 @@ export class EntriesService {
     this.#blobs = parts.blobs;
   }
 
+  /** The time by which entries expire, in milliseconds since the epoch. */
+  nowMs(): number {
+    return this.#origin.nowMs();
+  }
+
   /** Resolves once all of it is on disk; a failure leaves every key as it was. */
   async put(namespace: NamespaceId, writes: ReadonlyArray<EntryWrite>): Promise<void> {
     const operations: KvOperation[] = [];
@@ -83,6 +88,11 @@ export class EntriesService {
     }
     // From pairs, because assigning to a key named `__proto__` would lose it.
     return Object.fromEntries(values);
+  }
+
+  /** The whole value of an entry. Rejected with `kv_unavailable` when the content of a large one is missing. */
+  valueOf(entry: KvEntry): Promise<Uint8Array> {
+    return this.#loadValue(entry);
   }
 
   list(namespace: NamespaceId, options: ListOptions): Promise<KvPage> {

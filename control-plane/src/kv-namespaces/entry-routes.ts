@@ -11,7 +11,7 @@ import { parseInput } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
-import { BodyBudget } from "./body-budget.ts";
+import type { BodyBudget } from "./body-budget.ts";
 import {
   parseBulkDelete,
   parseBulkWrite,
@@ -29,13 +29,12 @@ const KEY = ":key{[\\s\\S]+}";
 type EntryContext = Context<ApiEnvironment>;
 
 /** Keys and values of the namespace that the path before names as `:namespace`. */
-export function createEntryRoutes(options: KvNamespaceRoutesOptions): Hono<ApiEnvironment> {
-  const { namespaces, entries, clock } = options;
+export function createEntryRoutes(
+  options: KvNamespaceRoutesOptions,
+  bodies: BodyBudget,
+): Hono<ApiEnvironment> {
+  const { namespaces, entries } = options;
   const routes = new Hono<ApiEnvironment>();
-  const bodies = new BodyBudget({
-    bytesMax: LIMITS.kvBodyBytesInFlightMax,
-    drainBytesMax: LIMITS.discardedBodyBytesMax,
-  });
 
   async function namespaceOf(context: EntryContext): Promise<NamespaceId> {
     const id = context.req.param("namespace") ?? "";
@@ -48,7 +47,7 @@ export function createEntryRoutes(options: KvNamespaceRoutesOptions): Hono<ApiEn
     const { expiration, expiration_ttl } = parseInput(WriteQuery, context.req.query(), "query");
     const expiresAt = parseEntryExpiration(
       { expiration, expirationTtl: expiration_ttl },
-      clock.nowMs(),
+      entries.nowMs(),
     );
     await readValue(bodies, context, async (sent) => {
       await entries.put(namespace, [{ key, expiresAt, ...sent }]);
@@ -88,7 +87,7 @@ export function createEntryRoutes(options: KvNamespaceRoutesOptions): Hono<ApiEn
   routes.put("/bulk", async (context) => {
     const namespace = await namespaceOf(context);
     const count = await readText(bodies, context, LIMITS.kvBulkBodyBytesMax, async (body) => {
-      const writes = parseBulkWrite(body, clock.nowMs());
+      const writes = parseBulkWrite(body, entries.nowMs());
       await entries.put(namespace, writes);
       return writes.length;
     });

@@ -1,12 +1,14 @@
-import type { Clock } from "@atoll/kv-store";
 import { Hono, type Context } from "hono";
 import { ControlPlaneError } from "../errors.ts";
 import { limitBody, parseInput, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
+import { BodyBudget } from "./body-budget.ts";
 import type { EntriesService } from "./entries-service.ts";
 import { createEntryRoutes } from "./entry-routes.ts";
+import { createManagementRoutes } from "./management-routes.ts";
+import type { ManagementService } from "./management-service.ts";
 import { NamespaceQuery, TitleRequest, type Namespace } from "./schemas.ts";
 import type { NamespacesService } from "./service.ts";
 
@@ -15,8 +17,7 @@ const NAMESPACES = "/accounts/:account/storage/kv/namespaces";
 export interface KvNamespaceRoutesOptions {
   readonly namespaces: NamespacesService;
   readonly entries: EntriesService;
-  /** By which a time to live becomes the moment when a key expires. */
-  readonly clock: Clock;
+  readonly management: ManagementService;
 }
 
 /** `wrangler kv`: the namespaces themselves, and below each of them its keys. */
@@ -24,6 +25,10 @@ export function createKvNamespaceRoutes(options: KvNamespaceRoutesOptions): Hono
   const { namespaces } = options;
   const routes = new Hono<ApiEnvironment>();
   const limitJson = limitBody(LIMITS.jsonBodyBytesMax);
+  const bodies = new BodyBudget({
+    bytesMax: LIMITS.kvBodyBytesInFlightMax,
+    drainBytesMax: LIMITS.discardedBodyBytesMax,
+  });
 
   routes.post(NAMESPACES, limitJson, async (context) => {
     const { title } = await readJson(context, TitleRequest);
@@ -61,7 +66,8 @@ export function createKvNamespaceRoutes(options: KvNamespaceRoutesOptions): Hono
     return context.json(success(null));
   });
 
-  routes.route(`${NAMESPACES}/:namespace`, createEntryRoutes(options));
+  routes.route("/accounts/:account/storage/kv", createManagementRoutes(options, bodies));
+  routes.route(`${NAMESPACES}/:namespace`, createEntryRoutes(options, bodies));
   // A client resolves the keys '.' and '..' as parts of the path before it sends it: that is how they arrive,
   // and a deletion of '..' must not become one of the namespace.
   for (const rest of ["/", "/values", "/values/", "/metadata", "/metadata/"]) {

@@ -1,4 +1,4 @@
-import { NamespaceId, type KvOrigin } from "@atoll/kv-store";
+import { Key, NamespaceId, type ManagedOrigin } from "@atoll/kv-store";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
 import { NamespacesService } from "./service.ts";
@@ -11,15 +11,18 @@ beforeEach(async () => {
 });
 afterEach(() => api.close());
 
-function serviceOver(origin: KvOrigin): NamespacesService {
+function serviceOver(origin: ManagedOrigin): NamespacesService {
   const { database, mutations } = api.controlPlane;
   return new NamespacesService({ database, mutations, origin });
 }
 
 /** The origin, with some calls replaced: by ones that fail as a process does that is killed there. */
-function originWith(calls: Partial<KvOrigin>): KvOrigin {
+function originWith(calls: Partial<ManagedOrigin>): ManagedOrigin {
   return new Proxy(api.origin, {
-    get: (origin, name: keyof KvOrigin) => calls[name] ?? origin[name].bind(origin),
+    get: (origin, name: keyof ManagedOrigin) => {
+      const own = origin[name];
+      return calls[name] ?? (typeof own === "function" ? own.bind(origin) : own);
+    },
   });
 }
 
@@ -116,4 +119,22 @@ test("namespace: a control plane refuses an origin that lacks one, for nodes wou
   await expect(namespaces.requireAtOrigin()).rejects.toThrow(
     `1 of 2 KV namespaces are not in this key-value store, such as ${id}`,
   );
+  const { account } = api.principal();
+  expect(await namespaces.missingAtOrigin()).toEqual([{ id, account }]);
+  expect(await namespaces.recreateMissing()).toEqual([{ id, account }]);
+  await namespaces.requireAtOrigin();
+  expect(await namespaces.recreateMissing()).toEqual([]);
+});
+
+test("namespace: the origin counts for whoever has one, also for those that were made before it did", async () => {
+  const { account } = api.principal();
+  const { id } = await namespaces.create(api.principal(), "words");
+  const use = () => api.origin.administration.accountUse(account);
+  const write = { kind: "put", value: { kind: "inline", bytes: Buffer.from("1") } } as const;
+  await api.origin.write(id, [{ ...write, key: Key.parse("k") }]);
+  expect(await use()).toMatchObject({ keys: 1 });
+  await api.origin.administration.assign("", [id]);
+  expect(await use()).toMatchObject({ keys: 0 });
+  await namespaces.assignAll();
+  expect(await use()).toMatchObject({ keys: 1 });
 });

@@ -1,12 +1,17 @@
 import { randomBytes } from "node:crypto";
-import { KvError, NamespaceId, type KvOrigin } from "@atoll/kv-store";
+import { KvError, LIMITS as KV_LIMITS, NamespaceId, type ManagedOrigin } from "@atoll/kv-store";
 import type { AccountId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { Principal } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
-import { parseNamespaceId, type Namespace, type NamespaceQuery } from "./schemas.ts";
+import {
+  parseNamespaceId,
+  type Namespace,
+  type NamespaceAddress,
+  type NamespaceQuery,
+} from "./schemas.ts";
 import { NamespaceStore } from "./store.ts";
 
 /** One page of an account's namespaces, and how many there are in all. */
@@ -23,13 +28,13 @@ export interface NamespacePage {
 export class NamespacesService {
   readonly #database: Database;
   readonly #mutations: Mutations;
-  readonly #origin: KvOrigin;
+  readonly #origin: ManagedOrigin;
   readonly #store = new NamespaceStore();
 
   constructor(parts: {
     readonly database: Database;
     readonly mutations: Mutations;
-    readonly origin: KvOrigin;
+    readonly origin: ManagedOrigin;
   }) {
     this.#database = parts.database;
     this.#mutations = parts.mutations;
@@ -45,6 +50,7 @@ export class NamespacesService {
     await this.#store.addLeftover(this.#database, leftover);
     await this.#origin.createNamespace(id);
     try {
+      await this.#origin.administration.assign(account, [id]);
       await this.#mutations.run(principal, async (mutation) => {
         const { transaction, now } = mutation;
         // A control plane that starts meanwhile takes the note for a crash's, and removes the namespace.
@@ -67,6 +73,11 @@ export class NamespacesService {
     const { account } = principal;
     const namespaces = await this.#store.list(this.#database, account, query);
     return { namespaces, totalCount: await this.#store.count(this.#database, account) };
+  }
+
+  /** Every one of the account's, by title: there are at most `LIMITS.namespacesMax`. */
+  async listAll({ account }: Principal): Promise<ReadonlyArray<Namespace>> {
+    return this.#store.listAll(this.#database, account);
   }
 
   /** Rejected with `namespace_not_listed` also for a namespace of another account. */
@@ -112,21 +123,57 @@ export class NamespacesService {
     }
   }
 
+  /** Tells the origin whose its namespaces are, by which it counts. Called once, before requests are served. */
+  async assignAll(): Promise<void> {
+    const owned = Map.groupBy(
+      await this.#store.listOwned(this.#database),
+      ({ account }) => account,
+    );
+    for (const [account, namespaces] of owned) {
+      const ids = namespaces.map(({ id }) => id);
+      for (let start = 0; start < ids.length; start += KV_LIMITS.assignedAtOnceMax) {
+        const some = ids.slice(start, start + KV_LIMITS.assignedAtOnceMax);
+        await this.#origin.administration.assign(account, some);
+      }
+    }
+  }
+
+  /** Those that accounts have and the origin lacks. */
+  async missingAtOrigin(): Promise<ReadonlyArray<NamespaceAddress>> {
+    const owned = await this.#store.listOwned(this.#database);
+    const missing: NamespaceAddress[] = [];
+    for (let start = 0; start < owned.length; start += LIMITS.namespacesCheckedAtOnce) {
+      const some = owned.slice(start, start + LIMITS.namespacesCheckedAtOnce);
+      const isThere = await Promise.all(some.map(({ id }) => this.#isAtOrigin(id)));
+      missing.push(...some.filter((_, index) => isThere[index] === false));
+    }
+    return missing;
+  }
+
+  /**
+   * Makes the namespaces anew that the origin lacks, empty: nodes then drop the copies that they have. For
+   * operators, when what held them is lost. Resolves with those that were made.
+   */
+  async recreateMissing(): Promise<ReadonlyArray<NamespaceAddress>> {
+    const missing = await this.missingAtOrigin();
+    for (const { id, account } of missing) {
+      await this.#origin.createNamespace(id);
+      await this.#origin.administration.assign(account, [id]);
+    }
+    return missing;
+  }
+
   /**
    * Fails when the origin lacks namespaces that accounts have: then it is not the one with their keys, and
    * nodes that followed it would drop their copies. Called once, before nodes connect.
    */
   async requireAtOrigin(): Promise<void> {
-    const ids = await this.#store.listIds(this.#database);
-    const missing: NamespaceId[] = [];
-    for (let start = 0; start < ids.length; start += LIMITS.namespacesCheckedAtOnce) {
-      const some = ids.slice(start, start + LIMITS.namespacesCheckedAtOnce);
-      const isThere = await Promise.all(some.map((id) => this.#isAtOrigin(id)));
-      missing.push(...some.filter((_, index) => isThere[index] === false));
-    }
-    if (missing.length === 0) return;
+    const missing = await this.missingAtOrigin();
+    const [first] = missing;
+    if (first === undefined) return;
+    const { length: count } = await this.#store.listOwned(this.#database);
     throw new Error(
-      `${missing.length} of ${ids.length} KV namespaces are not in this key-value store, such as ${missing[0]}: start with the file or database that has them`,
+      `${missing.length} of ${count} KV namespaces are not in this key-value store, such as ${first.id}: start with the file or database that has them; if it is lost for good, 'atoll kv recreate' makes them anew, empty`,
     );
   }
 

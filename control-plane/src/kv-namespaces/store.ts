@@ -1,6 +1,6 @@
 import { NamespaceId } from "@atoll/kv-store";
 import type { Selectable } from "kysely";
-import { Version, type AccountId } from "../contract/index.ts";
+import { AccountId, Version } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
 import { DeploymentStore } from "../deployments/store.ts";
@@ -55,9 +55,27 @@ export class NamespaceStore {
   }
 
   /** Of all accounts. */
-  async listIds(database: Database | Transaction): Promise<ReadonlyArray<NamespaceId>> {
-    const rows = await database.selectFrom("kv_namespaces").select("id").execute();
-    return rows.map((row) => NamespaceId.parse(row.id));
+  async listOwned(database: Database | Transaction): Promise<ReadonlyArray<NamespaceAddress>> {
+    const rows = await database
+      .selectFrom("kv_namespaces")
+      .select(["id", "account_id"])
+      .orderBy("id")
+      .execute();
+    return rows.map((row) => ({
+      id: NamespaceId.parse(row.id),
+      account: AccountId.parse(row.account_id),
+    }));
+  }
+
+  /** All of an account, by title. */
+  async listAll(database: Database, account: AccountId): Promise<ReadonlyArray<Namespace>> {
+    const rows = await database
+      .selectFrom("kv_namespaces")
+      .select(["id", "title"])
+      .where("account_id", "=", account)
+      .orderBy("title")
+      .execute();
+    return rows.map(toNamespace);
   }
 
   async count(database: Database | Transaction, account: AccountId): Promise<number> {

@@ -10,6 +10,7 @@ test("bindings: each type becomes what nodes read, with secrets apart", () => {
     { type: "json", name: "J", json: null },
     { type: "secret_text", name: "S", text: "1" },
     { type: "kv_namespace", name: "KV", namespace_id: id, raw: false },
+    { type: "kv_namespace", name: "KV_HTTP", namespace_id: id, raw: true },
     { type: "service", name: "X", service: "x", environment: "production", props: { a: 1 } },
     { type: "version_metadata", name: "V" },
     { type: "inherit", name: "I" },
@@ -19,6 +20,7 @@ test("bindings: each type becomes what nodes read, with secrets apart", () => {
     { type: "json", name: "J", json: null },
     { type: "secret_text", name: "S" },
     { type: "kv_namespace", name: "KV", namespace_id: id },
+    { type: "kv_namespace", name: "KV_HTTP", namespace_id: id, raw: true },
     { type: "service", name: "X", service: "x", props: { a: 1 } },
     { type: "version_metadata", name: "V" },
   ]);
@@ -50,7 +52,7 @@ test.each([
     { type: "kv_namespace", name: "KV", namespace_id: "x" },
     /'x' of the binding 'KV' does not exist/,
   ],
-  [{ type: "kv_namespace", name: "KV", namespace_id: "x", raw: true }, /raw/],
+  [{ type: "kv_namespace", name: "KV", namespace_id: "x", raw: "yes" }, /raw/],
   [{ type: "service", name: "S", service: "Bad Name" }, /'Bad Name' does not exist/],
   [{ type: "service", name: "S", service: "a", environment: "staging" }, /environment/],
 ])("bindings: %j is refused", (request, message) => {

@@ -23,7 +23,6 @@ export const BindingText = boundedText(LIMITS.bindingTextBytesMax);
 
 /** Fields that say "as usual": accepted with that value, and refused with any other. */
 const ordinaryEnvironment = z.literal("production").optional();
-const notRaw = z.literal(false).optional();
 
 /** Every type that is understood. Strict, because a field that is dropped silently changes what runs. */
 const REQUESTS = {
@@ -49,7 +48,7 @@ const REQUESTS = {
     type: z.literal("kv_namespace"),
     name: BindingName,
     namespace_id: z.string(),
-    raw: notRaw,
+    raw: z.boolean().optional(),
   }),
   service: z.strictObject({
     type: z.literal("service"),
@@ -128,7 +127,8 @@ function toBinding(request: Exclude<BindingRequest, { type: "inherit" }>): Bindi
     case "kv_namespace": {
       const id = NamespaceId.safeParse(request.namespace_id);
       if (!id.success) throw namespaceNotFound(request.name, request.namespace_id);
-      return { type: "kv_namespace", name: request.name, namespace_id: id.data };
+      const { type, name, raw } = request;
+      return { type, name, namespace_id: id.data, ...(raw === true ? { raw } : {}) };
     }
     case "service": {
       const service = WorkerName.safeParse(request.service);

@@ -135,7 +135,9 @@ describe("uploads: ", () => {
   });
 
   test("the preflight learns what the account is granted now", async () => {
-    await api.controlPlane.accounts.configure(api.tenants.ours.account.id, { memoryMib: 1_024 });
+    await api.controlPlane.accounts.configure(api.tenants.ours.account.id, {
+      settings: { memoryMib: 1_024 },
+    });
     await api.deploy("hello");
     expect(api.preflight.candidates.at(-1)?.settings.memoryMib).toBe(1_024);
   });

@@ -45,7 +45,11 @@ function value(
     case "secret_text":
       return { text: quote(secret(binding.name, scope)) };
     case "kv_namespace":
-      return { kvNamespace: quote(kvServiceName(scope.workerIndex, position)) };
+      return {
+        [binding.raw === true ? "service" : "kvNamespace"]: quote(
+          kvServiceName(scope.workerIndex, position),
+        ),
+      };
     case "service":
       return { service: service(binding, scope) };
     case "assets":

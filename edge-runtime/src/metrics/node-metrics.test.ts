@@ -9,7 +9,7 @@ import { expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
 import { NodeMetrics, type NodeReadings } from "./node-metrics.ts";
 
-const SOUND = { repairing: null, repairs: 0, lastRepair: null } as const;
+const SOUND = { repairing: null, repairs: 0, lastRepair: null, digest: null } as const;
 const READINGS: NodeReadings = {
   cells: { warm: 3, draining: 1, waiting: 7 },
   zygotes: 2,

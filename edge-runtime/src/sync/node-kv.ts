@@ -59,7 +59,7 @@ export class NodeKv {
       log,
     });
     const client = new ReplicaClient({ replica, clock, log });
-    const front = new KvFront({ ...options, replica, writer: client, values });
+    const front = new KvFront({ ...options, replica, client, values });
     await front.listen();
     return new NodeKv({ replica, values, client, front, log });
   }

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
-import type { Key, ListOptions } from "../entry.ts";
+import type { Key, KvCondition, ListOptions } from "../entry.ts";
 import { KvError } from "../errors.ts";
+import { Revision } from "../names.ts";
 import {
   checkCacheTtl,
   checkValueSize,
@@ -11,57 +12,80 @@ import {
   parsePrefix,
 } from "../validation.ts";
 
-/** What the binding asks for. Bodies are read later. */
+/** How fresh an answer must be. */
+interface Freshness {
+  readonly minRevision?: Revision;
+  readonly maxStalenessMs?: number;
+}
+
+/** What a caller asks for. Bodies are read later. Freshness and conditions are ours: workerd's binding has none. */
 export type KvCall =
-  | { readonly kind: "get"; readonly key: Key }
-  | { readonly kind: "bulk-get" }
+  | { readonly kind: "get"; readonly key: Key; readonly freshness: Freshness }
+  | { readonly kind: "bulk-get"; readonly freshness: Freshness }
   | {
       readonly kind: "put";
       readonly key: Key;
+      readonly conditions: ReadonlyArray<KvCondition>;
       readonly metadata?: string;
       /** Seconds since the epoch. */
       readonly expiresAt?: number;
     }
-  | { readonly kind: "delete"; readonly key: Key }
-  | { readonly kind: "list"; readonly options: ListOptions };
+  | {
+      readonly kind: "delete";
+      readonly key: Key;
+      readonly conditions: ReadonlyArray<KvCondition>;
+    }
+  | { readonly kind: "list"; readonly options: ListOptions; readonly freshness: Freshness };
 
 /** Carries a value's metadata as JSON in both directions. */
 export const METADATA_HEADER = "cf-kv-metadata";
 
-/** Parses the head of a request of workerd's KV binding. Fails with what Workers KV would refuse. */
-export function parseCall(request: IncomingMessage, nowMs: number): KvCall {
+/**
+ * Parses the head of a request of workerd's KV binding, or of a worker that speaks its protocol itself. Fails
+ * with what Workers KV would refuse. `nowMs` is the time by which entries expire, `undefined` when it is not
+ * known: then nothing can be given a time to live.
+ */
+export function parseCall(request: IncomingMessage, nowMs: number | undefined): KvCall {
   const { method } = request;
   const [path, search] = splitOnce(request.url ?? "", "?");
   const query = new URLSearchParams(search);
   if (method === "GET" && path === "/") return parseList(query);
-  if (method === "POST" && path === "/bulk/get") return { kind: "bulk-get" };
+  if (method === "POST" && path === "/bulk/get") {
+    return { kind: "bulk-get", freshness: freshnessOf(query) };
+  }
   if (method === "GET") return parseGet(path, query);
   if (method === "PUT") return parsePut(request, { path, query, nowMs });
-  if (method === "DELETE") return { kind: "delete", key: keyOf(path, query) };
+  if (method === "DELETE") {
+    const key = keyOf(path, query);
+    return { kind: "delete", key, conditions: conditionsOf(key, query) };
+  }
   throw new KvError("request_invalid", `${method} ${path.slice(0, 40)} is no call of the binding`);
 }
 
 function parseGet(path: string, query: URLSearchParams): KvCall {
   const cacheTtl = query.get("cache_ttl");
   if (cacheTtl !== null) checkCacheTtl(cacheTtl);
-  return { kind: "get", key: keyOf(path, query) };
+  return { kind: "get", key: keyOf(path, query), freshness: freshnessOf(query) };
 }
 
 function parsePut(
   request: IncomingMessage,
-  head: { readonly path: string; readonly query: URLSearchParams; readonly nowMs: number },
+  head: {
+    readonly path: string;
+    readonly query: URLSearchParams;
+    readonly nowMs: number | undefined;
+  },
 ): KvCall {
   const { path, query, nowMs } = head;
   const key = keyOf(path, query);
-  const expiration = query.get("expiration");
-  const expirationTtl = query.get("expiration_ttl");
-  const expiresAt = parseExpiration({ expiration, expirationTtl }, nowMs);
+  const expiresAt = expiryOf(query, nowMs);
   const metadata = metadataOf(request);
   // Without a length the body is measured as it comes.
   checkValueSize(Number(request.headers["content-length"] ?? 0));
   return {
     kind: "put",
     key,
+    conditions: conditionsOf(key, query),
     ...(metadata === undefined ? {} : { metadata }),
     ...(expiresAt === undefined ? {} : { expiresAt }),
   };
@@ -75,7 +99,44 @@ function parseList(query: URLSearchParams): KvCall {
     // The binding sends an empty one for a listing that starts from the beginning.
     ...(cursor === null || cursor === "" ? {} : { cursor }),
   };
-  return { kind: "list", options };
+  return { kind: "list", options, freshness: freshnessOf(query) };
+}
+
+function expiryOf(query: URLSearchParams, nowMs: number | undefined): number | undefined {
+  const expiration = query.get("expiration");
+  const expirationTtl = query.get("expiration_ttl");
+  if (expiration === null && expirationTtl === null) return undefined;
+  if (nowMs !== undefined) return parseExpiration({ expiration, expirationTtl }, nowMs);
+  const text = "this node has not heard of the origin's time yet: nothing was written, try again";
+  throw new KvError("origin_unreachable", text);
+}
+
+function freshnessOf(query: URLSearchParams): Freshness {
+  const minRevision = query.get("min_revision");
+  const maxStalenessMs = query.get("max_staleness_ms");
+  return {
+    ...(minRevision === null ? {} : { minRevision: revisionOf("min_revision", minRevision) }),
+    ...(maxStalenessMs === null
+      ? {}
+      : { maxStalenessMs: numberOf("max_staleness_ms", maxStalenessMs) }),
+  };
+}
+
+/** `null` and 0 are the same: the key must hold nothing. */
+function conditionsOf(key: Key, query: URLSearchParams): ReadonlyArray<KvCondition> {
+  const revision = query.get("if_revision");
+  if (revision === null) return [];
+  return [{ key, revision: revisionOf("if_revision", revision === "null" ? "0" : revision) }];
+}
+
+function revisionOf(name: string, text: string): Revision {
+  return Revision.parse(numberOf(name, text));
+}
+
+function numberOf(name: string, text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  const shown = text.slice(0, 40);
+  throw new KvError("request_invalid", `Invalid ${name} of ${shown}. Please specify an integer.`);
 }
 
 function keyOf(path: string, query: URLSearchParams): Key {

@@ -167,7 +167,7 @@ class World {
         return this.#list(this.#listing.prefix, taken.limit, this.#listing);
       case "pass":
         this.#clock.advance(taken.seconds * 1_000);
-        return;
+        return this.#hearOrigin();
       case "restart":
         await this.#stop();
         return this.#start();
@@ -283,20 +283,26 @@ class World {
       resolveCapability: () => NAMESPACE,
       replica: this.#replica,
       // The way to the origin has tests of its own.
-      writer: {
+      client: {
         write: async (namespace, operations) => {
           const after = this.#state.point.revision;
           const point = this.#state.apply(operations);
           await this.#replica.store(namespace, { kind: "batch", after, ...point, operations });
           return point.revision;
         },
-        ready: () => Promise.reject(new Error("it is there from the beginning")),
+        readable: () => undefined,
+        freshness: (namespace) => ({ revision: this.#replica.revision(namespace), lagMs: 0 }),
       },
       values: this.#values,
-      clock,
       log,
     });
     await this.#front.listen();
+    this.#hearOrigin();
+  }
+
+  /** What expires does so by the origin's time. */
+  #hearOrigin(): void {
+    this.#replica.heard({ originMs: this.#clock.nowMs(), echoMs: this.#clock.monotonicMs() });
   }
 
   async #stop(): Promise<void> {

@@ -10,13 +10,15 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Key } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { NamespaceId } from "../names.ts";
+import { NamespaceId, Revision } from "../names.ts";
 import { LmdbReplica } from "../replica/lmdb-replica.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
 import { TrackedState } from "../test-support/tracked-state.ts";
 import { ValueCache } from "../values/value-cache.ts";
-import { CAPABILITY_HEADER, KvFront, type KvUse, type KvWriter } from "./kv-front.ts";
+import type { KvCondition } from "../entry.ts";
+import type { ReadDemand } from "../replication/read-demand.ts";
+import { CAPABILITY_HEADER, KvFront, type KvClient, type KvUse } from "./kv-front.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
 const ABSENT = NamespaceId.parse("b".repeat(32));
@@ -35,16 +37,28 @@ let uses: Array<readonly [capability: string, use: KvUse, count: number]>;
 /** Set by a test that wants writes to fail. */
 let writeError: unknown;
 
+/** What writes and reads asked for. */
+let conditions: ReadonlyArray<KvCondition>;
+let demand: ReadDemand;
+/** How old the copy says that it is. */
+let lagMs: number | null;
+
 /** Takes writes straight to the replica: the way to the origin has its own tests. */
-const writer: KvWriter = {
-  write: async (namespace, operations) => {
+const client: KvClient = {
+  write: async (namespace, operations, asked) => {
+    conditions = asked;
     if (writeError !== undefined) throw writeError;
     const after = state.point.revision;
     const point = state.apply(operations);
     await replica.store(namespace, { kind: "batch", after, ...point, operations });
     return point.revision;
   },
-  ready: () => Promise.reject(new KvError("replica_behind", "not here yet")),
+  readable: (namespace, asked) => {
+    demand = asked;
+    const isHere = replica.revision(namespace) !== undefined && asked.minRevision !== 999;
+    return isHere ? undefined : Promise.reject(new KvError("replica_behind", "not here yet"));
+  },
+  freshness: (namespace) => ({ revision: replica.revision(namespace), lagMs }),
 };
 
 beforeEach(async () => {
@@ -55,6 +69,9 @@ beforeEach(async () => {
   stored = new Map();
   uses = [];
   writeError = undefined;
+  conditions = [];
+  demand = {};
+  lagMs = 12;
   replica = await LmdbReplica.open({ directory: join(directory, "replica"), clock, log });
   state = new TrackedState();
   await replica.store(NAMESPACE, { kind: "snapshot-start", ...state.point });
@@ -66,9 +83,8 @@ beforeEach(async () => {
       ({ good: NAMESPACE, absent: ABSENT })[capability] ?? undefined,
     onUse: (...use) => uses.push(use),
     replica,
-    writer,
+    client,
     values,
-    clock,
     log,
   });
   await front.listen();
@@ -188,7 +204,7 @@ test("KvFront: a value goes in and comes out with its length and metadata", asyn
 test("KvFront: metadata that the API took with line breaks and DEL reaches the binding", async () => {
   const value = { kind: "inline", bytes: Buffer.from("value") } as const;
   const metadata = '{\r\n\t"a": "\x7f"\n}';
-  await writer.write(NAMESPACE, [{ kind: "put", key: Key.parse("k"), value, metadata }]);
+  await client.write(NAMESPACE, [{ kind: "put", key: Key.parse("k"), value, metadata }], []);
   const got = await call({ path: "/k?urlencoded=true" });
   expect([got.status, got.body]).toEqual([200, "value"]);
   expect(JSON.parse(String(got.headers["cf-kv-metadata"]))).toEqual({ a: "\x7f" });
@@ -355,8 +371,100 @@ test("KvFront: a defect is told to the log and not to the caller", async () => {
 test("KvFront: a large value that can't be had is an answer of its own, not a missing key", async () => {
   const value = { kind: "blob", hash: "0".repeat(64), size: 100_000 } as const;
   const key = Key.parse("lost");
-  await writer.write(NAMESPACE, [{ kind: "put", key, value }]);
+  await client.write(NAMESPACE, [{ kind: "put", key, value }], []);
   expect(await call({ path: "/lost?urlencoded=true" })).toMatchObject({ status: 503 });
+});
+
+test("KvFront: each answer says what it is of, and a read of a key which revision that has", async () => {
+  const revision = "x-atoll-kv-revision";
+  const lag = "x-atoll-kv-lag-ms";
+  const entry = "x-atoll-kv-entry-revision";
+  expect((await putAt("/a", "1")).headers).toMatchObject({ [revision]: "1", [entry]: "1" });
+  expect((await putAt("/b", "1")).headers).toMatchObject({ [revision]: "2", [entry]: "2" });
+  const a = await call({ path: "/a?urlencoded=true" });
+  expect(a.headers).toMatchObject({ [revision]: "2", [lag]: "12", [entry]: "1" });
+  lagMs = null;
+  const absent = await call({ path: "/c?urlencoded=true" });
+  expect(absent.headers).toMatchObject({ [revision]: "2", [entry]: "0" });
+  expect(absent.headers[lag]).toBeUndefined();
+  lagMs = 0;
+  const body = JSON.stringify({ keys: ["a"] });
+  for (const read of [{ path: "/" }, { method: "POST", path: "/bulk/get", body }]) {
+    expect((await call(read)).headers).toMatchObject({ [revision]: "2", [lag]: "0" });
+  }
+  const removed = await call({ method: "DELETE", path: "/a?urlencoded=true" });
+  expect(removed.headers).toMatchObject({ [revision]: "3", [entry]: "0" });
+});
+
+test("KvFront: a read asks for the freshness that its caller wants, and for the keys that it is of", async () => {
+  const fresh = "min_revision=7&max_staleness_ms=250";
+  const wanted = { minRevision: 7, maxStalenessMs: 250 };
+  await call({ path: `/a?urlencoded=true&${fresh}` });
+  expect(demand).toEqual({ keys: ["a"], ...wanted });
+  await call({ path: `/?prefix=p&${fresh}` });
+  expect(demand).toEqual({ prefix: "p", ...wanted });
+  const body = JSON.stringify({ keys: ["a", "b"] });
+  await call({ method: "POST", path: `/bulk/get?${fresh}`, body });
+  expect(demand).toEqual({ keys: ["a", "b"], ...wanted });
+  await call({ path: "/a?urlencoded=true" });
+  expect(demand).toEqual({ keys: ["a"] });
+  const refused = await call({ path: "/a?urlencoded=true&min_revision=999" });
+  expect(refused).toMatchObject({
+    status: 503,
+    reason: "not here yet",
+    headers: { "x-atoll-kv-error": "replica_behind" },
+  });
+  expect(refused.headers["x-atoll-kv-lag-ms"]).toBeUndefined();
+});
+
+test.each([
+  ["if_revision=4", 4],
+  ["if_revision=0", 0],
+  ["if_revision=null", 0],
+])("KvFront: a write with %s is made for that revision of its key", async (query, revision) => {
+  const wanted = [{ key: "a", revision }];
+  await call({ method: "PUT", path: `/a?urlencoded=true&${query}`, body: "1" });
+  expect(conditions).toEqual(wanted);
+  await call({ method: "DELETE", path: `/a?urlencoded=true&${query}` });
+  expect(conditions).toEqual(wanted);
+  await putAt("/a", "2");
+  expect(conditions).toEqual([]);
+});
+
+test("KvFront: a write that came too late says which revision there is", async () => {
+  const text = 'The write was for revision 4 of key "a", and found revision 5';
+  writeError = new KvError("precondition_failed", text, { found: Revision.parse(5) });
+  const answer = await call({ method: "PUT", path: "/a?urlencoded=true&if_revision=4", body: "1" });
+  expect(answer).toMatchObject({
+    status: 412,
+    reason: text,
+    headers: { "x-atoll-kv-error": "precondition_failed", "x-atoll-kv-entry-revision": "5" },
+  });
+});
+
+test.each(["min_revision", "max_staleness_ms", "if_revision"])(
+  "KvFront: what is no number is no %s",
+  async (name) => {
+    for (const wrong of ["", "-1", "1.5", "x", "1e3", "9".repeat(16), "null\r\n"]) {
+      const path = `/k?urlencoded=true&${name}=${encodeURIComponent(wrong)}`;
+      const method = name === "if_revision" ? "PUT" : "GET";
+      const answer = await call({ method, path });
+      expect([answer.status, answer.reason]).toEqual([
+        400,
+        expect.stringContaining(`Invalid ${name} of`),
+      ]);
+    }
+  },
+);
+
+test("KvFront: times to live are counted from the origin's time, and refused before that is known", async () => {
+  const path = "/k?urlencoded=true&expiration_ttl=60";
+  const early = await call({ method: "PUT", path, body: "1" });
+  expect([early.status, early.headers["x-atoll-kv-error"]]).toEqual([503, "origin_unreachable"]);
+  const originMs = clock.nowMs() + 3_600_000;
+  replica.heard({ originMs, echoMs: clock.monotonicMs() });
+  expect((await call({ method: "PUT", path, body: "1" })).status).toBe(200);
+  expect(replica.get(NAMESPACE, "k")?.expiresAt).toBe(Math.floor(originMs / 1_000) + 60);
 });
 
 test("KvFront: listens again where an earlier run left its socket", async () => {

@@ -1,13 +1,13 @@
 import { rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { pipeline } from "node:stream/promises";
-import type { Clock } from "../clock.ts";
-import type { KvEntry, KvOperation, KvValue } from "../entry.ts";
+import type { KvCondition, KvEntry, KvOperation, KvValue } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import type { NamespaceId, Revision } from "../names.ts";
 import type { Replica } from "../replica/replica.ts";
+import type { CopyState, ReadDemand } from "../replication/read-demand.ts";
 import type { ValueCache } from "../values/value-cache.ts";
 import { receiveValue } from "../values/value-intake.ts";
 import { asciiJson } from "./ascii-json.ts";
@@ -18,12 +18,25 @@ import { bodyOf, drain, readText } from "./request-body.ts";
 /** Header by which a cell shows which namespace it may use; workerd injects it, tenants never see it. */
 export const CAPABILITY_HEADER = "x-atoll-kv";
 
-/** Takes writes to the origin. A `ReplicaClient` is one. */
-export interface KvWriter {
-  /** Resolves when this node's reads see the write. */
-  write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision>;
-  /** Resolves when the replica holds the namespace. */
-  ready(namespace: NamespaceId): Promise<void>;
+/** Of a read: the revision of the namespace that it shows. Of a write: the one that it made. */
+const REVISION_HEADER = "x-atoll-kv-revision";
+/** Of a read: the copy is at most this much older than the origin. Absent while that is not known. */
+const LAG_HEADER = "x-atoll-kv-lag-ms";
+/** Of a key: the revision of the write that put what it holds, 0 when it holds nothing. */
+const ENTRY_REVISION_HEADER = "x-atoll-kv-entry-revision";
+
+/** Of a refusal: its code, one of `KV_ERRORS`. */
+const CODE_HEADER = "x-atoll-kv-error";
+
+/** Keeps the replica, and takes writes to the origin. A `ReplicaClient` is one; it says what each call promises. */
+export interface KvClient {
+  write(
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+    conditions: ReadonlyArray<KvCondition>,
+  ): Promise<Revision>;
+  readable(namespace: NamespaceId, demand: ReadDemand): Promise<void> | undefined;
+  freshness(namespace: NamespaceId): Pick<CopyState, "revision" | "lagMs">;
 }
 
 /** What a call of the binding did; a read of several keys is one of each. */
@@ -37,9 +50,8 @@ export interface KvFrontOptions {
   /** Told of each call that succeeded, with how many keys it read. Must be cheap and must not throw. */
   readonly onUse?: (capability: string, use: KvUse, count: number) => void;
   readonly replica: Replica;
-  readonly writer: KvWriter;
+  readonly client: KvClient;
   readonly values: ValueCache;
-  readonly clock: Clock;
   readonly log: Log;
 }
 
@@ -110,13 +122,13 @@ export class KvFront {
     }
     const { capability, namespace } = this.#callerOf(request);
     const used = (use: KvUse, count = 1): void => this.#options.onUse?.(capability, use, count);
-    const call = parseCall(request, this.#options.clock.nowMs());
+    const call = parseCall(request, this.#options.replica.originNowMs());
     switch (call.kind) {
       case "get":
         await this.#get(namespace, call, response);
         return used("read");
       case "bulk-get":
-        return used("read", await this.#bulkGet(namespace, request, response));
+        return used("read", await this.#bulkGet(namespace, call, { request, response }));
       case "list":
         await this.#list(namespace, call, response);
         return used("list");
@@ -124,8 +136,11 @@ export class KvFront {
         await this.#put(namespace, call, { request, response });
         return used("write");
       case "delete":
-        await this.#options.writer.write(namespace, [call]);
-        response.end();
+        await this.#write(namespace, {
+          operation: { kind: "delete", key: call.key },
+          call,
+          response,
+        });
         return used("delete");
     }
   }
@@ -147,13 +162,15 @@ export class KvFront {
     call: KvCall & { kind: "get" },
     response: ServerResponse,
   ): Promise<void> {
-    await this.#ready(namespace);
+    await this.#readable(namespace, { keys: [call.key], ...call.freshness }, response);
     const entry = this.#options.replica.get(namespace, call.key);
     if (entry === undefined) {
+      response.setHeader(ENTRY_REVISION_HEADER, 0);
       response.writeHead(404).end();
       return;
     }
-    const { value, metadata } = entry;
+    const { value, metadata, revision } = entry;
+    if (revision !== undefined) response.setHeader(ENTRY_REVISION_HEADER, revision);
     // Callers of the API write metadata as any JSON text, with line breaks too.
     if (metadata !== undefined) response.setHeader(METADATA_HEADER, asciiJson(metadata));
     if (value.kind === "inline") {
@@ -170,11 +187,11 @@ export class KvFront {
   /** Resolves with how many keys were read. */
   async #bulkGet(
     namespace: NamespaceId,
-    request: IncomingMessage,
-    response: ServerResponse,
+    { freshness }: KvCall & { kind: "bulk-get" },
+    { request, response }: { readonly request: IncomingMessage; readonly response: ServerResponse },
   ): Promise<number> {
     const bulk = parseBulkGet(await readText(request, LIMITS.bulkGetBodyBytesMax));
-    await this.#ready(namespace);
+    await this.#readable(namespace, { keys: bulk.keys, ...freshness }, response);
     // All in one turn, so the answer is of one revision.
     const entries = new Map<string, KvEntry | undefined>();
     for (const key of bulk.keys) entries.set(key, this.#options.replica.get(namespace, key));
@@ -200,7 +217,8 @@ export class KvFront {
     call: KvCall & { kind: "list" },
     response: ServerResponse,
   ): Promise<void> {
-    await this.#ready(namespace);
+    const { prefix } = call.options;
+    await this.#readable(namespace, { prefix, ...call.freshness }, response);
     const { entries, cursor } = this.#options.replica.list(namespace, call.options);
     const keys = entries.map(({ key, expiresAt, metadata }) => ({
       name: key,
@@ -220,9 +238,25 @@ export class KvFront {
     call: KvCall & { kind: "put" },
     exchange: { readonly request: IncomingMessage; readonly response: ServerResponse },
   ): Promise<void> {
+    const { response } = exchange;
     const value = await this.#receive(exchange.request);
-    await this.#options.writer.write(namespace, [{ ...call, value }]);
-    exchange.response.end();
+    const { conditions: _ours, ...put } = call;
+    await this.#write(namespace, { operation: { ...put, value }, call, response });
+  }
+
+  async #write(
+    namespace: NamespaceId,
+    write: {
+      readonly operation: KvOperation;
+      readonly call: { readonly conditions: ReadonlyArray<KvCondition> };
+      readonly response: ServerResponse;
+    },
+  ): Promise<void> {
+    const { operation, call, response } = write;
+    const revision = await this.#options.client.write(namespace, [operation], call.conditions);
+    response.setHeader(REVISION_HEADER, revision);
+    response.setHeader(ENTRY_REVISION_HEADER, operation.kind === "put" ? revision : 0);
+    response.end();
   }
 
   /** Reads the body; a large one is stored for the whole fleet before its hash is written. */
@@ -249,9 +283,18 @@ export class KvFront {
     return { kind: "blob", hash, size: file.sizeBytes };
   }
 
-  async #ready(namespace: NamespaceId): Promise<void> {
-    if (this.#options.replica.revision(namespace) !== undefined) return;
-    await this.#options.writer.ready(namespace);
+  /** Waits until the copy is what the read wants, which must follow at once, and says what it is. */
+  async #readable(
+    namespace: NamespaceId,
+    demand: ReadDemand,
+    response: ServerResponse,
+  ): Promise<void> {
+    const { client } = this.#options;
+    const waiting = client.readable(namespace, demand);
+    if (waiting !== undefined) await waiting;
+    const { revision, lagMs } = client.freshness(namespace);
+    if (revision !== undefined) response.setHeader(REVISION_HEADER, revision);
+    if (lagMs !== null) response.setHeader(LAG_HEADER, lagMs);
   }
 
   async #refuse(error: unknown, request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -262,6 +305,10 @@ export class KvFront {
     if (response.headersSent) return void response.destroy();
     // A client that is still sending would see a broken connection instead of the answer.
     if (!(await drain(request, LIMITS.frontDrainBytesMax))) return void response.destroy();
+    // What was set for an answer that did not come to be.
+    for (const name of response.getHeaderNames()) response.removeHeader(name);
+    if (refusal.found !== undefined) response.setHeader(ENTRY_REVISION_HEADER, refusal.found);
+    response.setHeader(CODE_HEADER, refusal.code);
     response.writeHead(refusal.status, reasonOf(refusal), { "content-type": "text/plain" });
     response.end(refusal.message);
   }

@@ -1,4 +1,4 @@
-import type { KvOperation } from "../entry.ts";
+import type { KvCondition, KvOperation } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { NamespaceId, Revision } from "../names.ts";
@@ -7,8 +7,11 @@ import type { NamespaceId, Revision } from "../names.ts";
 export interface QueuedWrite {
   readonly namespace: NamespaceId;
   readonly operations: ReadonlyArray<KvOperation>;
+  readonly conditions?: ReadonlyArray<KvCondition>;
   /** Given for deletes of what had expired by then: a key that was written anew meanwhile stays. */
   readonly dueSeconds?: number;
+  /** Given for what no rate holds up. */
+  readonly isUnmetered?: boolean;
   resolve(committed: CommittedWrite): void;
   reject(error: unknown): void;
 }

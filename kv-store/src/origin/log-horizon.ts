@@ -1,5 +1,17 @@
 import { LIMITS } from "../limits.ts";
 
+/** How much of each namespace's history is kept: what is older, or more, leaves the log. */
+export interface LogHorizon {
+  readonly ageMs: number;
+  /** Of operations and of what they replaced. */
+  readonly bytesMax: number;
+}
+
+export const DEFAULT_HORIZON: LogHorizon = {
+  ageMs: LIMITS.logAgeMs,
+  bytesMax: LIMITS.logBytesMax,
+};
+
 /** What a namespace's log holds: the records after `log_start`, up to `revision`. */
 export interface LogExtent {
   readonly revision: number;
@@ -7,18 +19,47 @@ export interface LogExtent {
   readonly log_bytes: number;
 }
 
-/**
- * Where the log should start now that `added` records came to it; `undefined` when it stays as it is. One
- * that `isHeld` is bounded by its bytes alone.
- */
+/** Where the log should start now that `added` records came to it; `undefined` when it stays as it is. */
 export function nextLogStart(
   { revision, log_start, log_bytes }: LogExtent,
-  state: { readonly added: number; readonly isHeld: boolean },
+  { added, bytesMax }: { readonly added: number; readonly bytesMax: number },
 ): number | undefined {
-  const count = revision - log_start;
-  // Over its bytes, half of the records go: quicker than finding the exact place, and as good.
-  const isTooLarge = log_bytes > LIMITS.logBytesMax;
-  const kept = isTooLarge ? Math.floor(count / 2) : LIMITS.logRecordsMax;
-  if (!isTooLarge && (state.isHeld || count - kept < LIMITS.logTrimRecordsMin)) return undefined;
-  return log_start + Math.min(count - kept, Math.max(LIMITS.logTrimRecordsMax, 2 * state.added));
+  if (log_bytes <= bytesMax) return undefined;
+  // Never more than half: records that are few and large leave some to catch up by.
+  const half = Math.floor((revision - log_start) / 2);
+  if (half === 0) return undefined;
+  return log_start + Math.min(half, Math.max(LIMITS.logTrimRecordsMax, 2 * added));
+}
+
+/**
+ * Whether a reader of the log is so far behind that a snapshot is cheaper. One that `isHeld` has a reader
+ * that is taking a snapshot already, and needs all that the log has.
+ */
+export function isFarBehind(
+  after: number,
+  head: { readonly revision: number; readonly keys: number },
+  { isHeld }: { readonly isHeld: boolean },
+): boolean {
+  if (isHeld) return false;
+  return head.revision - after > Math.max(LIMITS.logCatchUpRecordsMax, head.keys);
+}
+
+/**
+ * The last revision from `start` to `head` that was committed by `atMs`, given that `start` was. Commit times
+ * never go back within a namespace, so that few are looked at. `commitMsOf` says `undefined` for what has left
+ * the log meanwhile, which is older than all that has not.
+ */
+export async function lastRevisionBy(
+  atMs: number,
+  { start, head }: { readonly start: number; readonly head: number },
+  commitMsOf: (revision: number) => Promise<number | undefined>,
+): Promise<number> {
+  let [known, unknown] = [start, head + 1];
+  while (unknown - known > 1) {
+    const middle = Math.floor((known + unknown) / 2);
+    const commitMs = await commitMsOf(middle);
+    if (commitMs === undefined || commitMs <= atMs) known = middle;
+    else unknown = middle;
+  }
+  return known;
 }

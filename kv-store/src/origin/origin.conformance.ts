@@ -1,11 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { Key, type KvRecord } from "../entry.ts";
+import { Key, type KvCondition, type KvRecord } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision, type HistoryPoint } from "../names.ts";
 import { EMPTY_STATE } from "../state-digest.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { put, remove, textOf, type OriginPlace } from "../test-support/origin-place.ts";
+import { describeOriginAdministration } from "./origin-administration.conformance.ts";
 import { describeOriginHistory } from "./origin-history.conformance.ts";
+import { describeOriginQuotas } from "./origin-quotas.conformance.ts";
 import type { KvOrigin } from "./origin.ts";
 
 const NAMESPACE = NamespaceId.parse("1".repeat(32));
@@ -18,6 +20,8 @@ export function describeOrigin(
   { createPlace }: { readonly createPlace: () => Promise<OriginPlace> },
 ): void {
   describeOriginHistory(name, { createPlace });
+  describeOriginAdministration(name, { createPlace });
+  describeOriginQuotas(name, { createPlace });
 
   describe(`origin: ${name}`, () => {
     let clock: ManualClock;
@@ -52,12 +56,21 @@ export function describeOrigin(
       return entries.map(({ key }) => key);
     }
 
+    const conditionOf = (key: string, revision: number): KvCondition => ({
+      key: Key.parse(key),
+      revision: Revision.parse(revision),
+    });
+
+    /** Puts the key if it is at this revision. */
+    const writeIf = (key: string, revision: number, text: string): Promise<Revision> =>
+      origin.write(NAMESPACE, [put(key, text)], [conditionOf(key, revision)]);
+
     test("write: a put is read back whole, a delete makes it absent", async () => {
       const expiresAt = nowSeconds() + 60;
       const value = { kind: "blob", hash: "ab".repeat(32), size: 70_000 } as const;
       await origin.write(NAMESPACE, [{ kind: "put", key: Key.parse("b"), value, expiresAt }]);
       await origin.write(NAMESPACE, [put("i", "text")]);
-      expect(await origin.get(NAMESPACE, "b")).toEqual({ key: "b", value, expiresAt });
+      expect(await origin.get(NAMESPACE, "b")).toEqual({ key: "b", value, expiresAt, revision: 1 });
       const entry = await origin.get(NAMESPACE, "i");
       expect([textOf(entry), entry?.metadata]).toEqual(["text", '{"of":"i"}']);
       await origin.write(NAMESPACE, [remove("i")]);
@@ -180,13 +193,130 @@ export function describeOrigin(
       const expiresAt = nowSeconds() + 60;
       await origin.write(NAMESPACE, [put("due", "1", expiresAt), put("later", "1", expiresAt + 1)]);
       await origin.write(NAMESPACE, [put("again", "1", expiresAt), put("again", "2")]);
-      expect(await origin.expire(expiresAt - 1)).toBe(0);
+      clock.advance((expiresAt - 1) * 1_000 - clock.nowMs());
+      expect(await origin.expire()).toBe(0);
       const before = await point();
-      expect(await origin.expire(expiresAt)).toBe(1);
+      clock.advance(1_000);
+      expect(await origin.expire()).toBe(1);
       const after = await point();
       expect(await recordsAfter(before)).toEqual([{ ...after, operation: remove("due") }]);
       expect([before.revision, after.revision]).toEqual([4, 5]);
-      expect(await origin.expire(expiresAt)).toBe(0);
+      expect(await origin.expire()).toBe(0);
+    });
+
+    test("expiry: time does not go back when the clock is set back, and what has expired stays so", async () => {
+      const expiresAt = nowSeconds() + 60;
+      await origin.write(NAMESPACE, [put("k", "1", expiresAt), put("later", "1", expiresAt + 60)]);
+      clock.advance(60_000);
+      expect(await origin.get(NAMESPACE, "k")).toBeUndefined();
+      const reachedMs = origin.nowMs();
+      clock.stepWall(-3_600_000);
+      expect(origin.nowMs()).toBe(reachedMs);
+      expect(await origin.get(NAMESPACE, "k")).toBeUndefined();
+      expect(await keysOf()).toEqual(["later"]);
+      expect(await origin.expire()).toBe(1);
+      clock.advance(1_000);
+      expect(origin.nowMs()).toBe(reachedMs);
+    });
+
+    test("expiry: what was swept counts as the time also after another start, with a clock that was set back", async () => {
+      const expiresAt = nowSeconds() + 60;
+      await origin.write(NAMESPACE, [put("k", "1", expiresAt), put("later", "1", expiresAt + 60)]);
+      clock.advance(60_000);
+      expect(await origin.expire()).toBe(1);
+      await origin.close();
+      clock.stepWall(-3_600_000);
+      origin = await place.open(clock);
+      expect(origin.nowMs()).toBeGreaterThanOrEqual(expiresAt * 1_000);
+      await origin.write(NAMESPACE, [put("k", "late", expiresAt)]);
+      expect(await origin.get(NAMESPACE, "k")).toBeUndefined();
+      expect(await keysOf()).toEqual(["later"]);
+    });
+
+    test("conditions: a write for the revision that the key has is made, and for any other it is not", async () => {
+      await origin.write(NAMESPACE, [put("other", "1"), put("k", "1")]);
+      expect((await origin.get(NAMESPACE, "k"))?.revision).toBe(2);
+      await origin.write(NAMESPACE, [put("other", "2")]);
+      expect(await writeIf("k", 2, "2")).toBe(4);
+      for (const wrong of [0, 1, 2, 3, 5]) {
+        await expect(writeIf("k", wrong, "3")).rejects.toMatchObject({
+          code: "precondition_failed",
+          retryable: false,
+          found: 4,
+          message: expect.stringMatching(
+            wrong === 0
+              ? /^The write was for no entry of key "k", and found revision 4$/
+              : `for revision ${wrong} of key "k", and found revision 4`,
+          ),
+        });
+      }
+      expect([textOf(await origin.get(NAMESPACE, "k")), (await point()).revision]).toEqual([
+        "2",
+        4,
+      ]);
+    });
+
+    test("conditions: of an absent key the revision is 0, also when it was deleted or has expired", async () => {
+      expect(await writeIf("k", 0, "1")).toBe(1);
+      await expect(writeIf("missing", 1, "1")).rejects.toMatchObject({ found: 0 });
+      await origin.write(NAMESPACE, [remove("k")]);
+      expect(await writeIf("k", 0, "2")).toBe(3);
+      await origin.write(NAMESPACE, [put("k", "3", nowSeconds() + 60)]);
+      await expect(writeIf("k", 0, "4")).rejects.toMatchObject({ found: 4 });
+      clock.advance(60_000);
+      await expect(writeIf("k", 4, "4")).rejects.toMatchObject({ found: 0 });
+      expect(await writeIf("k", 0, "5")).toBe(5);
+      expect((await origin.get(NAMESPACE, "k"))?.revision).toBe(5);
+    });
+
+    test("conditions: of many writes for the same revision one is made, in one commit or in several", async () => {
+      await origin.write(NAMESPACE, [put("k", "0")]);
+      for (let round = 0; round < 3; round += 1) {
+        const { revision = 0 } = (await origin.get(NAMESPACE, "k")) ?? {};
+        const outcomes = await Promise.allSettled(
+          Array.from({ length: 20 }, async (_, number) => {
+            // Some in this turn, some in later ones.
+            for (let turn = 0; turn < number % 4; turn += 1) await new Promise(setImmediate);
+            return writeIf("k", revision, `${round}/${number}`);
+          }),
+        );
+        const made = outcomes.flatMap((outcome, number) =>
+          outcome.status === "fulfilled" ? [{ revision: outcome.value, number }] : [],
+        );
+        expect(made).toHaveLength(1);
+        const entry = await origin.get(NAMESPACE, "k");
+        expect([entry?.revision, textOf(entry)]).toEqual([
+          made[0]?.revision,
+          `${round}/${made[0]?.number}`,
+        ]);
+      }
+      expect((await point()).revision).toBe(4);
+    });
+
+    test("conditions: all of a write's operations are made or none, and its own don't count", async () => {
+      await origin.write(NAMESPACE, [put("a", "1"), put("b", "1")]);
+      const before = await point();
+      const conditions = [conditionOf("a", 1), conditionOf("b", 1)];
+      const operations = [put("a", "2"), remove("b"), put("c", "2")];
+      await expect(origin.write(NAMESPACE, operations, conditions)).rejects.toMatchObject({
+        code: "precondition_failed",
+        found: 2,
+      });
+      expect(await point()).toEqual(before);
+      const right = [conditionOf("a", 1), conditionOf("b", 2), conditionOf("c", 0)];
+      expect(await origin.write(NAMESPACE, operations, right)).toBe(5);
+    });
+
+    test("revisions: pages of entries have that of each entry, and a new start keeps them", async () => {
+      await origin.write(NAMESPACE, [put("a", "1"), put("b", "1"), put("a", "2")]);
+      await origin.close();
+      origin = await place.open(clock);
+      const { entries } = await origin.readEntries(NAMESPACE, null);
+      expect(entries.map(({ key, revision }) => [key, revision])).toEqual([
+        ["a", 3],
+        ["b", 2],
+      ]);
+      expect(await writeIf("b", 2, "2")).toBe(4);
     });
 
     test("namespaces: creating one again keeps it, deleting it forgets everything", async () => {

@@ -1,4 +1,12 @@
-import type { Key, KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from "../entry.ts";
+import type {
+  Key,
+  KvCondition,
+  KvEntry,
+  KvOperation,
+  KvPage,
+  KvRecord,
+  ListOptions,
+} from "../entry.ts";
 import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
 
 /** Records that followed a point of the history, or why there are none to be had. */
@@ -31,8 +39,19 @@ export interface KvOrigin {
    * one when they are on disk: nothing acknowledged is ever lost. Concurrent calls share a commit. After a
    * rejection with `origin_unreachable` or `storage_failed` it may have happened all the same, or turn out to
    * have when the origin is started again; after any other it did not.
+   * Rejected with `precondition_failed` when a condition is not true before the first operation: of writes
+   * that each want the same revision of a key, at most one is made. What has expired counts as absent.
    */
-  write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision>;
+  write(
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+    conditions?: ReadonlyArray<KvCondition>,
+  ): Promise<Revision>;
+  /**
+   * The time by which entries expire, in milliseconds since the epoch: the wall clock, but it never goes back,
+   * and is at least what is acted on anywhere by `expire`.
+   */
+  nowMs(): number;
   /** The live entry of a key; an expired one counts as absent. */
   get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined>;
   /** Live entries by ascending UTF-8 key order. */
@@ -56,8 +75,8 @@ export interface KvOrigin {
    * `LIMITS.originFollowMs`, and as soon as they are heard of.
    */
   onCommit(listener: CommitListener): () => void;
-  /** Turns entries that expired before `nowSeconds` into deletes of the log; resolves with their count. */
-  expire(nowSeconds: number): Promise<number>;
+  /** Turns entries that have expired into deletes of the log; resolves with their count. */
+  expire(): Promise<number>;
   /** May be called twice. Writes that were not yet acknowledged are rejected with `closed`. */
   close(): Promise<void>;
 }

@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.ts";
+import type { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { NamespaceId } from "../names.ts";
 import { byteaArray } from "./bytea-array.ts";
@@ -9,9 +10,11 @@ import {
   type CommittedWrite,
   type QueuedWrite,
 } from "./commit-queue.ts";
-import { closedError, notFoundError } from "./origin-errors.ts";
+import type { ExpiryClock } from "./expiry-clock.ts";
+import { closedError, notFoundError, preconditionError } from "./origin-errors.ts";
 import type { Plan, PostgresConnections, RunStatement, Statement } from "./postgres-connections.ts";
 import { databaseError } from "./postgres-errors.ts";
+import { PostgresQuotas } from "./postgres-quotas.ts";
 import {
   changesOf,
   HistoryAddition,
@@ -25,6 +28,9 @@ export interface PostgresCommitsOptions {
   readonly feed: CommitFeed;
   readonly signals: PostgresSignals;
   readonly clock: Clock;
+  /** Past it the oldest records of a log go. */
+  readonly logBytesMax: number;
+  readonly time: ExpiryClock;
 }
 
 interface CurrentRow extends CurrentEntry {
@@ -33,14 +39,17 @@ interface CurrentRow extends CurrentEntry {
 }
 
 const LOCK_TEXT = `
-  SELECT id, namespace, revision, digest, log_start, log_bytes, until_ms
-  FROM namespaces LEFT JOIN log_holds ON namespace_id = id
-  WHERE namespace = ANY($1) ORDER BY id FOR UPDATE OF namespaces`;
+  SELECT id, namespace, revision, digest, log_start, log_bytes, account, written_ms
+  FROM namespaces WHERE namespace = ANY($1) ORDER BY id FOR UPDATE`;
 const LOCK: Statement = { name: "lock", text: LOCK_TEXT };
 const LOCK_FREE: Statement = { name: "lock_free", text: `${LOCK_TEXT} SKIP LOCKED` };
 const CURRENT: Statement = {
   name: "current",
-  text: `SELECT namespace, wanted.key, entries.digest, expires_at
+  // The sizes of values are known without reading them.
+  text: `SELECT namespace, wanted.key, entries.digest, entries.revision, expires_at, blob_hash,
+      octet_length(entries.key) + coalesce(octet_length(metadata), 0)
+        + coalesce(blob_size, octet_length(value), 0) AS bytes,
+      coalesce(octet_length(value), 0) + coalesce(octet_length(metadata), 0) AS logged
     FROM unnest($1::text[], $2::bytea[]) AS wanted (namespace, key)
     JOIN namespaces USING (namespace)
     JOIN entries ON namespace_id = id AND entries.key = wanted.key`,
@@ -50,6 +59,8 @@ const CURRENT: Statement = {
 interface GroupResult {
   readonly additions: ReadonlyArray<HistoryAddition>;
   readonly committed: ReadonlyArray<readonly [QueuedWrite, CommittedWrite]>;
+  /** Writes whose conditions are not true, or that their account's quota does not admit. */
+  readonly refused: ReadonlyArray<readonly [QueuedWrite, KvError]>;
   /** Writes to namespaces that could not be locked, or don't exist. */
   readonly unlocked: ReadonlySet<NamespaceId>;
 }
@@ -64,16 +75,20 @@ export class PostgresCommits {
   readonly #feed: CommitFeed;
   readonly #signals: PostgresSignals;
   readonly #clock: Clock;
+  readonly #logBytesMax: number;
+  readonly #time: ExpiryClock;
   readonly #queue = new CommitQueue();
   readonly #running = new Set<Promise<void>>();
   #isScheduled = false;
   #isClosed = false;
 
-  constructor({ connections, feed, signals, clock }: PostgresCommitsOptions) {
-    this.#connections = connections;
-    this.#feed = feed;
-    this.#signals = signals;
-    this.#clock = clock;
+  constructor(options: PostgresCommitsOptions) {
+    this.#connections = options.connections;
+    this.#feed = options.feed;
+    this.#signals = options.signals;
+    this.#clock = options.clock;
+    this.#time = options.time;
+    this.#logBytesMax = options.logBytesMax;
   }
 
   write(write: Omit<QueuedWrite, "resolve" | "reject">): Promise<CommittedWrite> {
@@ -118,7 +133,11 @@ export class PostgresCommits {
     let contended: ReadonlySet<NamespaceId> = new Set();
     try {
       const result = await this.#connections.transaction(async (run) => {
-        const plan = await planCommit(run, group, this.#clock.nowMs());
+        const plan = await planCommit(run, group, {
+          nowMs: this.#clock.nowMs(),
+          nowSeconds: this.#time.nowSeconds(),
+          logBytesMax: this.#logBytesMax,
+        });
         for (const { namespace, after } of plan.result.additions) {
           begun.push(namespace);
           this.#feed.commitBegins(namespace, after);
@@ -142,6 +161,7 @@ export class PostgresCommits {
       this.#signals.tell({ namespace, revision });
     }
     for (const [write, committed] of result.committed) write.resolve(committed);
+    for (const [write, error] of result.refused) write.reject(error);
     if (!group.waits) return result.unlocked;
     for (const namespace of result.unlocked) {
       for (const write of group.writes.get(namespace) ?? []) write.reject(notFoundError(namespace));
@@ -154,8 +174,9 @@ export class PostgresCommits {
 async function planCommit(
   run: RunStatement,
   group: CommitGroup,
-  nowMs: number,
+  bounds: { readonly nowMs: number; readonly nowSeconds: number; readonly logBytesMax: number },
 ): Promise<Plan<GroupResult>> {
+  const { nowMs, nowSeconds } = bounds;
   const keys = keysOf(group);
   const [rows, currentRows] = await Promise.all([
     run<LockedRow>(group.waits ? LOCK : LOCK_FREE, [[...group.writes.keys()]]),
@@ -165,19 +186,27 @@ async function planCommit(
       byteaArray(keys.map(({ key }) => Buffer.from(key, "utf8"))),
     ]),
   ]);
+  const accounts = rows.flatMap(({ account }) => account ?? []);
+  const quotas = await PostgresQuotas.lock(run, accounts, nowMs);
   const currentOf = Map.groupBy(currentRows, ({ namespace }) => namespace);
   const unlocked = new Set(group.writes.keys());
   const additions: HistoryAddition[] = [];
   const committed: Array<readonly [QueuedWrite, CommittedWrite]> = [];
+  const refused: Array<readonly [QueuedWrite, KvError]> = [];
   for (const row of rows) {
     const entries = currentOf.get(row.namespace) ?? [];
     const current = new Map(entries.map((entry) => [entry.key.toString("utf8"), entry]));
-    const addition = new HistoryAddition(row, current);
+    const addition = new HistoryAddition(row, current, nowMs);
     unlocked.delete(addition.namespace);
     for (const write of group.writes.get(addition.namespace) ?? []) {
       const operations = write.operations.filter(
         ({ key }) => write.dueSeconds === undefined || isDue(key, write.dueSeconds),
       );
+      const refusal = refusalOf(write, addition, nowSeconds) ?? quotas.charge(addition, write);
+      if (refusal !== undefined) {
+        refused.push([write, refusal]);
+        continue;
+      }
       for (const operation of operations) addition.append(operation);
       committed.push([write, { revision: addition.revision, count: operations.length }]);
     }
@@ -189,16 +218,39 @@ async function planCommit(
       return expiresAt !== null && expiresAt <= dueSeconds;
     }
   }
-  const changes = additions.length === 0 ? [] : changesOf(additions, nowMs);
-  return { changes, result: { additions, committed, unlocked } };
+  const result = { additions, committed, refused, unlocked };
+  if (additions.length === 0) return { changes: [], result };
+  const changes = changesOf(additions, { bytesMax: bounds.logBytesMax });
+  return { changes: concat(changes, quotas.changes()), result };
 }
 
-/** All keys that the group writes to, once each. */
+/** What is wrong with the write's first condition that is not true by now. */
+function refusalOf(
+  { conditions = [] }: QueuedWrite,
+  addition: HistoryAddition,
+  nowSeconds: number,
+): KvError | undefined {
+  for (const condition of conditions) {
+    const found = addition.liveRevision(condition.key, nowSeconds);
+    if (found !== condition.revision) return preconditionError(condition, found);
+  }
+  return undefined;
+}
+
+/** All keys that the group writes to, or has conditions on, once each. */
 function keysOf(
   group: CommitGroup,
 ): Array<{ readonly namespace: NamespaceId; readonly key: string }> {
   return [...group.writes].flatMap(([namespace, writes]) => {
-    const keys = new Set(writes.flatMap(({ operations }) => operations.map(({ key }) => key)));
+    const keys = new Set(
+      writes.flatMap(({ operations, conditions = [] }) =>
+        [...operations, ...conditions].map(({ key }) => key),
+      ),
+    );
     return [...keys].map((key) => ({ namespace, key }));
   });
+}
+
+function* concat<Item>(...parts: ReadonlyArray<Iterable<Item>>): Iterable<Item> {
+  for (const part of parts) yield* part;
 }

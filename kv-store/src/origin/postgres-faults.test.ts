@@ -93,7 +93,7 @@ test("PostgresOrigin: no statement reads a whole table, however new it is", asyn
     await writer.list(FIRST, { prefix: "", limit: 10 });
     await writer.readEntries(FIRST, null);
     await recordsOf(writer);
-    await writer.expire(1);
+    await writer.expire();
   }
   await writer.close();
   // The counts are there once the connections are gone.
@@ -254,7 +254,7 @@ test("PostgresOrigin: what no text of the database can hold harms nobody", async
   const odd: KvOperation = { ...put("\u0000"), metadata } as KvOperation;
   const writes = await Promise.all([origin.write(FIRST, [odd]), origin.write(SECOND, [put("a")])]);
   expect(writes).toEqual([1, 1]);
-  expect({ kind: "put", ...(await origin.get(FIRST, "\u0000")) }).toEqual(odd);
+  expect({ kind: "put", ...(await origin.get(FIRST, "\u0000")) }).toEqual({ ...odd, revision: 1 });
 });
 
 test("PostgresOrigin: rows of a namespace whose removal was cut short are swept later", async () => {
@@ -264,9 +264,10 @@ test("PostgresOrigin: rows of a namespace whose removal was cut short are swept 
      INSERT INTO removed_namespaces (id) VALUES (7);
      INSERT INTO log_holds (namespace_id, until_ms) VALUES (7, 1);
      INSERT INTO entries (namespace_id, key, digest) VALUES (7, 'a', 'a');
-     INSERT INTO log (namespace_id, revision, digest, operation) VALUES (7, 1, 'a', 'a')`,
+     INSERT INTO log (namespace_id, revision, at_ms, digest, key, operation)
+       VALUES (7, 1, 0, 'a', 'a', 'a')`,
   );
-  await origin.expire(0);
+  await origin.expire();
   for (const table of ["removed_namespaces", "log_holds", "entries", "log"]) {
     expect(await server.query(database, `SELECT * FROM ${SCHEMA}.${table}`)).toEqual([]);
   }
@@ -282,6 +283,23 @@ test("PostgresOrigin: an entry that the disk has changed is given to nobody unti
   const state = new TrackedState();
   const point = state.apply([put("a", "1"), put("b", "2"), put("a", "3")]);
   expect(await origin.readEntries(FIRST, null)).toMatchObject(point);
+});
+
+test("PostgresOrigin: entries from before they had revisions get that of their namespace, and go on from it", async () => {
+  await origin.write(FIRST, [put("a", "1"), put("b", "2")]);
+  await server.query(
+    database,
+    `SET search_path = ${SCHEMA};
+     ALTER TABLE entries DROP COLUMN revision; DROP TABLE expiry; DROP TABLE quotas;
+     ALTER TABLE namespaces DROP COLUMN account, DROP COLUMN keys, DROP COLUMN bytes,
+       DROP COLUMN written_ms, DROP COLUMN log_start_ms;
+     UPDATE layout SET version = 1`,
+  );
+  const later = await openOther();
+  const { entries } = await later.readEntries(FIRST, null);
+  expect(entries.map(({ revision }) => revision)).toEqual([2, 2]);
+  const condition = { key: Key.parse("a"), revision: Revision.parse(2) };
+  expect(await later.write(FIRST, [put("a", "3")], [condition])).toBe(3);
 });
 
 test("PostgresOrigin: refuses tables of a later version", async () => {

@@ -6,7 +6,7 @@ import { entryDigest, StateSum } from "../state-digest.ts";
 import { byteaArray } from "./bytea-array.ts";
 import { nextLogStart } from "./log-horizon.ts";
 import type { Change, Statement } from "./postgres-connections.ts";
-import { isLogHeld } from "./postgres-log-holds.ts";
+import { sizeOf, type KvSize } from "./quota.ts";
 
 /** A namespace's row, locked by the transaction that has read it. */
 export interface LockedRow {
@@ -16,13 +16,29 @@ export interface LockedRow {
   readonly digest: Buffer;
   readonly log_start: number;
   readonly log_bytes: number;
-  readonly until_ms: number | null;
+  readonly account: string | null;
+  readonly written_ms: number;
 }
 
 /** What a key that is written to held before. */
 export interface CurrentEntry {
   readonly digest: Buffer;
+  /** Of the write that put it. */
+  readonly revision: number;
   readonly expires_at: number | null;
+  readonly blob_hash: Buffer | null;
+  /** As `sizeOf` counts them. */
+  readonly bytes: number;
+  /** What it takes in the log. */
+  readonly logged: number;
+}
+
+/** An operation as the log keeps it. */
+interface AddedRecord {
+  readonly bytes: Buffer;
+  readonly replaced: CurrentEntry | undefined;
+  /** The first of the transaction on its key: what it replaced is what the table of entries has. */
+  readonly isFirst: boolean;
 }
 
 /** What one transaction adds to the history of a namespace whose row it has locked. */
@@ -30,22 +46,27 @@ export class HistoryAddition {
   readonly namespace: NamespaceId;
   readonly id: number;
   readonly records: KvRecord[] = [];
-  readonly encoded: Buffer[] = [];
+  /** As many. */
+  readonly added: AddedRecord[] = [];
+  /** When all of it is committed; no record is dated before one that it follows. */
+  readonly atMs: number;
   /** What becomes of each key in the end: its last operation. */
   readonly last = new Map<string, KvOperation>();
   readonly #row: LockedRow;
-  /** Of the entries of all keys that are written to, as they are by now. */
-  readonly #digests: Map<string, Buffer>;
+  /** What all keys that are looked at or written to hold by now. */
+  readonly #entries: Map<string, CurrentEntry>;
   readonly #sum: StateSum;
   #revision: number;
   #bytes = 0;
+  #growth: KvSize = { keys: 0, bytes: 0 };
 
-  /** `current` has what is there of all keys that are going to be written to. */
-  constructor(row: LockedRow, current: ReadonlyMap<string, CurrentEntry>) {
+  /** `current` has what is there of all keys that are going to be looked at or written to. */
+  constructor(row: LockedRow, current: ReadonlyMap<string, CurrentEntry>, nowMs: number) {
     this.namespace = row.namespace as NamespaceId; // found by a parsed id, so it is one
     this.id = row.id;
+    this.atMs = Math.max(row.written_ms, nowMs);
     this.#row = row;
-    this.#digests = new Map([...current].map(([key, { digest }]) => [key, digest]));
+    this.#entries = new Map(current);
     this.#sum = new StateSum(StateDigest.parse(row.digest.toString("hex")));
     this.#revision = row.revision;
   }
@@ -64,9 +85,16 @@ export class HistoryAddition {
     return this.#sum.digest;
   }
 
-  /** Of what the key holds by now; `undefined` when it is absent. */
-  digestOf(key: string): Buffer | undefined {
-    return this.#digests.get(key);
+  /** What the key holds by now; `undefined` when it is absent. */
+  entry(key: string): CurrentEntry | undefined {
+    return this.#entries.get(key);
+  }
+
+  /** Of the write that put what the key holds by now; 0 when it is absent, or has expired. */
+  liveRevision(key: string, nowSeconds: number): Revision {
+    const entry = this.#entries.get(key);
+    const isLive = entry !== undefined && (entry.expires_at ?? Infinity) > nowSeconds;
+    return Revision.parse(isLive ? entry.revision : 0);
   }
 
   /** Bytes that came to the log. */
@@ -74,47 +102,84 @@ export class HistoryAddition {
     return this.#bytes;
   }
 
-  append(operation: KvOperation): void {
-    const bytes = encodeOperation(operation);
-    this.#revision += 1;
-    this.#bytes += bytes.length;
-    this.#replace(operation, bytes);
-    this.records.push({ revision: this.revision, digest: this.digest, operation });
-    this.encoded.push(bytes);
-    this.last.set(operation.key, operation);
+  /** By how much the namespace has grown. */
+  get growth(): KvSize {
+    return this.#growth;
   }
 
-  #replace(operation: KvOperation, bytes: Buffer): void {
-    const replaced = this.#digests.get(operation.key);
-    if (replaced !== undefined) this.#sum.toggle(replaced);
-    this.#digests.delete(operation.key);
-    if (operation.kind === "delete") return;
-    const digest = entryDigest(bytes);
-    this.#sum.toggle(digest);
-    this.#digests.set(operation.key, digest);
+  /** Whose it is; null when that is not known. */
+  get account(): string | null {
+    return this.#row.account;
+  }
+
+  append(operation: KvOperation): void {
+    const { key } = operation;
+    const bytes = encodeOperation(operation);
+    const replaced = this.#entries.get(key);
+    const isFirst = !this.last.has(key);
+    this.#revision += 1;
+    this.#bytes += bytes.length + (isFirst ? (replaced?.logged ?? 0) : 0);
+    this.added.push({ bytes, replaced, isFirst });
+    this.#replace(replaced, operation, bytes);
+    this.records.push({ revision: this.revision, digest: this.digest, operation });
+    this.last.set(key, operation);
+  }
+
+  #replace(replaced: CurrentEntry | undefined, operation: KvOperation, bytes: Buffer): void {
+    const put = operation.kind === "put" ? entryAfter(operation, bytes, this.revision) : undefined;
+    if (replaced !== undefined) this.#sum.toggle(replaced.digest);
+    if (put !== undefined) this.#sum.toggle(put.digest);
+    this.#growth = {
+      keys: this.#growth.keys + Number(put !== undefined) - Number(replaced !== undefined),
+      bytes: this.#growth.bytes + (put?.bytes ?? 0) - (replaced?.bytes ?? 0),
+    };
+    if (put === undefined) this.#entries.delete(operation.key);
+    else this.#entries.set(operation.key, put);
   }
 
   /** Where the log is to start; `undefined` when it stays as it is. */
-  nextLogStart(nowMs: number): number | undefined {
-    const { log_start, log_bytes, until_ms } = this.#row;
+  nextLogStart(bytesMax: number): number | undefined {
+    const { log_start, log_bytes } = this.#row;
     const extent = { revision: this.#revision, log_start, log_bytes: log_bytes + this.#bytes };
-    const isHeld = isLogHeld(until_ms, nowMs);
-    return nextLogStart(extent, { added: this.records.length, isHeld });
+    return nextLogStart(extent, { added: this.records.length, bytesMax });
   }
+}
+
+/** What a put, encoded as these bytes, leaves at its key. */
+function entryAfter(operation: Put, bytes: Buffer, revision: Revision): CurrentEntry {
+  const { value, expiresAt = null } = operation;
+  return {
+    digest: entryDigest(bytes),
+    revision,
+    expires_at: expiresAt,
+    blob_hash: value.kind === "blob" ? Buffer.from(value.hash, "hex") : null,
+    bytes: sizeOf(operation),
+    logged: 0, // only what a key held before the transaction goes to the log
+  };
 }
 
 const ADD_RECORDS: Statement = {
   name: "add_records",
-  text: `INSERT INTO log (namespace_id, revision, digest, operation)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bytea[])`,
+  // What is replaced goes from table to table, without a stay here.
+  text: `INSERT INTO log (namespace_id, revision, at_ms, digest, key, operation, replaced_digest, replaced_hash,
+      replaced_expires_at, replaced_metadata, replaced_size, replaced_value)
+    SELECT added.namespace_id, added.revision, at_ms, added.digest, added.key, operation,
+      replaced_digest, replaced_hash, expires_at, metadata, blob_size, value
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bytea[],
+      $7::bytea[], $8::bytea[], $9::boolean[])
+      AS added (namespace_id, revision, at_ms, digest, key, operation, replaced_digest,
+        replaced_hash, is_first)
+    LEFT JOIN entries
+      ON is_first AND entries.namespace_id = added.namespace_id AND entries.key = added.key`,
 };
 const PUT_ENTRIES: Statement = {
   name: "put_entries",
   text: `INSERT INTO entries
-      (namespace_id, key, digest, expires_at, metadata, blob_hash, blob_size, value)
-    SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bytea[],
-      $6::bytea[], $7::bigint[], $8::bytea[])
-    ON CONFLICT (namespace_id, key) DO UPDATE SET digest = excluded.digest,
+      (namespace_id, key, digest, revision, expires_at, metadata, blob_hash, blob_size, value)
+    SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bigint[], $5::bigint[],
+      $6::bytea[], $7::bytea[], $8::bigint[], $9::bytea[])
+    ON CONFLICT (namespace_id, key) DO UPDATE SET
+      digest = excluded.digest, revision = excluded.revision,
       expires_at = excluded.expires_at, metadata = excluded.metadata,
       blob_hash = excluded.blob_hash, blob_size = excluded.blob_size, value = excluded.value`,
 };
@@ -126,27 +191,30 @@ const DELETE_ENTRIES: Statement = {
 const MOVE_NAMESPACES: Statement = {
   name: "move_namespaces",
   text: `UPDATE namespaces SET revision = moved.revision, digest = moved.digest,
-      log_bytes = log_bytes + moved.bytes
-    FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[])
-      AS moved (id, revision, digest, bytes)
+      log_bytes = log_bytes + moved.logged, written_ms = moved.at_ms,
+      keys = namespaces.keys + moved.keys, bytes = namespaces.bytes + moved.bytes
+    FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[],
+      $7::bigint[]) AS moved (id, revision, digest, logged, at_ms, keys, bytes)
     WHERE namespaces.id = moved.id`,
 };
-const TRIM_LOG: Statement = {
+/** Drops the records of a log up to a revision, which it has. */
+export const TRIM_LOG: Statement = {
   name: "trim_log",
   text: `WITH trimmed AS (
       DELETE FROM log WHERE namespace_id = $1 AND revision <= $2
-      RETURNING octet_length(operation) AS bytes
+      RETURNING octet_length(operation) + coalesce(octet_length(replaced_value), 0)
+        + coalesce(octet_length(replaced_metadata), 0) AS bytes
     )
-    UPDATE namespaces SET log_start = $2,
-      log_start_digest = (SELECT digest FROM log WHERE namespace_id = $1 AND revision = $2),
+    UPDATE namespaces SET log_start = $2, log_start_digest = start.digest, log_start_ms = start.at_ms,
       log_bytes = log_bytes - (SELECT coalesce(sum(bytes), 0)::bigint FROM trimmed)
-    WHERE id = $1`,
+    FROM log AS start
+    WHERE id = $1 AND start.namespace_id = $1 AND start.revision = $2`,
 };
 
 /** The statements that store the additions, made one by one: large ones are not all in memory at once. */
 export function* changesOf(
   additions: ReadonlyArray<HistoryAddition>,
-  nowMs: number,
+  { bytesMax }: { readonly bytesMax: number },
 ): Iterable<Change> {
   yield* addRecords(additions);
   yield* replaceEntries(additions);
@@ -157,20 +225,23 @@ export function* changesOf(
       additions.map(({ revision }) => revision),
       byteaArray(additions.map(({ digest }) => Buffer.from(digest, "hex"))),
       additions.map(({ bytes }) => bytes),
+      additions.map(({ atMs }) => atMs),
+      additions.map(({ growth }) => growth.keys),
+      additions.map(({ growth }) => growth.bytes),
     ],
   };
   for (const addition of additions) {
-    const start = addition.nextLogStart(nowMs);
+    const start = addition.nextLogStart(bytesMax);
     if (start !== undefined) yield { statement: TRIM_LOG, values: [addition.id, start] };
   }
 }
 
 function* addRecords(additions: ReadonlyArray<HistoryAddition>): Iterable<Change> {
-  const rows = additions.flatMap(({ id, records, encoded }) =>
-    records.map(({ revision, digest }, index) => ({
-      ...{ id, revision, digest: Buffer.from(digest, "hex") },
-      operation: encoded[index] ?? Buffer.alloc(0), // there are as many
-    })),
+  const rows = additions.flatMap(({ id, atMs, records, added }) =>
+    records.flatMap(({ revision, digest, operation: { key } }, index) => {
+      const { bytes: operation, ...rest } = added[index] as AddedRecord; // there are as many
+      return { ...rest, id, atMs, revision, digest, key, operation };
+    }),
   );
   for (const chunk of chunksOf(rows, ({ operation }) => operation.length)) {
     yield {
@@ -178,8 +249,13 @@ function* addRecords(additions: ReadonlyArray<HistoryAddition>): Iterable<Change
       values: [
         chunk.map(({ id }) => id),
         chunk.map(({ revision }) => revision),
-        byteaArray(chunk.map(({ digest }) => digest)),
+        chunk.map(({ atMs }) => atMs),
+        byteaArray(chunk.map(({ digest }) => Buffer.from(digest, "hex"))),
+        byteaArray(chunk.map(({ key }) => Buffer.from(key, "utf8"))),
         byteaArray(chunk.map(({ operation }) => operation)),
+        byteaArray(chunk.map(({ replaced }) => replaced?.digest ?? null)),
+        byteaArray(chunk.map(({ replaced }) => replaced?.blob_hash ?? null)),
+        chunk.map(({ isFirst }) => isFirst),
       ],
     };
   }
@@ -191,7 +267,7 @@ function* replaceEntries(additions: ReadonlyArray<HistoryAddition>): Iterable<Ch
     [...addition.last.values()].map((operation) => ({
       id: addition.id,
       operation,
-      digest: addition.digestOf(operation.key) ?? null,
+      entry: addition.entry(operation.key),
     })),
   );
   const puts = changed.flatMap(({ operation, ...row }) =>
@@ -210,15 +286,16 @@ function* replaceEntries(additions: ReadonlyArray<HistoryAddition>): Iterable<Ch
 
 type Put = KvOperation & { readonly kind: "put" };
 
-/** Key, digest, expiry, metadata, hash, size and value, each as an array of all rows. */
+/** Key, digest, revision, expiry, metadata, hash, size and value, each as an array of all rows. */
 function columnsOf(
-  rows: ReadonlyArray<{ readonly operation: Put; readonly digest: Buffer | null }>,
+  rows: ReadonlyArray<{ readonly operation: Put; readonly entry: CurrentEntry | undefined }>,
 ): ReadonlyArray<unknown> {
   const operations = rows.map(({ operation }) => operation);
   const blobs = operations.map(({ value }) => (value.kind === "blob" ? value : undefined));
   return [
     byteaArray(operations.map(({ key }) => Buffer.from(key, "utf8"))),
-    byteaArray(rows.map(({ digest }) => digest)),
+    byteaArray(rows.map(({ entry }) => entry?.digest ?? null)),
+    rows.map(({ entry }) => entry?.revision),
     operations.map(({ expiresAt }) => expiresAt),
     byteaArray(
       operations.map(({ metadata }) =>

@@ -5,7 +5,8 @@ import type { PostgresConnections, Statement } from "./postgres-connections.ts";
 
 const ADD: Statement = {
   name: "add_namespace",
-  text: `INSERT INTO namespaces (namespace, digest, log_start_digest) VALUES ($1, $2, $2)
+  text: `INSERT INTO namespaces (namespace, digest, log_start_digest, written_ms, log_start_ms)
+    VALUES ($1, $2, $2, $3, $3)
     ON CONFLICT (namespace) DO NOTHING`,
 };
 const REMOVE: Statement = {
@@ -39,8 +40,8 @@ export class PostgresNamespaces {
     this.#connections = connections;
   }
 
-  async add(namespace: NamespaceId): Promise<void> {
-    await this.#connections.run(ADD, [namespace, Buffer.from(EMPTY_STATE, "hex")]);
+  async add(namespace: NamespaceId, nowMs: number): Promise<void> {
+    await this.#connections.run(ADD, [namespace, Buffer.from(EMPTY_STATE, "hex"), nowMs]);
   }
 
   /** Removes the row by which the namespace is found, and leaves the others to `sweepRemoved`. */

@@ -1,16 +1,21 @@
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange } from "../cursor.ts";
-import type { Key, KvEntry, KvOperation, KvPage, ListOptions } from "../entry.ts";
+import type { Key, KvCondition, KvEntry, KvOperation, KvPage, ListOptions } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
+import type { KvAdministration, ManagedOrigin } from "./administration.ts";
 import { CommitFeed } from "./commit-feed.ts";
+import { ExpiryClock } from "./expiry-clock.ts";
+import { DEFAULT_HORIZON, isFarBehind, type LogHorizon } from "./log-horizon.ts";
 import { PointReads } from "./point-reads.ts";
-import { notFoundError } from "./origin-errors.ts";
-import type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin.ts";
+import { found } from "./origin-errors.ts";
+import type { CommitListener, EntriesPage, LogPage } from "./origin.ts";
+import { PostgresAdministration } from "./postgres-administration.ts";
 import { PostgresCommits } from "./postgres-commits.ts";
 import { PostgresConnections } from "./postgres-connections.ts";
+import { PostgresLog } from "./postgres-log.ts";
 import { isLogHeld, PostgresLogHolds } from "./postgres-log-holds.ts";
 import { PostgresNamespaces } from "./postgres-namespaces.ts";
 import { migrate } from "./postgres-schema.ts";
@@ -20,6 +25,8 @@ import { PostgresTables, type DueKey, type RecordsRead } from "./postgres-tables
 export interface PostgresOriginOptions {
   /** `postgres://user:password@host:port/database`, of a server that keeps a session for each connection. */
   readonly url: string;
+  /** How much of each history is kept; by default `LIMITS.logAgeMs` and `LIMITS.logBytesMax`. */
+  readonly horizon?: LogHorizon;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -29,12 +36,15 @@ export interface PostgresOriginOptions {
  * writes is that in which transactions lock its row; a commit makes their records visible and lets the next
  * one go, so nobody ever reads a revision before the one below it.
  */
-export class PostgresOrigin implements KvOrigin {
+export class PostgresOrigin implements ManagedOrigin {
+  readonly administration: KvAdministration;
   readonly #clock: Clock;
+  readonly #time: ExpiryClock;
   readonly #connections: PostgresConnections;
   readonly #tables: PostgresTables;
   readonly #namespaces: PostgresNamespaces;
   readonly #holds: PostgresLogHolds;
+  readonly #history: PostgresLog;
   readonly #feed: CommitFeed;
   readonly #commits: PostgresCommits;
   readonly #points: PointReads;
@@ -48,18 +58,23 @@ export class PostgresOrigin implements KvOrigin {
     await migrate(options.url);
     const connections = new PostgresConnections(options);
     await warnOfLoss(connections, options.log);
-    return new PostgresOrigin(options, connections);
+    const reachedSeconds = await new PostgresTables(connections).reachExpiry(0);
+    const time = new ExpiryClock(options.clock, reachedSeconds);
+    return new PostgresOrigin(options, connections, time);
   }
 
   private constructor(
-    { url, clock, log }: PostgresOriginOptions,
+    { url, horizon = DEFAULT_HORIZON, clock, log }: PostgresOriginOptions,
     connections: PostgresConnections,
+    time: ExpiryClock,
   ) {
     this.#clock = clock;
+    this.#time = time;
     this.#connections = connections;
     this.#tables = new PostgresTables(connections);
     this.#namespaces = new PostgresNamespaces(connections);
     this.#holds = new PostgresLogHolds(connections, clock);
+    this.#history = new PostgresLog({ connections, clock, ageMs: horizon.ageMs });
     this.#points = new PointReads((namespaces) => this.#tables.points(namespaces));
     this.#feed = new CommitFeed({
       readRecords: async (namespace, after) => {
@@ -72,13 +87,17 @@ export class PostgresOrigin implements KvOrigin {
       this.#feed.heard(namespace, revision);
     this.#signals = new PostgresSignals({ url, clock, log, onSignal });
     this.#commits = new PostgresCommits({
-      ...{ connections, clock, feed: this.#feed, signals: this.#signals },
+      ...{ connections, clock, time, feed: this.#feed, signals: this.#signals },
+      logBytesMax: horizon.bytesMax,
+    });
+    this.administration = new PostgresAdministration({
+      ...{ connections, clock, history: this.#history, commits: this.#commits },
     });
     this.#stopPolling = clock.every(LIMITS.originPollMs, () => void this.#poll());
   }
 
   createNamespace(namespace: NamespaceId): Promise<void> {
-    return this.#namespaces.add(namespace);
+    return this.#namespaces.add(namespace, this.#clock.nowMs());
   }
 
   async deleteNamespace(namespace: NamespaceId): Promise<void> {
@@ -88,20 +107,28 @@ export class PostgresOrigin implements KvOrigin {
     await this.#namespaces.sweepRemoved();
   }
 
-  async write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision> {
-    const { revision } = await this.#commits.write({ namespace, operations });
+  async write(
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+    conditions: ReadonlyArray<KvCondition> = [],
+  ): Promise<Revision> {
+    const { revision } = await this.#commits.write({ namespace, operations, conditions });
     return revision;
+  }
+
+  nowMs(): number {
+    return this.#time.nowMs();
   }
 
   async get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined> {
     const { entry } = found(namespace, await this.#tables.entry(namespace, key));
-    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#nowSeconds();
+    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#time.nowSeconds();
     return isLive ? entry : undefined;
   }
 
   async list(namespace: NamespaceId, options: ListOptions): Promise<KvPage> {
     // One more than asked for shows whether another page follows.
-    const bounds = { nowSeconds: this.#nowSeconds(), rowsMax: options.limit + 1 };
+    const bounds = { nowSeconds: this.#time.nowSeconds(), rowsMax: options.limit + 1 };
     const listing = await this.#tables.listing(namespace, listRange(options), bounds);
     const rows = found(namespace, listing);
     const entries = rows.slice(0, options.limit);
@@ -119,11 +146,14 @@ export class PostgresOrigin implements KvOrigin {
   async readLog(namespace: NamespaceId, after: HistoryPoint): Promise<LogPage> {
     const read = await this.#records(namespace, after.revision);
     this.#feed.asked(namespace, read.head.revision);
-    if (after.revision < read.logStart) return { kind: "truncated" };
+    const isHeld = isLogHeld(read.heldUntilMs, this.#clock.nowMs());
+    const head = { revision: read.head.revision, keys: read.keys };
+    if (after.revision < read.logStart || isFarBehind(after.revision, head, { isHeld })) {
+      return { kind: "truncated" };
+    }
     // A revision that was never given is no place in this history either.
     if (read.digestAfter !== after.digest) return { kind: "diverged" };
     // Whoever copies the namespace reads its log, too, and is not done with it.
-    const isHeld = isLogHeld(read.heldUntilMs, this.#clock.nowMs());
     if (isHeld && read.records.length > 0) await this.#holds.hold(namespace);
     return { kind: "records", records: read.records };
   }
@@ -137,7 +167,10 @@ export class PostgresOrigin implements KvOrigin {
     return this.#feed.onCommit(listener);
   }
 
-  async expire(nowSeconds: number): Promise<number> {
+  async expire(): Promise<number> {
+    // The control plane whose clock is ahead deletes first: what it acts on counts for all of them.
+    this.#time.reached(await this.#tables.reachExpiry(this.#time.nowSeconds()));
+    const nowSeconds = this.#time.nowSeconds();
     let count = 0;
     for (;;) {
       const due = await this.#tables.due(nowSeconds, LIMITS.sweepRowsMax);
@@ -147,6 +180,7 @@ export class PostgresOrigin implements KvOrigin {
       if (due.length < LIMITS.sweepRowsMax || swept === 0) break;
     }
     await this.#namespaces.sweepRemoved();
+    await this.#history.trimAged();
     return count;
   }
 
@@ -205,16 +239,6 @@ export class PostgresOrigin implements KvOrigin {
       this.#isPolling = false;
     }
   }
-
-  #nowSeconds(): number {
-    return Math.floor(this.#clock.nowMs() / 1_000);
-  }
-}
-
-/** What was read of a namespace. Fails with `namespace_not_found` when there is none. */
-function found<Read>(namespace: NamespaceId, read: Read | undefined): Read {
-  if (read === undefined) throw notFoundError(namespace);
-  return read;
 }
 
 /** Says so when the server is set up to lose what it has committed. */

@@ -60,6 +60,78 @@ const STEPS: ReadonlyArray<string> = [
   ALTER TABLE entries ALTER COLUMN value SET STORAGE EXTERNAL;
   ALTER TABLE log ALTER COLUMN operation SET STORAGE EXTERNAL;
   `,
+  `
+  -- The revision of the write that put the entry. Of entries from before it is not known: the namespace's is
+  -- as good, because it stays the same until the key is written again.
+  ALTER TABLE entries ADD COLUMN revision bigint NOT NULL DEFAULT 0;
+  UPDATE entries SET revision = namespaces.revision FROM namespaces WHERE id = namespace_id;
+
+  -- Up to where entries have expired, in seconds since the epoch, by whichever control plane's clock.
+  CREATE TABLE expiry (seconds bigint NOT NULL);
+  INSERT INTO expiry VALUES (0);
+  `,
+  `
+  -- Whose it is; what it has, expired entries included; when its last record was committed, and the one up to
+  -- which the log was cut, in milliseconds since the epoch.
+  ALTER TABLE namespaces
+    ADD COLUMN account text,
+    ADD COLUMN keys bigint NOT NULL DEFAULT 0,
+    ADD COLUMN bytes bigint NOT NULL DEFAULT 0,
+    ADD COLUMN written_ms bigint NOT NULL DEFAULT 0,
+    ADD COLUMN log_start_ms bigint NOT NULL DEFAULT 0;
+  CREATE INDEX namespaces_by_account ON namespaces (account) WHERE account IS NOT NULL;
+
+  -- Each record gets its time, and what it replaced: with that the log says what the namespace held at each
+  -- moment. Of the records so far neither is known: the log begins anew.
+  DROP TABLE log;
+  CREATE TABLE log (
+    namespace_id bigint NOT NULL,
+    revision bigint NOT NULL,
+    at_ms bigint NOT NULL,
+    -- Of the state that the record leads to.
+    digest bytea NOT NULL,
+    key bytea NOT NULL,
+    operation bytea NOT NULL,
+    -- Absent when there was no such key. All of what was replaced is noted for a key's first operation of a
+    -- transaction, because between two of them there is no moment; digest and hash for each.
+    replaced_digest bytea,
+    replaced_expires_at bigint,
+    replaced_metadata bytea,
+    replaced_hash bytea,
+    replaced_size bigint,
+    replaced_value bytea,
+    PRIMARY KEY (namespace_id, revision)
+  );
+  CREATE INDEX log_by_key ON log (namespace_id, key, revision);
+  ALTER TABLE log ALTER COLUMN operation SET STORAGE EXTERNAL;
+  ALTER TABLE log ALTER COLUMN replaced_value SET STORAGE EXTERNAL;
+  UPDATE namespaces SET
+    keys = (SELECT count(*) FROM entries WHERE namespace_id = namespaces.id),
+    bytes = (
+      SELECT coalesce(sum(octet_length(key) + coalesce(octet_length(metadata), 0)
+        + coalesce(blob_size, octet_length(value), 0)), 0)
+      FROM entries WHERE namespace_id = namespaces.id
+    ),
+    log_start = revision,
+    log_start_digest = digest,
+    log_bytes = 0,
+    written_ms = extract(epoch FROM now()) * 1000,
+    log_start_ms = extract(epoch FROM now()) * 1000;
+
+  -- Accounts with a quota, and what was counted of their writes. No bound where a column is absent. Room on
+  -- each page, as for namespaces.
+  CREATE TABLE quotas (
+    account text PRIMARY KEY,
+    keys_max bigint,
+    bytes_max bigint,
+    writes_per_second_max bigint,
+    writes_per_day_max bigint,
+    second bigint NOT NULL DEFAULT 0,
+    second_writes bigint NOT NULL DEFAULT 0,
+    day bigint NOT NULL DEFAULT 0,
+    day_writes bigint NOT NULL DEFAULT 0
+  ) WITH (fillfactor = 50);
+  `,
 ];
 
 // Any number that nobody else locks: the processes of a fleet start together.

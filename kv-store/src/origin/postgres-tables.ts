@@ -11,17 +11,20 @@ interface EntryRow {
   readonly key: Buffer;
   /** Of the entry when it was written. */
   readonly digest: Buffer;
+  /** Of the write that put it. */
+  readonly revision: number;
   readonly expires_at: number | null;
   readonly metadata: Buffer | null;
   readonly blob_hash: Buffer | null;
   readonly blob_size: number | null;
   readonly value: Buffer | null;
 }
+export type ContentRow = Omit<EntryRow, "revision">;
 type ListingRow = Pick<EntryRow, "key" | "expires_at" | "metadata">;
 /** The side of an outer join on which there may be no row. */
 type Absent<Row> = { readonly [Column in keyof Row]: null };
 
-interface LogRow {
+export interface LogRow {
   readonly revision: number;
   readonly digest: Buffer;
   readonly operation: Buffer;
@@ -33,6 +36,7 @@ interface HeadRow {
 }
 
 interface ExtentRow extends HeadRow {
+  readonly keys: number;
   readonly log_start: number;
   readonly after_digest: Buffer | null;
   readonly until_ms: number | null;
@@ -41,6 +45,8 @@ interface ExtentRow extends HeadRow {
 /** Records after a revision, and where it is in the history. */
 export interface RecordsRead {
   readonly head: HistoryPoint;
+  /** How many the namespace has. */
+  readonly keys: number;
   /** The log has the records after this revision. */
   readonly logStart: number;
   /** Of the state as of the revision after which was read; `undefined` when the log does not know of it. */
@@ -55,7 +61,7 @@ export interface DueKey {
   readonly key: Key;
 }
 
-const ENTRY_COLUMNS = "key, digest, expires_at, metadata, blob_hash, blob_size, value";
+const ENTRY_COLUMNS = "key, digest, revision, expires_at, metadata, blob_hash, blob_size, value";
 
 // Each reads the namespace and what is asked for in one statement, so both are of one moment. A namespace
 // that exists gives at least one row.
@@ -76,7 +82,7 @@ const LISTING: Statement = {
 // is known without reading it.
 const PAGE: Statement = {
   name: "page",
-  text: `SELECT revision AS head, namespaces.digest AS head_digest, page.* FROM namespaces LEFT JOIN LATERAL (
+  text: `SELECT namespaces.revision AS head, namespaces.digest AS head_digest, page.* FROM namespaces LEFT JOIN LATERAL (
       SELECT * FROM (
         SELECT *, sum(octet_length(key) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(value), 0))
           OVER (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
@@ -89,7 +95,7 @@ const PAGE: Statement = {
 };
 const RECORDS: Statement = {
   name: "records",
-  text: `SELECT namespaces.revision AS head, namespaces.digest AS head_digest, log_start, until_ms,
+  text: `SELECT namespaces.revision AS head, namespaces.digest AS head_digest, keys, log_start, until_ms,
       CASE $2
         WHEN namespaces.revision THEN namespaces.digest
         WHEN log_start THEN log_start_digest
@@ -118,6 +124,13 @@ const DUE: Statement = {
   name: "due",
   text: `SELECT namespace, key FROM entries JOIN namespaces ON id = namespace_id
     WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2`,
+};
+
+// A row that is not changed is not written.
+const REACH_EXPIRY: Statement = {
+  name: "reach_expiry",
+  text: `WITH reached AS (UPDATE expiry SET seconds = $1 WHERE seconds < $1)
+    SELECT greatest(seconds, $1) AS seconds FROM expiry`,
 };
 
 /** Reads of the origin's tables, each of one moment. `undefined` where there is no such namespace. */
@@ -175,6 +188,7 @@ export class PostgresTables {
     if (first === undefined) return undefined;
     return {
       head: pointOf(first),
+      keys: first.keys,
       logStart: first.log_start,
       digestAfter: first.after_digest === null ? undefined : digestOf(first.after_digest),
       heldUntilMs: first.until_ms,
@@ -186,6 +200,12 @@ export class PostgresTables {
   async points(namespaces: ReadonlyArray<NamespaceId>): Promise<ReadonlyMap<string, HistoryPoint>> {
     const rows = await this.#connections.run<HeadRow & { namespace: string }>(POINTS, [namespaces]);
     return new Map(rows.map((row) => [row.namespace, pointOf(row)]));
+  }
+
+  /** Notes up to where entries have expired, in seconds since the epoch; resolves with how far anybody has come. */
+  async reachExpiry(seconds: number): Promise<number> {
+    const [row] = await this.#connections.run<{ seconds: number }>(REACH_EXPIRY, [seconds]);
+    return row?.seconds ?? seconds;
   }
 
   /** Keys that have expired by `nowSeconds`, the longest expired first. */
@@ -203,6 +223,11 @@ export class PostgresTables {
 
 /** Fails with `storage_failed` when the disk has changed it. */
 function entryOf(row: EntryRow): KvEntry {
+  return { ...contentOf(row), revision: Revision.parse(row.revision) };
+}
+
+/** The entry of a row that does not say which write put it. Fails as `entryOf` does. */
+export function contentOf(row: ContentRow): KvEntry {
   const value: KvEntry["value"] =
     row.blob_hash === null
       ? { kind: "inline", bytes: row.value ?? Buffer.alloc(0) }
@@ -218,7 +243,7 @@ function listingOf(row: ListingRow): KvListing {
   };
 }
 
-function recordOf(row: LogRow): KvRecord {
+export function recordOf(row: LogRow): KvRecord {
   const [operation] = decodeOperations(row.operation, 1);
   if (operation === undefined) throw new Error(`log record ${row.revision} is empty`);
   return { revision: Revision.parse(row.revision), digest: digestOf(row.digest), operation };
@@ -228,6 +253,6 @@ function pointOf(row: HeadRow): HistoryPoint {
   return { revision: Revision.parse(row.head), digest: digestOf(row.head_digest) };
 }
 
-function digestOf(bytes: Buffer): StateDigest {
+export function digestOf(bytes: Buffer): StateDigest {
   return StateDigest.parse(bytes.toString("hex"));
 }

@@ -1,19 +1,37 @@
 import SqliteDatabase, { type Database } from "better-sqlite3";
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange } from "../cursor.ts";
-import type { Key, KvEntry, KvOperation, KvPage, KvRecord, ListOptions } from "../entry.ts";
+import type {
+  Key,
+  KvCondition,
+  KvEntry,
+  KvOperation,
+  KvPage,
+  KvRecord,
+  ListOptions,
+} from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { HistoryPoint, Revision, type NamespaceId } from "../names.ts";
-import { closedError, notFoundError } from "./origin-errors.ts";
-import type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin.ts";
+import type { KvAdministration, ManagedOrigin } from "./administration.ts";
+import { ExpiryClock } from "./expiry-clock.ts";
+import { DEFAULT_HORIZON, isFarBehind, type LogHorizon } from "./log-horizon.ts";
+import { closedError, notFoundError, preconditionError } from "./origin-errors.ts";
+import type { CommitListener, EntriesPage, LogPage } from "./origin.ts";
+import { growthOf, type AccountBudget } from "./quota.ts";
+import { SqliteAdministration } from "./sqlite-administration.ts";
+import { SqliteLogAging } from "./sqlite-log-aging.ts";
+import { SqliteLog } from "./sqlite-log.ts";
+import { SqliteQuotas } from "./sqlite-quotas.ts";
 import { migrate } from "./sqlite-schema.ts";
 import { SqliteTables, type NamespaceRow } from "./sqlite-tables.ts";
 
 export interface SqliteOriginOptions {
   /** The database's file, which is created when missing. */
   readonly path: string;
+  /** How much of each history is kept; by default `LIMITS.logAgeMs` and `LIMITS.logBytesMax`. */
+  readonly horizon?: LogHorizon;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -21,6 +39,9 @@ export interface SqliteOriginOptions {
 interface QueuedWrite {
   readonly namespace: NamespaceId;
   readonly operations: ReadonlyArray<KvOperation>;
+  readonly conditions: ReadonlyArray<KvCondition>;
+  /** No rate holds it up. */
+  readonly isUnmetered: boolean;
   readonly bytes: number;
   resolve(revision: Revision): void;
   reject(error: KvError): void;
@@ -30,12 +51,18 @@ interface QueuedWrite {
  * The origin in one SQLite file, for one process. A commit costs one `fsync`, so the writes that arrive
  * within one turn of the event loop share a transaction: under load the cost per write goes down.
  */
-export class SqliteOrigin implements KvOrigin {
+export class SqliteOrigin implements ManagedOrigin {
+  readonly administration: KvAdministration;
   readonly #path: string;
+  readonly #horizon: LogHorizon;
   readonly #clock: Clock;
+  readonly #time: ExpiryClock;
   readonly #log: Log;
   readonly #database: Database;
   readonly #tables: SqliteTables;
+  readonly #history: SqliteLog;
+  readonly #aging: SqliteLogAging;
+  readonly #quotas: SqliteQuotas;
   readonly #listeners = new Set<CommitListener>();
   /** Until when the log of a namespace that is being copied is held, by the monotonic clock. */
   readonly #heldUntilMs = new Map<NamespaceId, number>();
@@ -51,7 +78,7 @@ export class SqliteOrigin implements KvOrigin {
       database.pragma("journal_mode = WAL");
       // Without FULL a power cut loses the commits since the last checkpoint, acknowledged ones included.
       database.pragma("synchronous = FULL");
-      migrate(database);
+      migrate(database, options.clock.nowMs());
       return new SqliteOrigin(options, database);
     } catch (cause) {
       throw storageError(`${options.path} can't be opened`, cause);
@@ -60,14 +87,32 @@ export class SqliteOrigin implements KvOrigin {
 
   private constructor(options: SqliteOriginOptions, database: Database) {
     this.#path = options.path;
+    this.#horizon = options.horizon ?? DEFAULT_HORIZON;
     this.#clock = options.clock;
     this.#log = options.log;
     this.#database = database;
     this.#tables = new SqliteTables(database);
+    this.#time = new ExpiryClock(options.clock, this.#tables.expiredUpTo());
+    this.#history = new SqliteLog(database);
+    this.#aging = new SqliteLogAging({
+      ...{ tables: this.#tables, history: this.#history, clock: options.clock },
+      ageMs: this.#horizon.ageMs,
+      isHeld: (namespace) => this.#isLogHeld(namespace),
+    });
+    this.#quotas = new SqliteQuotas(database);
+    this.administration = new SqliteAdministration({
+      path: options.path,
+      clock: options.clock,
+      history: this.#history,
+      quotas: this.#quotas,
+      read: (namespace, action) => this.#read(namespace, action),
+      transaction: (action) => this.#run(() => this.#transaction(action)),
+      write: (write) => this.#enqueue({ ...write, conditions: [] }),
+    });
   }
 
   async createNamespace(namespace: NamespaceId): Promise<void> {
-    this.#run(() => this.#tables.addNamespace(namespace));
+    this.#run(() => this.#tables.addNamespace(namespace, this.#clock.nowMs()));
   }
 
   async deleteNamespace(namespace: NamespaceId): Promise<void> {
@@ -76,7 +121,16 @@ export class SqliteOrigin implements KvOrigin {
     await this.#sweepRemoved();
   }
 
-  write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision> {
+  write(
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+    conditions: ReadonlyArray<KvCondition> = [],
+  ): Promise<Revision> {
+    return this.#enqueue({ namespace, operations, conditions, isUnmetered: false });
+  }
+
+  #enqueue(write: Omit<QueuedWrite, "bytes" | "resolve" | "reject">): Promise<Revision> {
+    const { operations } = write;
     const bytes = operations.reduce((sum, operation) => sum + operationBytes(operation), 0);
     return new Promise((resolve, reject) => {
       if (this.#isClosed) return reject(closedError());
@@ -84,21 +138,25 @@ export class SqliteOrigin implements KvOrigin {
         return reject(new KvError("busy", `${this.#queueBytes} bytes wait to be written already`));
       }
       if (this.#queue.length === 0) setImmediate(() => this.#commitQueue());
-      this.#queue.push({ namespace, operations, bytes, resolve, reject });
+      this.#queue.push({ ...write, bytes, resolve, reject });
       this.#queueBytes += bytes;
     });
   }
 
+  nowMs(): number {
+    return this.#time.nowMs();
+  }
+
   async get(namespace: NamespaceId, key: string): Promise<KvEntry | undefined> {
     const entry = this.#run(() => this.#tables.entry(this.#row(namespace).id, key));
-    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#nowSeconds();
+    const isLive = entry?.expiresAt === undefined || entry.expiresAt > this.#time.nowSeconds();
     return isLive ? entry : undefined;
   }
 
   async list(namespace: NamespaceId, options: ListOptions): Promise<KvPage> {
     const range = listRange(options);
     // One more than asked for shows whether another page follows.
-    const bounds = { nowSeconds: this.#nowSeconds(), rowsMax: options.limit + 1 };
+    const bounds = { nowSeconds: this.#time.nowSeconds(), rowsMax: options.limit + 1 };
     const found = this.#run(() => this.#tables.listing(this.#row(namespace).id, range, bounds));
     const entries = found.slice(0, options.limit);
     const last = entries.at(-1);
@@ -113,27 +171,24 @@ export class SqliteOrigin implements KvOrigin {
   async readLog(namespace: NamespaceId, after: HistoryPoint): Promise<LogPage> {
     return this.#run(() => {
       const row = this.#row(namespace);
-      if (after.revision < row.log_start) return { kind: "truncated" };
+      const isHeld = this.#isLogHeld(namespace);
+      if (after.revision < row.log_start || isFarBehind(after.revision, row, { isHeld })) {
+        return { kind: "truncated" };
+      }
       // A revision that was never given is no place in this history either.
       if (this.#tables.digestAt(row, after.revision) !== after.digest) return { kind: "diverged" };
       const records = this.#tables.records(row.id, after.revision);
       // Whoever copies the namespace reads its log, too, and is not done with it.
-      if (records.length > 0 && this.#isLogHeld(namespace)) this.#holdLog(namespace);
+      if (records.length > 0 && isHeld) this.#holdLog(namespace);
       return { kind: "records", records };
     });
   }
 
   async readEntries(namespace: NamespaceId, after: Key | null): Promise<EntriesPage> {
-    return this.#run(() =>
-      this.#database
-        .transaction(() => {
-          const row = this.#row(namespace);
-          this.#holdLog(namespace);
-          const entries = this.#tables.entries(row.id, after);
-          return { ...HistoryPoint.parse(row), entries };
-        })
-        .deferred(),
-    );
+    return this.#read(namespace, (row) => {
+      this.#holdLog(namespace);
+      return { ...HistoryPoint.parse(row), entries: this.#tables.entries(row.id, after) };
+    });
   }
 
   onCommit(listener: CommitListener): () => void {
@@ -141,7 +196,8 @@ export class SqliteOrigin implements KvOrigin {
     return () => this.#listeners.delete(listener);
   }
 
-  async expire(nowSeconds: number): Promise<number> {
+  async expire(): Promise<number> {
+    const nowSeconds = this.#time.nowSeconds();
     let count = 0;
     for (;;) {
       const swept = this.#expireSome(nowSeconds);
@@ -150,6 +206,7 @@ export class SqliteOrigin implements KvOrigin {
       await nextTurn();
     }
     await this.#sweepRemoved();
+    await this.#trimAged();
     return count;
   }
 
@@ -170,14 +227,23 @@ export class SqliteOrigin implements KvOrigin {
     const settlements: Array<() => void> = [];
     try {
       this.#transaction(() => {
+        const budgets = new Map<string, AccountBudget | undefined>();
         for (const write of writes) {
           const row = this.#tables.namespace(write.namespace);
           if (row === undefined) {
             settlements.push(() => write.reject(notFoundError(write.namespace)));
             continue;
           }
+          const refusal = this.#refusal(row, write.conditions) ?? this.#charge(row, write, budgets);
+          if (refusal !== undefined) {
+            settlements.push(() => write.reject(refusal));
+            continue;
+          }
           const revision = this.#append(row, write.operations, committed);
           settlements.push(() => write.resolve(revision));
+        }
+        for (const budget of budgets.values()) {
+          if (budget !== undefined) this.#quotas.saveCounts(budget);
         }
       });
     } catch (cause) {
@@ -191,6 +257,15 @@ export class SqliteOrigin implements KvOrigin {
     for (const settle of settlements) settle();
   }
 
+  /** What is wrong with the first condition that is not true by now, within the transaction. */
+  #refusal(row: NamespaceRow, conditions: ReadonlyArray<KvCondition>): KvError | undefined {
+    for (const condition of conditions) {
+      const found = this.#tables.liveRevision(row.id, condition.key, this.#time.nowSeconds());
+      if (found !== condition.revision) return preconditionError(condition, found);
+    }
+    return undefined;
+  }
+
   #append(
     row: NamespaceRow,
     operations: ReadonlyArray<KvOperation>,
@@ -198,12 +273,37 @@ export class SqliteOrigin implements KvOrigin {
   ): Revision {
     const namespace = row.namespace as NamespaceId; // found by a parsed id, so it is one
     const records = committed.get(namespace) ?? [];
-    for (const operation of operations) records.push(this.#tables.append(row, operation));
+    const nowMs = this.#clock.nowMs();
+    for (const operation of operations) records.push(this.#tables.append(row, operation, nowMs));
     if (records.length > 0) committed.set(namespace, records);
-    const isHeld = this.#isLogHeld(namespace);
-    this.#tables.trimLog(row, { added: operations.length, isHeld });
+    const { bytesMax } = this.#horizon;
+    this.#history.trimSize(row, { added: operations.length, bytesMax });
     this.#tables.saveNamespace(row);
     return Revision.parse(row.revision);
+  }
+
+  /** Charges a write to its account, if that has a quota; returns why it is refused. */
+  #charge(
+    row: NamespaceRow,
+    { operations, isUnmetered }: QueuedWrite,
+    budgets: Map<string, AccountBudget | undefined>,
+  ): KvError | undefined {
+    const { account } = row;
+    if (account === null) return undefined;
+    if (!budgets.has(account)) {
+      budgets.set(account, this.#quotas.budget(account, this.#clock.nowMs()));
+    }
+    const budget = budgets.get(account);
+    if (budget === undefined) return undefined;
+    const growth = growthOf(operations, (key) => this.#tables.bytesAt(row.id, key));
+    return budget.charge({ ...growth, writes: operations.length, isUnmetered });
+  }
+
+  async #trimAged(): Promise<void> {
+    if (!this.#aging.begin()) return;
+    const trimSome = (): boolean =>
+      this.#run(() => this.#transaction(() => this.#aging.trimSome()));
+    while (!this.#isClosed && trimSome()) await nextTurn();
   }
 
   #holdLog(namespace: NamespaceId): void {
@@ -223,6 +323,7 @@ export class SqliteOrigin implements KvOrigin {
     this.#run(() => {
       // Found and deleted in one transaction: a key that was written anew meanwhile is not due.
       this.#transaction(() => {
+        this.#tables.saveExpiredUpTo(nowSeconds);
         for (const [namespace, deletes] of this.#tables.due(nowSeconds, LIMITS.sweepRowsMax)) {
           this.#append(this.#row(namespace), deletes, committed);
           count += deletes.length;
@@ -254,6 +355,13 @@ export class SqliteOrigin implements KvOrigin {
     }
   }
 
+  /** Reads what belongs to a namespace, all of one moment. */
+  #read<Result>(namespace: NamespaceId, action: (row: NamespaceRow) => Result): Result {
+    return this.#run(() =>
+      this.#database.transaction(() => action(this.#row(namespace))).deferred(),
+    );
+  }
+
   #row(namespace: NamespaceId): NamespaceRow {
     const row = this.#tables.namespace(namespace);
     if (row === undefined) throw notFoundError(namespace);
@@ -272,10 +380,6 @@ export class SqliteOrigin implements KvOrigin {
 
   #transaction<Result>(action: () => Result): Result {
     return this.#database.transaction(action).immediate();
-  }
-
-  #nowSeconds(): number {
-    return Math.floor(this.#clock.nowMs() / 1_000);
   }
 }
 

@@ -86,10 +86,95 @@ const STEPS: ReadonlyArray<string> = [
     log_bytes = 0;
   UPDATE namespaces SET log_start_digest = digest;
   `,
+  `
+  -- Each entry gets the revision of the write that put it, before the large columns. Of entries from before it
+  -- is not known: the namespace's is as good, because it stays the same until the key is written again.
+  ALTER TABLE entries RENAME TO entries_without_revision;
+  CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    namespace_id INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    digest BLOB NOT NULL,
+    revision INTEGER NOT NULL,
+    expires_at INTEGER,
+    metadata TEXT,
+    blob_hash TEXT,
+    blob_size INTEGER,
+    value BLOB
+  );
+  INSERT INTO entries
+    SELECT entries_without_revision.id, namespace_id, key, entries_without_revision.digest, revision,
+      expires_at, metadata, blob_hash, blob_size, value
+    FROM entries_without_revision JOIN namespaces ON namespaces.id = namespace_id;
+  DROP TABLE entries_without_revision;
+  CREATE UNIQUE INDEX entries_by_key ON entries (namespace_id, key);
+  CREATE INDEX entries_by_expiry ON entries (expires_at) WHERE expires_at IS NOT NULL;
+
+  -- Up to where entries have expired, in seconds since the epoch.
+  CREATE TABLE expiry (seconds INTEGER NOT NULL);
+  INSERT INTO expiry VALUES (0);
+  `,
+  `
+  -- Whose it is; what it has, expired entries included; when its last record was committed, and the one up to
+  -- which the log was cut, in milliseconds since the epoch.
+  ALTER TABLE namespaces ADD COLUMN account TEXT;
+  ALTER TABLE namespaces ADD COLUMN keys INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE namespaces ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE namespaces ADD COLUMN written_ms INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE namespaces ADD COLUMN log_start_ms INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX namespaces_by_account ON namespaces (account) WHERE account IS NOT NULL;
+
+  -- Each record gets its time, and what it replaced: with that the log says what the namespace held at each
+  -- moment. Of the records so far neither is known: the log begins anew. Large columns come last.
+  DROP TABLE log;
+  CREATE TABLE log (
+    id INTEGER PRIMARY KEY,
+    namespace_id INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    key BLOB NOT NULL,
+    -- Absent when there was no such key.
+    replaced_digest BLOB,
+    operation BLOB NOT NULL,
+    replaced_expires_at INTEGER,
+    replaced_metadata TEXT,
+    replaced_hash TEXT,
+    replaced_size INTEGER,
+    replaced_value BLOB
+  );
+  CREATE UNIQUE INDEX log_by_revision ON log (namespace_id, revision);
+  CREATE INDEX log_by_key ON log (namespace_id, key, revision);
+  UPDATE namespaces SET
+    keys = (SELECT count(*) FROM entries WHERE namespace_id = namespaces.id),
+    bytes = (
+      SELECT coalesce(sum(length(key) + coalesce(octet_length(metadata), 0)
+        + coalesce(blob_size, length(value), 0)), 0)
+      FROM entries WHERE namespace_id = namespaces.id
+    ),
+    log_start = revision,
+    log_start_digest = digest,
+    log_bytes = 0,
+    written_ms = now_ms(),
+    log_start_ms = now_ms();
+
+  -- Accounts with a quota, and what was counted of their writes. No bound where a column is absent.
+  CREATE TABLE quotas (
+    account TEXT PRIMARY KEY,
+    keys_max INTEGER,
+    bytes_max INTEGER,
+    writes_per_second_max INTEGER,
+    writes_per_day_max INTEGER,
+    second INTEGER NOT NULL DEFAULT 0,
+    second_writes INTEGER NOT NULL DEFAULT 0,
+    day INTEGER NOT NULL DEFAULT 0,
+    day_writes INTEGER NOT NULL DEFAULT 0
+  ) WITHOUT ROWID;
+  `,
 ];
 
 /** Brings a file to this version's layout. Fails with `storage_failed` on a file of a later version. */
-export function migrate(database: Database): void {
+export function migrate(database: Database, nowMs: number): void {
   const version = Number(database.pragma("user_version", { simple: true }));
   if (version > STEPS.length) {
     throw new KvError(
@@ -97,7 +182,7 @@ export function migrate(database: Database): void {
       `${database.name} has layout ${version}, and this version knows up to ${STEPS.length}: start a newer one`,
     );
   }
-  addDigestFunctions(database);
+  addFunctions(database, nowMs);
   const run = database.transaction(() => {
     for (const step of STEPS.slice(version)) database.exec(step);
     database.pragma(`user_version = ${STEPS.length}`);
@@ -105,14 +190,17 @@ export function migrate(database: Database): void {
   run.immediate();
 }
 
-/** What the steps need of the code: the digests of `state-digest.ts`. */
-function addDigestFunctions(database: Database): void {
+/** What the steps need of the code: the digests of `state-digest.ts`, and the time by the origin's clock. */
+function addFunctions(database: Database, nowMs: number): void {
+  database.function("now_ms", () => nowMs);
   database.function(
     "entry_digest",
     { deterministic: true, varargs: true },
     (...columns: unknown[]) => {
       const [key, expires_at, metadata, blob_hash, blob_size, value] = columns;
-      const row = { key, expires_at, metadata, blob_hash, blob_size, value } as EntryRow; // as the step selects
+      const revision = 0; // no part of the digest
+      const columnsOf = { key, revision, expires_at, metadata, blob_hash, blob_size, value };
+      const row = columnsOf as EntryRow; // as the step selects
       return entryDigest(encodeOperation({ kind: "put", ...entryOf(row) }));
     },
   );

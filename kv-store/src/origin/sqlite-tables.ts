@@ -5,7 +5,7 @@ import { LIMITS } from "../limits.ts";
 import { HistoryPoint, NamespaceId, Revision, type StateDigest } from "../names.ts";
 import { decodeKey, decodeOperations, encodeOperation } from "../record-codec.ts";
 import { entryDigest, StateSum } from "../state-digest.ts";
-import { nextLogStart } from "./log-horizon.ts";
+import { sizeOf } from "./quota.ts";
 import { openSealed } from "./sealed-entry.ts";
 
 /** A namespace's own row: a copy, changed here and stored by `saveNamespace`. */
@@ -19,24 +19,54 @@ export interface NamespaceRow {
   /** Of the state as of `log_start`. */
   log_start_digest: StateDigest;
   log_bytes: number;
+  readonly account: string | null;
+  /** Of the state as of `revision`; see `KvSize`. */
+  keys: number;
+  bytes: number;
+  /** When its last record was committed, in milliseconds since the epoch: no later one is dated earlier. */
+  written_ms: number;
+  /** When `log_start` was. */
+  log_start_ms: number;
 }
 
 /** An entry's row. Large columns are absent from listings. */
 export interface EntryRow {
   readonly key: Buffer;
+  /** Of the write that put it. */
+  readonly revision: number;
   readonly expires_at: number | null;
   readonly metadata: string | null;
   readonly blob_hash: string | null;
   readonly blob_size: number | null;
   readonly value: Buffer | null;
 }
+export type ContentRow = Omit<EntryRow, "revision">;
 type ListingRow = Pick<EntryRow, "key" | "expires_at" | "metadata">;
 /** A row with the digest that its entry had when it was written. */
 type SealedRow = EntryRow & { readonly digest: Buffer };
 
+/** What is there of a key that is written to. */
+interface ReplacedRow {
+  readonly digest: Buffer;
+  /** As `sizeOf` counts them. */
+  readonly bytes: number;
+  /** What it takes in the log. */
+  readonly logged: number;
+}
+
 interface RecordRow {
   readonly revision: number;
   readonly digest: string;
+  readonly operation: Buffer;
+}
+
+/** A record that is added to the log. */
+interface AddedRow {
+  readonly namespace_id: number;
+  readonly revision: number;
+  readonly at_ms: number;
+  readonly digest: string;
+  readonly key: Buffer;
   readonly operation: Buffer;
 }
 
@@ -45,38 +75,43 @@ interface DueRow {
   readonly key: Buffer;
 }
 
-const ENTRY_COLUMNS = "key, digest, expires_at, metadata, blob_hash, blob_size, value";
+const ENTRY_COLUMNS = "key, digest, revision, expires_at, metadata, blob_hash, blob_size, value";
 
 /** The statements of the origin's tables, prepared once. Each call is part of the caller's transaction. */
 export class SqliteTables {
   readonly #namespace: Statement<[string], NamespaceRow>;
   readonly #saveNamespace: Statement<[NamespaceRow]>;
-  readonly #addNamespace: Statement<[string]>;
+  readonly #addNamespace: Statement<[string, number, number]>;
   readonly #markRemoved: Statement<[string]>;
   readonly #removeNamespace: Statement<[string]>;
   readonly #removed: Statement<[], { id: number }>;
   readonly #forgetRemoved: Statement<[number]>;
   readonly #entry: Statement<[number, Buffer], SealedRow>;
-  readonly #entryDigest: Statement<[number, Buffer], Buffer>;
+  readonly #replaced: Statement<[number, Buffer], ReplacedRow>;
+  readonly #entryRevision: Statement<[number, Buffer, number], number>;
   readonly #entries: Statement<[number, Buffer], SealedRow>;
   readonly #listing: Statement<[number, Buffer, Buffer, number, number], ListingRow>;
   readonly #putEntry: Statement<[SealedRow & { namespace_id: number }]>;
   readonly #deleteEntry: Statement<[number, Buffer]>;
+  readonly #expiredUpTo: Statement<[], number>;
+  readonly #saveExpiredUpTo: Statement<[number, number]>;
   readonly #due: Statement<[number, number], DueRow>;
-  readonly #addRecord: Statement<[number, number, string, Buffer]>;
+  readonly #addRecord: Statement<[AddedRow]>;
+  readonly #addReplacingRecord: Statement<[AddedRow]>;
   readonly #records: Statement<[number, number], RecordRow>;
   readonly #recordDigest: Statement<[number, number], StateDigest>;
-  readonly #trim: Statement<[number, number], { bytes: number }>;
   readonly #sweep: ReadonlyArray<Statement<[number, number]>>;
 
   constructor(database: Database) {
     this.#namespace = database.prepare("SELECT * FROM namespaces WHERE namespace = ?");
     this.#saveNamespace = database.prepare(
       `UPDATE namespaces SET revision = @revision, digest = @digest, log_start = @log_start,
-       log_start_digest = @log_start_digest, log_bytes = @log_bytes WHERE id = @id`,
+       log_start_digest = @log_start_digest, log_bytes = @log_bytes, keys = @keys, bytes = @bytes,
+       written_ms = @written_ms, log_start_ms = @log_start_ms WHERE id = @id`,
     );
     this.#addNamespace = database.prepare(
-      "INSERT INTO namespaces (namespace) VALUES (?) ON CONFLICT (namespace) DO NOTHING",
+      `INSERT INTO namespaces (namespace, written_ms, log_start_ms) VALUES (?, ?, ?)
+       ON CONFLICT (namespace) DO NOTHING`,
     );
     this.#markRemoved = database.prepare(
       "INSERT INTO removed_namespaces (id) SELECT id FROM namespaces WHERE namespace = ?",
@@ -87,9 +122,17 @@ export class SqliteTables {
     this.#entry = database.prepare(
       `SELECT ${ENTRY_COLUMNS} FROM entries WHERE namespace_id = ? AND key = ?`,
     );
-    this.#entryDigest = database
-      .prepare<[number, Buffer], Buffer>(
-        "SELECT digest FROM entries WHERE namespace_id = ? AND key = ?",
+    // Lengths are in a row's head: nothing of a large value is read for them.
+    this.#replaced = database.prepare(
+      `SELECT digest,
+         length(key) + coalesce(octet_length(metadata), 0) + coalesce(blob_size, length(value), 0) AS bytes,
+         coalesce(length(value), 0) + coalesce(octet_length(metadata), 0) AS logged
+       FROM entries WHERE namespace_id = ? AND key = ?`,
+    );
+    this.#entryRevision = database
+      .prepare<[number, Buffer, number], number>(
+        `SELECT revision FROM entries WHERE namespace_id = ? AND key = ?
+         AND (expires_at IS NULL OR expires_at > ?)`,
       )
       .pluck();
     this.#entries = database.prepare(
@@ -102,18 +145,33 @@ export class SqliteTables {
     );
     this.#putEntry = database.prepare(
       `INSERT INTO entries (namespace_id, ${ENTRY_COLUMNS})
-       VALUES (@namespace_id, @key, @digest, @expires_at, @metadata, @blob_hash, @blob_size, @value)
-       ON CONFLICT (namespace_id, key) DO UPDATE SET digest = excluded.digest,
+       VALUES (@namespace_id, @key, @digest, @revision, @expires_at, @metadata, @blob_hash, @blob_size, @value)
+       ON CONFLICT (namespace_id, key) DO UPDATE SET digest = excluded.digest, revision = excluded.revision,
          expires_at = excluded.expires_at, metadata = excluded.metadata,
          blob_hash = excluded.blob_hash, blob_size = excluded.blob_size, value = excluded.value`,
     );
     this.#deleteEntry = database.prepare("DELETE FROM entries WHERE namespace_id = ? AND key = ?");
+    this.#expiredUpTo = database.prepare<[], number>("SELECT seconds FROM expiry").pluck();
+    // Where nothing expires there is nothing to remember.
+    this.#saveExpiredUpTo = database.prepare(
+      `UPDATE expiry SET seconds = ? WHERE seconds < ?
+       AND EXISTS (SELECT 1 FROM entries WHERE expires_at IS NOT NULL)`,
+    );
     this.#due = database.prepare(
       `SELECT namespace, key FROM entries JOIN namespaces ON namespaces.id = namespace_id
        WHERE expires_at <= ? ORDER BY expires_at LIMIT ?`,
     );
     this.#addRecord = database.prepare(
-      "INSERT INTO log (namespace_id, revision, digest, operation) VALUES (?, ?, ?, ?)",
+      `INSERT INTO log (namespace_id, revision, at_ms, digest, key, operation)
+       VALUES (@namespace_id, @revision, @at_ms, @digest, @key, @operation)`,
+    );
+    // What is replaced goes from table to table, without a stay here.
+    this.#addReplacingRecord = database.prepare(
+      `INSERT INTO log (namespace_id, revision, at_ms, digest, key, operation, replaced_digest,
+         replaced_expires_at, replaced_metadata, replaced_hash, replaced_size, replaced_value)
+       SELECT @namespace_id, @revision, @at_ms, @digest, @key, @operation, digest,
+         expires_at, metadata, blob_hash, blob_size, value
+       FROM entries WHERE namespace_id = @namespace_id AND key = @key`,
     );
     this.#records = database.prepare(
       `SELECT revision, digest, operation FROM log
@@ -124,10 +182,6 @@ export class SqliteTables {
         "SELECT digest FROM log WHERE namespace_id = ? AND revision = ?",
       )
       .pluck();
-    this.#trim = database.prepare(
-      `DELETE FROM log WHERE namespace_id = ? AND revision <= ?
-       RETURNING length(operation) AS bytes`,
-    );
     this.#sweep = ["entries", "log"].map((table) =>
       database.prepare<[number, number]>(
         `DELETE FROM ${table} WHERE id IN
@@ -140,8 +194,8 @@ export class SqliteTables {
     return this.#namespace.get(namespace);
   }
 
-  addNamespace(namespace: NamespaceId): void {
-    this.#addNamespace.run(namespace);
+  addNamespace(namespace: NamespaceId, nowMs: number): void {
+    this.#addNamespace.run(namespace, nowMs, nowMs);
   }
 
   /** Removes the row by which the namespace is found, and leaves the others to `sweepRemoved`. */
@@ -166,6 +220,12 @@ export class SqliteTables {
   entry(namespaceId: number, key: string): KvEntry | undefined {
     const row = this.#entry.get(namespaceId, Buffer.from(key, "utf8"));
     return row === undefined ? undefined : openSealed(entryOf(row), row.digest);
+  }
+
+  /** Of the write that put what the key holds; 0 when it is absent, or has expired. */
+  liveRevision(namespaceId: number, key: Key, nowSeconds: number): Revision {
+    const bytes = Buffer.from(key, "utf8");
+    return Revision.parse(this.#entryRevision.get(namespaceId, bytes, nowSeconds) ?? 0);
   }
 
   /** Entries behind a key, or from the first one, ascending, up to the limits of a page. */
@@ -193,6 +253,15 @@ export class SqliteTables {
       .map(listingOf);
   }
 
+  /** What was saved last, in seconds since the epoch; 0 before the first time. */
+  expiredUpTo(): number {
+    return this.#expiredUpTo.get() ?? 0;
+  }
+
+  saveExpiredUpTo(seconds: number): void {
+    this.#saveExpiredUpTo.run(seconds, seconds);
+  }
+
   /** Keys that have expired by `nowSeconds`, the longest expired first. */
   due(nowSeconds: number, rowsMax: number): Map<NamespaceId, KvOperation[]> {
     const operations = new Map<NamespaceId, KvOperation[]>();
@@ -205,25 +274,38 @@ export class SqliteTables {
     return operations;
   }
 
+  /** What the entry of a key has, as `sizeOf` counts it; `undefined` for no key. */
+  bytesAt(namespaceId: number, key: string): number | undefined {
+    return this.#replaced.get(namespaceId, Buffer.from(key, "utf8"))?.bytes;
+  }
+
   /** Appends the operation to the history of `row`, which it moves on. */
-  append(row: NamespaceRow, operation: KvOperation): KvRecord {
+  append(row: NamespaceRow, operation: KvOperation, nowMs: number): KvRecord {
     const bytes = encodeOperation(operation);
     const key = Buffer.from(operation.key, "utf8");
+    const revision = Revision.parse(row.revision + 1);
     const sum = new StateSum(row.digest);
-    const replaced = this.#entryDigest.get(row.id, key);
-    if (replaced !== undefined) sum.toggle(replaced);
-    if (operation.kind === "put") {
-      const digest = entryDigest(bytes);
-      sum.toggle(digest);
-      this.#putEntry.run({ namespace_id: row.id, digest, ...rowOf(operation) });
-    } else if (replaced !== undefined) {
-      this.#deleteEntry.run(row.id, key);
-    }
-    row.revision += 1;
+    const replaced = this.#replaced.get(row.id, key);
+    const digest = operation.kind === "put" ? entryDigest(bytes) : undefined;
+    if (replaced !== undefined) sum.toggle(replaced.digest);
+    if (digest !== undefined) sum.toggle(digest);
+    row.revision = revision;
     row.digest = sum.digest;
-    row.log_bytes += bytes.length;
-    this.#addRecord.run(row.id, row.revision, row.digest, bytes);
-    return { revision: Revision.parse(row.revision), digest: sum.digest, operation };
+    // A clock that was set back dates nothing before what was committed already.
+    row.written_ms = Math.max(row.written_ms, nowMs);
+    row.log_bytes += bytes.length + (replaced?.logged ?? 0);
+    row.keys += Number(digest !== undefined) - Number(replaced !== undefined);
+    row.bytes += (operation.kind === "put" ? sizeOf(operation) : 0) - (replaced?.bytes ?? 0);
+    const { id: namespace_id, written_ms: at_ms } = row;
+    // Before the entry changes.
+    const addRecord = replaced === undefined ? this.#addRecord : this.#addReplacingRecord;
+    addRecord.run({ namespace_id, revision, at_ms, digest: sum.digest, key, operation: bytes });
+    if (operation.kind === "put" && digest !== undefined) {
+      this.#putEntry.run({ namespace_id, digest, ...rowOf(operation, revision) });
+    } else if (replaced !== undefined) {
+      this.#deleteEntry.run(namespace_id, key);
+    }
+    return { revision, digest: sum.digest, operation };
   }
 
   /** The digest of the state as of a revision; `undefined` when the log does not know of it. */
@@ -246,24 +328,15 @@ export class SqliteTables {
     }
     return records;
   }
-
-  /**
-   * Drops the oldest records of a log that is past a bound, after `added` new ones. One that `isHeld` is
-   * bounded by its bytes alone. Moves `row` on.
-   */
-  trimLog(row: NamespaceRow, state: { readonly added: number; readonly isHeld: boolean }): void {
-    const start = nextLogStart(row, state);
-    if (start === undefined) return;
-    const digest = this.digestAt(row, start);
-    if (digest === undefined) throw new Error(`the log has no record ${start}`);
-    row.log_start = start;
-    row.log_start_digest = digest;
-    for (const { bytes } of this.#trim.iterate(row.id, row.log_start)) row.log_bytes -= bytes;
-  }
 }
 
 /** The entry of a complete row. */
 export function entryOf(row: EntryRow): KvEntry {
+  return { ...contentOf(row), revision: Revision.parse(row.revision) };
+}
+
+/** The entry of a row that does not say which write put it. */
+export function contentOf(row: ContentRow): KvEntry {
   const value: KvEntry["value"] =
     row.blob_hash === null
       ? { kind: "inline", bytes: row.value ?? Buffer.alloc(0) }
@@ -279,10 +352,11 @@ function listingOf(row: ListingRow): KvListing {
   };
 }
 
-function rowOf(operation: KvOperation & { kind: "put" }): EntryRow {
+function rowOf(operation: KvOperation & { kind: "put" }, revision: Revision): EntryRow {
   const { value } = operation;
   return {
     key: Buffer.from(operation.key, "utf8"),
+    revision,
     expires_at: operation.expiresAt ?? null,
     metadata: operation.metadata ?? null,
     blob_hash: value.kind === "blob" ? value.hash : null,

@@ -21,7 +21,11 @@ const WAIT = { timeout: 10_000, interval: 5 };
 const run = promisify(execFile);
 
 const NINE = new TrackedState(9).take([put("j", "9")]);
-const PAGE = { through: Key.parse("l"), operations: [put("l", "x")] };
+const PAGE = {
+  through: Key.parse("l"),
+  operations: [put("l", "x")],
+  revisions: [Revision.parse(9)],
+};
 const BATCH = { ...NINE, revision: Revision.parse(11), operations: [put("l", "x")] };
 
 let directory: string;
@@ -33,6 +37,7 @@ beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "atoll.replica-"));
   clock = new ManualClock();
   replica = await open();
+  hear(replica);
 });
 afterEach(async () => {
   await replica.close();
@@ -41,6 +46,11 @@ afterEach(async () => {
 
 function open(): Promise<LmdbReplica> {
   return LmdbReplica.open({ directory, clock, log: new RecordedLog() });
+}
+
+/** The origin's clock shows what the node's does. */
+function hear(hearing: LmdbReplica): void {
+  hearing.heard({ originMs: clock.nowMs(), echoMs: clock.monotonicMs() });
 }
 
 function put(key: string, text: string, expiresAt?: number): KvOperation {
@@ -78,7 +88,8 @@ function snapshotActions(
   let after: Key | null = null;
   for (const operations of pages) {
     const through = operations.at(-1)?.key ?? Key.parse("empty");
-    actions.push({ kind: "snapshot-page", after, through, operations });
+    const revisions = operations.map(() => Revision.parse(revision));
+    actions.push({ kind: "snapshot-page", after, through, operations, revisions });
     after = through;
   }
   return [...actions, { kind: "snapshot-end", ...point, through: after }];
@@ -178,6 +189,7 @@ test("LmdbReplica: what happens while a snapshot is collected is in it, whenever
           after: null,
           through: b,
           operations: [put("a", "5"), put("b", "5")],
+          revisions: [at(5), at(5)],
         },
         {
           kind: "snapshot-batch",
@@ -187,7 +199,13 @@ test("LmdbReplica: what happens while a snapshot is collected is in it, whenever
           digest,
           operations: [{ kind: "delete", key: a }, put("c", "7")],
         },
-        { kind: "snapshot-page", after: b, through: c, operations: [put("c", "8")] },
+        {
+          kind: "snapshot-page",
+          after: b,
+          through: c,
+          operations: [put("c", "8")],
+          revisions: [at(8)],
+        },
         { kind: "snapshot-batch", after: at(7), ...end, operations: [put("c", "8")] },
         { kind: "snapshot-end", ...end, through: c },
       ] as const
@@ -322,6 +340,50 @@ test("LmdbReplica: an entry is there until its second begins, and never again", 
   clock.advance(1);
   expect(textOf("k")).toBeUndefined();
   expect(replica.list(NAMESPACE, { prefix: "", limit: 10 }).entries).toEqual([]);
+});
+
+test("LmdbReplica: what has expired is not back after another start, whatever the clocks say", async () => {
+  const expiresAt = Math.floor(clock.nowMs() / 1_000) + 60;
+  await storeSnapshot(NAMESPACE, 1, [
+    [put("k", "1", expiresAt), put("later", "1", expiresAt + 60)],
+  ]);
+  clock.advance(60_000);
+  expect(textOf("k")).toBeUndefined();
+  await replica.close();
+  clock.stepWall(-3_600_000);
+  replica = await open();
+  expect([textOf("k"), textOf("later")]).toEqual([undefined, "1"]);
+  // It goes on from where it was, also without anybody to tell the time.
+  clock.advance(60_000);
+  expect(textOf("later")).toBeUndefined();
+});
+
+test("LmdbReplica: time goes on over a restart from its last second, also when nothing expired in it", async () => {
+  clock.advance(10_000);
+  const reachedMs = replica.originNowMs() ?? 0;
+  await replica.close();
+  clock.advance(60_000);
+  replica = await open();
+  expect(reachedMs - (replica.originNowMs() ?? 0)).toBeLessThan(LIMITS.originTimeSaveMs + 1_000);
+});
+
+test("LmdbReplica: each entry has the revision of its write, from pages and from batches", async () => {
+  const revisionOf = (key: string): number | undefined => replica.get(NAMESPACE, key)?.revision;
+  const operations = [put("a", "1"), put("b", "1"), put("old", "1")];
+  const point = new TrackedState(7).take(operations);
+  const revisions = [5, 7, 0].map((each) => Revision.parse(each));
+  const page = { after: null, through: Key.parse("old"), operations, revisions };
+  await replica.store(NAMESPACE, { kind: "snapshot-start", ...point });
+  await replica.store(NAMESPACE, { kind: "snapshot-page", ...page });
+  await replica.store(NAMESPACE, { kind: "snapshot-end", ...point, through: page.through });
+  expect(["a", "b", "old"].map(revisionOf)).toEqual([5, 7, undefined]);
+  state = new TrackedState(7);
+  state.take(operations);
+  await storeBatch(7, [put("c", "1"), put("a", "2"), put("c", "2")]);
+  expect(["a", "b", "c"].map(revisionOf)).toEqual([9, 7, 10]);
+  await replica.close();
+  replica = await open();
+  expect(["a", "b", "c"].map(revisionOf)).toEqual([9, 7, 10]);
 });
 
 test("LmdbReplica: a listing goes by UTF-8 byte order through all pages", async () => {

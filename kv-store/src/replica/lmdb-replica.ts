@@ -1,4 +1,5 @@
 import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import type { Database, RootDatabase } from "lmdb";
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange, type KeyRange } from "../cursor.ts";
@@ -8,15 +9,17 @@ import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { NamespaceId, type HistoryPoint, type Revision } from "../names.ts";
 import { decodeEntry, decodeKey, decodeListing, expiryOf } from "../record-codec.ts";
-import { EMPTY_STATE, StateSum } from "../state-digest.ts";
 import { ContentCheck } from "./content-check.ts";
 import { openBinary, openEnvironment, transact } from "./lmdb-environment.ts";
+import { OriginTime, type HeardTime } from "./origin-time.ts";
 import type { DamageListener, Replica, SnapshotPosition, StoreAction } from "./replica.ts";
-import { changeOf, SlotEntries, type DigestListener } from "./slot-entries.ts";
-import { slotsOf, StoredCopy, type Collected, type Held } from "./stored-copy.ts";
+import { SavedSeconds } from "./saved-seconds.ts";
+import { changeOf, revisionOf, SlotEntries } from "./slot-entries.ts";
+import { StoreChanges } from "./store-changes.ts";
+import { slotsOf, StoredCopy, type Held } from "./stored-copy.ts";
 
 export interface LmdbReplicaOptions {
-  /** Holds the environment's files, and nothing else. Created when missing. For one process. */
+  /** Holds the replica's files, and nothing else. Created when missing. For one process. */
   readonly directory: string;
   readonly clock: Clock;
   readonly log: Log;
@@ -37,13 +40,15 @@ interface Copy {
  * short stays, to go on later. Nothing becomes visible that is not the state whose digest came with it.
  */
 export class LmdbReplica implements Replica {
-  readonly #clock: Clock;
   readonly #log: Log;
   readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #entries: SlotEntries;
   readonly #namespaces: Database<unknown, string>;
   readonly #copies = new Map<NamespaceId, Copy>();
   readonly #check: ContentCheck;
+  readonly #changes: StoreChanges;
+  readonly #time: OriginTime;
+  readonly #savedTime: SavedSeconds;
   readonly #damageListeners = new Set<DamageListener>();
   readonly #stops: ReadonlyArray<() => void>;
   #lastSlot = 0;
@@ -62,7 +67,7 @@ export class LmdbReplica implements Replica {
   }
 
   private constructor(options: LmdbReplicaOptions) {
-    this.#clock = options.clock;
+    const { clock } = options;
     this.#log = options.log;
     this.#root = openEnvironment(options.directory);
     this.#entries = new SlotEntries(openBinary(this.#root, "entries"));
@@ -73,6 +78,9 @@ export class LmdbReplica implements Replica {
       if (stored !== undefined) this.#copies.set(NamespaceId.parse(key), { stored });
     }
     this.#sweepUnheld();
+    this.#savedTime = new SavedSeconds(join(options.directory, "origin-time"));
+    const saved = this.#savedTime.read();
+    this.#time = new OriginTime({ clock, saved, save: (seconds) => this.#saveTime(seconds) });
     this.#check = new ContentCheck({
       ...options,
       entries: this.#entries,
@@ -81,10 +89,17 @@ export class LmdbReplica implements Replica {
       transaction: (action) => this.#transaction(action),
       onDamage: (namespace, what) => this.#tellDamage(namespace, what),
     });
+    this.#changes = new StoreChanges({
+      entries: this.#entries,
+      check: this.#check,
+      nextSlot: () => (this.#lastSlot += 1),
+    });
     this.#stops = [
       // A reader that died with an open transaction would let the file grow without end.
-      options.clock.every(LIMITS.readerCheckMs, () => void this.#root.readerCheck()),
-      options.clock.every(LIMITS.contentCheckTickMs, () => void this.#check.readOn()),
+      clock.every(LIMITS.readerCheckMs, () => void this.#root.readerCheck()),
+      clock.every(LIMITS.contentCheckTickMs, () => void this.#check.readOn()),
+      // A restart goes on from here while the origin is away.
+      clock.every(LIMITS.originTimeSaveMs, () => this.#time.keep()),
     ];
   }
 
@@ -109,6 +124,14 @@ export class LmdbReplica implements Replica {
     return { revision, digest, after };
   }
 
+  heard(time: HeardTime): void {
+    if (!this.#isClosed) this.#time.heard(time);
+  }
+
+  originNowMs(): number | undefined {
+    return this.#time.nowMs();
+  }
+
   get(namespace: NamespaceId, key: string): KvEntry | undefined {
     const { slot } = this.#readable(namespace);
     const keyBytes = Buffer.from(key, "utf8");
@@ -117,7 +140,10 @@ export class LmdbReplica implements Replica {
       if (record === undefined) return undefined;
       const change = changeOf(record);
       // What something is stored under is a key: to parse it again would cost as much as all the rest.
-      return this.#isExpired(change) ? undefined : decodeEntry(key as Key, change);
+      if (this.#isExpired(change)) return undefined;
+      const revision = revisionOf(record);
+      const entry = decodeEntry(key as Key, change);
+      return revision === 0 ? entry : { ...entry, revision };
     } catch (error) {
       throw this.#told(namespace, error);
     }
@@ -170,6 +196,7 @@ export class LmdbReplica implements Replica {
     await this.#sweeping;
     // Also waits for the transactions under way.
     await this.#root.close();
+    this.#savedTime.close();
   }
 
   async #storeAction(namespace: NamespaceId, action: StoreAction): Promise<void> {
@@ -177,7 +204,7 @@ export class LmdbReplica implements Replica {
     // Reads stop seeing it at once; the order of what is on disk is that of the calls.
     if (action.kind === "drop") this.#copies.delete(namespace);
     try {
-      await this.#commit(namespace, copy, (stored) => this.#change(stored, action));
+      await this.#commit(namespace, copy, (stored) => this.#changes.apply(stored, action));
     } catch (error) {
       const isSnapshot = action.kind.startsWith("snapshot");
       if (isSnapshot && isDamage(error)) {
@@ -212,69 +239,6 @@ export class LmdbReplica implements Replica {
     return StoredCopy.safeParse(this.#namespaces.get(namespace)).data ?? {};
   }
 
-  /** Writes what the action brings, as a part of the caller's transaction, and returns what is stored then. */
-  #change(stored: StoredCopy, action: StoreAction): StoredCopy {
-    const { held, snapshot } = stored;
-    switch (action.kind) {
-      case "batch":
-        return { held: this.#extend(held, action), snapshot };
-      case "snapshot-start": {
-        this.#lastSlot += 1;
-        const { revision, digest } = action;
-        const slot = this.#lastSlot;
-        return { held, snapshot: { slot, revision, digest, after: null, sum: EMPTY_STATE } };
-      }
-      case "snapshot-page":
-        return { held, snapshot: this.#collectPage(snapshot, action) };
-      case "snapshot-batch":
-        return { held, snapshot: this.#collectBatch(snapshot, action) };
-      case "snapshot-end":
-        return { held: completed(snapshot, action) };
-      case "drop":
-        return {};
-    }
-  }
-
-  #extend(held: Held | undefined, batch: StoreAction & { kind: "batch" }): Held {
-    if (held?.revision !== batch.after) throw misfit(batch, held);
-    const { slot } = held;
-    const sum = new StateSum(held.digest);
-    try {
-      this.#entries.apply(slot, batch.operations, (key, entry) => {
-        sum.toggle(entry);
-        this.#check.changed(slot, key, entry);
-      });
-      if (sum.digest !== batch.digest) throw damage(batch, sum);
-    } catch (error) {
-      this.#check.restart();
-      throw error;
-    }
-    return { slot, revision: batch.revision, digest: batch.digest };
-  }
-
-  #collectPage(
-    snapshot: Collected | undefined,
-    page: StoreAction & { kind: "snapshot-page" },
-  ): Collected {
-    if (snapshot?.after !== page.after) {
-      throw behind(`a page behind ${page.after}`, `a snapshot up to ${snapshot?.after}`);
-    }
-    const sum = new StateSum(snapshot.sum);
-    this.#entries.apply(snapshot.slot, page.operations, adding(sum));
-    return { ...snapshot, after: page.through, sum: sum.digest };
-  }
-
-  #collectBatch(
-    snapshot: Collected | undefined,
-    batch: StoreAction & { kind: "snapshot-batch" },
-  ): Collected {
-    if (snapshot?.revision !== batch.after) throw misfit(batch, snapshot);
-    const sum = new StateSum(snapshot.sum);
-    this.#entries.apply(snapshot.slot, batch.operations, adding(sum));
-    const { revision, digest } = batch;
-    return { ...snapshot, revision, digest, sum: sum.digest };
-  }
-
   #transaction<Result>(action: () => Result): Promise<Result> {
     return transact(this.#root, action);
   }
@@ -306,7 +270,16 @@ export class LmdbReplica implements Replica {
 
   #isExpired(change: Buffer): boolean {
     const expiresAt = expiryOf(change);
-    return expiresAt !== 0 && expiresAt * 1_000 <= this.#clock.nowMs();
+    return expiresAt !== 0 && this.#time.isExpired(expiresAt);
+  }
+
+  #saveTime(seconds: number): void {
+    try {
+      this.#savedTime.write(seconds);
+    } catch (err) {
+      // What has expired stays so in this run; after another one it is hidden once the origin is heard.
+      this.#log.warn({ err }, "the time by which entries expire could not be saved");
+    }
   }
 
   /** Finds the slots that no namespace refers to, by leaping from each slot's first key to the next. */
@@ -337,39 +310,6 @@ export class LmdbReplica implements Replica {
       if (isEmpty) return;
     }
   }
-}
-
-function completed(
-  snapshot: Collected | undefined,
-  end: StoreAction & { kind: "snapshot-end" },
-): Held {
-  const { revision, digest, through } = end;
-  if (snapshot?.revision !== revision || snapshot.after !== through) {
-    throw behind(
-      `the end of a snapshot at revision ${revision} and key ${through}`,
-      `one at revision ${snapshot?.revision ?? "none"} and key ${snapshot?.after ?? "none"}`,
-    );
-  }
-  const sum = new StateSum(snapshot.sum);
-  if (sum.digest !== digest) throw damage(end, sum);
-  return { slot: snapshot.slot, revision, digest };
-}
-
-function adding(sum: StateSum): DigestListener {
-  return (_key, entry) => sum.toggle(entry);
-}
-
-function misfit({ after }: { readonly after: Revision }, part: Held | undefined): KvError {
-  return behind(`a batch after ${after}`, `revision ${part?.revision ?? "none"}`);
-}
-
-function behind(what: string, stored: string): KvError {
-  return new KvError("replica_behind", `${what} does not fit ${stored}`);
-}
-
-function damage({ revision, digest }: HistoryPoint, actual: StateSum): KvError {
-  const here = `revision ${revision} leads to the state ${actual.digest} here`;
-  return new KvError("replica_damaged", `${here}, and to ${digest} at the origin`);
 }
 
 function isDamage(error: unknown): error is KvError {

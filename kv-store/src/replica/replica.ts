@@ -1,5 +1,6 @@
 import type { Key, KvEntry, KvOperation, KvPage, ListOptions } from "../entry.ts";
 import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
+import type { HeardTime } from "./origin-time.ts";
 
 /** A change of a replica. Each is one transaction: either all of it is on disk, or nothing. */
 export type StoreAction =
@@ -13,6 +14,8 @@ export type StoreAction =
       readonly after: Key | null;
       readonly through: Key;
       readonly operations: ReadonlyArray<KvOperation>;
+      /** Of each of them, in their order; 0 where the origin did not tell it. */
+      readonly revisions: ReadonlyArray<Revision>;
     }
   /** Operations that lead what is collected from exactly `after` to this point. */
   | ({ readonly kind: "snapshot-batch" } & StoredBatch)
@@ -51,6 +54,10 @@ export interface Replica {
    * snapshot that proves damaged is forgotten.
    */
   store(namespace: NamespaceId, action: StoreAction): Promise<void>;
+  /** A heartbeat has told of the origin's clock, by which entries expire. */
+  heard(time: HeardTime): void;
+  /** What the origin's clock shows by now, in milliseconds since the epoch; `undefined` before it was ever heard. */
+  originNowMs(): number | undefined;
   /**
    * The live entry of a key. Fails with `replica_behind` when the namespace is not held, with
    * `replica_damaged` when the disk has changed the entry, with `storage_failed` when it can't be read.

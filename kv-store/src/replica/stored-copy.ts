@@ -2,8 +2,15 @@ import { z } from "zod";
 import { Key } from "../entry.ts";
 import { HistoryPoint, StateDigest } from "../names.ts";
 
+/** The form of records in `slot-entries.ts`: another number with each change of it. */
+export const ENTRY_FORM = 2;
+
 /** Entries that are under this slot's number, and the point to which they were led. */
-export const Held = HistoryPoint.extend({ slot: z.number().int().positive() });
+export const Held = HistoryPoint.extend({
+  slot: z.number().int().positive(),
+  /** Of the entries' records: what an earlier version stored can't be read. */
+  form: z.literal(ENTRY_FORM),
+});
 export type Held = z.infer<typeof Held>;
 
 /** The keys up to `after` of a snapshot, with the log up to its point put over them. */

@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import type { Key, KvEntry, KvOperation, KvRecord } from "../entry.ts";
+import type { Key, KvCondition, KvEntry, KvOperation, KvRecord } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { Revision, type HistoryPoint } from "../names.ts";
@@ -49,12 +49,17 @@ export function decodeBatch(batch: Batch): KvOperation[] {
   return decodeChecked(body, { checksum: batch.checksum, place: [after, revision, digest], count });
 }
 
-/** The entries behind the key `after` (null: from the first key) up to the key `through`. */
-export interface SnapshotPage {
-  readonly after: Key | null;
-  readonly through: Key;
+interface Body {
   readonly body: Uint8Array;
   readonly checksum: number;
+}
+
+/** The entries behind the key `after` (null: from the first key) up to the key `through`. */
+export interface SnapshotPage extends Body {
+  readonly after: Key | null;
+  readonly through: Key;
+  /** Of each entry, in the order of the body. */
+  readonly revisions?: Body | undefined;
 }
 
 /** A page of entries that follow `after`, ascending; `undefined` when there are none. */
@@ -65,31 +70,77 @@ export function encodePage(
   const through = entries.at(-1)?.key;
   if (through === undefined) return undefined;
   const body = Buffer.concat(entries.map((entry) => encodeOperation({ kind: "put", ...entry })));
-  return { after, through, body, checksum: checksumOf(body, after, through) };
+  const revisions = encodeRevisions(entries);
+  return {
+    ...{ after, through, body, checksum: checksumOf(body, after, through) },
+    revisions: { body: revisions, checksum: checksumOf(revisions, after, through) },
+  };
 }
 
-/** The puts of a page. Fails with `protocol_violation` when it was damaged or is not one. */
-export function decodePage(page: SnapshotPage): KvOperation[] {
+/** The puts of a page, and the revision of each; 0 where the origin did not tell it. */
+export interface PageContent {
+  readonly operations: ReadonlyArray<KvOperation>;
+  readonly revisions: ReadonlyArray<Revision>;
+}
+
+/** Fails with `protocol_violation` when the page was damaged or is not one. */
+export function decodePage(page: SnapshotPage): PageContent {
   const { body, checksum, after, through } = page;
-  return decodeChecked(body, { checksum, place: [after, through] });
+  const operations = decodeChecked(body, { checksum, place: [after, through] });
+  return { operations, revisions: decodeRevisions(page, operations.length) };
 }
 
-/** Operations on their way to the origin. */
-export interface WriteBody {
+const REVISION_BYTES = 8;
+
+function encodeRevisions(entries: ReadonlyArray<KvEntry>): Buffer {
+  const bytes = Buffer.allocUnsafe(entries.length * REVISION_BYTES);
+  for (const [index, { revision = 0 }] of entries.entries()) {
+    bytes.writeDoubleBE(revision, index * REVISION_BYTES);
+  }
+  return bytes;
+}
+
+function decodeRevisions(page: SnapshotPage, count: number): Revision[] {
+  const { revisions, after, through } = page;
+  if (revisions === undefined) return Array.from({ length: count }, () => Revision.parse(0));
+  const { body, checksum } = revisions;
+  checkSum(body, { checksum, place: [after, through] });
+  if (body.length !== count * REVISION_BYTES) {
+    const text = `${body.length} bytes of revisions of ${count} entries`;
+    throw new KvError("protocol_violation", text);
+  }
+  const bytes = new DataView(body.buffer, body.byteOffset, body.byteLength);
+  return Array.from({ length: count }, (_, index) => {
+    const revision = Revision.safeParse(bytes.getFloat64(index * REVISION_BYTES));
+    if (revision.success) return revision.data;
+    throw new KvError("protocol_violation", "the revision of an entry is no number of one");
+  });
+}
+
+/** Operations on their way to the origin, and what must be true for them. */
+export interface WriteBody extends Body {
   readonly count: number;
-  readonly body: Uint8Array;
-  readonly checksum: number;
+  readonly conditions?: ReadonlyArray<KvCondition> | undefined;
 }
 
-export function encodeWrite(operations: ReadonlyArray<KvOperation>): WriteBody {
+export function encodeWrite(
+  operations: ReadonlyArray<KvOperation>,
+  conditions: ReadonlyArray<KvCondition> = [],
+): WriteBody {
   const body = Buffer.concat(operations.map(encodeOperation));
-  return { count: operations.length, body, checksum: checksumOf(body, operations.length, 0) };
+  const place = placeOfWrite(operations.length, conditions);
+  const write = { count: operations.length, body, checksum: checksumOf(body, ...place) };
+  return conditions.length === 0 ? write : { ...write, conditions };
 }
 
 /** The operations of a write. Fails with `protocol_violation` when it was damaged or is not one. */
 export function decodeWrite(write: WriteBody): KvOperation[] {
-  const { body, checksum, count } = write;
-  return decodeChecked(body, { checksum, place: [count, 0], count });
+  const { body, checksum, count, conditions = [] } = write;
+  return decodeChecked(body, { checksum, place: placeOfWrite(count, conditions), count });
+}
+
+function placeOfWrite(count: number, conditions: ReadonlyArray<KvCondition>): Place {
+  return [count, 0, ...conditions.flatMap(({ key, revision }) => [key, revision])];
 }
 
 /** Where a body belongs: revisions, keys, counts, or the state to which it leads. */
@@ -102,14 +153,17 @@ interface Expectation {
   readonly count?: number;
 }
 
-function decodeChecked(body: Uint8Array, expected: Expectation): KvOperation[] {
+function checkSum(body: Uint8Array, expected: Expectation): void {
   const actual = checksumOf(body, ...expected.place);
-  if (actual !== expected.checksum) {
-    throw new KvError(
-      "protocol_violation",
-      `the checksum of ${body.length} bytes is ${actual}, and ${expected.checksum} was promised`,
-    );
-  }
+  if (actual === expected.checksum) return;
+  throw new KvError(
+    "protocol_violation",
+    `the checksum of ${body.length} bytes is ${actual}, and ${expected.checksum} was promised`,
+  );
+}
+
+function decodeChecked(body: Uint8Array, expected: Expectation): KvOperation[] {
+  checkSum(body, expected);
   const operations = decodeOperations(body, expected.count ?? LIMITS.logPageRecordsMax);
   if (expected.count === undefined || operations.length === expected.count) return operations;
   throw new KvError(

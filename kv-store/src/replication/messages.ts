@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { Key } from "../entry.ts";
+import { Key, KvCondition } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { HistoryPoint, NamespaceId, Revision, StateDigest } from "../names.ts";
 
@@ -8,8 +8,11 @@ import { HistoryPoint, NamespaceId, Revision, StateDigest } from "../names.ts";
 
 const Bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
 const Counter = z.number().int().nonnegative();
-/** Milliseconds of the sender's wall clock, since the epoch. */
-const WallMs = z.number().nonnegative();
+/** Milliseconds since the epoch, by the clock by which the origin's entries expire. */
+const OriginMs = z
+  .number()
+  .nonnegative()
+  .max(LIMITS.expirationSecondsMax * 1_000);
 /** Milliseconds of the node's monotonic clock: they mean something to that node alone, and in one life of it. */
 const EchoMs = z.number().nonnegative();
 
@@ -47,6 +50,8 @@ export const MessageToOrigin = z.discriminatedUnion("kind", [
       id: Counter,
       namespace: NamespaceId,
       count: z.number().int().positive().max(LIMITS.bulkWriteKeysMax),
+      /** Under the checksum: an origin that does not know of them refuses the write, and never makes it without. */
+      conditions: z.array(KvCondition).max(LIMITS.writeConditionsMax).readonly().optional(),
     })
     .extend(Body.shape),
 ]);
@@ -88,6 +93,8 @@ export const MessageFromOrigin = z.discriminatedUnion("kind", [
       /** The keys behind this one (null: from the first) up to the other one, none left out. */
       after: Key.nullable(),
       through: Key,
+      /** Of the entries in the body, in their order, eight bytes each. An origin of an older version has none. */
+      revisions: Body.optional(),
     })
     .extend(Body.shape),
   /** What was collected is the whole state as of `revision`; `through` was the last key, null without any. */
@@ -104,7 +111,8 @@ export const MessageFromOrigin = z.discriminatedUnion("kind", [
   /** Where the histories stand, read after the node's clock showed `echoMs`; null before its first ping. */
   z.object({
     kind: z.literal("heartbeat"),
-    atMs: WallMs,
+    /** Read after the ping, too. */
+    atMs: OriginMs,
     echoMs: EchoMs.nullable(),
     positions: z
       .array(z.object({ subscription: SubscriptionId }).extend(HistoryPoint.shape))
@@ -118,6 +126,8 @@ export const MessageFromOrigin = z.discriminatedUnion("kind", [
     id: Counter,
     code: z.string().max(100),
     message: z.string().max(2_000),
+    /** As `KvError` has it. */
+    found: Revision.optional(),
   }),
 ]);
 export type MessageFromOrigin = z.infer<typeof MessageFromOrigin>;

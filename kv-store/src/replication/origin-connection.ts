@@ -2,7 +2,7 @@ import type { Clock } from "../clock.ts";
 import type { ContentHash, KvOperation } from "../entry.ts";
 import { KvError, type KvErrorCode } from "../errors.ts";
 import type { Log } from "../log.ts";
-import type { HistoryPoint, NamespaceId } from "../names.ts";
+import type { HistoryPoint } from "../names.ts";
 import type { KvOrigin } from "../origin/origin.ts";
 import { encodeBatches, encodePage } from "./batch.ts";
 import type { Channel } from "./channel.ts";
@@ -141,26 +141,25 @@ export class OriginConnection {
       }
     });
     await Promise.all(reads);
-    const atMs = this.#options.clock.nowMs();
-    this.take({ kind: "positions-read", echoMs: effect.echoMs, atMs, points });
+    this.take({ kind: "positions-read", echoMs: effect.echoMs, atMs: origin.nowMs(), points });
   }
 
   async #write(effect: OriginEffect & { kind: "write" }): Promise<void> {
-    const { id, namespace, operations } = effect;
-    const outcome = await this.#writeOutcome(namespace, operations);
-    this.take({ kind: "write-settled", id, outcome });
+    const outcome = await this.#writeOutcome(effect);
+    this.take({ kind: "write-settled", id: effect.id, outcome });
   }
 
-  async #writeOutcome(
-    namespace: NamespaceId,
-    operations: ReadonlyArray<KvOperation>,
-  ): Promise<WriteOutcome> {
+  async #writeOutcome(write: OriginEffect & { kind: "write" }): Promise<WriteOutcome> {
+    const { namespace, operations, conditions } = write;
     try {
       for (const operation of operations) await this.#checkValue(operation);
-      return { kind: "written", revision: await this.#options.origin.write(namespace, operations) };
+      const revision = await this.#options.origin.write(namespace, operations, conditions);
+      return { kind: "written", revision };
     } catch (error) {
       if (error instanceof KvError) {
-        return { kind: "refused", code: error.code, message: error.message.slice(0, MESSAGE_MAX) };
+        const { code, found } = error;
+        const message = error.message.slice(0, MESSAGE_MAX);
+        return { kind: "refused", code, message, ...(found === undefined ? {} : { found }) };
       }
       this.#options.log.error({ err: error, namespace }, "a write failed");
       return { kind: "refused", code: "storage_failed", message: "the origin could not write" };

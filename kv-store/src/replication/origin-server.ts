@@ -63,9 +63,9 @@ export class OriginServer {
   async #sweep(): Promise<void> {
     if (this.#isSweeping) return;
     this.#isSweeping = true;
-    const { origin, clock, log } = this.#options;
+    const { origin, log } = this.#options;
     try {
-      await origin.expire(Math.floor(clock.nowMs() / 1_000));
+      await origin.expire();
     } catch (err) {
       // Reads hide what has expired, so a sweep may come late; the next one is due soon.
       const isClosing = err instanceof KvError && err.code === "closed";

@@ -1,4 +1,4 @@
-import type { KvOperation } from "../entry.ts";
+import type { KvCondition, KvOperation } from "../entry.ts";
 import type { KvErrorCode } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
@@ -34,7 +34,7 @@ export type OriginInput =
   | {
       readonly kind: "positions-read";
       readonly echoMs: number | null;
-      /** By the wall clock. */
+      /** By the clock by which entries expire. */
       readonly atMs: number;
       /** Where each history stands, by subscription; absent when the namespace does not exist. */
       readonly points: ReadonlyMap<number, HistoryPoint | undefined>;
@@ -43,7 +43,12 @@ export type OriginInput =
 
 export type WriteOutcome =
   | { readonly kind: "written"; readonly revision: Revision }
-  | { readonly kind: "refused"; readonly code: KvErrorCode; readonly message: string };
+  | {
+      readonly kind: "refused";
+      readonly code: KvErrorCode;
+      readonly message: string;
+      readonly found?: Revision;
+    };
 
 /** What the origin's end does about it. Reads are answered by the input of the same subscription. */
 export type OriginEffect =
@@ -59,6 +64,7 @@ export type OriginEffect =
       readonly id: number;
       readonly namespace: NamespaceId;
       readonly operations: ReadonlyArray<KvOperation>;
+      readonly conditions: ReadonlyArray<KvCondition>;
     }
   | { readonly kind: "cut"; readonly reason: string };
 
@@ -132,11 +138,17 @@ export class OriginSession {
       case "received":
         return this.#window.received(message.sequence);
       case "ping":
-        this.#echoMs = message.atMs;
-        return;
+        return this.#onPing(message.atMs);
       case "write":
         return this.#onWrite(message);
     }
+  }
+
+  #onPing(atMs: number): void {
+    const isFirst = this.#echoMs === null;
+    this.#echoMs = atMs;
+    // A node that has just come can't tell what has expired before it is told the time.
+    if (isFirst) this.#askPositions();
   }
 
   #subscribe(message: MessageToOrigin & { kind: "subscribe" }): void {
@@ -164,7 +176,7 @@ export class OriginSession {
   }
 
   #onWrite(message: MessageToOrigin & { kind: "write" }): void {
-    const { id, namespace } = message;
+    const { id, namespace, conditions = [] } = message;
     // A duplicate, or one that was overtaken: made now, it could put an older value over a newer one.
     if (id <= this.#lastWrite) return;
     this.#lastWrite = id;
@@ -175,7 +187,7 @@ export class OriginSession {
     // What can't be decoded throws: the caller ends the connection, and the node repeats the write.
     const operations = decodeWrite(message);
     this.#writes.add(id);
-    this.#effects.push({ kind: "write", id, namespace, operations });
+    this.#effects.push({ kind: "write", id, namespace, operations, conditions });
   }
 
   #onWriteSettled(id: number, outcome: WriteOutcome): void {
@@ -192,6 +204,10 @@ export class OriginSession {
     }
     if (this.#nowMs - this.#heartbeatMs < LIMITS.heartbeatMs) return;
     this.#heartbeatMs = this.#nowMs;
+    this.#askPositions();
+  }
+
+  #askPositions(): void {
     const namespaces = new Map(
       [...this.#subscriptions].map(([id, { namespace }]) => [id, namespace]),
     );

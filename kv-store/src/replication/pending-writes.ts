@@ -1,11 +1,21 @@
+import type { Key } from "../entry.ts";
 import type { KvErrorCode } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { NamespaceId, Revision } from "../names.ts";
+import type { OwnWrites } from "./own-writes.ts";
 
 /** How a write ended for the one who made it. */
 export type WriteResult =
   | { readonly kind: "visible"; readonly revision: Revision }
-  | { readonly kind: "failed"; readonly code: KvErrorCode; readonly message: string };
+  /** The origin has it on disk, but reads of this node don't see it yet: those of its keys wait for it. */
+  | { readonly kind: "durable"; readonly revision: Revision }
+  | {
+      readonly kind: "failed";
+      readonly code: KvErrorCode;
+      readonly message: string;
+      /** As `KvError` has it. */
+      readonly found?: Revision | undefined;
+    };
 
 export interface SettledWrite {
   readonly id: number;
@@ -15,9 +25,11 @@ export interface SettledWrite {
 interface PendingWrite {
   readonly id: number;
   readonly namespace: NamespaceId;
+  readonly keys: ReadonlyArray<Key>;
   readonly bytes: number;
   readonly sentMs: number;
-  /** What this node held of the history when it sent the write: the write itself comes later in it. */
+  /** Which history was followed when the write was sent, and how far it was known to go: the write comes later. */
+  readonly history: number;
   readonly after: number;
   /** Known once the origin has it on disk; then only the replica is waited for. */
   revision: Revision | undefined;
@@ -26,7 +38,13 @@ interface PendingWrite {
 /** Writes between being sent and being visible in the replica. Bounded in number and bytes. */
 export class PendingWrites {
   readonly #writes = new Map<number, PendingWrite>();
+  readonly #own: OwnWrites;
   #bytes = 0;
+
+  /** Gets what ends as durable. */
+  constructor(own: OwnWrites) {
+    this.#own = own;
+  }
 
   /** Why there is no room for another write; `undefined` when there is. */
   get fullReason(): string | undefined {
@@ -70,13 +88,13 @@ export class PendingWrites {
    * waited for. The origin may be another one when it comes back, restored from an older copy, and its
    * revisions other writes. What is on its way to the disk, up to `accepted`, is still to come.
    */
-  linkLost(accepted: (namespace: NamespaceId) => number): SettledWrite[] {
+  linkLost(nowMs: number, accepted: (namespace: NamespaceId) => number): SettledWrite[] {
     const lost = [...this.#writes.values()].filter(
       ({ namespace, revision }) => revision === undefined || revision > accepted(namespace),
     );
     return this.#settle(
       lost.map(({ id }) => id),
-      failureOf,
+      (write) => this.#endOf(write, nowMs),
     );
   }
 
@@ -89,8 +107,20 @@ export class PendingWrites {
     );
     return this.#settle(
       late.map(({ id }) => id),
-      failureOf,
+      (write) => this.#endOf(write, nowMs),
     );
+  }
+
+  /** What is said of a write that nobody waits for any more. */
+  #endOf({ namespace, keys, revision }: PendingWrite, nowMs: number): WriteResult {
+    if (revision === undefined) {
+      const message =
+        "the origin did not answer in time: the write may or may not have happened, repeat it";
+      return { kind: "failed", code: "origin_unreachable", message };
+    }
+    if (this.#own.add(namespace, { keys, revision }, nowMs)) return { kind: "durable", revision };
+    const message = `the write is durable as revision ${revision}, but this node has not applied it yet`;
+    return { kind: "failed", code: "replica_behind", message };
   }
 
   #settle(
@@ -107,14 +137,4 @@ export class PendingWrites {
     }
     return settled;
   }
-}
-
-function failureOf({ revision }: PendingWrite): WriteResult {
-  if (revision === undefined) {
-    const message =
-      "the origin did not answer in time: the write may or may not have happened, repeat it";
-    return { kind: "failed", code: "origin_unreachable", message };
-  }
-  const message = `the write is durable as revision ${revision}, but this node has not applied it yet`;
-  return { kind: "failed", code: "replica_behind", message };
 }

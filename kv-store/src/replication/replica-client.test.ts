@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Key, type KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
-import { NamespaceId } from "../names.ts";
+import { NamespaceId, Revision } from "../names.ts";
 import { LmdbReplica } from "../replica/lmdb-replica.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { connectedChannels, type MemoryChannel } from "../test-support/memory-channel.ts";
@@ -123,4 +123,138 @@ test("ReplicaClient: a namespace given up in the middle of a batch is gone, and 
   await vi.waitFor(() => expect(client.status()).toMatchObject([{ revision: 7 }]), WAIT);
   expect(subscribed).toEqual([null, null]);
   expect(log.lines).toEqual([]);
+});
+
+/** A client that holds an empty namespace, and its end of a connection to an origin that the test plays. */
+async function connectHolding(): Promise<{
+  readonly following: ReplicaClient;
+  readonly node: MemoryChannel;
+  readonly state: TrackedState;
+}> {
+  const state = new TrackedState();
+  await replica.store(NAMESPACE, { kind: "snapshot-start", ...state.point });
+  await replica.store(NAMESPACE, { kind: "snapshot-end", ...state.point, through: null });
+  const following = new ReplicaClient({ replica, clock, log });
+  following.setInterest([NAMESPACE]);
+  const { node } = connectedChannels();
+  following.attach(node);
+  return { following, node, state };
+}
+
+/** How a promise has ended by now. */
+async function outcomeOf(promise: Promise<unknown> | undefined): Promise<unknown> {
+  if (promise === undefined) return "at once";
+  const ended = promise.then(
+    (result) => result ?? "done",
+    (error: unknown) => error,
+  );
+  const turn = new Promise((resolve) => setImmediate(() => resolve("waiting")));
+  return Promise.race([ended, turn]);
+}
+
+test("ReplicaClient: a write that was acknowledged before the stream was cut is a success, and reads of its key wait", async () => {
+  const { following, node, state } = await connectHolding();
+  const write = following.write(NAMESPACE, [DELETE]);
+  node.deliver({ kind: "written", id: 1, revision: 1 });
+  expect(await outcomeOf(write)).toBe("waiting");
+  node.close();
+  expect(await write).toBe(1);
+  const k = Key.parse("k");
+  const reading = following.readable(NAMESPACE, { keys: [k] });
+  expect(await outcomeOf(reading)).toBe("waiting");
+  expect(await outcomeOf(following.readable(NAMESPACE, { prefix: "" }))).toBe("waiting");
+  for (const other of [{ keys: [Key.parse("other")] }, { prefix: "kk" }]) {
+    expect(following.readable(NAMESPACE, other)).toBeUndefined();
+  }
+  // It comes back with the next connection.
+  const { node: next } = connectedChannels();
+  following.attach(next);
+  const [batch] = encodeBatches([{ ...state.apply([DELETE]), operation: DELETE }]);
+  next.deliver({ kind: "batch", subscription: 2, sequence: 1, ...batch });
+  await reading;
+  expect(following.readable(NAMESPACE, { keys: [k] })).toBeUndefined();
+  await following.close();
+});
+
+test("ReplicaClient: reads of a key whose acknowledged write does not come back say so after their time", async () => {
+  const { following, node } = await connectHolding();
+  const write = following.write(NAMESPACE, [DELETE]);
+  node.deliver({ kind: "written", id: 1, revision: 1 });
+  node.close();
+  await write;
+  const demand = { keys: [Key.parse("k")] };
+  const reading = following.readable(NAMESPACE, demand);
+  clock.advance(LIMITS.ownWriteMs - LIMITS.tickMs);
+  expect(await outcomeOf(reading)).toBe("waiting");
+  clock.advance(2 * LIMITS.tickMs);
+  const refusal = {
+    code: "replica_behind",
+    retryable: true,
+    message: expect.stringMatching(/acknowledged a write of key "k", revision 1/),
+  };
+  expect(await outcomeOf(reading)).toMatchObject(refusal);
+  // From then on at once.
+  expect(await outcomeOf(following.readable(NAMESPACE, demand))).toMatchObject(refusal);
+  await following.close();
+});
+
+test("ReplicaClient: a read that asks for a revision waits for it, and is refused in its time", async () => {
+  const { following, node, state } = await connectHolding();
+  const demand = { minRevision: Revision.parse(1) };
+  expect(following.readable(NAMESPACE, { minRevision: Revision.parse(0) })).toBeUndefined();
+  const late = following.readable(NAMESPACE, demand);
+  clock.advance(LIMITS.freshReadMs - LIMITS.tickMs);
+  expect(await outcomeOf(late)).toBe("waiting");
+  clock.advance(2 * LIMITS.tickMs);
+  expect(await outcomeOf(late)).toMatchObject({
+    code: "replica_behind",
+    message: "revision 1 was asked for, and this node has 0",
+  });
+  const reading = following.readable(NAMESPACE, demand);
+  const [batch] = encodeBatches([{ ...state.apply([DELETE]), operation: DELETE }]);
+  node.deliver({ kind: "batch", subscription: 1, sequence: 1, ...batch });
+  await reading;
+  expect(following.freshness(NAMESPACE).revision).toBe(1);
+  await following.close();
+});
+
+test("ReplicaClient: a read that asks for freshness gets it with the next heartbeat, or is refused", async () => {
+  const { following, node, state } = await connectHolding();
+  const demand = { maxStalenessMs: 300 };
+  const reading = following.readable(NAMESPACE, demand);
+  expect(await outcomeOf(reading)).toBe("waiting");
+  const heartbeat = (): void => {
+    const positions = [{ subscription: 1, ...state.point }];
+    node.deliver({ kind: "heartbeat", atMs: 0, echoMs: clock.monotonicMs(), positions });
+  };
+  heartbeat();
+  expect(await outcomeOf(reading)).toBe("done");
+  clock.advance(300);
+  expect(following.readable(NAMESPACE, demand)).toBeUndefined();
+  clock.advance(1);
+  expect(following.freshness(NAMESPACE)).toEqual({ revision: 0, lagMs: 301 });
+  const late = following.readable(NAMESPACE, demand);
+  clock.advance(LIMITS.freshReadMs + LIMITS.tickMs);
+  expect(await outcomeOf(late)).toMatchObject({
+    code: "replica_behind",
+    message: expect.stringMatching(/at most 300 ms of age were asked for, and .* up to \d+ ms old/),
+  });
+  await following.close();
+  await expect(following.readable(NAMESPACE, {})).rejects.toMatchObject({ code: "closed" });
+});
+
+test("ReplicaClient: reads that wait are bounded, and those that need not wait are answered all the same", async () => {
+  const { following } = await connectHolding();
+  const demand = { minRevision: Revision.parse(1) };
+  const waiting = Array.from({ length: LIMITS.waitingReadsMax }, () =>
+    outcomeOf(following.readable(NAMESPACE, demand)),
+  );
+  const refusal = { code: "busy", retryable: true };
+  await expect(following.readable(NAMESPACE, demand)).rejects.toMatchObject(refusal);
+  expect(following.readable(NAMESPACE, {})).toBeUndefined();
+  expect(new Set(await Promise.all(waiting))).toEqual(new Set(["waiting"]));
+  clock.advance(LIMITS.freshReadMs + LIMITS.tickMs);
+  await new Promise(setImmediate);
+  expect(await outcomeOf(following.readable(NAMESPACE, demand))).toBe("waiting");
+  await following.close();
 });

@@ -1,13 +1,14 @@
 import type { Clock } from "../clock.ts";
-import type { KvOperation } from "../entry.ts";
+import type { KvCondition, KvOperation } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
-import type { NamespaceId, Revision } from "../names.ts";
+import type { NamespaceId, Revision, StateDigest } from "../names.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { Channel } from "./channel.ts";
 import { MessageFromOrigin } from "./messages.ts";
 import type { SettledWrite } from "./pending-writes.ts";
+import { lackOf, type CopyState, type ReadDemand } from "./read-demand.ts";
 import type { ReplicaEffect, ReplicaInput, StoreOutcome } from "./replica-exchange.ts";
 import { ReplicaSession } from "./replica-session.ts";
 import type { Held, RepairReason } from "./replica-subscription.ts";
@@ -31,6 +32,8 @@ export interface ReplicaStatus {
   /** How often it was since the node started, and why the last time. */
   readonly repairs: number;
   readonly lastRepair: RepairReason | null;
+  /** Of the state as of `revision`; null while nothing is held. */
+  readonly digest: StateDigest | null;
 }
 
 interface Write {
@@ -40,6 +43,7 @@ interface Write {
 
 interface Waiter {
   readonly namespace: NamespaceId;
+  readonly demand: ReadDemand;
   readonly deadlineMs: number;
   resolve(): void;
   reject(error: KvError): void;
@@ -59,6 +63,8 @@ export class ReplicaClient {
   /** Changes of the replica under way. */
   readonly #storing = new Set<Promise<void>>();
   #waiters: Waiter[] = [];
+  /** How many of them are reads, which are bounded. */
+  #waitingReads = 0;
   #channel: Channel | undefined;
   #lastWrite = 0;
   #isClosed = false;
@@ -104,19 +110,25 @@ export class ReplicaClient {
   }
 
   /**
-   * Resolves with the revision when the write is durable at the origin and visible in this node's replica.
-   * Large values must be stored before. Rejected with `origin_unreachable`, at once without a connection
-   * and within `LIMITS.originSilenceMs` when it goes silent, with `replica_behind` when the write is durable
-   * but does not arrive here, or with the origin's own refusal. After a retryable rejection the write may
-   * still have happened; repeating it is safe.
+   * Resolves with the revision when the write is durable at the origin, and visible in this node's replica
+   * unless the stream is cut in between: then reads of its keys wait, see `readable`. Large values must be
+   * stored before. Rejected with `origin_unreachable`, at once without a connection and within
+   * `LIMITS.originSilenceMs` when it goes silent, or with the origin's own refusal: `precondition_failed` when
+   * a condition is not true. After a retryable rejection the write may still have happened; repeating it is
+   * safe, and with conditions it happens once at most.
    */
-  write(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): Promise<Revision> {
+  write(
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+    conditions: ReadonlyArray<KvCondition> = [],
+  ): Promise<Revision> {
     return new Promise((resolve, reject) => {
       if (this.#isClosed) return reject(closedError());
       this.#lastWrite += 1;
       const id = this.#lastWrite;
       this.#writes.set(id, { resolve, reject });
-      this.#take({ kind: "write", id, namespace, operations, nowMs: this.#clock.monotonicMs() });
+      const nowMs = this.#clock.monotonicMs();
+      this.#take({ kind: "write", id, namespace, operations, conditions, nowMs });
     });
   }
 
@@ -125,10 +137,37 @@ export class ReplicaClient {
    * no such namespace, and with `replica_behind` after `LIMITS.replicaReadyMs`.
    */
   ready(namespace: NamespaceId): Promise<void> {
-    const deadlineMs = this.#clock.monotonicMs() + LIMITS.replicaReadyMs;
+    return this.#wait(namespace, {}, LIMITS.replicaReadyMs);
+  }
+
+  /**
+   * Resolves when the copy is what the read wants: at once in this turn, `undefined`, when it is already. The
+   * read must follow in the turn in which it resolves. Rejected as `ready` is, and with `replica_behind` after
+   * `LIMITS.freshReadMs`, or when a write that this node has acknowledged did not come within
+   * `LIMITS.ownWriteMs` of the cut. Rejected with `busy` when too many wait already.
+   */
+  readable(namespace: NamespaceId, demand: ReadDemand): Promise<void> | undefined {
+    if (!this.#isClosed && lackOf(this.#copyOf(namespace), demand) === undefined) return undefined;
+    if (this.#waitingReads >= LIMITS.waitingReadsMax) {
+      return Promise.reject(new KvError("busy", `${this.#waitingReads} reads wait already`));
+    }
+    this.#waitingReads += 1;
+    return this.#wait(namespace, demand, LIMITS.freshReadMs).finally(() => {
+      this.#waitingReads -= 1;
+    });
+  }
+
+  /** How fresh the copy is. */
+  freshness(namespace: NamespaceId): Pick<CopyState, "revision" | "lagMs"> {
+    const { revision, lagMs } = this.#copyOf(namespace);
+    return { revision, lagMs };
+  }
+
+  #wait(namespace: NamespaceId, demand: ReadDemand, waitMs: number): Promise<void> {
+    const deadlineMs = this.#clock.monotonicMs() + waitMs;
     return new Promise((resolve, reject) => {
       if (this.#isClosed) return reject(closedError());
-      this.#waiters.push({ namespace, deadlineMs, resolve, reject });
+      this.#waiters.push({ namespace, demand, deadlineMs, resolve, reject });
       this.#wakeWaiters();
     });
   }
@@ -137,9 +176,10 @@ export class ReplicaClient {
   status(): ReadonlyArray<ReplicaStatus> {
     const nowMs = this.#clock.monotonicMs();
     return this.#session.positions().map((position) => {
-      const { namespace, applied, freshMs, repairing, repairs, lastRepair } = position;
+      const { namespace, freshMs, repairing, repairs, lastRepair } = position;
       const lagMs = freshMs === null ? null : Math.max(0, nowMs - freshMs);
-      return { namespace, revision: applied ?? 0, lagMs, repairing, repairs, lastRepair };
+      const { revision = 0, digest = null } = this.#replica.point(namespace) ?? {};
+      return { namespace, revision, digest, lagMs, repairing, repairs, lastRepair };
     });
   }
 
@@ -169,7 +209,12 @@ export class ReplicaClient {
       this.#log.warn({ err: parsed.error }, "the origin sent what is no message");
       return this.#detach(this.#channel, "a message could not be parsed");
     }
-    this.#take({ kind: "message", message: parsed.data, nowMs: this.#clock.monotonicMs() });
+    const { data } = parsed;
+    if (data.kind === "heartbeat" && data.echoMs !== null) {
+      this.#replica.heard({ originMs: data.atMs, echoMs: data.echoMs });
+    }
+    this.#take({ kind: "message", message: data, nowMs: this.#clock.monotonicMs() });
+    if (data.kind === "heartbeat") this.#wakeWaiters();
   }
 
   #detach(channel: Channel | undefined, reason: string): void {
@@ -233,8 +278,9 @@ export class ReplicaClient {
   #settle({ id, result }: SettledWrite): void {
     const write = this.#writes.get(id);
     this.#writes.delete(id);
-    if (result.kind === "visible") write?.resolve(result.revision);
-    else write?.reject(new KvError(result.code, result.message));
+    if (result.kind !== "failed") return write?.resolve(result.revision);
+    const { code, message, found } = result;
+    write?.reject(new KvError(code, message, { found }));
   }
 
   #wakeWaiters(): void {
@@ -243,18 +289,28 @@ export class ReplicaClient {
   }
 
   #answer(waiter: Waiter, nowMs: number): boolean {
-    const { namespace } = waiter;
-    if (this.#replica.revision(namespace) !== undefined) {
+    const { namespace, demand } = waiter;
+    const lack = lackOf(this.#copyOf(namespace), demand);
+    if (lack === undefined) {
       waiter.resolve();
     } else if (this.#session.position(namespace)?.standing === "gone") {
       waiter.reject(new KvError("namespace_not_found", `namespace ${namespace} does not exist`));
-    } else if (nowMs >= waiter.deadlineMs) {
-      const text = `namespace ${namespace} has not arrived at this node yet`;
-      waiter.reject(new KvError("replica_behind", text));
+    } else if (nowMs >= Math.min(waiter.deadlineMs, lack.untilMs)) {
+      waiter.reject(new KvError("replica_behind", lack.text));
     } else {
       return false;
     }
     return true;
+  }
+
+  #copyOf(namespace: NamespaceId): CopyState {
+    const { confirmed = null, freshMs = null } = this.#session.position(namespace) ?? {};
+    return {
+      ...{ namespace, confirmed },
+      revision: this.#replica.revision(namespace),
+      lagMs: freshMs === null ? null : Math.max(0, this.#clock.monotonicMs() - freshMs),
+      own: this.#session.ownWrites(namespace),
+    };
   }
 }
 

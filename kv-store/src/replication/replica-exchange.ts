@@ -1,4 +1,4 @@
-import type { KvOperation } from "../entry.ts";
+import type { KvCondition, KvOperation } from "../entry.ts";
 import type { NamespaceId, Revision } from "../names.ts";
 import type { StoreAction } from "../replica/replica.ts";
 import type { MessageFromOrigin, MessageToOrigin } from "./messages.ts";
@@ -23,6 +23,7 @@ export type ReplicaInput =
       readonly id: number;
       readonly namespace: NamespaceId;
       readonly operations: ReadonlyArray<KvOperation>;
+      readonly conditions: ReadonlyArray<KvCondition>;
       readonly nowMs: number;
     }
   | {
@@ -64,6 +65,8 @@ export interface ReplicaPosition {
   readonly standing: Standing;
   /** What it holds; null for nothing. */
   readonly applied: Revision | null;
+  /** The same, null also when it may be of another history than the origin's. */
+  readonly confirmed: Revision | null;
   /** It holds all that the origin had when this node's monotonic clock showed this; null before it is known. */
   readonly freshMs: number | null;
   /** Why it is about to be replaced as a whole, if it is. */

@@ -4,6 +4,7 @@ import type { HistoryPoint, NamespaceId } from "../names.ts";
 import type { StoreAction } from "../replica/replica.ts";
 import { encodeWrite } from "./batch.ts";
 import type { MessageFromOrigin, MessageToOrigin } from "./messages.ts";
+import { OwnWrites, type OwnWrite } from "./own-writes.ts";
 import { PendingWrites, type SettledWrite, type WriteResult } from "./pending-writes.ts";
 import type {
   ReplicaEffect,
@@ -22,7 +23,8 @@ import { ReplicaSubscription, type DataMessage, type Held } from "./replica-subs
 export class ReplicaSession {
   readonly #subscriptions = new Map<NamespaceId, ReplicaSubscription>();
   readonly #byId = new Map<number, ReplicaSubscription>();
-  readonly #writes = new PendingWrites();
+  readonly #own = new OwnWrites();
+  readonly #writes = new PendingWrites(this.#own);
   readonly #storing = new StoresInFlight();
   #isConnected = false;
   #lastSubscription = 0;
@@ -58,7 +60,7 @@ export class ReplicaSession {
         break;
       case "disconnected":
         this.#isConnected = false;
-        this.#settle(this.#writes.linkLost((each) => this.#acceptedOf(each)));
+        this.#settle(this.#writes.linkLost(this.#nowMs, (each) => this.#acceptedOf(each)));
         break;
       case "message":
         this.#heardMs = this.#nowMs;
@@ -82,13 +84,17 @@ export class ReplicaSession {
 
   /** `undefined` for a namespace that is not wanted. */
   position(namespace: NamespaceId): ReplicaPosition | undefined {
-    const subscription = this.#subscriptions.get(namespace);
-    return subscription === undefined ? undefined : positionOf(subscription);
+    return this.#subscriptions.get(namespace)?.report;
   }
 
   /** Of all wanted namespaces. */
   positions(): ReplicaPosition[] {
-    return [...this.#subscriptions.values()].map(positionOf);
+    return [...this.#subscriptions.values()].map(({ report }) => report);
+  }
+
+  /** Acknowledged writes of the namespace that its reads don't see yet. */
+  ownWrites(namespace: NamespaceId): ReadonlyArray<OwnWrite> {
+    return this.#own.of(namespace);
   }
 
   #onInterest(wanted: ReadonlyMap<NamespaceId, Held>): void {
@@ -108,6 +114,7 @@ export class ReplicaSession {
 
   #forget(subscription: ReplicaSubscription): void {
     this.#subscriptions.delete(subscription.namespace);
+    this.#own.forget(subscription.namespace);
     this.#byId.delete(subscription.id);
     if (this.#isConnected) this.#send({ kind: "unsubscribe", subscription: subscription.id });
     this.#store(subscription, { kind: "drop" });
@@ -116,7 +123,7 @@ export class ReplicaSession {
   #onConnected(): void {
     this.#isConnected = true;
     // What an earlier connection left on its way to the disk is not there yet.
-    this.#settle(this.#writes.linkLost(() => 0));
+    this.#settle(this.#writes.linkLost(this.#nowMs, () => 0));
     this.#heardMs = this.#nowMs;
     this.#dataMs = this.#nowMs;
     this.#echoMs = this.#nowMs;
@@ -153,7 +160,8 @@ export class ReplicaSession {
         return this.#onWritten(message);
       case "refused": {
         const code = isKvErrorCode(message.code) ? message.code : "storage_failed";
-        const result = { kind: "failed", code, message: message.message } as const;
+        const { found } = message;
+        const result = { kind: "failed", code, message: message.message, found } as const;
         return this.#settle(this.#writes.refused(message.id, result));
       }
       case "gone":
@@ -167,8 +175,8 @@ export class ReplicaSession {
     const write = this.#writes.written(id, revision);
     if (write === undefined) return;
     const subscription = this.#subscriptions.get(write.namespace);
-    // No news while a snapshot of that history is on its way, which must go on counting as the repair.
-    const isNews = revision <= write.after && subscription?.repair?.reason !== "other-history";
+    // Of another history than it was sent in it is no news, and a snapshot on its way goes on counting.
+    const isNews = revision <= write.after && write.history === subscription?.history;
     if (subscription !== undefined && isNews) this.#onOtherHistory(subscription);
     this.#settleReached(write.namespace);
   }
@@ -177,6 +185,7 @@ export class ReplicaSession {
     if (subscription === undefined) return;
     this.#byId.delete(subscription.id);
     subscription.stop("gone");
+    this.#own.forget(subscription.namespace);
     subscription.forget();
     this.#store(subscription, { kind: "drop" });
   }
@@ -252,6 +261,7 @@ export class ReplicaSession {
 
   #onPoint(subscription: ReplicaSubscription, point: HistoryPoint, echoMs: number | null): void {
     if (echoMs === null) return;
+    this.#own.heard(subscription.namespace, point, echoMs);
     if (subscription.contradicts(point, echoMs)) {
       this.#onOtherHistory(subscription);
       return this.#mend(subscription);
@@ -292,12 +302,14 @@ export class ReplicaSession {
   }
 
   #onWrite(input: ReplicaInput & { kind: "write" }): void {
-    const { id, namespace, operations } = input;
+    const { id, namespace, operations, conditions } = input;
     const refusal = this.#refusal();
     if (refusal !== undefined) return this.#settle([{ id, result: refusal }]);
-    const body = encodeWrite(operations);
-    const after = this.#acceptedOf(namespace);
-    this.#writes.add({ id, namespace, bytes: body.body.length, sentMs: this.#nowMs, after });
+    const body = encodeWrite(operations, conditions);
+    const { history = 0, known: after = 0 } = this.#subscriptions.get(namespace) ?? {};
+    const keys = operations.map(({ key }) => key);
+    const bytes = body.body.length;
+    this.#writes.add({ id, namespace, keys, bytes, sentMs: input.nowMs, history, after });
     this.#send({ kind: "write", id, namespace, ...body });
   }
 
@@ -319,13 +331,13 @@ export class ReplicaSession {
     const store = this.#storing.end(input.token);
     if (store === undefined) return;
     this.#acknowledge();
-    const { subscription, kind, repair } = store;
+    const { subscription, kind, era } = store;
     subscription.storing -= 1;
     subscription.stored(input.held);
-    const isStored = input.outcome === "stored";
     const isRefused = input.outcome === "damaged" && kind.startsWith("snapshot");
-    if (isRefused || (isStored && kind === "snapshot-end")) {
-      subscription.replaced(isStored, repair, this.#nowMs);
+    if (isRefused) subscription.refused(this.#nowMs);
+    if (kind === "snapshot-end" && input.outcome === "stored") {
+      subscription.replaced(era, this.#nowMs);
     }
     if (input.outcome !== "stored") this.#onStoreFailed(subscription, input.outcome);
     subscription.freshness.reached(subscription.confirmed);
@@ -351,7 +363,9 @@ export class ReplicaSession {
     // Without a replica here there is nothing to be read from, and nothing to wait for.
     const subscription = this.#subscriptions.get(namespace);
     const applied = subscription === undefined ? Infinity : subscription.confirmed;
-    if (applied !== null) this.#settle(this.#writes.reached(namespace, applied));
+    if (applied === null) return;
+    this.#own.reached(namespace, applied);
+    this.#settle(this.#writes.reached(namespace, applied));
   }
 
   #store(subscription: ReplicaSubscription, action: StoreAction, message?: DataMessage): void {
@@ -383,17 +397,4 @@ export class ReplicaSession {
   #cut(reason: string): void {
     this.#effects.push({ kind: "cut", reason });
   }
-}
-
-function positionOf(subscription: ReplicaSubscription): ReplicaPosition {
-  const { namespace, standing, applied, freshness, repair, repairs, lastRepair } = subscription;
-  return {
-    namespace,
-    standing,
-    applied: applied?.revision ?? null,
-    freshMs: freshness.freshMs,
-    repairing: repair?.reason ?? null,
-    repairs,
-    lastRepair,
-  };
 }

@@ -5,6 +5,7 @@ import type { SnapshotPosition, StoreAction } from "../replica/replica.ts";
 import { decodeBatch, decodePage } from "./batch.ts";
 import { Freshness } from "./freshness.ts";
 import type { MessageFromOrigin } from "./messages.ts";
+import type { ReplicaPosition } from "./replica-exchange.ts";
 
 /**
  * `following`: takes what continues `accepted`. `broken`: a transaction failed; asks again once nothing
@@ -48,6 +49,15 @@ export class ReplicaSubscription {
    * is held is being replaced.
    */
   accepted: HistoryPoint | null;
+  /** Counts the histories that were followed: the origin may be restored from an older copy again and again. */
+  history = 0;
+  /** The highest revision that the origin is known to have had in this history. */
+  known: number;
+  /**
+   * Counts how often all that was taken lost its meaning: a snapshot whose end was taken in an earlier era,
+   * and is still on its way to the disk, says nothing of what the origin has.
+   */
+  era = 0;
   /** The snapshot being collected, if any: on disk, and once all that is in flight is stored. */
   #collected: SnapshotPosition | null;
   #collecting: SnapshotPosition | null;
@@ -78,11 +88,26 @@ export class ReplicaSubscription {
     this.namespace = namespace;
     this.applied = held.point;
     this.accepted = held.point;
+    this.known = held.point?.revision ?? 0;
     this.#collected = held.snapshot;
     this.#collecting = held.snapshot;
     this.askedMs = nowMs;
     this.#acceptedMs = nowMs;
     this.#isReplacing = held.point === null;
+  }
+
+  /** Where it stands, for those who ask. */
+  get report(): ReplicaPosition {
+    return {
+      namespace: this.namespace,
+      standing: this.standing,
+      applied: this.applied?.revision ?? null,
+      confirmed: this.confirmed,
+      freshMs: this.freshness.freshMs,
+      repairing: this.repair?.reason ?? null,
+      repairs: this.repairs,
+      lastRepair: this.lastRepair,
+    };
   }
 
   /** What to ask for: whatever continues what is accepted, an unfinished snapshot included. */
@@ -105,15 +130,21 @@ export class ReplicaSubscription {
   distrust(reason: RepairReason, nowMs: number): void {
     const dueMs = Math.max(nowMs, this.#replacedMs + LIMITS.replicaRepairMs);
     this.repair = { reason, dueMs };
+    this.era += 1;
+    if (reason !== "other-history") return;
+    this.history += 1;
+    this.known = 0;
   }
 
-  /**
-   * A snapshot is on disk in the place of all that was held, or was refused as a whole. Given the repair
-   * that was under way when its end was taken: one that was on its way to the disk before mends nothing.
-   */
-  replaced(isStored: boolean, repair: Repair | undefined, nowMs: number): void {
+  /** A snapshot was refused as a whole. */
+  refused(nowMs: number): void {
     this.#replacedMs = nowMs;
-    if (!isStored || this.repair !== repair) return;
+  }
+
+  /** A snapshot is on disk in the place of all that was held; its end was taken in this era. */
+  replaced(era: number, nowMs: number): void {
+    this.#replacedMs = nowMs;
+    if (this.era !== era) return;
     this.#isReplacing = false;
     if (this.repair === undefined) return;
     this.repairs += 1;
@@ -129,15 +160,19 @@ export class ReplicaSubscription {
 
   /** Nothing is in flight any more, and some of it was not stored: only what is on disk counts. */
   rewind(): void {
-    this.accepted = this.applied;
+    // What did not count before does not either: a drop that failed may have brought it back.
+    this.accepted = this.#isReplacing ? null : this.applied;
     this.#collecting = this.#collected;
-    // The origin is asked for what follows it, and says so if it never had it.
-    this.#isReplacing = this.applied === null;
   }
 
   /** All that is held is on its way to be dropped. */
   forget(): void {
+    // Reads see nothing of it any more, whatever the disk still says.
+    this.applied = null;
     this.accepted = null;
+    this.known = 0;
+    this.era += 1;
+    this.freshness.forget();
     this.#collecting = null;
     this.repair = undefined;
     this.#isReplacing = true;
@@ -155,8 +190,8 @@ export class ReplicaSubscription {
 
   #replace(): void {
     this.accepted = null;
-    // Another one from here on: what was taken before may be of a history that was replaced since.
-    if (this.repair !== undefined) this.repair = { ...this.repair };
+    // What was taken before may be of a history that was replaced since.
+    this.era += 1;
     this.#isReplacing = true;
   }
 
@@ -179,6 +214,7 @@ export class ReplicaSubscription {
     const { accepted } = this;
     const action = this.#actionOf(message);
     if (this.accepted !== accepted) this.#acceptedMs = nowMs;
+    this.known = Math.max(this.known, this.accepted?.revision ?? 0);
     return action;
   }
 
@@ -201,18 +237,17 @@ export class ReplicaSubscription {
    */
   contradicts(point: HistoryPoint, echoMs: number): boolean {
     const { accepted } = this;
-    if (accepted === null) return false;
-    if (point.revision === accepted.revision) return point.digest !== accepted.digest;
+    if (accepted === null || !isBeside(point, accepted)) return false;
     // An older revision may have been read before the origin had the newer one: the echo tells.
-    return point.revision < accepted.revision && echoMs >= this.#acceptedMs;
+    return point.revision === accepted.revision || echoMs >= this.#acceptedMs;
   }
 
   /** Whether a message shows that a snapshot is of another history than what is accepted. */
   isForeign(message: DataMessage): boolean {
     if (message.kind !== "snapshot-start" && message.kind !== "snapshot-end") return false;
+    if (message.kind === "snapshot-start" && message.isOtherHistory) return true;
     // One that was begun in an earlier life of the node shows it at its end.
-    if (message.revision < (this.accepted?.revision ?? 0)) return true;
-    return message.kind === "snapshot-start" && message.isOtherHistory;
+    return this.accepted !== null && isBeside(message, this.accepted);
   }
 
   /**
@@ -223,7 +258,9 @@ export class ReplicaSubscription {
     if (this.standing !== "following" || this.storing > 0) return false;
     const isBehind =
       revision === undefined || this.accepted === null || this.accepted.revision < revision;
-    if (isBehind && this.isSuspect) return true;
+    // Heartbeats that a machine finds all at once when it wakes up are one reason to ask, not many.
+    const isPaused = time.nowMs - this.askedMs < LIMITS.replicaAskMs;
+    if (isBehind && this.isSuspect && !isPaused) return true;
     // While others are fed, this one waits for its turn.
     const sinceMs = revision === undefined ? this.askedMs : Math.max(this.askedMs, time.dataMs);
     return isBehind && time.nowMs - sinceMs >= LIMITS.replicaStallMs;
@@ -255,9 +292,9 @@ export class ReplicaSubscription {
   #takePage(message: Message<"snapshot-page">): StoreAction {
     const { after, through } = message;
     if (this.#collecting?.after !== after) throw this.#gap(`a page behind key ${shown(after)}`);
-    const operations = decodePage(message);
+    const content = decodePage(message);
     this.#collecting = { ...this.#collecting, after: through };
-    return { kind: "snapshot-page", after, through, operations };
+    return { kind: "snapshot-page", after, through, ...content };
   }
 
   #takeEnd({ revision, digest, through }: Message<"snapshot-end">): StoreAction {
@@ -278,6 +315,12 @@ export class ReplicaSubscription {
     const holds = `revision ${this.accepted?.revision ?? "none"}${snapshot}`;
     return new KvError("protocol_violation", `${what} does not continue ${holds}`);
   }
+}
+
+/** Whether a point can't be on the way that leads through the other one and further. */
+function isBeside(point: HistoryPoint, other: HistoryPoint): boolean {
+  const isSame = point.revision === other.revision && point.digest === other.digest;
+  return point.revision <= other.revision && !isSame;
 }
 
 /** A key for the operator's eyes: it may be long, and hold anything. */

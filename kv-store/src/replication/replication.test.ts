@@ -7,12 +7,13 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { systemClock } from "../clock.ts";
 import { Key, type KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
-import { NamespaceId } from "../names.ts";
+import { NamespaceId, Revision } from "../names.ts";
 import { SqliteOrigin } from "../origin/sqlite-origin.ts";
 import { LmdbReplica } from "../replica/lmdb-replica.ts";
 import { HurriedClock } from "../test-support/hurried-clock.ts";
 import { connectedChannels } from "../test-support/memory-channel.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { encodeWrite } from "./batch.ts";
 import { OriginServer } from "./origin-server.ts";
 import { ReplicaClient } from "./replica-client.ts";
 
@@ -125,7 +126,7 @@ test("replication: a node behind the log's horizon gets a snapshot, and reads go
   channel.close();
   originClock.skip(LIMITS.logHoldMs);
   const many = Array.from({ length: 1_000 }, (_, index) => put(`k${index % 2_000}`, `${index}`));
-  for (let round = 0; round < LIMITS.logRecordsMax / 1_000 + 1; round++) {
+  for (let round = 0; round < LIMITS.logCatchUpRecordsMax / 1_000 + 1; round++) {
     await origin.write(NAMESPACE, many);
   }
   await origin.write(NAMESPACE, [{ kind: "delete", key: Key.parse("old") }]);
@@ -162,7 +163,7 @@ test("replication: a snapshot that takes longer than the log is kept comes to it
   const node = await startNode("fra");
   const told: string[] = [];
   const { node: channel } = connect(node);
-  const many = Array.from({ length: LIMITS.logRecordsMax / 2 }, () => put("p17", "new"));
+  const many = Array.from({ length: LIMITS.logCatchUpRecordsMax / 2 }, () => put("p17", "new"));
   channel.onArrival = (message) => {
     const what = snapshotMessage(message);
     if (what === undefined) return;
@@ -207,6 +208,40 @@ test("replication: a snapshot that is cut goes on where it was, also in the next
   await vi.waitFor(() => expect(second.replica.revision(NAMESPACE)).toBe(20), WAIT);
   expect(told).toEqual(["snapshot-start", ...PAGES, "snapshot-end"]);
   expect([textOf(second, "p00"), textOf(second, "p17")]).toEqual(["new", undefined]);
+});
+
+/** Puts the key if it is at this revision. */
+function writeIf({ client }: Node, key: string, revision: number, text: string): Promise<Revision> {
+  const condition = { key: Key.parse(key), revision: Revision.parse(revision) };
+  return client.write(NAMESPACE, [put(key, text)], [condition]);
+}
+
+test("replication: of nodes that write for the same revision of a key one wins, and the others hear which there is", async () => {
+  const nodes = await Promise.all(["fra", "iad", "nrt"].map(startConnectedNode));
+  for (let round = 0; round < 5; round += 1) {
+    const outcomes = await Promise.allSettled(
+      nodes.map((node, number) => writeIf(node, "k", round, `${round}/${number}`)),
+    );
+    const winner = outcomes.findIndex(({ status }) => status === "fulfilled");
+    const refusal = { code: "precondition_failed", found: round + 1, retryable: false };
+    expect(outcomes[winner]).toMatchObject({ value: round + 1 });
+    expect(outcomes.filter(({ status }) => status === "rejected")).toMatchObject([
+      { reason: refusal },
+      { reason: refusal },
+    ]);
+    for (const node of nodes) {
+      await vi.waitFor(() => expect(textOf(node, "k")).toBe(`${round}/${winner}`), WAIT);
+      expect(node.replica.get(NAMESPACE, "k")?.revision).toBe(round + 1);
+    }
+  }
+});
+
+test("replication: entries that come with a snapshot have the revisions of their writes", async () => {
+  await origin.write(NAMESPACE, [put("a", "1"), put("b", "1"), put("a", "2")]);
+  const node = await startConnectedNode("fra");
+  const revisions = ["a", "b"].map((key) => node.replica.get(NAMESPACE, key)?.revision);
+  expect(revisions).toEqual([3, 2]);
+  expect(await writeIf(node, "b", 2, "2")).toBe(4);
 });
 
 test("replication: without a connection a write fails at once and says so", async () => {
@@ -399,6 +434,14 @@ test.each([
   ["nothing", undefined],
   ["a write with a broken body", { ...EMPTY_WRITE, count: 1 }],
   ["a write with a wrong checksum", { ...EMPTY_WRITE, checksum: 1 }],
+  [
+    "a write with a condition that its checksum does not cover",
+    { ...EMPTY_WRITE, ...encodeWrite([put("a", "1")]), conditions: [{ key: "a", revision: 0 }] },
+  ],
+  [
+    "a write with a condition that is none",
+    { ...EMPTY_WRITE, conditions: [{ key: "", revision: 0 }] },
+  ],
   ["a write of too many keys", { ...EMPTY_WRITE, count: LIMITS.bulkWriteKeysMax + 1 }],
 ])("replication: a node that sends %s is cut, and the others are not", async (_what, message) => {
   const other = await startConnectedNode("iad");

@@ -1,6 +1,6 @@
 import { LIMITS } from "../limits.ts";
 import type { StoreAction } from "../replica/replica.ts";
-import type { DataMessage, Repair, ReplicaSubscription } from "./replica-subscription.ts";
+import type { DataMessage, ReplicaSubscription } from "./replica-subscription.ts";
 
 interface StoreInFlight {
   readonly subscription: ReplicaSubscription;
@@ -9,7 +9,7 @@ interface StoreInFlight {
   readonly bytes: number;
   readonly kind: StoreAction["kind"];
   /** The subscription's, when this began. */
-  readonly repair: Repair | undefined;
+  readonly era: number;
 }
 
 // A sound origin never has more than its window and one message under way.
@@ -35,8 +35,8 @@ export class StoresInFlight {
     this.#lastToken += 1;
     const bytes = message !== undefined && "body" in message ? message.body.length : 0;
     const sequence = message?.sequence ?? 0;
-    const { repair } = subscription;
-    this.#stores.set(this.#lastToken, { subscription, sequence, bytes, kind, repair });
+    const { era } = subscription;
+    this.#stores.set(this.#lastToken, { subscription, sequence, bytes, kind, era });
     this.#bytes += bytes;
     return this.#lastToken;
   }

@@ -1,11 +1,12 @@
 import { Key, type KvEntry, type KvOperation } from "../entry.ts";
-import type { KvOrigin } from "../origin/origin.ts";
+import type { ManagedOrigin } from "../origin/administration.ts";
+import type { LogHorizon } from "../origin/log-horizon.ts";
 import type { ManualClock } from "./manual-clock.ts";
 
 /** A place where one origin keeps its data, for one test. */
 export interface OriginPlace {
   /** Opens the origin of this place; called again, after a close, it finds the same data. */
-  open(clock: ManualClock): Promise<KvOrigin>;
+  open(clock: ManualClock, horizon?: LogHorizon): Promise<ManagedOrigin>;
   /** Removes the data. */
   remove(): Promise<void>;
 }

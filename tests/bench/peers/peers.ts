@@ -26,12 +26,7 @@ type StartPeer = (resources: AsyncDisposableStack, bundle: HelloBundle) => Promi
 
 const require = createRequire(import.meta.url);
 
-// The first is what all others are compared with.
 const PEERS: Readonly<Record<string, StartPeer>> = {
-  "bare workerd": async (resources, { source }) => {
-    const { url, pid } = await BareWorkerd.start(resources, { source });
-    return { name: "bare workerd", url, pid };
-  },
   "workerd with a loader": async (resources, { source }) => {
     const { url, pid } = await BareWorkerd.start(resources, {
       source: DISPATCHER,

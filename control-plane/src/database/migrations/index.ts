@@ -3,6 +3,7 @@ import { first } from "./0001-first.ts";
 import { kvLeftovers } from "./0002-kv-leftovers.ts";
 import { usage } from "./0003-usage.ts";
 import { accountSettings } from "./0004-account-settings.ts";
+import { kvQuotas } from "./0005-kv-quotas.ts";
 
 /** Every step of the schema's history, run once each in the order of their names. Never edit one that was released. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -10,4 +11,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0002-kv-leftovers": kvLeftovers,
   "0003-usage": usage,
   "0004-account-settings": accountSettings,
+  "0005-kv-quotas": kvQuotas,
 };

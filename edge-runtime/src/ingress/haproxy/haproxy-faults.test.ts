@@ -84,6 +84,21 @@ test.each(["worker", "master"] as const)(
   },
 );
 
+test("haproxy: knows more routes than one of its buffers holds", async () => {
+  const cell = await harness.startCell((_, response) => response.end("served"));
+  const before = await workerPid();
+  const path = "p".repeat(100);
+  const routes = Array.from({ length: 2_000 }, (_, index) => ({
+    pattern: `w${index}.localhost/${path}/*`,
+    worker: worker("test"),
+  }));
+  ingress.setRoutes(routes);
+  ingress.publish(worker("test"), [cell.socketPath]);
+  await ingress.settled();
+  expect((await ask("show map hosts.map")).trim().split("\n")).toHaveLength(routes.length);
+  expect(await workerPid()).toBe(before);
+});
+
 test("haproxy: takes 200 switches without a new process, and leaves nothing behind", async () => {
   const pids = [ingress.pid, await workerPid()];
   const cells = await Promise.all(

@@ -131,10 +131,12 @@ function payloads(entries: ReadonlyMap<string, string>): ReadonlyArray<string> {
   const pieces: string[] = [];
   let piece = "";
   for (const [key, value] of entries) {
-    piece += `${key} ${value}\n`;
-    if (piece.length < LIMITS.runtimePayloadLengthMax) continue;
-    pieces.push(piece);
-    piece = "";
+    const line = `${key} ${value}\n`;
+    if (piece !== "" && piece.length + line.length > LIMITS.runtimePayloadLengthMax) {
+      pieces.push(piece);
+      piece = "";
+    }
+    piece += line;
   }
   return piece === "" ? pieces : [...pieces, piece];
 }

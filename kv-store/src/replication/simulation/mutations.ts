@@ -1,3 +1,5 @@
+import { ORIGIN_MUTATIONS } from "./origin-mutations.ts";
+
 /** A deliberate bug: a piece of the core that is there once, and what is put in its place. */
 export interface Mutation {
   /** What is wrong then. */
@@ -10,12 +12,12 @@ export interface Mutation {
 
 const BATCH = "replication/batch.ts";
 const FRESHNESS = "replication/freshness.ts";
-const ORIGIN_SESSION = "replication/origin-session.ts";
-const ORIGIN_SUBSCRIPTION = "replication/origin-subscription.ts";
+const EXPIRY_CLOCK = "origin/expiry-clock.ts";
+const ORIGIN_TIME = "replica/origin-time.ts";
+const OWN_WRITES = "replication/own-writes.ts";
 const PENDING_WRITES = "replication/pending-writes.ts";
 const REPLICA_SESSION = "replication/replica-session.ts";
 const REPLICA_SUBSCRIPTION = "replication/replica-subscription.ts";
-const SEND_WINDOW = "replication/send-window.ts";
 const STORES_IN_FLIGHT = "replication/stores-in-flight.ts";
 
 /** Bugs of which the simulation has to find each. `npm run simulate -- --mutations` proves it. */
@@ -62,7 +64,7 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
   {
     name: "after a failed transaction what was in flight counts as stored",
     file: REPLICA_SUBSCRIPTION,
-    find: "    this.accepted = this.applied;\n    this.#collecting = this.#collected;",
+    find: "    this.accepted = this.#isReplacing ? null : this.applied;\n    this.#collecting = this.#collected;",
     replace: "",
   },
   {
@@ -80,8 +82,8 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
   {
     name: "a damaged body is taken as it came",
     file: BATCH,
-    find: "if (actual !== expected.checksum) {",
-    replace: "if (Number.isNaN(actual)) {",
+    find: "if (actual === expected.checksum) return;",
+    replace: "if (actual >= 0) return;",
   },
   {
     name: "a body counts as sound wherever it is put",
@@ -118,7 +120,7 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
   {
     name: "a refused write is taken for made",
     file: REPLICA_SESSION,
-    find: `const result = { kind: "failed", code, message: message.message } as const;`,
+    find: `const result = { kind: "failed", code, message: message.message, found } as const;`,
     replace: `const result = { kind: "visible", revision: code.length } as never;`,
   },
   {
@@ -224,8 +226,8 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
   {
     name: "a snapshot that was under way before counts as the repair",
     file: REPLICA_SUBSCRIPTION,
-    find: "if (!isStored || this.repair !== repair) return;",
-    replace: "if (!isStored) return;",
+    find: "if (this.era !== era) return;",
+    replace: "if (this.era < era) return;",
   },
   {
     name: "what was heard of another history counts for freshness",
@@ -234,113 +236,69 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
     replace: "",
   },
 
-  // What the origin sends.
+  // What it says of the time, and of its own writes.
   {
-    name: "a live batch is sent whatever was sent before",
-    file: ORIGIN_SESSION,
-    find: "batch.after === subscription.sent && this.#window.hasRoom",
-    replace: "this.#window.hasRoom",
+    name: "a node's own clock says what has expired",
+    file: ORIGIN_TIME,
+    find: "return Math.max(this.#clock.monotonicMs() + this.#offsetMs, this.#reached * 1_000);",
+    replace: "return (this.#clock as never as { nowMs(): number }).nowMs();",
   },
   {
-    name: "live batches ignore the window",
-    file: ORIGIN_SESSION,
-    find: "batch.after === subscription.sent && this.#window.hasRoom",
-    replace: "batch.after === subscription.sent",
+    name: "the origin's clock is taken to have been read when the heartbeat was asked for",
+    file: ORIGIN_TIME,
+    find: "Math.min(Math.max(this.#offsetMs ?? leastMs, leastMs), mostMs)",
+    replace: "mostMs",
   },
   {
-    name: "reads ignore the window",
-    file: ORIGIN_SESSION,
-    find: "this.#reading !== undefined || !this.#window.hasRoom",
-    replace: "this.#reading !== undefined",
-  },
-  {
-    name: "commits of other control planes are never noticed",
-    file: ORIGIN_SESSION,
-    find: "if (subscription.isLive && point.revision > subscription.sent) {",
-    replace: "if (point.revision < 0) {",
-  },
-  {
-    name: "a heartbeat claims that its revisions were read after the latest ping",
-    file: ORIGIN_SESSION,
-    find: "const { echoMs, atMs } = input;",
-    replace: "const { atMs } = input;\n    const echoMs = this.#echoMs;",
-  },
-  {
-    name: "a write that comes again is made again",
-    file: ORIGIN_SESSION,
-    find: "    if (id <= this.#lastWrite) return;\n",
+    name: "what has expired is forgotten with the process",
+    file: ORIGIN_TIME,
+    find: "    this.#save(seconds);\n",
     replace: "",
   },
   {
-    name: "a namespace that is gone is not told of",
-    file: ORIGIN_SESSION,
-    find: `    this.#send({ kind: "gone", subscription: subscription.id });\n`,
-    replace: "",
+    name: "a node's time goes back with what it hears",
+    file: ORIGIN_TIME,
+    find: `    if (expiresAt <= this.#reached) return true;
+    this.keep();
+    return expiresAt <= this.#reached;`,
+    replace:
+      "    return expiresAt * 1_000 <= this.#clock.monotonicMs() + (this.#offsetMs ?? -Infinity);",
   },
   {
-    name: "a silent node is never given up",
-    file: ORIGIN_SESSION,
-    find: "this.#nowMs - this.#heardMs > LIMITS.linkSilenceMs",
-    replace: "this.#nowMs < this.#heardMs",
+    name: "the origin is never heard of what time it is",
+    file: ORIGIN_TIME,
+    find: "this.#offsetMs = Math.min(",
+    replace: "this.#offsetMs ??= Math.min(",
   },
   {
-    name: "a node that applies nothing is never given up",
-    file: SEND_WINDOW,
-    find: "nowMs - oldest.sentMs > LIMITS.windowStallMs",
-    replace: "nowMs < oldest.sentMs",
+    name: "the origin's time goes back with its clock",
+    file: EXPIRY_CLOCK,
+    find: "this.#reachedMs = Math.max(this.#reachedMs, this.#clock.nowMs());",
+    replace: "this.#reachedMs = this.#clock.nowMs();",
   },
   {
-    name: "what is sent does not count",
-    file: SEND_WINDOW,
-    find: "this.#bytes += bytes;",
-    replace: "",
+    name: "conditions of a write are left behind",
+    file: REPLICA_SESSION,
+    find: "encodeWrite(operations, conditions)",
+    replace: "encodeWrite(operations)",
   },
   {
-    name: "the window never opens again",
-    file: SEND_WINDOW,
-    find: "for (const message of done) this.#bytes -= message.bytes;",
-    replace: "",
+    name: "reads do not wait for what was acknowledged before a cut",
+    file: OWN_WRITES,
+    find: "this.#byNamespace.set(namespace, [...(this.#byNamespace.get(namespace) ?? []), own]);",
+    replace: "own.keys.at(0);",
   },
   {
-    name: "the end of the log is taken for its beginning",
-    file: ORIGIN_SUBSCRIPTION,
-    find: `      this.#progress = { kind: "unseen" };
-      return [];
-    }
-    const last`,
-    replace: `      this.#progress = { kind: "live" };
-      return [];
-    }
-    const last`,
+    name: "reads stop waiting for their own writes whatever is applied",
+    file: OWN_WRITES,
+    find: "this.#keep(namespace, ({ revision }) => revision > applied);",
+    replace: "this.#keep(namespace, () => applied === 0);",
   },
   {
-    name: "what is committed while the log is read is left to the heartbeat",
-    file: ORIGIN_SUBSCRIPTION,
-    find: "const isAtEnd = batches.length === 0 && this.sent >= this.#head;",
-    replace: "const isAtEnd = batches.length === 0;",
+    name: "all entries of a page have the first one's revision",
+    file: BATCH,
+    find: "bytes.getFloat64(index * REVISION_BYTES)",
+    replace: "bytes.getFloat64(0)",
   },
-  {
-    name: "a snapshot ends before the log of its last page is sent",
-    file: ORIGIN_SUBSCRIPTION,
-    find: "if (!isComplete || this.sent < target) return [];",
-    replace: "if (!isComplete) return [];",
-  },
-  {
-    name: "the log goes behind the pages, not between them",
-    file: ORIGIN_SUBSCRIPTION,
-    find: "target: Math.max(point.revision, this.#head),",
-    replace: "target: this.sent,",
-  },
-  {
-    name: "a snapshot goes on with the page it had",
-    file: ORIGIN_SUBSCRIPTION,
-    find: "after: page?.through ?? this.#progress.after,",
-    replace: "after: page?.after ?? this.#progress.after,",
-  },
-  {
-    name: "a failed read is taken for a gap",
-    file: ORIGIN_SUBSCRIPTION,
-    find: "this.#failures >= LIMITS.logReadsMax && ",
-    replace: "",
-  },
+  ...ORIGIN_MUTATIONS,
 ];

@@ -1,3 +1,4 @@
+import type { Key, KvCondition } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
 import type { MessageToOrigin } from "../messages.ts";
@@ -14,7 +15,14 @@ interface PendingWrite {
   readonly id: number;
   readonly node: SimulatedNode;
   readonly namespace: NamespaceId;
+  readonly keys: ReadonlyArray<Key>;
+  readonly conditions: ReadonlyArray<KvCondition>;
   readonly madeMs: number;
+}
+
+/** A write that was acknowledged before its node shows it. */
+interface OwedWrite extends PendingWrite {
+  readonly revision: number;
 }
 
 /** What was last seen of one namespace on one node. */
@@ -45,6 +53,10 @@ export class Promises implements NodeWatcher {
   readonly #pending = new Map<number, PendingWrite>();
   /** Writes of which it was said that they did not happen. */
   readonly #refused: PendingWrite[] = [];
+  readonly #conditional: PendingWrite[] = [];
+  #owed: OwedWrite[] = [];
+  /** The latest expiry of what each node has hidden. */
+  readonly #hiddenUpTo = new Map<SimulatedNode, number>();
   network: SimulatedNetwork | undefined;
   /** Told of what a node says of itself. */
   trace: ((text: string) => void) | undefined;
@@ -67,12 +79,20 @@ export class Promises implements NodeWatcher {
   }
 
   writeMade(write: Omit<PendingWrite, "madeMs">): void {
-    this.#pending.set(write.id, { ...write, madeMs: this.#timeline.nowMs });
+    const pending = { ...write, madeMs: this.#timeline.nowMs };
+    this.#pending.set(write.id, pending);
+    if (write.conditions.length > 0) this.#conditional.push(pending);
+  }
+
+  /** Its machine may have lost what it knew of the time. */
+  timeLost(node: SimulatedNode): void {
+    this.#hiddenUpTo.delete(node);
   }
 
   /** The process of a node ended: nobody waits for its writes, and its reads may have gone back with its disk. */
   nodeEnded(node: SimulatedNode): void {
     for (const [id, write] of this.#pending) if (write.node === node) this.#pending.delete(id);
+    this.#owed = this.#owed.filter((write) => write.node !== node);
     this.#seen.delete(node);
     this.#asks.delete(node);
   }
@@ -96,6 +116,10 @@ export class Promises implements NodeWatcher {
     const made = histories.filter(({ writes }) => writes.get(id) === revision);
     if (made.length === 0) throw new Error(`write ${id} was never made as ${revision}`);
     if (!node.wanted.has(namespace)) return;
+    if (result.kind === "durable") {
+      this.#owed.push({ ...write, revision });
+      return this.#checkOwed(node);
+    }
     const holding = node.holding(namespace);
     if (holding === undefined || holding.revision < revision) {
       const shown = holding?.revision ?? "nothing";
@@ -144,6 +168,55 @@ export class Promises implements NodeWatcher {
       throw new Error(`node ${node.number}: holds ${node.storingBytes} bytes that are not stored`);
     }
     this.#checkPending(node);
+    this.#checkOwed(node);
+  }
+
+  /** All entries expire by one rule: never before the origin's time, never again shown, and soon where all is well. */
+  read(node: SimulatedNode): void {
+    for (const namespace of node.wanted.keys()) {
+      for (const { put } of node.holding(namespace)?.entries.values() ?? []) {
+        if (put.expiresAt !== undefined) this.#checkExpiry(node, put.expiresAt);
+      }
+    }
+  }
+
+  #checkExpiry(node: SimulatedNode, expiresAt: number): void {
+    const where = `node ${node.number}, an entry that expires at ${expiresAt}`;
+    const hiddenUpTo = this.#hiddenUpTo.get(node) ?? 0;
+    const expiresMs = expiresAt * 1_000;
+    if (node.hides(expiresAt)) {
+      this.#hiddenUpTo.set(node, Math.max(hiddenUpTo, expiresAt));
+      if (expiresMs <= this.#origin.latestMs) return;
+      throw new Error(`${where}: is hidden when the origin is at ${this.#origin.latestMs}`);
+    }
+    if (expiresAt <= hiddenUpTo) throw new Error(`${where}: is shown again`);
+    const steadyMs = Math.max(steadySinceMs(node), this.#origin.clockSetMs);
+    if (!this.#isSound || this.#timeline.nowMs - steadyMs < STEADY_MS) return;
+    if (expiresMs + LAG_MAX_MS > this.#origin.nowMs()) return;
+    throw new Error(`${where}: is shown when the origin is at ${this.#origin.nowMs()}`);
+  }
+
+  /** What a node has acknowledged it shows, or its reads wait for it. */
+  #checkOwed(node: SimulatedNode): void {
+    if (this.#owed.length === 0) return;
+    this.#owed = this.#owed.filter((write) => write.node !== node || this.#isOwed(write));
+    for (const { id, namespace, keys, revision } of this.#owed.filter(
+      (each) => each.node === node,
+    )) {
+      const waits = node
+        .ownWrites(namespace)
+        .some((own) => own.revision === revision && keys.every((key) => own.keys.includes(key)));
+      if (!waits) throw new Error(`write ${id} was acknowledged, is not shown, and no read waits`);
+    }
+  }
+
+  #isOwed({ id, node, namespace, revision }: OwedWrite): boolean {
+    if (!node.wanted.has(namespace) || this.#isGone(namespace)) return false;
+    const holding = node.holding(namespace);
+    const made = this.#origin.histories(namespace).filter(({ writes }) => writes.has(id));
+    if (made.length === 0 || !this.#origin.history(namespace).writes.has(id)) return false;
+    if (holding === undefined || holding.revision < revision) return true;
+    return !made.some((history) => isStateOf(history, holding));
   }
 
   /** Nothing is missing, nothing is too much, nobody waits; checked when all is calm. */
@@ -158,6 +231,24 @@ export class Promises implements NodeWatcher {
     for (const { id, namespace } of this.#refused) {
       if (!this.#origin.histories(namespace).some(({ writes }) => writes.has(id))) continue;
       throw new Error(`write ${id} was refused, but it was made`);
+    }
+    for (const write of this.#conditional) this.#checkConditions(write);
+  }
+
+  /** A write with conditions was made where they were true, or not at all. */
+  #checkConditions({ id, namespace, keys, conditions }: PendingWrite): void {
+    for (const { writes, states } of this.#origin.histories(namespace)) {
+      const last = writes.get(id);
+      if (last === undefined) continue;
+      const before = states[last - keys.length]?.entries;
+      for (const { key, revision } of conditions) {
+        const found = before?.get(key);
+        const hasExpired = (found?.put.expiresAt ?? Infinity) * 1_000 <= this.#origin.latestMs;
+        if ((found?.revision ?? 0) === revision || (revision === 0 && hasExpired)) continue;
+        throw new Error(
+          `write ${id} was for revision ${revision}, and replaced ${found?.revision}`,
+        );
+      }
     }
   }
 
@@ -185,7 +276,9 @@ export class Promises implements NodeWatcher {
     if (position !== undefined && position.repairing !== null) return "is still being repaired";
     if (position?.standing !== "following") return `is ${position?.standing}`;
     const lagMs = this.#timeline.nowMs - (node.freshMs(namespace) ?? -Infinity);
-    return lagMs > LAG_MAX_MS ? `says that it lags by ${lagMs} ms` : undefined;
+    if (lagMs > LAG_MAX_MS) return `says that it lags by ${lagMs} ms`;
+    const timeLagMs = this.#origin.nowMs() - (node.originNowMs() ?? -Infinity);
+    return timeLagMs > LAG_MAX_MS ? `is ${timeLagMs} ms behind the origin's time` : undefined;
   }
 
   #checkHolding(node: SimulatedNode, namespace: NamespaceId, seen: Map<NamespaceId, Seen>): void {
@@ -227,7 +320,9 @@ export class Promises implements NodeWatcher {
   /** In a sound world whoever has been connected for a while is up to date, and knows it. */
   #checkLag(node: SimulatedNode, namespace: NamespaceId, freshMs: number | null): void {
     const { nowMs } = this.#timeline;
-    if (!this.#isSound || nowMs - steadySinceMs(node, namespace) < STEADY_MS) return;
+    const wantedMs = node.wanted.get(namespace) ?? Infinity;
+    const steadyMs = Math.max(steadySinceMs(node), wantedMs);
+    if (!this.#isSound || nowMs - steadyMs < STEADY_MS) return;
     if (this.#isGone(namespace)) return;
     const lagMs = nowMs - (freshMs ?? -Infinity);
     if (lagMs > LAG_MAX_MS) {
@@ -290,10 +385,9 @@ function isStateOf(
   return isDamaged || sameEntries(state.entries, entries);
 }
 
-/** Since when a node has run, been connected and wanted the namespace, all at once. */
-function steadySinceMs(node: SimulatedNode, namespace: NamespaceId): number {
-  const wantedMs = node.wanted.get(namespace) ?? Infinity;
-  return Math.max(node.runningSinceMs, node.connectedSinceMs, wantedMs);
+/** Since when a node has run and been connected, both at once. */
+function steadySinceMs(node: SimulatedNode): number {
+  return Math.max(node.runningSinceMs, node.connectedSinceMs);
 }
 
 function place(node: SimulatedNode, namespace: NamespaceId): string {

@@ -116,13 +116,15 @@ export class SimulatedConnection {
     );
     const answer = { kind: "positions-read", echoMs, points: new Map(points) } as const;
     // More may be committed between a read and the arrival of its answer.
-    this.#later(() => this.take({ ...answer, atMs: this.#timeline.nowMs }));
+    const atMs = this.#origin.nowMs();
+    this.#later(() => this.take({ ...answer, atMs }));
   }
 
-  #write({ id, namespace, operations }: OriginEffect & { kind: "write" }): void {
+  #write(write: OriginEffect & { kind: "write" }): void {
+    const { id, namespace, operations, conditions } = write;
     const settle = (outcome: Extract<OriginInput, { kind: "write-settled" }>["outcome"]): void =>
       this.take({ kind: "write-settled", id, outcome });
-    this.#origin.write({ id, namespace, operations, settle });
+    this.#origin.write({ id, namespace, operations, conditions, settle });
   }
 
   #read(read: OriginRead): void {

@@ -92,11 +92,11 @@ export class SimulatedDisk {
     // What is under way to be dropped is past harm.
     if (copy === undefined || held === undefined || held.entries.size === 0) return;
     if (this.#content.get(namespace) !== copy.stored) return;
-    const { put } = random.pick([...held.entries.values()]);
+    const { put, revision } = random.pick([...held.entries.values()]);
     if (put.value.kind !== "inline") return;
     const bytes = Buffer.from(put.value.bytes);
     bytes[0] = (bytes[0] ?? 0) ^ (1 << random.below(8));
-    const damaged = entryOf({ ...put, value: { kind: "inline", bytes } });
+    const damaged = entryOf({ ...put, value: { kind: "inline", bytes } }, revision);
     const entries = new Map(held.entries).set(put.key, damaged);
     copy.stored = { ...copy.stored, held: { ...held, entries, isDamaged: true } };
     this.#put(namespace, copy.stored);
@@ -186,9 +186,9 @@ function changed(stored: Stored, action: StoreAction): Stored | undefined {
   switch (action.kind) {
     case "batch": {
       if (held?.revision !== action.after) return undefined;
-      const { revision, operations } = action;
+      const { revision } = action;
       const { isDamaged } = held;
-      return { ...stored, held: { ...applied(held, operations), revision, isDamaged } };
+      return { ...stored, held: { ...appliedBatch(held, action), revision, isDamaged } };
     }
     case "snapshot-start": {
       const begun = { ...pointOf(action), after: null, state: NOTHING };
@@ -196,12 +196,12 @@ function changed(stored: Stored, action: StoreAction): Stored | undefined {
     }
     case "snapshot-page": {
       if (snapshot?.after !== action.after) return undefined;
-      const state = applied(snapshot.state, action.operations);
+      const state = applied(snapshot.state, action.operations, action.revisions);
       return { ...stored, snapshot: { ...snapshot, after: action.through, state } };
     }
     case "snapshot-batch": {
       if (snapshot?.revision !== action.after) return undefined;
-      const state = applied(snapshot.state, action.operations);
+      const state = appliedBatch(snapshot.state, action);
       return { ...stored, snapshot: { ...snapshot, ...pointOf(action), state } };
     }
     case "snapshot-end": {
@@ -212,6 +212,14 @@ function changed(stored: Stored, action: StoreAction): Stored | undefined {
     case "drop":
       return {};
   }
+}
+
+function appliedBatch(
+  state: State,
+  { after, operations }: StoreAction & { kind: "batch" | "snapshot-batch" },
+): State {
+  const revisions = operations.map((_, index) => after + 1 + index);
+  return applied(state, operations, revisions);
 }
 
 function holdingOnly({ held }: Stored): Stored {

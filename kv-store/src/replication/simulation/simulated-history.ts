@@ -6,6 +6,8 @@ import { EMPTY_STATE, entryDigest, StateSum } from "../../state-digest.ts";
 /** A put with its bytes and their digest, which are looked at far more often than made. */
 export interface SimulatedEntry {
   readonly put: KvOperation & { kind: "put" };
+  /** Of the write that put it. */
+  readonly revision: number;
   readonly bytes: Buffer;
   readonly digest: Buffer;
 }
@@ -66,8 +68,8 @@ export class SimulatedHistory {
 
   append(operations: ReadonlyArray<KvOperation>, nowMs: number): KvRecord[] {
     return operations.map((operation) => {
-      const state = applied(this.#state, [operation]);
       const revision = Revision.parse(this.records.length + 1);
+      const state = applied(this.#state, [operation], [revision]);
       const record = { revision, digest: state.digest, operation };
       this.records.push(record);
       this.#committedMs.push(nowMs);
@@ -88,15 +90,19 @@ export class SimulatedHistory {
   }
 }
 
-/** The state that operations leave. */
-export function applied(state: State, operations: ReadonlyArray<KvOperation>): State {
+/** The state that operations of these revisions leave. */
+export function applied(
+  state: State,
+  operations: ReadonlyArray<KvOperation>,
+  revisions: ReadonlyArray<number>,
+): State {
   const entries = new Map(state.entries);
   const sum = new StateSum(state.digest);
-  for (const operation of operations) {
+  for (const [index, operation] of operations.entries()) {
     const replaced = entries.get(operation.key);
     if (replaced !== undefined) sum.toggle(replaced.digest);
     if (operation.kind === "put") {
-      const entry = entryOf(operation);
+      const entry = entryOf(operation, revisions[index] ?? 0);
       sum.toggle(entry.digest);
       entries.set(operation.key, entry);
     } else {
@@ -116,12 +122,14 @@ export function digestOfAll(entries: Entries): StateDigest {
 /** Without digests, which are what is to be tested. */
 export function sameEntries(left: Entries, right: Entries): boolean {
   if (left.size !== right.size) return false;
-  for (const [key, { bytes }] of left)
-    if (right.get(key)?.bytes.equals(bytes) !== true) return false;
+  for (const [key, { bytes, revision }] of left) {
+    const other = right.get(key);
+    if (other?.revision !== revision || !other.bytes.equals(bytes)) return false;
+  }
   return true;
 }
 
-export function entryOf(put: SimulatedEntry["put"]): SimulatedEntry {
+export function entryOf(put: SimulatedEntry["put"], revision: number): SimulatedEntry {
   const bytes = encodeOperation(put);
-  return { put, bytes, digest: entryDigest(bytes) };
+  return { put, revision, bytes, digest: entryDigest(bytes) };
 }

@@ -1,8 +1,10 @@
-import type { KvOperation } from "../../entry.ts";
+import type { KvCondition, KvOperation } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
 import { MessageFromOrigin, type MessageToOrigin } from "../messages.ts";
+import { OriginTime } from "../../replica/origin-time.ts";
 import type { SnapshotPosition } from "../../replica/replica.ts";
+import type { OwnWrite } from "../own-writes.ts";
 import type { WriteResult } from "../pending-writes.ts";
 import type { ReplicaEffect, ReplicaInput, ReplicaPosition } from "../replica-exchange.ts";
 import { ReplicaSession } from "../replica-session.ts";
@@ -23,6 +25,8 @@ export interface NodeWatcher {
   settled(node: SimulatedNode, id: number, result: WriteResult): void;
   /** It asked for a namespace. */
   asked(node: SimulatedNode, message: MessageToOrigin & { kind: "subscribe" }): void;
+  /** Somebody reads all that it shows. */
+  read(node: SimulatedNode): void;
   /** Its session found something wrong with its stream. */
   repaired(node: SimulatedNode, text: string): void;
   /** It ended its connection by itself. */
@@ -49,6 +53,11 @@ export class SimulatedNode {
   #life = 0;
   /** When its monotonic clock was at zero: another moment in each life. */
   #clockStartMs = 0;
+  #time!: OriginTime; // set by `#start`
+  /** How far its disk says that time has come. */
+  #savedSeconds: number | undefined;
+  /** What its wall clock shows more than it should. */
+  #clockErrorMs = 0;
   #link: NodeLink | undefined;
   /** The machine stands still until then, and afterwards finds all that came meanwhile. */
   #frozenUntilMs = 0;
@@ -115,6 +124,21 @@ export class SimulatedNode {
     return freshMs === null ? null : freshMs + this.#clockStartMs;
   }
 
+  /** Whether reads show no entry that expires then. */
+  hides(expiresAt: number): boolean {
+    return this.#time.isExpired(expiresAt);
+  }
+
+  /** What it takes the origin's clock to show. */
+  originNowMs(): number | undefined {
+    return this.#time.nowMs();
+  }
+
+  /** The writes for which reads of their keys wait. */
+  ownWrites(namespace: NamespaceId): ReadonlyArray<OwnWrite> {
+    return this.#session.ownWrites(namespace);
+  }
+
   connected(link: NodeLink): void {
     this.#link = link;
     this.connectedSinceMs = this.#timeline.nowMs;
@@ -133,12 +157,27 @@ export class SimulatedNode {
 
   receive(message: unknown): void {
     const parsed = MessageFromOrigin.safeParse(message);
-    if (parsed.success) this.#take({ kind: "message", message: parsed.data });
-    else this.#link?.cut();
+    if (!parsed.success) return this.#link?.cut();
+    const { data } = parsed;
+    // As `ReplicaClient` does.
+    if (data.kind === "heartbeat" && data.echoMs !== null) {
+      const heard = { originMs: data.atMs, echoMs: data.echoMs };
+      this.#whenAwake(() => this.#time.heard(heard));
+    }
+    this.#take({ kind: "message", message: data });
   }
 
-  write(id: number, namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): void {
-    this.#take({ kind: "write", id, namespace, operations });
+  write(
+    write: { readonly id: number; readonly namespace: NamespaceId },
+    operations: ReadonlyArray<KvOperation>,
+    conditions: ReadonlyArray<KvCondition>,
+  ): void {
+    this.#take({ kind: "write", ...write, operations, conditions });
+  }
+
+  /** Somebody sets its wall clock. */
+  setClock(errorMs: number): void {
+    this.#clockErrorMs = errorMs;
   }
 
   /** Wants a namespace from now on, or no longer. */
@@ -158,6 +197,7 @@ export class SimulatedNode {
   /** Ends the power, and what was not flushed with it. */
   cutPower(): void {
     this.#disk.endPower(this.#random);
+    this.#savedSeconds = Math.max(0, (this.#savedSeconds ?? 0) - this.#random.below(10));
     this.#start();
   }
 
@@ -195,8 +235,18 @@ export class SimulatedNode {
     this.storingBytes = 0;
     this.#clockStartMs = this.#timeline.nowMs - this.#random.below(20_000);
     this.#session = new ReplicaSession(this.#nowMs);
+    this.#time = this.#startTime();
     this.#takeInterest();
     this.#tick(this.#life);
+  }
+
+  #startTime(): OriginTime {
+    const clock = {
+      nowMs: () => this.#timeline.nowMs + this.#clockErrorMs,
+      monotonicMs: () => this.#nowMs,
+    };
+    const save = (seconds: number): void => void (this.#savedSeconds = seconds);
+    return new OriginTime({ clock, saved: this.#savedSeconds, save });
   }
 
   /** As `ReplicaClient.setInterest` does. */
@@ -212,6 +262,7 @@ export class SimulatedNode {
   #tick(life: number): void {
     if (life !== this.#life) return;
     if (!this.isFrozen) this.#take({ kind: "tick" });
+    if (!this.isFrozen) this.#watcher.read(this);
     if (!this.isFrozen && this.#random.chance(CHECKED)) this.#checkContent();
     this.#timeline.after(LIMITS.tickMs, () => this.#tick(life));
   }

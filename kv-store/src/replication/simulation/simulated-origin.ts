@@ -1,5 +1,8 @@
-import type { Key, KvEntry, KvOperation } from "../../entry.ts";
-import type { HistoryPoint, NamespaceId } from "../../names.ts";
+import type { Key, KvCondition, KvEntry, KvOperation } from "../../entry.ts";
+import { Revision, type HistoryPoint, type NamespaceId } from "../../names.ts";
+import { ExpiryClock } from "../../origin/expiry-clock.ts";
+import { preconditionError } from "../../origin/origin-errors.ts";
+import { LIMITS } from "../../limits.ts";
 import { encodeBatches, encodePage, type Batch } from "../batch.ts";
 import type { WriteOutcome } from "../origin-session.ts";
 import type { OriginRead } from "../origin-subscription.ts";
@@ -13,8 +16,12 @@ interface QueuedWrite {
   readonly id: number;
   readonly namespace: NamespaceId;
   readonly operations: ReadonlyArray<KvOperation>;
+  readonly conditions: ReadonlyArray<KvCondition>;
   readonly settle: (outcome: WriteOutcome) => void;
 }
+
+/** As the real one does with what has expired. */
+const SWEEP_MS = LIMITS.sweepMs;
 
 // Scaled to a run of a minute, so that logs end, and are held, within it.
 const LOG_HOLD_MS = 2_000;
@@ -36,6 +43,17 @@ export class SimulatedOrigin {
   isFaulty = true;
   /** How many operations were committed, in all histories. */
   commits = 0;
+  /** What its wall clock shows more than it should. */
+  #clockErrorMs = 0;
+  #time: ExpiryClock;
+  /** What it last said of the time in this life. */
+  #saidMs = 0;
+  /** What it has on disk of its time. */
+  #savedSeconds = 0;
+  /** When its clock was last set. */
+  clockSetMs = 0;
+  /** The latest moment that its clock has ever led to, if nobody had set it back. */
+  #latest = { atMs: 0, timeMs: 0 };
   /** When an older copy was last put in the place of all that there was. */
   restoredMs = 0;
 
@@ -47,6 +65,35 @@ export class SimulatedOrigin {
     this.#timeline = parts.timeline;
     this.#random = parts.random;
     this.isSound = parts.isSound;
+    this.#time = this.#startClock(0);
+    this.#sweep();
+  }
+
+  /** By which entries expire. */
+  nowMs(): number {
+    const before = this.#saidMs;
+    const timeMs = this.#time.nowMs();
+    if (timeMs < before) throw new Error(`the origin's time went back from ${before} to ${timeMs}`);
+    this.#saidMs = timeMs;
+    if (timeMs > this.latestMs) this.#latest = { atMs: this.#timeline.nowMs, timeMs };
+    return timeMs;
+  }
+
+  /** No earlier than anything that it says of the time, to whomever and however late it is heard. */
+  get latestMs(): number {
+    return this.#latest.timeMs + this.#timeline.nowMs - this.#latest.atMs;
+  }
+
+  /** Somebody sets its wall clock. */
+  setClock(errorMs: number): void {
+    this.#clockErrorMs = errorMs;
+    this.clockSetMs = this.#timeline.nowMs;
+  }
+
+  #startClock(reachedSeconds: number): ExpiryClock {
+    const nowMs = (): number => this.#timeline.nowMs + this.#clockErrorMs;
+    const clock = { nowMs, monotonicMs: nowMs, every: () => () => {} };
+    return new ExpiryClock(clock, reachedSeconds);
   }
 
   accept(link: OriginLink): SimulatedConnection {
@@ -79,6 +126,8 @@ export class SimulatedOrigin {
   crash(): void {
     this.#group = [];
     this.#life += 1;
+    this.#saidMs = 0;
+    this.#time = this.#startClock(this.#savedSeconds);
   }
 
   /** Puts the copy of an earlier moment in the place of everything. The caller closes every link. */
@@ -110,6 +159,20 @@ export class SimulatedOrigin {
     this.commits += operations.length;
   }
 
+  /** Turns what has expired into deletes, every now and then. */
+  #sweep(): void {
+    const nowSeconds = Math.floor(this.nowMs() / 1_000);
+    this.#savedSeconds = nowSeconds;
+    for (const namespace of this.namespaces) {
+      const operations = [...this.history(namespace).entries.values()]
+        .filter(({ put }) => (put.expiresAt ?? Infinity) <= nowSeconds)
+        .map(({ put: { key } }) => ({ kind: "delete", key }) as const);
+      if (operations.length === 0) continue;
+      this.#commit({ id: 0, namespace, operations, conditions: [], settle: () => undefined });
+    }
+    this.#timeline.after(SWEEP_MS, () => this.#sweep());
+  }
+
   deleteNamespace(namespace: NamespaceId): void {
     this.history(namespace).isDeleted = true;
   }
@@ -137,7 +200,7 @@ export class SimulatedOrigin {
     const history = this.history(namespace);
     history.heldUntilMs = this.#timeline.nowMs + LOG_HOLD_MS;
     const entries = [...history.entries.values()]
-      .map(({ put }) => put as KvEntry) // a put is an entry, and says so
+      .map(({ put, revision }) => ({ ...put, revision: Revision.parse(revision) }) as KvEntry) // a put is an entry, and says so
       .filter(({ key }) => after === null || key > after)
       .toSorted((left, right) => (left.key < right.key ? -1 : 1));
     const page = encodePage(after, entries.slice(0, 1 + this.#random.below(4)));
@@ -156,12 +219,18 @@ export class SimulatedOrigin {
     for (const write of group) this.#commit(write);
   }
 
-  #commit({ id, namespace, operations, settle }: QueuedWrite): void {
+  #commit({ id, namespace, operations, conditions, settle }: QueuedWrite): void {
     const history = this.history(namespace);
     if (history.isDeleted) {
       return settle({ kind: "refused", code: "namespace_not_found", message: "it is gone" });
     }
     if (id > 0 && history.writes.has(id)) throw new Error(`write ${id} was made twice`);
+    for (const condition of conditions) {
+      const found = this.liveRevision(history, condition.key);
+      if (found === condition.revision) continue;
+      const { code, message } = preconditionError(condition, found);
+      return settle({ kind: "refused", code, message, found });
+    }
     const records = history.append(operations, this.#timeline.nowMs);
     this.commits += operations.length;
     const { revision } = history;
@@ -170,6 +239,13 @@ export class SimulatedOrigin {
     for (const each of this.#connections) each.take({ kind: "committed", namespace, batches });
     settle({ kind: "written", revision });
     this.#trimLog(history);
+  }
+
+  /** Of what the key holds; 0 when it is absent, or has expired. */
+  liveRevision(history: SimulatedHistory, key: Key): Revision {
+    const entry = history.entries.get(key);
+    const isLive = entry !== undefined && (entry.put.expiresAt ?? Infinity) * 1_000 > this.nowMs();
+    return Revision.parse(isLive ? entry.revision : 0);
   }
 
   #trimLog(history: SimulatedHistory): void {

@@ -1,6 +1,6 @@
-import { Key, type KvOperation } from "../../entry.ts";
+import { Key, type KvCondition, type KvOperation } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
-import { NamespaceId } from "../../names.ts";
+import { NamespaceId, Revision } from "../../names.ts";
 import { Promises } from "./promises.ts";
 import { Random } from "./random.ts";
 import { SimulatedNetwork } from "./simulated-network.ts";
@@ -23,11 +23,13 @@ const QUIET_MS = 3_000;
 /**
  * `hostile`: messages are lost, repeated, reordered and damaged, links go silent in one direction or both,
  * disks are slow, full, lose what they had not flushed, or change a bit, machines stand still, and the origin
- * starts with an older copy of all that it had. `sound`: links are cut and processes killed, but whatever arrives is as it was sent; then nothing may ever need a repair.
+ * starts with an older copy of all that it had. `sound`: links are cut and processes killed, but whatever
+ * arrives is as it was sent; then nothing may ever need a repair. In both, clocks are set.
  */
 export type World = "hostile" | "sound";
 
-const MILD = ["cut", "cut", "kill", "toggle", "toggle"] as const;
+// `clock`: the wall clock of a node or of the origin is set.
+const MILD = ["cut", "cut", "kill", "toggle", "toggle", "clock"] as const;
 // `flip`: a node's disk changes a bit. `restore`: the origin starts with an older copy of all that it had.
 const STORED = ["flip", "flip", "restore"] as const;
 const HARD = [
@@ -152,25 +154,62 @@ class Simulation {
 
   #write(): void {
     const namespace = this.#random.pick(NAMESPACES);
-    const operations = Array.from({ length: 1 + this.#random.below(3) }, () => this.#operation());
-    if (this.#random.chance(0.08)) return this.#origin.writeElsewhere(namespace, operations);
+    const count = 1 + this.#random.below(3);
+    const operationsAt = (nowMs: number | undefined): KvOperation[] =>
+      Array.from({ length: count }, () => this.#operation(nowMs));
+    if (this.#random.chance(0.08)) {
+      return this.#origin.writeElsewhere(namespace, operationsAt(this.#origin.nowMs()));
+    }
     if (this.#random.chance(0.3)) {
-      return this.#origin.write({ id: 0, namespace, operations, settle: () => undefined });
+      const operations = operationsAt(this.#origin.nowMs());
+      const write = { id: 0, namespace, operations, conditions: [] };
+      return this.#origin.write({ ...write, settle: () => undefined });
     }
     const node = this.#random.pick(this.#nodes);
-    this.#lastWrite += 1;
-    this.#promises.writeMade({ id: this.#lastWrite, node, namespace });
-    node.write(this.#lastWrite, namespace, operations);
+    // Times to live are counted from what the node takes for the origin's time.
+    this.#writeAt(node, namespace, operationsAt(node.originNowMs()));
   }
 
-  #operation(): KvOperation {
+  #writeAt(
+    node: SimulatedNode,
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+  ): void {
+    this.#lastWrite += 1;
+    const id = this.#lastWrite;
+    const conditions = this.#random.chance(0.3)
+      ? this.#conditions(node, namespace, operations)
+      : [];
+    const keys = operations.map(({ key }) => key);
+    this.#promises.writeMade({ id, node, namespace, keys, conditions });
+    node.write({ id, namespace }, operations, conditions);
+  }
+
+  /** That the first key is still as the node shows it. */
+  #conditions(
+    node: SimulatedNode,
+    namespace: NamespaceId,
+    operations: ReadonlyArray<KvOperation>,
+  ): ReadonlyArray<KvCondition> {
+    return operations.slice(0, 1).map(({ key }) => {
+      const entry = node.holding(namespace)?.entries.get(key);
+      const expiresAt = entry?.put.expiresAt;
+      const isHidden = expiresAt !== undefined && node.hides(expiresAt);
+      return { key, revision: Revision.parse(isHidden ? 0 : (entry?.revision ?? 0)) };
+    });
+  }
+
+  #operation(nowMs: number | undefined): KvOperation {
     const key = this.#random.pick(KEYS);
     if (this.#random.chance(0.25)) return { kind: "delete", key };
     // Some are large, so that windows fill.
     const isLarge = this.#world === "hostile" && this.#random.chance(0.05);
     const length = isLarge ? LIMITS.inlineValueBytesMax : 1 + this.#random.below(8);
     const bytes = Buffer.alloc(length, this.#random.below(256));
-    return { kind: "put", key, value: { kind: "inline", bytes } };
+    const value = { kind: "inline", bytes } as const;
+    if (nowMs === undefined || !this.#random.chance(0.3)) return { kind: "put", key, value };
+    const expiresAt = Math.floor(nowMs / 1_000) + 1 + this.#random.below(15);
+    return { kind: "put", key, value, expiresAt };
   }
 
   #break(): void {
@@ -186,9 +225,14 @@ class Simulation {
       case "kill":
         return below(4) === 0 ? this.#killOrigin() : this.#end(node, () => node.crash());
       case "power":
+        this.#promises.timeLost(node);
         return this.#end(node, () => node.cutPower());
       case "toggle":
         return this.#toggle(node);
+      case "clock":
+        return below(3) === 0
+          ? this.#origin.setClock(below(40_000) - 20_000)
+          : node.setClock(below(7_200_000) - 3_600_000);
       case "silence":
         return this.#network.silence(node, below(25_000));
       case "damage":
@@ -216,7 +260,8 @@ class Simulation {
       (key) => ({ kind: "put", key, value: { kind: "inline", bytes } }) as const,
     );
     for (let round = 0; round < 3; round += 1) {
-      this.#origin.write({ id: 0, namespace, operations, settle: () => undefined });
+      const write = { id: 0, namespace, operations, conditions: [] };
+      this.#origin.write({ ...write, settle: () => undefined });
     }
   }
 
