@@ -47,7 +47,7 @@ function historyOf(order: string, operations: ReadonlyArray<Operation>): History
     const [key = "", value = ""] = write.split("=");
     return { revision: index + 1, key, value: value === "" ? null : value };
   });
-  return { log, operations, finals: new Map() };
+  return { log, operations, restarts: new Map(), finals: new Map() };
 }
 
 function kindsOf(history: History): ReadonlyArray<AnomalyKind> {
@@ -194,6 +194,21 @@ test.each<readonly [string, History]>([
   [
     "another node is behind",
     historyOf("a=1 b=2", [...WRITES, read({ a: null, b: null }, { node: "fra", at: [40, 50] })]),
+  ],
+  [
+    "a node has a write of its own, and not yet another key's that came before it",
+    historyOf("b=2 a=1", [
+      put("b", "2", { node: "fra", at: [0, 10] }),
+      put("a", "1", { at: [20, 30] }),
+      read({ b: null }, { at: [40, 50] }),
+    ]),
+  ],
+  [
+    "a node that was started anew has not yet what was written there before",
+    {
+      ...historyOf("a=1", [FIRST, read({ a: null }, { at: [40, 50] })]),
+      restarts: new Map([["iad", [30]]]),
+    },
   ],
   [
     "a write without an answer happened",

@@ -14,8 +14,9 @@ interface Floor {
 /**
  * Finds what a history breaks of the store's promises. Each answer of a node must be explained by a prefix
  * of the origin's order, and the prefixes must not go back: an answer is given the shortest prefix that
- * explains it and is not shorter than those of all answers that the node completed before. If that
- * exists for each, there is an order in which everything was as promised; else there is none.
+ * explains it, is not shorter than those of all answers that the node completed before, and has what was
+ * written there to the keys that it tells of. If that exists for each, there is an order in which everything
+ * was as promised; else there is none.
  */
 export function checkHistory(history: History): ReadonlyArray<Anomaly> {
   return new HistoryCheck(history).run();
@@ -26,8 +27,10 @@ class HistoryCheck {
   readonly #order: VersionOrder;
   readonly #anomalies: Anomaly[] = [];
   readonly #acknowledged = new Floors();
+  /** How far reads of each node have come, and of each session. */
   readonly #nodes = new Map<string, Floors>();
   readonly #sessions = new Map<string, Floor>();
+  readonly #ownWrites = new Map<string, OwnWrites>();
   readonly #sessionWrites = new Map<string, Floor>();
   /** When the write of each revision was begun, where that is known. */
   readonly #invokedMs = new Map<number, number>();
@@ -99,12 +102,12 @@ class HistoryCheck {
     const reached = { revision, by: write };
     this.#acknowledged.add(write.completedMs, reached);
     this.#sessionWrites.set(write.session, higher(own, reached) ?? reached);
-    this.#reach(write, reached);
+    this.#ownWritesOf(write).add(write, reached);
   }
 
   /**
    * A delete leaves no token, so which of the order it is stays open: the first possible one is what its
-   * node must have come to at least, and there must be one for each.
+   * node must show at least, and there must be one for each.
    */
   #deleteAfter(write: WriteOperation, floor: Floor | undefined): number | undefined {
     const first = this.#order.nextDelete(write.key, floor?.revision ?? 0);
@@ -119,10 +122,11 @@ class HistoryCheck {
   }
 
   #checkRead(read: ReadOperation): void {
-    const floor = higher(
+    const shown = higher(
       this.#floorsOf(read.node).before(read.invokedMs),
       this.#sessions.get(read.session),
     );
+    const floor = higher(shown, this.#ownWritesOf(read).floor(read));
     const revision = this.#order.explain(read.seen, floor?.revision ?? 0);
     if (revision === undefined) return this.#tellUnexplained(read, floor);
     const writtenMs = this.#invokedMs.get(revision);
@@ -146,11 +150,21 @@ class HistoryCheck {
     this.#tell(keys.some((key) => read.seen.has(key)) ? "backwards-read" : "prefix-break", text);
   }
 
-  /** From the end of an operation on its node, and from its own on its session, has come this far. */
-  #reach(operation: Operation, reached: Floor): void {
-    const own = this.#sessions.get(operation.session);
-    this.#sessions.set(operation.session, higher(own, reached) ?? reached);
-    this.#floorsOf(operation.node).add(operation.completedMs, reached);
+  /** From its end on, the node has come this far, and the session at once. */
+  #reach(read: ReadOperation, reached: Floor): void {
+    const own = this.#sessions.get(read.session);
+    this.#sessions.set(read.session, higher(own, reached) ?? reached);
+    this.#floorsOf(read.node).add(read.completedMs, reached);
+  }
+
+  #ownWritesOf({ node, invokedMs }: Operation): OwnWrites {
+    const restarts = this.#history.restarts.get(node) ?? [];
+    const life = restarts.filter((atMs) => atMs <= invokedMs).length;
+    const known = this.#ownWrites.get(node);
+    if (known?.life === life) return known;
+    const ownWrites = new OwnWrites(life);
+    this.#ownWrites.set(node, ownWrites);
+    return ownWrites;
   }
 
   #checkFinals(): void {
@@ -174,6 +188,39 @@ class HistoryCheck {
   #tell(kind: AnomalyKind, text: string): void {
     this.#anomalies.push({ kind, text });
   }
+}
+
+/** What a node must show of its own writes: of each key, the newest that was acknowledged there. */
+class OwnWrites {
+  /** How often the node had been started anew. */
+  readonly life: number;
+  readonly #keys = new Map<string, Floors>();
+  readonly #sessions = new Map<string, Floor>();
+
+  constructor(life: number) {
+    this.life = life;
+  }
+
+  add(write: WriteOperation, reached: Floor): void {
+    const floors = this.#keys.get(write.key) ?? new Floors();
+    this.#keys.set(write.key, floors);
+    floors.add(write.completedMs, reached);
+    const own = ownKey(write.session, write.key);
+    this.#sessions.set(own, higher(this.#sessions.get(own), reached) ?? reached);
+  }
+
+  floor({ session, seen, invokedMs }: ReadOperation): Floor | undefined {
+    let highest: Floor | undefined;
+    for (const key of seen.keys()) {
+      const ofNode = this.#keys.get(key)?.before(invokedMs);
+      highest = higher(highest, higher(ofNode, this.#sessions.get(ownKey(session, key))));
+    }
+    return highest;
+  }
+}
+
+function ownKey(session: string, key: string): string {
+  return `${session} ${key}`;
 }
 
 /** How far everything has come that ended before a moment, asked for moments that only grow. */

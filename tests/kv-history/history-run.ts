@@ -68,10 +68,10 @@ export async function runHistory(options: HistoryRunOptions): Promise<HistoryRep
       }),
     );
     const running = clients.map((client) => client.run(operations));
-    const kills = await killProcesses(options, { recorder, tap });
+    const { kills, restarts } = await killProcesses(options, { recorder, tap });
     await Promise.all(running);
     const finals = await readFinals({ atoll, tap, namespace });
-    const history = { log: tap.writes, operations: recorder.operations, finals };
+    const history = { log: tap.writes, operations: recorder.operations, restarts, finals };
     return {
       operations: recorder.operations.length,
       ...recorder.counts,
@@ -102,8 +102,12 @@ async function deployClients(atoll: TestAtoll): Promise<NamespaceId> {
 async function killProcesses(
   { atoll, operations, kills, seed, onProgress }: HistoryRunOptions,
   { recorder, tap }: { readonly recorder: Recorder; readonly tap: OriginTap },
-): Promise<HistoryReport["kills"]> {
+): Promise<{
+  readonly kills: HistoryReport["kills"];
+  readonly restarts: ReadonlyMap<string, ReadonlyArray<number>>;
+}> {
   const random = new Random(seed);
+  const restarts = new Map<string, number[]>(REGIONS.map((region) => [region, []]));
   const counts = { "control-plane": 0, iad: 0, fra: 0, nrt: 0 };
   const left: Victim[] = [];
   for (let kill = 1; kill <= kills; kill += 1) {
@@ -114,24 +118,27 @@ async function killProcesses(
     counts[victim] += 1;
     onProgress?.(`${recorder.operations.length} operations; killing ${victim}`);
     if (victim === "control-plane") await tap.pause();
-    await killAndAwait(atoll, victim);
+    restarts.get(victim)?.push(await killAndAwait(atoll, victim));
     tap.resume();
   }
   await recorder.reached(operations);
-  return counts;
+  return { kills: counts, restarts };
 }
 
-async function killAndAwait(atoll: TestAtoll, victim: Victim): Promise<void> {
+/** Resolves, when it serves again, with the moment at which it was started again. */
+async function killAndAwait(atoll: TestAtoll, victim: Victim): Promise<number> {
   const pid = (await atoll.pids())[victim] ?? 0;
   process.kill(pid, "SIGKILL");
   await eventually(async () => (await atoll.pids())[victim] !== pid, {
     what: `${victim} is started again`,
     deadlineMs: RETURN_MS,
   });
+  const startedMs = Date.now();
   await eventually(() => serves(atoll, victim), {
     what: `${victim} serves again`,
     deadlineMs: RETURN_MS,
   });
+  return startedMs;
 }
 
 async function serves(atoll: TestAtoll, victim: Victim): Promise<boolean> {

@@ -43,6 +43,8 @@ export interface History {
   readonly log: ReadonlyArray<LoggedWrite>;
   /** Those of one session in the order in which it asked. */
   readonly operations: ReadonlyArray<Operation>;
+  /** When each node was started anew, ascending: of what it wrote it remembers nothing from then on. */
+  readonly restarts: ReadonlyMap<string, ReadonlyArray<number>>;
   /** What each node held at the end, when nothing was written any more. */
   readonly finals: ReadonlyMap<string, ReadonlyMap<string, string>>;
 }
@@ -58,7 +60,7 @@ export const ANOMALIES = {
   "phantom-read": "a read showed what the key never held",
   "future-read": "a read showed what was written only later",
   "torn-read": "one answer showed keys as they never were together",
-  "stale-own-write": "a node did not see what was written there and acknowledged",
+  "stale-own-write": "a node did not show a key as it was written there and acknowledged, or newer",
   "backwards-read": "a node showed a key older than it had shown that key",
   "prefix-break":
     "a node showed a key older than another key that it had shown: no prefix of the order has both",

@@ -46,7 +46,7 @@ class World {
   history(): History {
     const held = this.#stateAt(this.#log.length);
     const finals = new Map(NODES.map((node) => [node, new Map(held)]));
-    return { log: [...this.#log], operations: [...this.#operations], finals };
+    return { log: [...this.#log], operations: [...this.#operations], restarts: new Map(), finals };
   }
 
   #write(asked: Pick<WriteOperation, "node" | "session" | "invokedMs">): void {
