@@ -1,5 +1,14 @@
-import type { Anomaly, AnomalyKind, History, Operation, ReadOperation, Seen } from "./history.ts";
-import { PRESENT, type WriteOperation } from "./history.ts";
+import {
+  PRESENT,
+  type Anomaly,
+  type AnomalyKind,
+  type History,
+  type LoggedWrite,
+  type Operation,
+  type ReadOperation,
+  type Seen,
+  type WriteOperation,
+} from "./history.ts";
 import { VersionOrder } from "./version-order.ts";
 
 // Times are cut to whole milliseconds, so "before" is certain only from one millisecond on.
@@ -32,8 +41,8 @@ class HistoryCheck {
   readonly #sessions = new Map<string, Floor>();
   readonly #ownWrites = new Map<string, OwnWrites>();
   readonly #sessionWrites = new Map<string, Floor>();
-  /** When the write of each revision was begun, where that is known. */
-  readonly #invokedMs = new Map<number, number>();
+  /** Of each revision, from the first on: when the last of the writes up to it was begun, as far as that is known. */
+  readonly #notBeforeMs: number[] = [];
   /** Deletes of the order that stand for an acknowledged one already. */
   readonly #claimed = new Set<number>();
 
@@ -56,28 +65,17 @@ class HistoryCheck {
 
   /** The order itself: no gap, and nothing in it that was not written once. */
   #checkOrder(): void {
-    const writes = new Map<string, WriteOperation>();
-    const deletes = new Map<string, number>();
-    for (const operation of this.#history.operations) {
-      if (operation.kind === "read" || operation.outcome === "refused") continue;
-      if (operation.value !== null) writes.set(operation.value, operation);
-      else deletes.set(operation.key, (deletes.get(operation.key) ?? 0) + 1);
-    }
-    const seen = new Set<string>();
-    for (const [index, { revision, key, value }] of this.#history.log.entries()) {
-      if (revision !== index + 1)
+    const asked = new AskedWrites(this.#history.operations);
+    let notBeforeMs = -Infinity;
+    for (const [index, logged] of this.#history.log.entries()) {
+      const { revision } = logged;
+      if (revision !== index + 1) {
         this.#tell("revision-gap", `${revision} is at place ${index + 1}`);
-      if (value === null) {
-        const left = (deletes.get(key) ?? 0) - 1;
-        deletes.set(key, left);
-        if (left < 0) this.#tell("phantom-write", `revision ${revision} deletes ${key}`);
-        continue;
       }
-      if (seen.has(value)) this.#tell("applied-twice", `${value} again at revision ${revision}`);
-      seen.add(value);
-      const write = writes.get(value);
-      if (write?.key === key) this.#invokedMs.set(revision, write.invokedMs);
-      else this.#tell("phantom-write", `revision ${revision} puts ${value} at ${key}`);
+      const found = asked.take(logged);
+      if (typeof found === "string") this.#tell(found, showLogged(logged));
+      else notBeforeMs = Math.max(notBeforeMs, found);
+      this.#notBeforeMs.push(notBeforeMs);
     }
   }
 
@@ -128,12 +126,15 @@ class HistoryCheck {
     );
     const floor = higher(shown, this.#ownWritesOf(read).floor(read));
     const revision = this.#order.explain(read.seen, floor?.revision ?? 0);
-    if (revision === undefined) return this.#tellUnexplained(read, floor);
-    const writtenMs = this.#invokedMs.get(revision);
-    if (writtenMs !== undefined && writtenMs > read.completedMs + CERTAIN_MS) {
-      this.#tell("future-read", `${show(read)}, of revision ${revision} begun at ${writtenMs}`);
+    if (revision === undefined || this.#isLater(revision, read)) {
+      return this.#tellUnexplained(read, floor);
     }
     this.#reach(read, { revision, by: read });
+  }
+
+  /** Whether there can't have been this revision when the read ended. */
+  #isLater(revision: number, read: ReadOperation): boolean {
+    return (this.#notBeforeMs[revision - 1] ?? -Infinity) > read.completedMs + CERTAIN_MS;
   }
 
   #tellUnexplained(read: ReadOperation, floor: Floor | undefined): void {
@@ -141,8 +142,10 @@ class HistoryCheck {
       if (this.#order.explain(new Map([[key, what]]), 0) !== undefined) continue;
       return this.#tell("phantom-read", show(read));
     }
-    if (floor === undefined || this.#order.explain(read.seen, 0) === undefined) {
-      return this.#tell("torn-read", show(read));
+    const earliest = this.#order.explain(read.seen, 0);
+    if (earliest === undefined) return this.#tell("torn-read", show(read));
+    if (floor === undefined || this.#isLater(earliest, read)) {
+      return this.#tell("future-read", `${show(read)}, of revision ${earliest}`);
     }
     const text = `${show(read)}, after ${showFloor(floor)}`;
     if (floor.by.kind === "write") return this.#tell("stale-own-write", text);
@@ -187,6 +190,35 @@ class HistoryCheck {
 
   #tell(kind: AnomalyKind, text: string): void {
     this.#anomalies.push({ kind, text });
+  }
+}
+
+/** The writes that may be in the origin's order, to be taken out as they are found there. */
+class AskedWrites {
+  readonly #puts = new Map<string, WriteOperation>();
+  readonly #taken = new Set<string>();
+  /** Of each key. */
+  readonly #deletes = new Map<string, number>();
+
+  constructor(operations: ReadonlyArray<Operation>) {
+    for (const operation of operations) {
+      if (operation.kind === "read" || operation.outcome === "refused") continue;
+      if (operation.value !== null) this.#puts.set(operation.value, operation);
+      else this.#deletes.set(operation.key, (this.#deletes.get(operation.key) ?? 0) + 1);
+    }
+  }
+
+  /** When it was asked for, as far as that is known; or what is wrong with it. */
+  take({ key, value }: LoggedWrite): number | AnomalyKind {
+    if (value === null) {
+      const left = (this.#deletes.get(key) ?? 0) - 1;
+      this.#deletes.set(key, left);
+      return left < 0 ? "phantom-write" : -Infinity;
+    }
+    if (this.#taken.has(value)) return "applied-twice";
+    this.#taken.add(value);
+    const put = this.#puts.get(value);
+    return put?.key === key ? put.invokedMs : "phantom-write";
   }
 }
 
@@ -285,6 +317,10 @@ function showFloor({ revision, by }: Floor): string {
 
 // A listing shows many keys: the first ones tell which it was.
 const SHOWN_MAX = 8;
+
+function showLogged({ revision, key, value }: LoggedWrite): string {
+  return `${value} at ${key}, as revision ${revision}`;
+}
 
 function show(operation: Operation): string {
   const { node, session, invokedMs, completedMs } = operation;
