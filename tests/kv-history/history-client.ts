@@ -34,10 +34,10 @@ export class HistoryClient {
     this.#recorder = options.recorder;
   }
 
-  /** Makes calls until so many operations of all clients are recorded. */
+  /** Makes calls until so many operations of all clients are answered. */
   async run(operations: number): Promise<void> {
     const client = { node: this.#node, session: this.#session };
-    while (this.#recorder.operations.length < operations) {
+    while (this.#recorder.answered < operations) {
       const calls = Array.from({ length: CALLS_PER_REQUEST }, () => this.#source.next());
       this.#recorder.announce(calls);
       const begunMs = Date.now();

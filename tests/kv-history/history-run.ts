@@ -22,7 +22,7 @@ const RETURN_MS = 60_000;
 
 export interface HistoryRunOptions {
   readonly atoll: TestAtoll;
-  /** Operations to record. */
+  /** Operations that are to be answered. */
   readonly operations: number;
   /** Processes to kill meanwhile: each as often as the others, in an order that follows from the seed. */
   readonly kills: number;
@@ -73,7 +73,7 @@ export async function runHistory(options: HistoryRunOptions): Promise<HistoryRep
     const finals = await readFinals({ atoll, tap, namespace });
     const history = { log: tap.writes, operations: recorder.operations, restarts, finals };
     return {
-      operations: recorder.operations.length,
+      operations: recorder.answered,
       ...recorder.counts,
       revisions: tap.writes.length,
       kills,
@@ -116,7 +116,7 @@ async function killProcesses(
     const [victim] = left.splice(random.below(left.length), 1);
     if (victim === undefined) break;
     counts[victim] += 1;
-    onProgress?.(`${recorder.operations.length} operations; killing ${victim}`);
+    onProgress?.(`${recorder.answered} operations; killing ${victim}`);
     if (victim === "control-plane") await tap.pause();
     restarts.get(victim)?.push(await killAndAwait(atoll, victim));
     tap.resume();

@@ -36,21 +36,26 @@ export class Recorder {
     calls: ReadonlyArray<Call>,
     answer: { readonly begunMs: number; readonly told: ReadonlyArray<Told> },
   ): void {
-    const answered = new Map(answer.told.map((line) => [line[0], line]));
+    const lines = new Map(answer.told.map((line) => [line[0], line]));
     for (const [index, call] of calls.entries()) {
-      const line = answered.get(index);
+      const line = lines.get(index);
       if (line !== undefined) this.#takeTold(client, call, line);
       else this.#takeUntold(client, call, answer.begunMs);
     }
-    const { length } = this.operations;
-    for (const { count, resolve } of this.#waiters) if (length >= count) resolve();
-    this.#waiters = this.#waiters.filter(({ count }) => length < count);
+    const { answered } = this;
+    for (const { count, resolve } of this.#waiters) if (answered >= count) resolve();
+    this.#waiters = this.#waiters.filter(({ count }) => answered < count);
   }
 
-  /** Resolves when so many operations are recorded. */
+  /** Operations with an answer that tells something: of the others it is only known that they were asked for. */
+  get answered(): number {
+    return this.counts.reads + this.counts.acknowledged;
+  }
+
+  /** Resolves when so many operations are answered. */
   reached(count: number): Promise<void> {
     return new Promise((resolve) => {
-      if (this.operations.length >= count) resolve();
+      if (this.answered >= count) resolve();
       else this.#waiters.push({ count, resolve });
     });
   }
