@@ -81,14 +81,16 @@ test("KV: while a node's disk is full it serves what it has, its lag says so, an
   await shows(worker, "nrt", ["during", "2"]);
   expect(await worker.result("fra", "get", "before")).toBe("1");
   expect(await worker.result("fra", "get", "during")).toBeNull();
-  const { error } = await worker.call("fra", "put", "own", "3");
-  expect(error).toMatch(/^KV PUT failed: 503 /);
+  // It is durable, and not yet here: never is something older shown in its place.
+  await worker.result("fra", "put", "own", "3");
+  const { error } = await worker.call("fra", "get", "own");
+  expect(error).toMatch(/^KV GET failed: 503 /);
+  await shows(worker, "nrt", ["own", "3"]);
   await eventually(async () => (await lagsMs(atoll, "fra")).some((lagMs) => lagMs > 2_000), {
     what: "the lag of fra grows",
   });
   await disk.heal();
   await shows(worker, "fra", ["during", "2"]);
-  // It was durable, and only not yet here.
   await shows(worker, "fra", ["own", "3"]);
   expect((await atoll.pids())["fra"]).toBe(pid);
 });
