@@ -38,7 +38,8 @@ export interface KvOrigin {
   /**
    * Applies all operations or none, in order, each with its own revision, and resolves with the last
    * one when they are on disk: nothing acknowledged is ever lost. Concurrent calls share a commit. After a
-   * rejection with `origin_unreachable` it may have happened all the same, after any other it did not.
+   * rejection with `origin_unreachable` or `storage_failed` it may have happened all the same, or turn out to
+   * have when the origin is started again; after any other it did not.
    * Rejected with `precondition_failed` when a condition is not true before the first operation: of writes
    * that each want the same revision of a key, at most one is made. What has expired counts as absent.
    */

@@ -257,7 +257,9 @@ export class SqliteOrigin implements ManagedOrigin {
         }
       });
     } catch (cause) {
-      const error = storageError("the commit failed, and nothing of it was kept", cause);
+      // Nothing of it is kept, unless the process ends before the next commit: what was written to the log
+      // and could not be synced is then found there, complete.
+      const error = storageError("the commit failed", cause);
       for (const write of writes) write.reject(error);
       return;
     }

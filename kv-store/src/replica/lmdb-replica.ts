@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { open, type Database, type RootDatabase } from "lmdb";
+import type { Database, RootDatabase } from "lmdb";
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange, type KeyRange } from "../cursor.ts";
 import type { HeldEntry, Key, KvListing, KvPage, ListOptions } from "../entry.ts";
@@ -11,7 +11,8 @@ import { NamespaceId, type HistoryPoint, type Revision } from "../names.ts";
 import { decodeEntry, decodeKey, decodeListing, expiryOf } from "../record-codec.ts";
 import { ContentCheck } from "./content-check.ts";
 import type { HeldExtent } from "./extent-plan.ts";
-import { commitError, isDamage, storageError } from "./lmdb-errors.ts";
+import { openBinary, openEnvironment, transact } from "./lmdb-environment.ts";
+import { isDamage, storageError } from "./lmdb-errors.ts";
 import { OriginTime, type HeardTime } from "./origin-time.ts";
 import type { DamageListener, Replica, SnapshotPosition, StoreAction } from "./replica.ts";
 import { SavedSeconds } from "./saved-seconds.ts";
@@ -72,14 +73,8 @@ export class LmdbReplica implements Replica {
   private constructor(options: LmdbReplicaOptions) {
     const { clock } = options;
     this.#log = options.log;
-    this.#root = open({
-      path: options.directory,
-      noSubdir: false,
-      ...BINARY,
-      // With it LMDB makes a promise for each turn that nobody gets: on a full disk it would end the process.
-      eventTurnBatching: false,
-    });
-    this.#entries = new SlotEntries(this.#root.openDB({ name: "entries", ...BINARY }));
+    this.#root = openEnvironment(options.directory);
+    this.#entries = new SlotEntries(openBinary(this.#root, "entries"));
     this.#values = new SlotValues(this.#entries);
     this.#namespaces = this.#root.openDB({ name: "namespaces", encoding: "json" });
     for (const { key, value } of this.#namespaces.getRange()) {
@@ -307,14 +302,8 @@ export class LmdbReplica implements Replica {
     }
   }
 
-  /** Keeps all that the action writes, or nothing when it throws. Transactions go in the order of the calls. */
-  async #transaction<Result>(action: () => Result): Promise<Result> {
-    try {
-      // LMDB's plain `transaction` shares its commit with others, and keeps what was written before a throw.
-      return await this.#root.childTransaction(action);
-    } catch (error) {
-      throw await commitError(error);
-    }
+  #transaction<Result>(action: () => Result): Promise<Result> {
+    return transact(this.#root, action);
   }
 
   #copyOf(namespace: NamespaceId): Copy {
@@ -333,9 +322,9 @@ export class LmdbReplica implements Replica {
   }
 
   /** The error of a read; one that means damage is told of. */
-  #told(namespace: NamespaceId, error: unknown): unknown {
+  #told(namespace: NamespaceId, error: unknown): KvError {
     if (isDamage(error)) this.#tellDamage(namespace, error.message);
-    return error;
+    return error instanceof KvError ? error : storageError("the replica can't be read", error);
   }
 
   #tellDamage(namespace: NamespaceId, what: string): void {
@@ -386,6 +375,3 @@ export class LmdbReplica implements Replica {
     }
   }
 }
-
-// Keys and values are bytes as they are: LMDB then orders keys as UTF-8 orders them.
-const BINARY = { keyEncoding: "binary", encoding: "binary" } as const;

@@ -63,7 +63,7 @@ export interface Replica {
   originNowMs(): number | undefined;
   /**
    * The live entry of a key, whose value may be absent. Fails with `replica_behind` when the namespace is not held, with
-   * `replica_damaged` when the disk has changed the entry.
+   * `replica_damaged` when the disk has changed the entry, with `storage_failed` when it can't be read.
    */
   get(namespace: NamespaceId, key: string): HeldEntry | undefined;
   /** Live entries by ascending UTF-8 key order. Fails as `get` does, or with `cursor_invalid`. */
