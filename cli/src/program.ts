@@ -10,6 +10,7 @@ import {
   parseQuota,
 } from "./options.ts";
 import { readSettings } from "./settings.ts";
+import { addTokenCommands } from "./token/commands.ts";
 import type { WranglerEnvironment } from "./wrangler-environment.ts";
 
 const UP_HELP = `
@@ -39,6 +40,10 @@ export function createProgram(): Command {
   addKvCommands(program, async () => {
     const { KvApi } = await import("./kv/api.ts");
     return new KvApi(await findVariables());
+  });
+  addTokenCommands(program, async () => {
+    const { AccountApi } = await import("./account-api.ts");
+    return new AccountApi(await findVariables());
   });
   addFleetCommands(program);
   addAccountCommands(program);

@@ -11,6 +11,8 @@ export { openNodesService } from "./nodes/open-nodes-service.ts";
 export { FleetStatus } from "./fleet/status.ts";
 /** What workers used, as the API tells it. */
 export { WorkerUsage } from "./usage/schemas.ts";
+/** API tokens, as the API lists them and shows a new one. */
+export { CreatedToken, ListedToken } from "./tokens/schemas.ts";
 /** What looks after KV namespaces, as the API tells it. */
 export {
   AccountKvStatus,

@@ -77,8 +77,12 @@ export const LIMITS = {
   stateLookMs: 1_000,
   /** A join token is typed or pasted soon after it was made. */
   joinTokenMs: 60 * 60 * 1_000,
-  /** `last seen` is for people: written at most this often, so that calls of nodes stay reads. */
+  /** `last seen` of a node and `last used` of a token are for people: written at most this often, so that calls of nodes stay reads. */
   lastSeenMs: 60_000,
+  /** API tokens of one account, a few for each of its workers: making one looks at all. */
+  tokensMax: 1_000,
+  /** A token's name is a line in a list. */
+  tokenNameCharactersMax: 100,
   /** How long a deploy waits to be served by all connected nodes; usually they take 100 ms. */
   servedWaitMs: 2_000,
   /** Enrolment is a token, two names and a key. */

@@ -19,6 +19,8 @@ import { RoutesService } from "./routes/service.ts";
 import { createSecretRoutes } from "./secrets/routes.ts";
 import { SecretsService } from "./secrets/service.ts";
 import { createSubdomainRoutes } from "./subdomain/routes.ts";
+import { createTokenRoutes } from "./tokens/routes.ts";
+import type { TokensService } from "./tokens/service.ts";
 import { createUnsupportedRoutes } from "./unsupported/routes.ts";
 import { createUsageRoutes } from "./usage/routes.ts";
 import type { UsageService } from "./usage/service.ts";
@@ -35,6 +37,7 @@ export interface ResourceParts {
   readonly versions: VersionStore;
   readonly blobs: BlobStore;
   readonly accounts: AccountsService;
+  readonly tokens: TokensService;
   readonly hostNames: HostNames;
   readonly preflight: Preflight;
   readonly usage: UsageService;
@@ -59,6 +62,7 @@ export function createResources(parts: ResourceParts): {
     selfAuthenticated: [createAssetUploadRoutes(assets)],
     resources: [
       createAccountRoutes(accounts),
+      createTokenRoutes(parts.tokens),
       createWorkerRoutes(workers),
       createVersionRoutes(versions, blobs),
       createDeploymentRoutes(new DeploymentsService(parts)),

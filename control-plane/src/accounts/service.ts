@@ -5,16 +5,15 @@ import type { Database, Transaction } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { Principal } from "../http/request-context.ts";
-import { credentialId, isCredential, mintCredential } from "../secrets/credential.ts";
+import { issueOperatorToken } from "../tokens/service.ts";
 import { WorkerStore } from "../workers/store.ts";
 import type { Account, AccountChanges, Bootstrap, ConfiguredAccount } from "./schemas.ts";
 import { AccountStore } from "./store.ts";
 
-const TOKEN_KIND = "atoll";
 /** Stands in the audit trail for whoever has the control plane's data folder. */
 const OPERATOR = "operator";
 
-/** Accounts, and the API tokens that speak for them. */
+/** Accounts, and what their operator grants them. */
 export class AccountsService {
   readonly #database: Database;
   readonly #mutations: Mutations;
@@ -47,14 +46,6 @@ export class AccountsService {
   /** Makes an account with a token. */
   async create(name: string): Promise<Bootstrap> {
     return this.#database.transaction().execute((transaction) => this.#create(transaction, name));
-  }
-
-  /** Whose token this is; `undefined` when nobody was given it. */
-  async verifyToken(token: string): Promise<Principal | undefined> {
-    const id = credentialId(TOKEN_KIND, token);
-    const row = id === undefined ? undefined : await this.#store.findToken(this.#database, id);
-    if (row === undefined || !isCredential(token, row.credential)) return undefined;
-    return { account: row.account, tokenId: row.credential.id };
   }
 
   /** The caller's account. */
@@ -101,10 +92,7 @@ export class AccountsService {
   }
 
   async #issueToken(transaction: Transaction, account: AccountId): Promise<string> {
-    const credential = mintCredential(TOKEN_KIND);
-    const token = { credential, account, name: "operator", createdAt: this.#now() };
-    await this.#store.insertToken(transaction, token);
-    return credential.text;
+    return (await issueOperatorToken(transaction, { account, createdAt: this.#now() })).text;
   }
 
   #now(): string {

@@ -3,15 +3,9 @@ import type { Selectable } from "kysely";
 import { AccountId, AccountSettings } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
-import type { StoredCredential } from "../secrets/credential.ts";
 import type { Account, ConfiguredAccount } from "./schemas.ts";
 
-export interface TokenRow {
-  readonly credential: StoredCredential;
-  readonly account: AccountId;
-}
-
-/** Accounts and their API tokens. */
+/** Accounts, and what they are granted. */
 export class AccountStore {
   /** The account that was made first; `undefined` when there is none. */
   async first(transaction: Transaction): Promise<Account | undefined> {
@@ -77,33 +71,6 @@ export class AccountStore {
   ): Promise<void> {
     const { id, name, createdAt } = account;
     await transaction.insertInto("accounts").values({ id, name, created_at: createdAt }).execute();
-  }
-
-  async findToken(database: Database | Transaction, id: string): Promise<TokenRow | undefined> {
-    const row = await database
-      .selectFrom("api_tokens")
-      .select(["id", "account_id", "token_hash"])
-      .where("id", "=", id)
-      .executeTakeFirst();
-    if (row === undefined) return undefined;
-    return {
-      credential: { id: row.id, hash: row.token_hash },
-      account: AccountId.parse(row.account_id),
-    };
-  }
-
-  async insertToken(
-    transaction: Transaction,
-    token: TokenRow & { readonly name: string; readonly createdAt: string },
-  ): Promise<void> {
-    const row = {
-      id: token.credential.id,
-      account_id: token.account,
-      name: token.name,
-      token_hash: token.credential.hash,
-      created_at: token.createdAt,
-    };
-    await transaction.insertInto("api_tokens").values(row).execute();
   }
 }
 

@@ -26,6 +26,13 @@ export interface Schema {
     name: string;
     token_hash: string;
     created_at: string;
+    /** One of `ROLES`. */
+    role: Generated<string>;
+    /** With `namespace_id` the `TokenScope`: at most one of the two is there. */
+    worker: Generated<string | null>;
+    namespace_id: Generated<string | null>;
+    expires_at: Generated<string | null>;
+    last_used_at: Generated<string | null>;
   };
   /** Numbers that only grow; a row is the lock under which the next number is taken. */
   counters: { name: string; value: number };

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
 import type { WorkerName } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
-import type { Principal } from "../http/request-context.ts";
+import type { Actor } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 
 /** What the audit trail keeps of a mutation. `details` are for people and hold no secret. */
@@ -41,10 +41,7 @@ export class Mutations {
   }
 
   /** Runs `work` in one transaction. It must not wait for anything but that transaction. */
-  async run<Result>(
-    principal: Principal,
-    work: (mutation: Mutation) => Promise<Result>,
-  ): Promise<Result> {
+  async run<Result>(actor: Actor, work: (mutation: Mutation) => Promise<Result>): Promise<Result> {
     const now = new Date(this.#clock.nowMs()).toISOString();
     let isStateChanged = false;
     const result = await this.#database.transaction().execute((transaction) =>
@@ -53,9 +50,9 @@ export class Mutations {
         now,
         changed: async (worker) => {
           isStateChanged = true;
-          await appendChange(transaction, { account: principal.account, worker, now });
+          await appendChange(transaction, { account: actor.account, worker, now });
         },
-        audit: (entry) => appendAudit(transaction, { entry, principal, now }),
+        audit: (entry) => appendAudit(transaction, { entry, actor, now }),
       }),
     );
     if (isStateChanged) for (const listener of this.#listeners) listener();
@@ -108,14 +105,14 @@ async function appendChange(
 
 async function appendAudit(
   transaction: Transaction,
-  record: { readonly entry: AuditEntry; readonly principal: Principal; readonly now: string },
+  record: { readonly entry: AuditEntry; readonly actor: Actor; readonly now: string },
 ): Promise<void> {
-  const { entry, principal, now } = record;
+  const { entry, actor, now } = record;
   const row = {
     id: randomUUID(),
     at: now,
-    account_id: principal.account,
-    token_id: principal.tokenId,
+    account_id: actor.account,
+    token_id: actor.tokenId,
     action: entry.action,
     subject: entry.subject,
     details: JSON.stringify(entry.details ?? {}),

@@ -1,8 +1,9 @@
+import { getConnInfo } from "@hono/node-server/conninfo";
 import type { MiddlewareHandler } from "hono";
 import { ControlPlaneError } from "../errors.ts";
 import type { ApiEnvironment, Principal } from "./request-context.ts";
 
-/** Finds out whose token this is. `undefined` for one that nobody was given. */
+/** Finds out whose token this is. `undefined` for one that nobody was given, or that has expired. */
 export type TokenVerifier = (token: string) => Promise<Principal | undefined>;
 
 /** Lets only holders of an API token pass, and says who it is. */
@@ -19,10 +20,11 @@ export function requireToken(verify: TokenVerifier): MiddlewareHandler<ApiEnviro
     if (principal === undefined) {
       throw new ControlPlaneError(
         refusalFor(context.req.path),
-        "Authentication error: the API token is missing or wrong",
+        "Authentication error: the API token is missing or wrong, or it has expired",
       );
     }
-    context.set("principal", principal);
+    const { address } = getConnInfo(context).remote;
+    context.set("principal", { ...principal, ...(address === undefined ? {} : { address }) });
     await next();
   };
 }

@@ -23,6 +23,7 @@ import { RouteStore } from "../routes/store.ts";
 import type { ScriptSettings, StoredWorker } from "../workers/schemas.ts";
 import { WorkerStore } from "../workers/store.ts";
 import { checkBindings } from "./bindings.ts";
+import { refuseNewReach } from "./scoped-bindings.ts";
 import { KeyedLock } from "./keyed-lock.ts";
 import type { Annotations, SourceMap, StoredVersion, Trigger } from "./schemas.ts";
 import type { VersionStore } from "./store.ts";
@@ -108,6 +109,7 @@ export class Publisher {
     }
     const scope = { account: principal.account, worker: name, database };
     await checkBindings({ ...scope, bindings, code, assets });
+    refuseNewReach(principal, bindings, base?.latest.version.bindings ?? []);
     const version: Version = {
       ...draft.version,
       id: VersionId.parse(randomUUID()),
