@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { Command, Option } from "commander";
+import { addAuditCommand } from "./audit/commands.ts";
 import { addKvCommands } from "./kv/commands.ts";
 import {
   parseHistoryDays,
@@ -41,10 +42,12 @@ export function createProgram(): Command {
     const { KvApi } = await import("./kv/api.ts");
     return new KvApi(await findVariables());
   });
-  addTokenCommands(program, async () => {
+  const findApi = async () => {
     const { AccountApi } = await import("./account-api.ts");
     return new AccountApi(await findVariables());
-  });
+  };
+  addTokenCommands(program, findApi);
+  addAuditCommand(program, findApi);
   addFleetCommands(program);
   addAccountCommands(program);
   return program;

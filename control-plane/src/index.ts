@@ -11,6 +11,9 @@ export { openNodesService } from "./nodes/open-nodes-service.ts";
 export { FleetStatus } from "./fleet/status.ts";
 /** What workers used, as the API tells it. */
 export { WorkerUsage } from "./usage/schemas.ts";
+/** Who changed what, as the API tells it. */
+export { openAuditTrail } from "./audit/open-audit-trail.ts";
+export { AuditQuery, AuditRecord } from "./audit/schemas.ts";
 /** API tokens, as the API lists them and shows a new one. */
 export { CreatedToken, ListedToken } from "./tokens/schemas.ts";
 /** What looks after KV namespaces, as the API tells it. */

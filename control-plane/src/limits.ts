@@ -79,6 +79,16 @@ export const LIMITS = {
   joinTokenMs: 60 * 60 * 1_000,
   /** `last seen` of a node and `last used` of a token are for people: written at most this often, so that calls of nodes stay reads. */
   lastSeenMs: 60_000,
+  /** Mutations of one account that the audit trail keeps: a hundred a day for longer than their age allows. */
+  auditRowsMax: 100_000,
+  /** How long it keeps them: a year, and another month to ask about it. */
+  auditKeptMs: 400 * 24 * 60 * 60 * 1_000,
+  /** Rows of one page of it. */
+  auditPageRowsMax: 1_000,
+  /** What a page of it holds when nobody says. */
+  auditPageRows: 100,
+  /** What it is filtered by: the longest are worker names, titles and ids. */
+  auditFilterCharactersMax: 512,
   /** API tokens of one account, a few for each of its workers: making one looks at all. */
   tokensMax: 1_000,
   /** A token's name is a line in a list. */

@@ -5,6 +5,7 @@ import type { AccountsService } from "./accounts/service.ts";
 import { AssetTokens } from "./assets/asset-tokens.ts";
 import { createAssetRoutes, createAssetUploadRoutes } from "./assets/routes.ts";
 import { AssetsService } from "./assets/service.ts";
+import { createAuditRoutes } from "./audit/routes.ts";
 import type { BlobStore } from "./blobs/blob-store.ts";
 import type { Database } from "./database/database.ts";
 import { createDeploymentRoutes } from "./deployments/routes.ts";
@@ -63,6 +64,7 @@ export function createResources(parts: ResourceParts): {
     resources: [
       createAccountRoutes(accounts),
       createTokenRoutes(parts.tokens),
+      createAuditRoutes(parts.database),
       createWorkerRoutes(workers),
       createVersionRoutes(versions, blobs),
       createDeploymentRoutes(new DeploymentsService(parts)),

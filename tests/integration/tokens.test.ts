@@ -56,6 +56,25 @@ test("token: is made, listed, used and revoked by the command", async () => {
   expect(again).toMatchObject({ exitCode: 1, output: expect.stringContaining(made.id) });
 }, 60_000);
 
+test("audit: tells who made which token from where, and what the operator did to the fleet", async () => {
+  const made = await make("told", "--role", "viewer");
+  const told = await atoll.atoll(["audit", "--action", "token", "--subject", made.id, "--json"]);
+  expect(JSON.parse(told.output)).toMatchObject([
+    {
+      ...{ action: "token.create", subject: made.id, address: "127.0.0.1", before: null },
+      after: { name: "told", role: "viewer" },
+    },
+  ]);
+  expect(told.output).not.toContain(made.value);
+  const shown = await atoll.atoll(["audit", "--limit", "5", "--since", "1h"]);
+  expect(shown.output).toMatch(/token\.create/);
+  const folder = `${atoll.dataDirectory}/control-plane`;
+  const fleet = await atoll.atoll(["audit", "--data", folder, "--action", "node"]);
+  expect(fleet.output).toMatch(/node\.enrol.*fra/);
+  const refused = await atoll.atoll(["audit", "--limit", "1001"]);
+  expect(refused).toMatchObject({ exitCode: 1 });
+}, 60_000);
+
 test.each([
   [["create", "x"], "--role"],
   [["create", "x", "--role", "owner"], "Allowed choices are viewer, deployer, admin"],

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
+import { AuditStore, OPERATOR } from "../audit/store.ts";
 import { AccountId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
@@ -9,9 +10,6 @@ import { issueOperatorToken } from "../tokens/service.ts";
 import { WorkerStore } from "../workers/store.ts";
 import type { Account, AccountChanges, Bootstrap, ConfiguredAccount } from "./schemas.ts";
 import { AccountStore } from "./store.ts";
-
-/** Stands in the audit trail for whoever has the control plane's data folder. */
-const OPERATOR = "operator";
 
 /** Accounts, and what their operator grants them. */
 export class AccountsService {
@@ -79,20 +77,25 @@ export class AccountsService {
       const workers =
         changes.settings === undefined ? [] : await this.#workers.list(transaction, id);
       for (const { name } of workers) await mutation.changed(name);
-      const details = { ...settings, kvQuota };
-      await mutation.audit({ action: "account.configure", subject: id, details });
+      const after = { ...settings, kvQuota };
+      const earlier = { ...before.settings, kvQuota: before.kvQuota };
+      await mutation.audit({ action: "account.configure", subject: id, before: earlier, after });
       return { ...before, settings, kvQuota };
     });
   }
 
   async #create(transaction: Transaction, name: string): Promise<Bootstrap> {
     const account = { id: AccountId.parse(randomBytes(16).toString("hex")), name };
-    await this.#store.insert(transaction, { ...account, createdAt: this.#now() });
+    const now = this.#now();
+    await this.#store.insert(transaction, { ...account, createdAt: now });
+    const entry = { action: "account.create", subject: account.id, after: { name } };
+    const actor = { account: account.id, tokenId: OPERATOR };
+    await new AuditStore().append(transaction, entry, { actor, now });
     return { account, token: await this.#issueToken(transaction, account.id) };
   }
 
   async #issueToken(transaction: Transaction, account: AccountId): Promise<string> {
-    return (await issueOperatorToken(transaction, { account, createdAt: this.#now() })).text;
+    return issueOperatorToken(transaction, { account, createdAt: this.#now() });
   }
 
   #now(): string {

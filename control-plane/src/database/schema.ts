@@ -44,9 +44,15 @@ export interface Schema {
     at: string;
     account_id: string;
     token_id: string;
+    /** Where the call came from. */
+    address: string | null;
     action: string;
     subject: string;
-    details: string;
+    /** `Facts` as JSON, with `after`. */
+    before: string | null;
+    after: string | null;
+    /** Order within the account. */
+    sequence: number;
   };
   kv_namespaces: { id: string; account_id: string; title: string; created_at: string };
   /**

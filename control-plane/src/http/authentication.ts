@@ -1,5 +1,5 @@
 import { getConnInfo } from "@hono/node-server/conninfo";
-import type { MiddlewareHandler } from "hono";
+import type { Context, MiddlewareHandler } from "hono";
 import { ControlPlaneError } from "../errors.ts";
 import type { ApiEnvironment, Principal } from "./request-context.ts";
 
@@ -23,8 +23,7 @@ export function requireToken(verify: TokenVerifier): MiddlewareHandler<ApiEnviro
         "Authentication error: the API token is missing or wrong, or it has expired",
       );
     }
-    const { address } = getConnInfo(context).remote;
-    context.set("principal", { ...principal, ...(address === undefined ? {} : { address }) });
+    context.set("principal", { ...principal, ...callerOf(context) });
     await next();
   };
 }
@@ -48,6 +47,12 @@ export const requireOwnAccount: MiddlewareHandler<ApiEnvironment> = async (conte
   }
   await next();
 };
+
+/** Where a call comes from: the other end of its connection, which no header can say. */
+export function callerOf(context: Context): { readonly address?: string } {
+  const { address } = getConnInfo(context).remote;
+  return address === undefined ? {} : { address };
+}
 
 /** The credential of an `Authorization: Bearer` header. */
 export function bearerToken(header: string | undefined): string | undefined {

@@ -60,9 +60,15 @@ export function createManagementRoutes(
   });
 
   routes.post(`${NAMESPACE}/import`, allowNamespace("deployer"), async (context) => {
-    const { id } = await namespaceOf(context);
+    const namespace = await namespaceOf(context);
+    const { id } = namespace;
     const result = await bodies.read(context.req.raw, LIMITS.kvBulkBodyBytesMax, async (body) => {
-      if (body.kind === "content") return management.import(id, decode(body.content));
+      if (body.kind === "content") {
+        const lines = decode(body.content);
+        const after = { bytes: body.content.length };
+        await namespaces.noteRewrite(context.var.principal, namespace, { verb: "import", after });
+        return management.import(id, lines);
+      }
       const text = `A part of an import has ${body.bytes} bytes or more, over the limit of ${LIMITS.kvBulkBodyBytesMax}`;
       throw new ControlPlaneError("kv_bulk_too_large", text);
     });
@@ -76,9 +82,14 @@ export function createManagementRoutes(
     inTurn,
     async (context) => {
       const { at, dry_run, after } = await readJson(context, RestoreRequest);
-      const { id } = await namespaceOf(context);
+      const namespace = await namespaceOf(context);
+      // A restore comes in parts, which are one to whoever reads the trail.
+      if (!dry_run && after === null) {
+        const rewrite = { verb: "restore", after: { at } } as const;
+        await namespaces.noteRewrite(context.var.principal, namespace, rewrite);
+      }
       const options = { atMs: Date.parse(at), isDryRun: dry_run, after };
-      return context.json(success(await management.restore(id, options)));
+      return context.json(success(await management.restore(namespace.id, options)));
     },
   );
 

@@ -95,7 +95,8 @@ export class RoutesService {
     await mutation.audit({
       action: `${kind}.replace`,
       subject: worker.name,
-      details: { patterns },
+      before: { patterns: before.map(({ pattern }) => pattern) },
+      after: { patterns },
     });
   }
 
@@ -114,8 +115,10 @@ export class RoutesService {
       await this.#routes.remove(mutation.transaction, route.id);
       const loser = await this.#workers.get(mutation.transaction, route.workerId);
       await mutation.changed(loser.name);
-      const details = { pattern: route.pattern, takenBy: taken.worker.name };
-      await mutation.audit({ action: "custom_domain.release", subject: loser.name, details });
+      const { pattern } = route;
+      const [before, after] = [{ pattern }, { takenBy: taken.worker.name }];
+      const action = "custom_domain.release";
+      await mutation.audit({ action, subject: loser.name, before, after });
     }
   }
 

@@ -1,4 +1,5 @@
 import type { Clock } from "@atoll/kv-store";
+import { AuditStore, OPERATOR } from "../audit/store.ts";
 import type { AccountId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
@@ -8,7 +9,7 @@ import { NamespaceStore } from "../kv-namespaces/store.ts";
 import { LIMITS } from "../limits.ts";
 import { credentialId, isCredential, mintCredential } from "../secrets/credential.ts";
 import type { CreatedToken, ListedToken, TokenRequest, TokenScope } from "./schemas.ts";
-import { presentToken, TokenStore } from "./store.ts";
+import { presentToken, TokenStore, type StoredToken } from "./store.ts";
 
 const TOKEN_KIND = "atoll";
 
@@ -60,7 +61,7 @@ export class TokensService {
       };
       await this.#store.insert(transaction, token);
       const after = auditedToken(presentToken(token));
-      await mutation.audit({ action: "token.create", subject: credential.id, details: after });
+      await mutation.audit({ action: "token.create", subject: credential.id, after });
       return { ...presentToken(token), value: credential.text };
     });
   }
@@ -90,7 +91,7 @@ export class TokensService {
       }
       await this.#store.remove(transaction, { account, id });
       const before = auditedToken(presentToken(token));
-      await mutation.audit({ action: "token.revoke", subject: id, details: before });
+      await mutation.audit({ action: "token.revoke", subject: id, before });
     });
   }
 
@@ -136,13 +137,20 @@ export class TokensService {
 export async function issueOperatorToken(
   transaction: Transaction,
   token: { readonly account: AccountId; readonly createdAt: string },
-): Promise<{ readonly id: string; readonly text: string }> {
+): Promise<string> {
   const credential = mintCredential(TOKEN_KIND);
-  await new TokenStore().insert(transaction, {
+  const issued: StoredToken = {
     ...{ ...token, credential, name: "operator", role: "admin", scope: { kind: "account" } },
     ...{ expiresAt: null, lastUsedAt: null },
-  });
-  return { id: credential.id, text: credential.text };
+  };
+  await new TokenStore().insert(transaction, issued);
+  const entry = {
+    ...{ action: "token.create", subject: credential.id },
+    after: auditedToken(presentToken(issued)),
+  };
+  const actor = { account: token.account, tokenId: OPERATOR };
+  await new AuditStore().append(transaction, entry, { actor, now: token.createdAt });
+  return credential.text;
 }
 
 /** What the audit trail keeps of a token: nothing of its hash. */

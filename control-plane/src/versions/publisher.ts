@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
 import { AccountStore } from "../accounts/store.ts";
+import type { Facts } from "../audit/schemas.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
 import {
   BlobHash,
@@ -228,9 +229,9 @@ export class Publisher {
       await mutation.changed(name);
     }
     await this.#prune(transaction, worker);
-    const { id, number } = added.version;
-    const details = { version: id, number, trigger, isDeployed: publication.isDeployed };
-    await mutation.audit({ action: "version.create", subject: name, details });
+    const after = { ...auditedVersion(added.version), trigger, isDeployed: publication.isDeployed };
+    const earlier = base === undefined ? {} : { before: auditedVersion(base.latest.version) };
+    await mutation.audit({ action: "version.create", subject: name, ...earlier, after });
   }
 
   /** Versions that deployments name stay: wrangler lists them together. */
@@ -242,6 +243,12 @@ export class Publisher {
     const keptIds = deployments.flatMap(({ versions }) => versions.map((row) => row.version_id));
     await this.#parts.versions.prune(transaction, { workerId: worker.id, numberMax, keptIds });
   }
+}
+
+/** Names alone: variables are no secrets, but people put some into them. */
+function auditedVersion({ id, number, bindings, assets }: Version): Facts {
+  const names = bindings.map(({ type, name }) => `${type} ${name}`);
+  return { version: id, number, bindings: names, hasAssets: assets !== undefined };
 }
 
 function newWorker(parts: {

@@ -2,18 +2,21 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import SqliteDatabase from "better-sqlite3";
-import { Kysely, SqliteDialect } from "kysely";
+import { Kysely, sql, SqliteDialect } from "kysely";
 import { Migrator } from "kysely/migration";
 import { expect, test } from "vitest";
-import { openSqliteDatabase } from "../database/database.ts";
-import { MIGRATIONS } from "../database/migrations/index.ts";
-import type { Schema } from "../database/schema.ts";
+import { AuditQuery } from "../audit/schemas.ts";
+import { AuditStore } from "../audit/store.ts";
+import { AccountId } from "../contract/index.ts";
+import { openSqliteDatabase } from "./database.ts";
+import { MIGRATIONS } from "./migrations/index.ts";
+import type { Schema } from "./schema.ts";
 import { Mutations } from "../desired-state/mutations.ts";
 import { mintCredential } from "../secrets/credential.ts";
 import { TestClock } from "../test-support/test-clock.ts";
-import { TokensService } from "./service.ts";
+import { TokensService } from "../tokens/service.ts";
 
-test("tokens: one that was made before there were roles is an admin's of its whole account", async () => {
+test("migrations: earlier tokens are admins' of their whole account, and the audit trail goes on", async () => {
   const directory = await mkdtemp(join(tmpdir(), "atoll-earlier-"));
   const path = join(directory, "control-plane.sqlite");
   const earlier = new Kysely<Schema>({
@@ -27,6 +30,13 @@ test("tokens: one that was made before there were roles is an admin's of its who
   await earlier.insertInto("accounts").values({ id: account, name: "Old", created_at }).execute();
   const row = { id, account_id: account, name: "operator", token_hash: hash, created_at };
   await earlier.insertInto("api_tokens").values(row).execute();
+  for (const [at, id] of [
+    ["2026-02", "later"],
+    ["2026-01", "earlier"],
+  ]) {
+    await sql`insert into audit (id, at, account_id, token_id, action, subject, details)
+      values (${id}, ${at}, ${account}, 'x', 'worker.delete', ${id}, '{"a":1}')`.execute(earlier);
+  }
   await earlier.destroy();
 
   const database = await openSqliteDatabase(path);
@@ -39,6 +49,16 @@ test("tokens: one that was made before there were roles is an admin's of its who
   expect(await tokens.verify(text)).toEqual({
     ...{ account, tokenId: id, role: "admin", scope: { kind: "account" } },
   });
+  const query = AuditQuery.parse({});
+  expect(await new AuditStore().list(database, account, query)).toMatchObject([
+    { sequence: 2, subject: "later", before: null, after: { a: 1 }, address: null },
+    { sequence: 1, subject: "earlier" },
+  ]);
+  const principal = { account: AccountId.parse(account), tokenId: id };
+  await new Mutations({ database, clock }).run(principal, (mutation) =>
+    mutation.audit({ action: "test", subject: "next" }),
+  );
+  expect((await new AuditStore().list(database, account, query))[0]?.sequence).toBe(3);
   await database.destroy();
   await rm(directory, { recursive: true });
 });
