@@ -124,7 +124,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     http.mount(
       "/client/v4",
       createApi({
-        ...{ verifyToken, selfAuthenticated, whenServed },
+        ...{ clock, verifyToken, selfAuthenticated, whenServed },
         resources: [...resources, kvRoutes],
       }),
     );

@@ -124,6 +124,13 @@ export const CONTROL_PLANE_ERRORS = {
     retryable: true,
     meaning: "As many calls of this kind as allowed are in progress.",
   },
+  rate_limited: {
+    status: 429,
+    cloudflareCode: 971,
+    retryable: true,
+    meaning:
+      "The token or address has made as many calls as it may; `retry-after` says for how long.",
+  },
   kv_rate_exceeded: {
     status: 429,
     cloudflareCode: 10_048,
@@ -168,14 +175,17 @@ export type ControlPlaneErrorCode = keyof typeof CONTROL_PLANE_ERRORS;
 export class ControlPlaneError extends Error {
   override readonly name = "ControlPlaneError";
   readonly code: ControlPlaneErrorCode;
+  /** After how many seconds the same call may succeed, where that is known. */
+  readonly retryAfterSeconds: number | undefined;
 
   constructor(
     code: ControlPlaneErrorCode,
     message: string,
-    options?: { readonly cause?: unknown },
+    options?: { readonly cause?: unknown; readonly retryAfterSeconds?: number },
   ) {
     super(message, options);
     this.code = code;
+    this.retryAfterSeconds = options?.retryAfterSeconds;
   }
 
   get status(): number {

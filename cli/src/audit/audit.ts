@@ -21,7 +21,7 @@ export async function fetchAudit(
 ): Promise<ReadonlyArray<AuditRecord>> {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(queryOf(filter))) query.set(name, String(value));
-  return api.call(`/audit?${query}`, z.array(AuditRecord));
+  return api.call(`/audit?${query.toString()}`, z.array(AuditRecord));
 }
 
 /** The trail of any account, or of the fleet, straight from the control plane's database. */

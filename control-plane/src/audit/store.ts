@@ -96,7 +96,7 @@ function toRecord(row: Selectable<Schema["audit"]>): AuditRecord {
   const facts = (text: string | null) =>
     text === null ? null : StoredFacts.parse(JSON.parse(text));
   return {
-    ...{ sequence: Number(sequence), at, address, action, subject },
+    ...{ sequence, at, address, action, subject },
     account: row.account_id,
     token: row.token_id,
     before: facts(row.before),

@@ -24,7 +24,10 @@ export function createConsoleRoutes(options: ConsoleRoutesOptions): Hono<ApiEnvi
     const status = await readFleetStatus(options);
     context.header("cache-control", "no-store");
     // The page is all text and style of ours: whatever else got into it must not run or load.
-    context.header("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'");
+    context.header(
+      "content-security-policy",
+      "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    );
     return context.html(renderFrontPage(status, options.environmentFile));
   });
 

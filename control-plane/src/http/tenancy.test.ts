@@ -172,6 +172,7 @@ describe("tenancy: ", () => {
     forgotten.get("/accounts/:account/forgotten", (context) => context.json({}));
     const build = (resources: ReadonlyArray<Hono<ApiEnvironment>>) =>
       createApi({
+        clock: api.clock,
         verifyToken: () => Promise.resolve(undefined),
         selfAuthenticated: [],
         whenServed: () => Promise.resolve(),
