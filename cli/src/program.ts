@@ -228,6 +228,11 @@ function addAccountCommands(program: Command): void {
       parseQuota,
     )
     .option("--kv-writes-per-day <count>", "the same on one day (UTC), or 'none'", parseQuota)
+    .option("--workers <count>", "workers that it may have, or 'none' for no bound", parseQuota)
+    .option("--versions <count>", "versions kept of each worker, at most 100", parseQuota)
+    .option("--script-size <MB>", "modules of one version together, or 'none'", parseQuota)
+    .option("--assets <count>", "static assets of one version, or 'none'", parseQuota)
+    .option("--assets-size <MB>", "their bytes together, or 'none'", parseQuota)
     .addOption(controlPlaneDataOption())
     .action(async (account: string, { data, ...options }) => {
       const { setAccount } = await import("./account/account.ts");

@@ -43,6 +43,17 @@ export const CONTROL_PLANE_ERRORS = {
   invalid_compatibility: refusal(400, 10_021, "A compatibility date or flag is not known."),
   invalid_worker_name: refusal(400, 10_016, "The worker's name is too long or has bad characters."),
   worker_name_taken: refusal(409, 10_040, "Another account has a worker of this name."),
+  workers_exceeded: refusal(403, 10_037, "The account has as many workers as its quota allows."),
+  script_too_large: refusal(
+    413,
+    10_027,
+    "A version's modules are larger than the account's quota.",
+  ),
+  assets_exceeded: refusal(
+    413,
+    10_027,
+    "A version has more assets, or bytes, than the account's quota.",
+  ),
   worker_not_found: refusal(404, 10_007, "The account has no worker of this name."),
   worker_in_use: refusal(409, 10_064, "Other workers call the one that is to be deleted."),
   version_not_deployed: refusal(409, 10_215, "The newest version is not the one that serves."),

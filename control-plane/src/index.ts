@@ -7,6 +7,8 @@ export {
 /** What operators do to the database without a running control plane. */
 export { openAccountsService } from "./accounts/open-accounts-service.ts";
 export { openNodesService } from "./nodes/open-nodes-service.ts";
+/** What an account may have. */
+export { AccountQuota } from "./accounts/quota.ts";
 /** The fleet's state, as its nodes tell it. */
 export { FleetStatus } from "./fleet/status.ts";
 /** What workers used, as the API tells it. */

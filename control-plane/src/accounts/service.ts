@@ -73,14 +73,15 @@ export class AccountsService {
       const before = await this.#store.configured(transaction, id);
       const settings = { ...before.settings, ...changes.settings };
       const kvQuota = { ...before.kvQuota, ...changes.kvQuota };
-      await this.#store.configure(transaction, { id, settings, kvQuota });
+      const quota = { ...before.quota, ...changes.quota };
+      await this.#store.configure(transaction, { id, settings, kvQuota, quota });
       const workers =
         changes.settings === undefined ? [] : await this.#workers.list(transaction, id);
       for (const { name } of workers) await mutation.changed(name);
-      const after = { ...settings, kvQuota };
-      const earlier = { ...before.settings, kvQuota: before.kvQuota };
+      const after = { ...settings, kvQuota, quota };
+      const earlier = { ...before.settings, kvQuota: before.kvQuota, quota: before.quota };
       await mutation.audit({ action: "account.configure", subject: id, before: earlier, after });
-      return { ...before, settings, kvQuota };
+      return { ...before, settings, kvQuota, quota };
     });
   }
 

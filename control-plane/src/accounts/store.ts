@@ -3,6 +3,7 @@ import type { Selectable } from "kysely";
 import { AccountId, AccountSettings } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
+import { AccountQuota } from "./quota.ts";
 import type { Account, ConfiguredAccount } from "./schemas.ts";
 
 /** Accounts, and what they are granted. */
@@ -49,7 +50,7 @@ export class AccountStore {
 
   async configure(
     transaction: Transaction,
-    { id, settings, kvQuota }: Omit<ConfiguredAccount, "name">,
+    { id, settings, kvQuota, quota }: Omit<ConfiguredAccount, "name">,
   ): Promise<void> {
     await transaction
       .updateTable("accounts")
@@ -60,6 +61,7 @@ export class AccountStore {
         kv_bytes_max: kvQuota.bytesMax,
         kv_writes_per_second_max: kvQuota.writesPerSecondMax,
         kv_writes_per_day_max: kvQuota.writesPerDayMax,
+        quota: JSON.stringify(quota),
       })
       .where("id", "=", id)
       .execute();
@@ -85,6 +87,7 @@ function toConfigured(row: Selectable<Schema["accounts"]>): ConfiguredAccount {
       writesPerSecondMax: toNumber(row.kv_writes_per_second_max),
       writesPerDayMax: toNumber(row.kv_writes_per_day_max),
     }),
+    quota: AccountQuota.parse(JSON.parse(row.quota)),
   };
 }
 

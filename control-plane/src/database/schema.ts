@@ -18,6 +18,8 @@ export interface Schema {
     kv_bytes_max: Generated<number | string | null>;
     kv_writes_per_second_max: Generated<number | string | null>;
     kv_writes_per_day_max: Generated<number | string | null>;
+    /** `AccountQuota`. */
+    quota: Generated<string>;
   };
   /** `token_hash` is SHA-256: the token itself is shown once and never stored. */
   api_tokens: {

@@ -6,6 +6,7 @@ import { accountSettings } from "./0004-account-settings.ts";
 import { kvQuotas } from "./0005-kv-quotas.ts";
 import { tokenGrants } from "./0006-token-grants.ts";
 import { auditTrail } from "./0007-audit-trail.ts";
+import { accountQuota } from "./0008-account-quota.ts";
 
 /** Every step of the schema's history, run once each in the order of their names. Never edit one that was released. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -16,4 +17,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0005-kv-quotas": kvQuotas,
   "0006-token-grants": tokenGrants,
   "0007-audit-trail": auditTrail,
+  "0008-account-quota": accountQuota,
 };
