@@ -1,9 +1,12 @@
+import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { findMutations } from "./mutation-run.ts";
+import { runSeeds, type SeedOutcome } from "./seed-run.ts";
 import { simulate, worldOf } from "./simulation.ts";
 
-// `npm run simulate`: runs seeds one after another, and stops at the first that breaks a promise.
+// `npm run simulate`: runs seeds, and stops when one breaks a promise.
 const USAGE = `npm run simulate -- [--seeds <count>] [--first <seed>]   runs so many seeds, from the first on
+             [--threads <count>]                         at the same time: by default one a core
 npm run simulate -- --seed <seed> [--trace]              runs one, and tells what happens in it
 npm run simulate -- --mutations                          proves that deliberate bugs are found`;
 
@@ -11,6 +14,7 @@ const { values } = parseArgs({
   options: {
     seeds: { type: "string", default: "100" },
     first: { type: "string" },
+    threads: { type: "string", default: String(availableParallelism()) },
     seed: { type: "string" },
     trace: { type: "boolean", default: false },
     mutations: { type: "boolean", default: false },
@@ -25,7 +29,8 @@ else if (values.mutations) process.exitCode = (await findMutations(console.log))
 else if (values.seed !== undefined) process.exitCode = runOne(integer(values.seed)) ? 0 : 1;
 else {
   const first = values.first === undefined ? Date.now() % 1_000_000 : integer(values.first);
-  process.exitCode = runMany(first, integer(values.seeds)) ? 0 : 1;
+  const [count, threads] = [integer(values.seeds), integer(values.threads)];
+  process.exitCode = (await runMany({ first, count, threads: Math.max(1, threads) })) ? 0 : 1;
 }
 
 function runOne(seed: number): boolean {
@@ -39,23 +44,31 @@ function runOne(seed: number): boolean {
   }
 }
 
-function runMany(first: number, count: number): boolean {
-  console.log(`${count} seeds from ${first}`);
+async function runMany(run: {
+  readonly first: number;
+  readonly count: number;
+  readonly threads: number;
+}): Promise<boolean> {
+  console.log(`${run.count} seeds from ${run.first}`);
   const startMs = performance.now();
   let [simulatedMs, reportedMs] = [0, startMs];
-  for (let seed = first; seed < first + count; seed += 1) {
-    try {
-      simulatedMs += simulate(seed).simulatedMs;
-    } catch (error) {
-      console.error(error);
-      console.error(`replay it with: npm run simulate -- --seed ${seed} --trace`);
-      return false;
-    }
-    if (performance.now() - reportedMs < REPORT_MS) continue;
+  const broken: SeedOutcome[] = [];
+  const onOutcome = (outcome: SeedOutcome): void => {
+    simulatedMs += outcome.simulatedMs;
+    if (outcome.broken !== undefined) broken.push(outcome);
+    if (performance.now() - reportedMs < REPORT_MS) return;
     reportedMs = performance.now();
+    const { seed } = outcome;
     console.log(`up to seed ${seed} (${worldOf(seed)}), ${speed(simulatedMs, startMs)}`);
+  };
+  await runSeeds({ ...run, onOutcome });
+  const [lowest] = broken.toSorted((a, b) => a.seed - b.seed);
+  if (lowest !== undefined) {
+    console.error(lowest.broken);
+    console.error(`replay it with: npm run simulate -- --seed ${lowest.seed} --trace`);
+    return false;
   }
-  console.log(`no promise was broken: ${count} seeds, ${speed(simulatedMs, startMs)}`);
+  console.log(`no promise was broken: ${run.count} seeds, ${speed(simulatedMs, startMs)}`);
   return true;
 }
 

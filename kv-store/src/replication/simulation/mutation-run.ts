@@ -80,7 +80,7 @@ async function mutate(sources: string, { name, file, find, replace }: Mutation):
 }
 
 function run(main: string, seeds: number): Promise<Outcome["found"]> {
-  const flags = [main, "--first", "1", "--seeds", String(seeds)];
+  const flags = [main, "--first", "1", "--seeds", String(seeds), "--threads", "1"];
   return new Promise((resolve, reject) => {
     execFile(process.execPath, flags, { timeout: RUN_MS }, (error, _stdout, stderr) => {
       if (error === null) return resolve(undefined);
