@@ -132,7 +132,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     http.mount(
       "/",
       createConsoleRoutes({
-        ...{ desiredState, nodes, registry, environmentFile },
+        ...{ database, desiredState, nodes, registry, environmentFile },
         requireToken: requireToken(verifyToken),
       }),
     );

@@ -9,8 +9,8 @@ import type { Account, ConfiguredAccount } from "./schemas.ts";
 /** Accounts, and what they are granted. */
 export class AccountStore {
   /** The account that was made first; `undefined` when there is none. */
-  async first(transaction: Transaction): Promise<Account | undefined> {
-    const row = await transaction
+  async first(database: Database | Transaction): Promise<Account | undefined> {
+    const row = await database
       .selectFrom("accounts")
       .select(["id", "name"])
       .orderBy("created_at")
