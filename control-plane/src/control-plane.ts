@@ -26,6 +26,7 @@ import { createResources } from "./resources.ts";
 import { HostNames } from "./routes/host-names.ts";
 import { loadMasterKey } from "./secrets/master-key.ts";
 import { SecretSealer } from "./secrets/sealing.ts";
+import { TokensService } from "./tokens/service.ts";
 import { UsageService } from "./usage/service.ts";
 import { VersionStore } from "./versions/store.ts";
 
@@ -59,6 +60,7 @@ export interface ControlPlane {
   readonly database: Database;
   readonly blobs: BlobStore;
   readonly accounts: AccountsService;
+  readonly tokens: TokensService;
   readonly nodes: NodesService;
   readonly desiredState: DesiredState;
   /** How everything that belongs to an account is written. */
@@ -83,6 +85,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
   try {
     const mutations = new Mutations({ database, clock });
     const accounts = new AccountsService({ database, mutations, clock });
+    const tokens = new TokensService({ database, mutations, clock });
     const nodes = new NodesService({ database, clock });
     const versions = new VersionStore(new SecretSealer(masterKey));
     const hostNames = new HostNames({
@@ -101,9 +104,19 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     });
     const entries = new EntriesService({ origin: options.kvOrigin, blobs: values });
     const usage = new UsageService({ database, clock, log });
-    const verifyToken = (token: string) => accounts.verifyToken(token);
+    const verifyToken = (token: string) => tokens.verify(token);
     const http = await HttpServer.listen({ host: options.host, port: options.port, log });
-    const shared = { ...options, database, mutations, versions, blobs, accounts, hostNames, usage };
+    const shared = {
+      ...options,
+      database,
+      mutations,
+      versions,
+      blobs,
+      accounts,
+      tokens,
+      hostNames,
+      usage,
+    };
     const { selfAuthenticated, resources } = createResources({ ...shared, masterKey });
     const parts = { http, nodes, blobs, values, desiredState, masterKey, usage };
     const fleet = startFleet({ ...options, ...parts });
@@ -118,7 +131,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     http.mount(
       "/client/v4",
       createApi({
-        ...{ verifyToken, selfAuthenticated, whenServed },
+        ...{ clock, verifyToken, selfAuthenticated, whenServed },
         resources: [...resources, kvRoutes],
       }),
     );
@@ -126,7 +139,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     http.mount(
       "/",
       createConsoleRoutes({
-        ...{ desiredState, nodes, registry, environmentFile },
+        ...{ database, desiredState, nodes, registry, environmentFile },
         requireToken: requireToken(verifyToken),
       }),
     );
@@ -136,6 +149,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       database,
       blobs,
       accounts,
+      tokens,
       nodes,
       desiredState,
       mutations,

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { ControlPlaneError } from "../errors.ts";
 import { limitBody, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
+import { allowAccount, allowWorker } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import { splitPattern } from "../routes/route-pattern.ts";
@@ -19,7 +20,7 @@ export function createDomainRoutes(routesService: RoutesService): Hono<ApiEnviro
   const routes = new Hono<ApiEnvironment>();
   const bound = limitBody(LIMITS.jsonBodyBytesMax);
 
-  routes.post(`${SCRIPT}/domains/changeset`, bound, async (context) => {
+  routes.post(`${SCRIPT}/domains/changeset`, allowWorker("deployer"), bound, async (context) => {
     const wanted = await readJson(context, ChangesetRequest);
     const patterns = wanted.map(({ hostname }) => domainPattern(hostname));
     const { name } = targetOf(context);
@@ -38,7 +39,7 @@ export function createDomainRoutes(routesService: RoutesService): Hono<ApiEnviro
     return context.json(success(changeset));
   });
 
-  routes.put(`${SCRIPT}/domains/records`, bound, async (context) => {
+  routes.put(`${SCRIPT}/domains/records`, allowWorker("deployer"), bound, async (context) => {
     const { origins, override_existing_origin } = await readJson(context, RecordsRequest);
     const hosts = origins.map(({ hostname }) => hostname);
     const isTakingOver = override_existing_origin === true;
@@ -46,19 +47,19 @@ export function createDomainRoutes(routesService: RoutesService): Hono<ApiEnviro
     return context.json(success(origins));
   });
 
-  routes.get(`${WORKERS}/domains/records`, async (context) => {
+  routes.get(`${WORKERS}/domains/records`, allowAccount("viewer"), async (context) => {
     const all = await routesService.list(context.var.principal);
     return context.json(success(all.filter(isDomain).map(presentDomain)));
   });
 
-  routes.get(`${WORKERS}/domains/records/:id`, async (context) => {
+  routes.get(`${WORKERS}/domains/records/:id`, allowAccount("viewer"), async (context) => {
     const all = await routesService.list(context.var.principal);
     const found = all.filter(isDomain).find(({ id }) => id === context.req.param("id"));
     if (found !== undefined) return context.json(success(presentDomain(found)));
     throw new ControlPlaneError("not_found", "There is no custom domain with this id");
   });
 
-  routes.put(`${SCRIPT}/schedules`, bound, async (context) => {
+  routes.put(`${SCRIPT}/schedules`, allowWorker("deployer"), bound, async (context) => {
     const schedules = await readJson(context, z.array(z.unknown()));
     const { name } = targetOf(context);
     if (schedules.length === 0) return context.json(success({ schedules: [] }));

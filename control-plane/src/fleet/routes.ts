@@ -4,7 +4,7 @@ import { z } from "zod";
 import type { BlobStore } from "../blobs/blob-store.ts";
 import { BlobHash, EnrolRequest, publicFleetKey, type EnrolResponse } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
-import { bearerToken } from "../http/authentication.ts";
+import { bearerToken, callerOf } from "../http/authentication.ts";
 import { limitBody, readJson } from "../http/body.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import type { ValueStore } from "../kv-namespaces/value-store.ts";
@@ -30,7 +30,8 @@ export function createFleetRoutes({
   const routes = new Hono<ApiEnvironment>();
 
   routes.post("/enrol", limitBody(LIMITS.enrolBodyBytesMax), async (context) => {
-    const { credential } = await nodes.enrol(await readJson(context, EnrolRequest));
+    const request = await readJson(context, EnrolRequest);
+    const { credential } = await nodes.enrol(request, callerOf(context));
     return context.json({ credential, fleetKey: publicFleetKey(fleetKey) } satisfies EnrolResponse);
   });
 
