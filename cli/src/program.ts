@@ -39,6 +39,7 @@ export function createProgram(): Command {
     .showHelpAfterError("(run the command with --help for its options)");
   addLocalCommands(program);
   addUsageCommand(program);
+  addSchedulesCommand(program);
   addKvCommands(program, async () => {
     const { KvApi } = await import("./kv/api.ts");
     return new KvApi(await findVariables());
@@ -115,6 +116,20 @@ function addUsageCommand(program: Command): void {
       const { fetchUsage, formatUsage } = await import("./usage/usage.ts");
       const usage = await fetchUsage(await findVariables(), worker);
       console.log(options.json ? JSON.stringify(usage, null, 2) : formatUsage(usage));
+    });
+}
+
+/** When an account's workers are called without a request. */
+function addSchedulesCommand(program: Command): void {
+  program
+    .command("schedules")
+    .description("show the cron schedules of your workers, and what became of their latest times")
+    .argument("[worker]", "this worker alone")
+    .option("--json", "print JSON", false)
+    .action(async (worker: string | undefined, options: { json: boolean }) => {
+      const { fetchSchedules, formatSchedules } = await import("./schedules/schedules.ts");
+      const schedules = await fetchSchedules(await findVariables(), worker);
+      console.log(options.json ? JSON.stringify(schedules, null, 2) : formatSchedules(schedules));
     });
 }
 

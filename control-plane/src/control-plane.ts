@@ -24,6 +24,7 @@ import { NodesService } from "./nodes/service.ts";
 import type { Preflight } from "./preflight/preflight.ts";
 import { createResources } from "./resources.ts";
 import { HostNames } from "./routes/host-names.ts";
+import { Dispatcher } from "./schedules/dispatcher.ts";
 import { loadMasterKey } from "./secrets/master-key.ts";
 import { SecretSealer } from "./secrets/sealing.ts";
 import { TokensService } from "./tokens/service.ts";
@@ -118,7 +119,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       usage,
     };
     const { selfAuthenticated, resources } = createResources({ ...shared, masterKey });
-    const parts = { http, nodes, blobs, values, desiredState, masterKey, usage };
+    const schedules = new Dispatcher({ database, clock, log });
+    const parts = { http, nodes, blobs, values, desiredState, masterKey, usage, schedules };
     const fleet = startFleet({ ...options, ...parts });
     const { registry } = fleet;
     const management = new ManagementService({
@@ -156,6 +158,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       close: async () => {
         fleet.close();
         quotas.close();
+        await schedules.close();
         await http.close();
         await database.destroy();
       },

@@ -23,6 +23,8 @@ import {
   scratchDirectoryOf,
 } from "./node-directories.ts";
 import { openConfinement, type Confinement } from "./sandbox/confinement.ts";
+import { ScheduledCaller } from "./scheduled/scheduled-caller.ts";
+import { ScheduledRuns } from "./scheduled/scheduled-runs.ts";
 import { BlobCache } from "./sync/blob-cache.ts";
 import { ControlPlaneClient } from "./sync/control-plane-client.ts";
 import { loadOrEnrol, type NodeIdentity } from "./sync/identity.ts";
@@ -321,14 +323,23 @@ function openLink(
   { options, identity, confinement, closers }: Ground,
   parts: Services & Cells & { readonly follower: StateFollower },
 ): NodeLink {
-  const { supervisor } = parts;
+  const { supervisor, usage } = parts;
+  const scheduled = new ScheduledRuns({
+    caller: new ScheduledCaller({
+      supervisor,
+      onServed: (request) => usage.meters.onServed(request),
+    }),
+    clock: systemClock,
+    log: options.log,
+  });
   const link = new NodeLink({
     controlPlaneUrl: options.controlPlaneUrl,
     credential: identity.credential,
     random: Math.random,
     follower: parts.follower,
     kv: parts.kv,
-    usage: parts.usage,
+    usage,
+    scheduled,
     cells: () => supervisor.status(),
     cellEnds: () => supervisor.ends,
     confinement: {
@@ -341,6 +352,7 @@ function openLink(
   });
   link.open();
   closers.push(() => link.close());
+  closers.push(() => scheduled.close());
   return link;
 }
 

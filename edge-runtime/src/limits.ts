@@ -202,6 +202,10 @@ export const LIMITS = {
   bodyDiscardMs: 2_000,
   /** Of requests that fail alike one is told in this time: what fails at once may fail thousands of times. */
   failureLogMs: 1_000,
+  /** How long a call of `scheduled()` may take, as long as Cloudflare's. */
+  scheduledMs: 15 * 60_000,
+  /** How often a node says which of them it has: several times within the control plane's lease of 30 s. */
+  scheduledTellMs: 5_000,
   /** How long requests and WebSockets of a replaced cell may go on: most requests take far less. */
   drainMs: 30_000,
   /** Header lines of a worker's answer that go on to the client; they have to fit the same buffer. */

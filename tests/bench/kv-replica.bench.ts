@@ -72,7 +72,7 @@ async function filledReplica(
 ): Promise<LmdbReplica> {
   const origin = await openOrigin(resources, directory);
   await fill(origin, { keys: KEYS, valueBytes: VALUE_BYTES });
-  const blobs = { has: async () => true };
+  const blobs = { has: async () => true, remove: async () => {} };
   const server = new OriginServer({ origin, blobs, clock: systemClock, log });
   const place = join(directory, "replica");
   const replica = await LmdbReplica.open({ directory: place, clock: systemClock, log });

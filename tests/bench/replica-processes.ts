@@ -45,7 +45,7 @@ export async function serveOrigin(
   resources: AsyncDisposableStack,
   origin: KvOrigin,
 ): Promise<string> {
-  const blobs = { has: async () => true };
+  const blobs = { has: async () => true, remove: async () => {} };
   const server = new OriginServer({ origin, blobs, clock: systemClock, log });
   const sockets = new WebSocketServer({ host: "127.0.0.1", port: 0 });
   sockets.on("connection", (socket) => {

@@ -6,6 +6,7 @@ import type { DesiredState } from "../desired-state/desired-state.ts";
 import type { HttpServer } from "../http/server.ts";
 import type { ValueStore } from "../kv-namespaces/value-store.ts";
 import type { NodesService } from "../nodes/service.ts";
+import type { Dispatcher } from "../schedules/dispatcher.ts";
 import { deriveKey } from "../secrets/sealing.ts";
 import type { UsageService } from "../usage/service.ts";
 import { FleetRegistry } from "./fleet-registry.ts";
@@ -21,6 +22,7 @@ export interface FleetOptions {
   readonly desiredState: DesiredState;
   readonly kvOrigin: KvOrigin;
   readonly usage: UsageService;
+  readonly schedules: Dispatcher;
   readonly masterKey: Uint8Array;
   readonly clock: Clock;
   readonly log: Logger;
@@ -35,7 +37,8 @@ export interface Fleet {
 
 /** Mounts `/fleet` and takes over the nodes' connections. */
 export function startFleet(options: FleetOptions): Fleet {
-  const { http, nodes, blobs, values, desiredState, kvOrigin, usage, clock, log } = options;
+  const { http, nodes, blobs, values, desiredState, kvOrigin, usage, schedules, clock, log } =
+    options;
   const fleetKey = fleetKeyFromSeed(deriveKey(options.masterKey, "atoll fleet signatures v1"));
   const registry = new FleetRegistry();
   const kv = new OriginServer({
@@ -48,7 +51,8 @@ export function startFleet(options: FleetOptions): Fleet {
     clock,
     log,
   });
-  const server = new FleetServer({ nodes, desiredState, registry, kv, usage, fleetKey, log });
+  const parts = { nodes, desiredState, registry, kv, usage, schedules };
+  const server = new FleetServer({ ...parts, fleetKey, log });
   http.mount("/fleet", createFleetRoutes({ nodes, blobs, values, fleetKey }));
   http.server.on("upgrade", (request, socket, head) => {
     server.upgrade(request, socket, head).catch((error: unknown) => {

@@ -269,7 +269,7 @@ class World {
     this.#values = await ValueCache.open({
       directory: join(this.#directory, "values"),
       blobs: {
-        fetch: async (hash) => {
+        fetch: async ({ hash }) => {
           const content = this.#stored.get(hash);
           return content && Readable.from([content]);
         },
