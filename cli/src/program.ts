@@ -1,8 +1,10 @@
 import { join } from "node:path";
 import { Command, Option } from "commander";
+import { addAuditCommand } from "./audit/commands.ts";
 import { addKvCommands } from "./kv/commands.ts";
 import {
   parseHistoryDays,
+  parseKvBudget,
   parseMegabytes,
   parseMemoryBudget,
   parsePort,
@@ -10,6 +12,7 @@ import {
   parseQuota,
 } from "./options.ts";
 import { readSettings } from "./settings.ts";
+import { addTokenCommands } from "./token/commands.ts";
 import type { WranglerEnvironment } from "./wrangler-environment.ts";
 
 const UP_HELP = `
@@ -41,6 +44,12 @@ export function createProgram(): Command {
     const { KvApi } = await import("./kv/api.ts");
     return new KvApi(await findVariables());
   });
+  const findApi = async () => {
+    const { AccountApi } = await import("./account-api.ts");
+    return new AccountApi(await findVariables());
+  };
+  addTokenCommands(program, findApi);
+  addAuditCommand(program, findApi);
   addFleetCommands(program);
   addAccountCommands(program);
   return program;
@@ -188,6 +197,11 @@ function addFleetCommands(program: Command): void {
       "what workers may take together (default: half of the memory that there is)",
       parseMemoryBudget,
     )
+    .option(
+      "--kv-budget <MB>",
+      "what the key-value store may take of the disk: past it, values are fetched when they are read (default: a tenth of the disk)",
+      parseKvBudget,
+    )
     .addOption(
       new Option("--metrics-port <port>", "answer GET /metrics on 127.0.0.1 (default: nowhere)")
         .env("ATOLL_METRICS_PORT")
@@ -235,6 +249,11 @@ function addAccountCommands(program: Command): void {
       parseQuota,
     )
     .option("--kv-writes-per-day <count>", "the same on one day (UTC), or 'none'", parseQuota)
+    .option("--workers <count>", "workers that it may have, or 'none' for no bound", parseQuota)
+    .option("--versions <count>", "versions kept of each worker, at most 100", parseQuota)
+    .option("--script-size <MB>", "modules of one version together, or 'none'", parseQuota)
+    .option("--assets <count>", "static assets of one version, or 'none'", parseQuota)
+    .option("--assets-size <MB>", "their bytes together, or 'none'", parseQuota)
     .addOption(controlPlaneDataOption())
     .action(async (account: string, { data, ...options }) => {
       const { setAccount } = await import("./account/account.ts");

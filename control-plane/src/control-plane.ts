@@ -17,6 +17,7 @@ import { Mutations } from "./desired-state/mutations.ts";
 import { EntriesService } from "./kv-namespaces/entries-service.ts";
 import { ManagementService } from "./kv-namespaces/management-service.ts";
 import { QuotaFollower } from "./kv-namespaces/quota-follower.ts";
+import { ValueStore } from "./kv-namespaces/value-store.ts";
 import { createKvNamespaceRoutes } from "./kv-namespaces/routes.ts";
 import { NamespacesService } from "./kv-namespaces/service.ts";
 import { NodesService } from "./nodes/service.ts";
@@ -26,6 +27,7 @@ import { HostNames } from "./routes/host-names.ts";
 import { Dispatcher } from "./schedules/dispatcher.ts";
 import { loadMasterKey } from "./secrets/master-key.ts";
 import { SecretSealer } from "./secrets/sealing.ts";
+import { TokensService } from "./tokens/service.ts";
 import { UsageService } from "./usage/service.ts";
 import { VersionStore } from "./versions/store.ts";
 
@@ -59,6 +61,7 @@ export interface ControlPlane {
   readonly database: Database;
   readonly blobs: BlobStore;
   readonly accounts: AccountsService;
+  readonly tokens: TokensService;
   readonly nodes: NodesService;
   readonly desiredState: DesiredState;
   /** How everything that belongs to an account is written. */
@@ -83,6 +86,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
   try {
     const mutations = new Mutations({ database, clock });
     const accounts = new AccountsService({ database, mutations, clock });
+    const tokens = new TokensService({ database, mutations, clock });
     const nodes = new NodesService({ database, clock });
     const versions = new VersionStore(new SecretSealer(masterKey));
     const hostNames = new HostNames({
@@ -94,19 +98,33 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     await namespaces.removeLeftovers();
     await namespaces.requireAtOrigin();
     await namespaces.assignAll();
-    const entries = new EntriesService({ origin: options.kvOrigin, blobs });
+    const values = new ValueStore({
+      origin: options.kvOrigin,
+      blobs: new DirectoryBlobStore(join(dataDirectory, "kv-values")),
+      earlier: blobs,
+    });
+    const entries = new EntriesService({ origin: options.kvOrigin, blobs: values });
     const usage = new UsageService({ database, clock, log });
-    const verifyToken = (token: string) => accounts.verifyToken(token);
+    const verifyToken = (token: string) => tokens.verify(token);
     const http = await HttpServer.listen({ host: options.host, port: options.port, log });
-    const shared = { ...options, database, mutations, versions, blobs, accounts, hostNames, usage };
+    const shared = {
+      ...options,
+      database,
+      mutations,
+      versions,
+      blobs,
+      accounts,
+      tokens,
+      hostNames,
+      usage,
+    };
     const { selfAuthenticated, resources } = createResources({ ...shared, masterKey });
     const schedules = new Dispatcher({ database, clock, log });
-    const fleet = startFleet({
-      ...{ ...options, http, nodes, blobs, desiredState, masterKey, usage, schedules },
-    });
+    const parts = { http, nodes, blobs, values, desiredState, masterKey, usage, schedules };
+    const fleet = startFleet({ ...options, ...parts });
     const { registry } = fleet;
     const management = new ManagementService({
-      ...{ origin: options.kvOrigin, entries, blobs, nodes, registry, accounts },
+      ...{ origin: options.kvOrigin, entries, blobs: values, nodes, registry, accounts },
     });
     const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, management });
     const whenServed = async (): Promise<void> =>
@@ -115,7 +133,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     http.mount(
       "/client/v4",
       createApi({
-        ...{ verifyToken, selfAuthenticated, whenServed },
+        ...{ clock, verifyToken, selfAuthenticated, whenServed },
         resources: [...resources, kvRoutes],
       }),
     );
@@ -123,7 +141,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     http.mount(
       "/",
       createConsoleRoutes({
-        ...{ desiredState, nodes, registry, environmentFile },
+        ...{ database, desiredState, nodes, registry, environmentFile },
         requireToken: requireToken(verifyToken),
       }),
     );
@@ -133,6 +151,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       database,
       blobs,
       accounts,
+      tokens,
       nodes,
       desiredState,
       mutations,

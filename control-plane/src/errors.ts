@@ -23,6 +23,12 @@ export const CONTROL_PLANE_ERRORS = {
   token_not_personal: refusal(400, 1_000, "The token is of an account, not of a person."),
   user_unknown: refusal(404, 9_109, "There is no person behind the token."),
   account_forbidden: refusal(403, 10_000, "The token is of another account than the path."),
+  role_insufficient: refusal(403, 10_000, "The token's role may not do this."),
+  scope_exceeded: refusal(403, 10_000, "The token is for one worker or namespace, not for this."),
+  token_not_found: refusal(404, 1_003, "The account has no API token with this id."),
+  token_expired: refusal(400, 10_001, "A token is asked for that would have expired already."),
+  token_last_admin: refusal(409, 10_001, "Without this token nobody could make another."),
+  tokens_exceeded: refusal(400, 10_001, "The account has as many API tokens as allowed."),
   not_found: refusal(404, 7_000, "No such address."),
   method_not_allowed: refusal(405, 7_001, "The address exists, but not with this method."),
   invalid_body: refusal(400, 10_001, "A body, query or name is not of the documented form."),
@@ -37,6 +43,17 @@ export const CONTROL_PLANE_ERRORS = {
   invalid_compatibility: refusal(400, 10_021, "A compatibility date or flag is not known."),
   invalid_worker_name: refusal(400, 10_016, "The worker's name is too long or has bad characters."),
   worker_name_taken: refusal(409, 10_040, "Another account has a worker of this name."),
+  workers_exceeded: refusal(403, 10_037, "The account has as many workers as its quota allows."),
+  script_too_large: refusal(
+    413,
+    10_027,
+    "A version's modules are larger than the account's quota.",
+  ),
+  assets_exceeded: refusal(
+    413,
+    10_027,
+    "A version has more assets, or bytes, than the account's quota.",
+  ),
   worker_not_found: refusal(404, 10_007, "The account has no worker of this name."),
   worker_in_use: refusal(409, 10_064, "Other workers call the one that is to be deleted."),
   version_not_deployed: refusal(409, 10_215, "The newest version is not the one that serves."),
@@ -120,6 +137,13 @@ export const CONTROL_PLANE_ERRORS = {
     retryable: true,
     meaning: "As many calls of this kind as allowed are in progress.",
   },
+  rate_limited: {
+    status: 429,
+    cloudflareCode: 971,
+    retryable: true,
+    meaning:
+      "The token or address has made as many calls as it may; `retry-after` says for how long.",
+  },
   kv_rate_exceeded: {
     status: 429,
     cloudflareCode: 10_048,
@@ -164,14 +188,17 @@ export type ControlPlaneErrorCode = keyof typeof CONTROL_PLANE_ERRORS;
 export class ControlPlaneError extends Error {
   override readonly name = "ControlPlaneError";
   readonly code: ControlPlaneErrorCode;
+  /** After how many seconds the same call may succeed, where that is known. */
+  readonly retryAfterSeconds: number | undefined;
 
   constructor(
     code: ControlPlaneErrorCode,
     message: string,
-    options?: { readonly cause?: unknown },
+    options?: { readonly cause?: unknown; readonly retryAfterSeconds?: number },
   ) {
     super(message, options);
     this.code = code;
+    this.retryAfterSeconds = options?.retryAfterSeconds;
   }
 
   get status(): number {

@@ -7,10 +7,17 @@ export {
 /** What operators do to the database without a running control plane. */
 export { openAccountsService } from "./accounts/open-accounts-service.ts";
 export { openNodesService } from "./nodes/open-nodes-service.ts";
+/** What an account may have. */
+export { AccountQuota } from "./accounts/quota.ts";
 /** The fleet's state, as its nodes tell it. */
 export { FleetStatus } from "./fleet/status.ts";
 /** What workers used, as the API tells it. */
 export { WorkerUsage } from "./usage/schemas.ts";
+/** Who changed what, as the API tells it. */
+export { openAuditTrail } from "./audit/open-audit-trail.ts";
+export { AuditQuery, AuditRecord } from "./audit/schemas.ts";
+/** API tokens, as the API lists them and shows a new one. */
+export { CreatedToken, ListedToken } from "./tokens/schemas.ts";
 /** Schedules and what became of them, as the API tells it. */
 export { ScheduleStatus } from "./schedules/schemas.ts";
 /** What looks after KV namespaces, as the API tells it. */

@@ -104,8 +104,31 @@ export const LIMITS = {
   stateLookMs: 1_000,
   /** A join token is typed or pasted soon after it was made. */
   joinTokenMs: 60 * 60 * 1_000,
-  /** `last seen` is for people: written at most this often, so that calls of nodes stay reads. */
+  /** `last seen` of a node and `last used` of a token are for people: written at most this often, so that calls of nodes stay reads. */
   lastSeenMs: 60_000,
+  /** What an API token may ask for over time: a bulk job of single keys, with more than enough left for others. */
+  tokenRequestsPerSecond: 200,
+  /** What it may ask at once: a build server that deploys everything. */
+  tokenRequestsBurst: 1_000,
+  /** The same for a network address, behind which there may be an office. */
+  addressRequestsPerSecond: 500,
+  addressRequestsBurst: 3_000,
+  /** Tokens, and addresses, that are counted: each takes a hundred bytes. */
+  rateLimitedKeysMax: 10_000,
+  /** Mutations of one account that the audit trail keeps: a hundred a day for longer than their age allows. */
+  auditRowsMax: 100_000,
+  /** How long it keeps them: a year, and another month to ask about it. */
+  auditKeptMs: 400 * 24 * 60 * 60 * 1_000,
+  /** Rows of one page of it. */
+  auditPageRowsMax: 1_000,
+  /** What a page of it holds when nobody says. */
+  auditPageRows: 100,
+  /** What it is filtered by: the longest are worker names, titles and ids. */
+  auditFilterCharactersMax: 512,
+  /** API tokens of one account, a few for each of its workers: making one looks at all. */
+  tokensMax: 1_000,
+  /** A token's name is a line in a list. */
+  tokenNameCharactersMax: 100,
   /** How long a deploy waits to be served by all connected nodes; usually they take 100 ms. */
   servedWaitMs: 2_000,
   /** Enrolment is a token, two names and a key. */

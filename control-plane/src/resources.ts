@@ -5,6 +5,7 @@ import type { AccountsService } from "./accounts/service.ts";
 import { AssetTokens } from "./assets/asset-tokens.ts";
 import { createAssetRoutes, createAssetUploadRoutes } from "./assets/routes.ts";
 import { AssetsService } from "./assets/service.ts";
+import { createAuditRoutes } from "./audit/routes.ts";
 import type { BlobStore } from "./blobs/blob-store.ts";
 import type { Database } from "./database/database.ts";
 import { createDeploymentRoutes } from "./deployments/routes.ts";
@@ -21,6 +22,8 @@ import { SchedulesService } from "./schedules/service.ts";
 import { createSecretRoutes } from "./secrets/routes.ts";
 import { SecretsService } from "./secrets/service.ts";
 import { createSubdomainRoutes } from "./subdomain/routes.ts";
+import { createTokenRoutes } from "./tokens/routes.ts";
+import type { TokensService } from "./tokens/service.ts";
 import { createUnsupportedRoutes } from "./unsupported/routes.ts";
 import { createUsageRoutes } from "./usage/routes.ts";
 import type { UsageService } from "./usage/service.ts";
@@ -37,6 +40,7 @@ export interface ResourceParts {
   readonly versions: VersionStore;
   readonly blobs: BlobStore;
   readonly accounts: AccountsService;
+  readonly tokens: TokensService;
   readonly hostNames: HostNames;
   readonly preflight: Preflight;
   readonly usage: UsageService;
@@ -61,6 +65,8 @@ export function createResources(parts: ResourceParts): {
     selfAuthenticated: [createAssetUploadRoutes(assets)],
     resources: [
       createAccountRoutes(accounts),
+      createTokenRoutes(parts.tokens),
+      createAuditRoutes(parts.database),
       createWorkerRoutes(workers),
       createVersionRoutes(versions, blobs),
       createDeploymentRoutes(new DeploymentsService(parts)),

@@ -55,6 +55,8 @@ export interface AgentOptions {
   readonly egressAllow: ReadonlyArray<string>;
   /** What all cells together may take, in bytes; by default a part of the memory that there is. */
   readonly memoryBudgetBytes?: number;
+  /** What the key-value store may take of the disk, in bytes; by default a part of the disk. */
+  readonly kvBudgetBytes?: number | undefined;
   /** Port on 127.0.0.1 where `GET /metrics` tells what the node does; nowhere if absent. */
   readonly metricsPort?: number | undefined;
   /** Refuses to start on a host that can't confine cells fully; else it says so, and runs. */
@@ -170,6 +172,7 @@ async function openServices(
   const kvSocketPath = join(run.sockets, "kv.sock");
   const kv = await NodeKv.open({
     directory: join(dataDirectory, "kv"),
+    budgetBytes: options.kvBudgetBytes,
     socketPath: kvSocketPath,
     blobs: client,
     resolveCapability: (capability) => capabilities.resolve(capability),

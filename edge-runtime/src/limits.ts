@@ -40,6 +40,12 @@ export const LIMITS = {
   sharedCellCodeBytesMax: 8 * 1024 * 1024,
   /** Threads of a cell: workerd has one for each core to compile with, and a few more. */
   cellThreadsMax: 256,
+  /** Part of its disk that a node's key-value store may take: three nodes on one machine leave most of it. */
+  kvBudgetShare: 0.1,
+  /** A smaller one would fetch nearly every value, and a disk that small is a test's. */
+  kvBudgetBytesMin: 64 * 1024 * 1024,
+  /** Part of that budget for values that were fetched: those over 64 KiB, and of partial namespaces. */
+  kvCacheShare: 0.25,
   /** How often cells that work are looked at: a tenth of the usual turn. */
   watchdogMs: 100,
   /** How often all cells are sampled: a loop in one that was idle ends within its limit and a second. */

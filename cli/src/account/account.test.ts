@@ -23,7 +23,7 @@ afterEach(() => rm(dataDirectory, { recursive: true }));
 test("account: what is set by name or id is shown by the list", async () => {
   await setAccount({ dataDirectory, account: "Ours", cells: "shared" });
   expect(await setAccount({ dataDirectory, account: id, memory: 256 })).toBe(
-    `${id}: cells shared, memory 256 MB, kv unbounded`,
+    `${id}: cells shared, memory 256 MB, kv unbounded, no other quota`,
   );
   const lines = (await listAccounts({ dataDirectory })).split("\n");
   expect(lines.find((line) => line.includes("Ours"))).toMatch(/shared.*256 MB/);
@@ -45,11 +45,23 @@ test("account: bounds of its KV namespaces are set one by one, and taken away", 
     );
   const shown = vi.spyOn(console, "log").mockImplementation(() => undefined);
   await run("--kv-keys", "--kv-size", "--kv-writes-per-second", "--kv-writes-per-day");
-  expect(shown).toHaveBeenCalledWith(expect.stringMatching(/kv unbounded$/));
+  expect(shown).toHaveBeenCalledWith(expect.stringMatching(/kv unbounded, no other quota$/));
   shown.mockRestore();
 });
 
+test("account: its other quotas are set one by one, and taken away", async () => {
+  await setAccount({ dataDirectory, account: "Ours", workers: 2, versions: 5, scriptSize: 1 });
+  expect(await setAccount({ dataDirectory, account: "Ours", assets: 10, assetsSize: 3 })).toMatch(
+    /2 workers, 5 versions, scripts of 1 MB, 10 assets, assets of 3 MB$/,
+  );
+  const none = "none";
+  await setAccount({ dataDirectory, account: "Ours", workers: none, versions: none });
+  const rest = { scriptSize: none, assets: none, assetsSize: none } as const;
+  expect(await setAccount({ dataDirectory, account: "Ours", ...rest })).toMatch(/no other quota$/);
+});
+
 test.each([
+  [{ account: "Ours", versions: 0 }, "the version that serves is always kept"],
   [{ account: "Nobody", memory: 128 }, "There is no account 'Nobody'"],
   [{ account: "Twin", memory: 128 }, "2 accounts are named 'Twin'"],
   [{ account: "Ours" }, "Nothing to set"],

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { openAccountsService } from "@atoll/control-plane";
+import { AccountQuota, openAccountsService } from "@atoll/control-plane";
 import {
   ACCOUNT_MEMORY_MIB,
   AccountSettings,
@@ -15,10 +15,11 @@ type Accounts = Awaited<ReturnType<typeof openAccountsService>>["accounts"];
 /** The accounts as people read them. */
 export async function listAccounts(options: { readonly dataDirectory: string }): Promise<string> {
   return withAccounts(options, async (accounts) => {
-    const head = ["account", "name", "cells", "memory", "kv quota"];
+    const head = ["account", "name", "cells", "memory", "kv quota", "quota"];
     const table = new Table({ head, style: { head: [] } });
-    for (const { id, name, settings, kvQuota } of await accounts.list()) {
-      table.push([id, name, settings.cells, `${settings.memoryMib} MB`, formatQuota(kvQuota)]);
+    for (const { id, name, settings, kvQuota, quota } of await accounts.list()) {
+      const bounds = [formatKvQuota(kvQuota), formatQuota(quota)];
+      table.push([id, name, settings.cells, `${settings.memoryMib} MB`, ...bounds]);
     }
     return table.toString();
   });
@@ -40,13 +41,25 @@ export async function setAccount(options: {
   readonly kvSize?: Quota;
   readonly kvWritesPerSecond?: Quota;
   readonly kvWritesPerDay?: Quota;
+  readonly workers?: Quota;
+  /** Kept of each worker. */
+  readonly versions?: Quota;
+  /** In MB. */
+  readonly scriptSize?: Quota;
+  readonly assets?: Quota;
+  /** In MB. */
+  readonly assetsSize?: Quota;
 }): Promise<string> {
   const { account, memory } = options;
   const settings = settingsOf(options);
-  const kvQuota = quotaOf(options);
+  const kvQuota = kvQuotaOf(options);
+  const quota = quotaOf(options);
   const hasSettings = Object.keys(settings).length > 0;
-  if (!hasSettings && Object.keys(kvQuota).length === 0) {
-    throw new UsageError("Nothing to set: give --cells, --memory or one of the --kv-... options");
+  if (!hasSettings && Object.keys(kvQuota).length + Object.keys(quota).length === 0) {
+    throw new UsageError("Nothing to set: 'atoll account set --help' shows what there is");
+  }
+  if (!AccountQuota.safeParse(quota).success) {
+    throw new UsageError("--versions is no good: the version that serves is always kept");
   }
   if (!AccountSettings.safeParse(settings).success) {
     const { min, max } = ACCOUNT_MEMORY_MIB;
@@ -56,9 +69,13 @@ export async function setAccount(options: {
   }
   return withAccounts(options, async (accounts) => {
     const id = await findAccount(accounts, account);
-    const set = await accounts.configure(id, { ...(hasSettings ? { settings } : {}), kvQuota });
+    const set = await accounts.configure(id, {
+      ...(hasSettings ? { settings } : {}),
+      kvQuota,
+      quota,
+    });
     const { cells, memoryMib } = set.settings;
-    return `${id}: cells ${cells}, memory ${memoryMib} MB, kv ${formatQuota(set.kvQuota)}`;
+    return `${id}: cells ${cells}, memory ${memoryMib} MB, kv ${formatKvQuota(set.kvQuota)}, ${formatQuota(set.quota)}`;
   });
 }
 
@@ -71,7 +88,18 @@ function settingsOf({ cells, memory }: SetOptions): Partial<AccountSettings> {
   };
 }
 
-function quotaOf(options: SetOptions): Partial<KvQuota> {
+function quotaOf(options: SetOptions): Partial<AccountQuota> {
+  const { workers, versions, scriptSize, assets, assetsSize } = options;
+  return {
+    ...(workers === undefined ? {} : { workersMax: boundOf(workers) }),
+    ...(versions === undefined ? {} : { versionsKeptMax: boundOf(versions) }),
+    ...(scriptSize === undefined ? {} : { scriptBytesMax: boundOf(scriptSize, MIB) }),
+    ...(assets === undefined ? {} : { assetsMax: boundOf(assets) }),
+    ...(assetsSize === undefined ? {} : { assetBytesMax: boundOf(assetsSize, MIB) }),
+  };
+}
+
+function kvQuotaOf(options: SetOptions): Partial<KvQuota> {
   const { kvKeys, kvSize, kvWritesPerSecond, kvWritesPerDay } = options;
   return {
     ...(kvKeys === undefined ? {} : { keysMax: boundOf(kvKeys) }),
@@ -87,7 +115,19 @@ function boundOf(quota: Quota, unit = 1): number | null {
 
 const MIB = 1024 * 1024;
 
-function formatQuota(quota: KvQuota): string {
+function formatQuota(quota: AccountQuota): string {
+  const { workersMax, versionsKeptMax, scriptBytesMax, assetsMax, assetBytesMax } = quota;
+  const bounds = [
+    ...(workersMax === null ? [] : [`${workersMax} workers`]),
+    ...(versionsKeptMax === null ? [] : [`${versionsKeptMax} versions`]),
+    ...(scriptBytesMax === null ? [] : [`scripts of ${scriptBytesMax / MIB} MB`]),
+    ...(assetsMax === null ? [] : [`${assetsMax} assets`]),
+    ...(assetBytesMax === null ? [] : [`assets of ${assetBytesMax / MIB} MB`]),
+  ];
+  return bounds.length === 0 ? "no other quota" : bounds.join(", ");
+}
+
+function formatKvQuota(quota: KvQuota): string {
   const { keysMax, bytesMax, writesPerSecondMax, writesPerDayMax } = quota;
   const bounds = [
     ...(keysMax === null ? [] : [`${keysMax} keys`]),

@@ -85,7 +85,7 @@ async function provideWranglerEnvironment(controlPlane: ControlPlane, file: stri
   const holder =
     existing === undefined
       ? undefined
-      : await controlPlane.accounts.verifyToken(existing.CLOUDFLARE_API_TOKEN);
+      : await controlPlane.tokens.verify(existing.CLOUDFLARE_API_TOKEN);
   if (holder !== undefined && existing?.CLOUDFLARE_API_BASE_URL === baseUrl) return;
   const { account, token } = await controlPlane.accounts.bootstrap();
   const variables = {

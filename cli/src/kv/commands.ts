@@ -1,7 +1,7 @@
 import { Option, type Command } from "commander";
 import { parsePostgresUrl } from "../options.ts";
 import type { KvApi } from "./api.ts";
-import { parseMoment } from "./moment.ts";
+import { parseMoment } from "../moment.ts";
 
 const EXPORT_HELP = `
 A dump is lines of JSON: a first one that says what it is of, one for each key, and a last one with their number.

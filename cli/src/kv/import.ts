@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ImportResult } from "@atoll/control-plane";
 import { UsageError } from "../settings.ts";
-import { RefusedError, type KvApi } from "./api.ts";
+import { RefusedError } from "../account-api.ts";
+import type { KvApi } from "./api.ts";
 import { entryLines, withDump, type EntryLine } from "./dump-file.ts";
 import { Progress } from "./progress.ts";
 

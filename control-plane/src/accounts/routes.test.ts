@@ -20,10 +20,15 @@ test("accounts: wrangler finds who it is and its one account", async () => {
 });
 
 test("accounts: the operator's token is of the first account, and earlier ones still hold", async () => {
-  const { accounts } = api.controlPlane;
+  const { accounts, tokens } = api.controlPlane;
   const first = await accounts.bootstrap();
   expect(first.account).toEqual(api.tenants.ours.account);
-  const principal = { account: first.account.id, tokenId: expect.any(String) };
-  expect(await accounts.verifyToken(first.token)).toEqual(principal);
-  expect(await accounts.verifyToken(api.tenants.ours.token)).toEqual(principal);
+  const principal = {
+    account: first.account.id,
+    tokenId: expect.any(String),
+    role: "admin",
+    scope: { kind: "account" },
+  };
+  expect(await tokens.verify(first.token)).toEqual(principal);
+  expect(await tokens.verify(api.tenants.ours.token)).toEqual(principal);
 });

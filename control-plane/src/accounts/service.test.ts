@@ -36,10 +36,15 @@ test("accounts: what one is granted is in the audit trail as the operator's doin
   const { id } = api.tenants.ours.account;
   await api.controlPlane.accounts.configure(id, { settings: { memoryMib: 64 } });
   const rows = await api.controlPlane.database.selectFrom("audit").selectAll().execute();
-  expect(rows).toMatchObject([
+  const own = rows.filter(({ account_id }) => account_id === id);
+  expect(own).toMatchObject([
+    { action: "account.create", token_id: "operator" },
+    { action: "token.create", token_id: "operator" },
+
     { account_id: id, token_id: "operator", action: "account.configure", subject: id },
   ]);
-  expect(JSON.parse(rows[0]?.details ?? "")).toMatchObject({ cells: "per-worker", memoryMib: 64 });
+  expect(JSON.parse(own.at(-1)?.after ?? "")).toMatchObject({ cells: "per-worker", memoryMib: 64 });
+  expect(JSON.parse(own.at(-1)?.before ?? "")).toMatchObject({ memoryMib: 128 });
 });
 
 test("accounts: one without workers is configured without a new state", async () => {

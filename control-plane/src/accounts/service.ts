@@ -1,20 +1,17 @@
 import { randomBytes } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
+import { AuditStore, OPERATOR } from "../audit/store.ts";
 import { AccountId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { Principal } from "../http/request-context.ts";
-import { credentialId, isCredential, mintCredential } from "../secrets/credential.ts";
+import { issueOperatorToken } from "../tokens/service.ts";
 import { WorkerStore } from "../workers/store.ts";
 import type { Account, AccountChanges, Bootstrap, ConfiguredAccount } from "./schemas.ts";
 import { AccountStore } from "./store.ts";
 
-const TOKEN_KIND = "atoll";
-/** Stands in the audit trail for whoever has the control plane's data folder. */
-const OPERATOR = "operator";
-
-/** Accounts, and the API tokens that speak for them. */
+/** Accounts, and what their operator grants them. */
 export class AccountsService {
   readonly #database: Database;
   readonly #mutations: Mutations;
@@ -49,14 +46,6 @@ export class AccountsService {
     return this.#database.transaction().execute((transaction) => this.#create(transaction, name));
   }
 
-  /** Whose token this is; `undefined` when nobody was given it. */
-  async verifyToken(token: string): Promise<Principal | undefined> {
-    const id = credentialId(TOKEN_KIND, token);
-    const row = id === undefined ? undefined : await this.#store.findToken(this.#database, id);
-    if (row === undefined || !isCredential(token, row.credential)) return undefined;
-    return { account: row.account, tokenId: row.credential.id };
-  }
-
   /** The caller's account. */
   async get(principal: Principal): Promise<Account> {
     const account = await this.#store.find(this.#database, principal.account);
@@ -84,27 +73,30 @@ export class AccountsService {
       const before = await this.#store.configured(transaction, id);
       const settings = { ...before.settings, ...changes.settings };
       const kvQuota = { ...before.kvQuota, ...changes.kvQuota };
-      await this.#store.configure(transaction, { id, settings, kvQuota });
+      const quota = { ...before.quota, ...changes.quota };
+      await this.#store.configure(transaction, { id, settings, kvQuota, quota });
       const workers =
         changes.settings === undefined ? [] : await this.#workers.list(transaction, id);
       for (const { name } of workers) await mutation.changed(name);
-      const details = { ...settings, kvQuota };
-      await mutation.audit({ action: "account.configure", subject: id, details });
-      return { ...before, settings, kvQuota };
+      const after = { ...settings, kvQuota, quota };
+      const earlier = { ...before.settings, kvQuota: before.kvQuota, quota: before.quota };
+      await mutation.audit({ action: "account.configure", subject: id, before: earlier, after });
+      return { ...before, settings, kvQuota, quota };
     });
   }
 
   async #create(transaction: Transaction, name: string): Promise<Bootstrap> {
     const account = { id: AccountId.parse(randomBytes(16).toString("hex")), name };
-    await this.#store.insert(transaction, { ...account, createdAt: this.#now() });
+    const now = this.#now();
+    await this.#store.insert(transaction, { ...account, createdAt: now });
+    const entry = { action: "account.create", subject: account.id, after: { name } };
+    const actor = { account: account.id, tokenId: OPERATOR };
+    await new AuditStore().append(transaction, entry, { actor, now });
     return { account, token: await this.#issueToken(transaction, account.id) };
   }
 
   async #issueToken(transaction: Transaction, account: AccountId): Promise<string> {
-    const credential = mintCredential(TOKEN_KIND);
-    const token = { credential, account, name: "operator", createdAt: this.#now() };
-    await this.#store.insertToken(transaction, token);
-    return credential.text;
+    return issueOperatorToken(transaction, { account, createdAt: this.#now() });
   }
 
   #now(): string {

@@ -3,19 +3,14 @@ import type { Selectable } from "kysely";
 import { AccountId, AccountSettings } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
-import type { StoredCredential } from "../secrets/credential.ts";
+import { AccountQuota } from "./quota.ts";
 import type { Account, ConfiguredAccount } from "./schemas.ts";
 
-export interface TokenRow {
-  readonly credential: StoredCredential;
-  readonly account: AccountId;
-}
-
-/** Accounts and their API tokens. */
+/** Accounts, and what they are granted. */
 export class AccountStore {
   /** The account that was made first; `undefined` when there is none. */
-  async first(transaction: Transaction): Promise<Account | undefined> {
-    const row = await transaction
+  async first(database: Database | Transaction): Promise<Account | undefined> {
+    const row = await database
       .selectFrom("accounts")
       .select(["id", "name"])
       .orderBy("created_at")
@@ -55,7 +50,7 @@ export class AccountStore {
 
   async configure(
     transaction: Transaction,
-    { id, settings, kvQuota }: Omit<ConfiguredAccount, "name">,
+    { id, settings, kvQuota, quota }: Omit<ConfiguredAccount, "name">,
   ): Promise<void> {
     await transaction
       .updateTable("accounts")
@@ -66,6 +61,7 @@ export class AccountStore {
         kv_bytes_max: kvQuota.bytesMax,
         kv_writes_per_second_max: kvQuota.writesPerSecondMax,
         kv_writes_per_day_max: kvQuota.writesPerDayMax,
+        quota: JSON.stringify(quota),
       })
       .where("id", "=", id)
       .execute();
@@ -77,33 +73,6 @@ export class AccountStore {
   ): Promise<void> {
     const { id, name, createdAt } = account;
     await transaction.insertInto("accounts").values({ id, name, created_at: createdAt }).execute();
-  }
-
-  async findToken(database: Database | Transaction, id: string): Promise<TokenRow | undefined> {
-    const row = await database
-      .selectFrom("api_tokens")
-      .select(["id", "account_id", "token_hash"])
-      .where("id", "=", id)
-      .executeTakeFirst();
-    if (row === undefined) return undefined;
-    return {
-      credential: { id: row.id, hash: row.token_hash },
-      account: AccountId.parse(row.account_id),
-    };
-  }
-
-  async insertToken(
-    transaction: Transaction,
-    token: TokenRow & { readonly name: string; readonly createdAt: string },
-  ): Promise<void> {
-    const row = {
-      id: token.credential.id,
-      account_id: token.account,
-      name: token.name,
-      token_hash: token.credential.hash,
-      created_at: token.createdAt,
-    };
-    await transaction.insertInto("api_tokens").values(row).execute();
   }
 }
 
@@ -118,6 +87,7 @@ function toConfigured(row: Selectable<Schema["accounts"]>): ConfiguredAccount {
       writesPerSecondMax: toNumber(row.kv_writes_per_second_max),
       writesPerDayMax: toNumber(row.kv_writes_per_day_max),
     }),
+    quota: AccountQuota.parse(JSON.parse(row.quota)),
   };
 }
 

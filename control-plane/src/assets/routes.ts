@@ -4,6 +4,7 @@ import { bearerToken } from "../http/authentication.ts";
 import { limitBody, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
 import { limitConcurrency } from "../http/gate.ts";
+import { allowWorker } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import { readFormData } from "../versions/upload-form.ts";
@@ -18,11 +19,16 @@ const NO_TYPE = "application/null";
 export function createAssetRoutes(assets: AssetsService): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
   const path = "/accounts/:account/workers/scripts/:worker/assets-upload-session";
-  routes.post(path, limitBody(LIMITS.assetManifestBytesMax), async (context) => {
-    const { manifest } = await readJson(context, AssetSessionRequest);
-    const { token, buckets } = await assets.start(targetOf(context), manifest);
-    return context.json(success({ jwt: token, buckets }));
-  });
+  routes.post(
+    path,
+    allowWorker("deployer"),
+    limitBody(LIMITS.assetManifestBytesMax),
+    async (context) => {
+      const { manifest } = await readJson(context, AssetSessionRequest);
+      const { token, buckets } = await assets.start(targetOf(context), manifest);
+      return context.json(success({ jwt: token, buckets }));
+    },
+  );
   return routes;
 }
 

@@ -1,5 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
+import { refuseAssets } from "../accounts/quota.ts";
+import { AccountStore } from "../accounts/store.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
 import { blobHashOf } from "../blobs/directory-blob-store.ts";
 import type { AssetManifest, BlobHash } from "../contract/index.ts";
@@ -44,15 +46,20 @@ export interface AssetsServiceParts {
 export class AssetsService implements CompletedAssets {
   readonly #parts: AssetsServiceParts;
   readonly #store = new AssetStore();
+  readonly #accounts = new AccountStore();
 
   constructor(parts: AssetsServiceParts) {
     this.#parts = parts;
   }
 
-  /** Begins an upload. The worker need not exist yet. */
+  /** Begins an upload. The worker need not exist yet. Rejected with `assets_exceeded` over the account's quota. */
   async start(target: Target, manifest: AnnouncedManifest): Promise<StartedUpload> {
     checkSizes(manifest);
     const { account } = target.principal;
+    const { quota } = await this.#accounts.configured(this.#parts.database, account);
+    const sizes = Object.values(manifest).map(({ size }) => size);
+    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    refuseAssets(quota, { count: sizes.length, bytes });
     const session = { id: randomUUID(), account, worker: target.name, manifest };
     const oldest = new Date(this.#now() - LIMITS.assetSessionMs).toISOString();
     await this.#parts.mutations.run(target.principal, async ({ transaction, now }) => {

@@ -118,6 +118,12 @@ export const KvStatus = z.object({
   /** How often it was replaced since the node started, and why the last time. */
   repairs: z.number().int().nonnegative().default(0),
   lastRepair: KvRepair.nullable().default(null),
+  /** `partial`: values are fetched when they are read. `filling`: they are on their way back. */
+  extent: z.enum(["whole", "partial", "filling"]).default("whole"),
+  /** What the copy takes of the node's disk, about. */
+  bytes: z.number().int().nonnegative().default(0),
+  /** The disk refuses changes: reads go on with what is held. */
+  isStorageFailing: z.boolean().default(false),
   /** Of the state as of `revision`, by which a check compares it; null while nothing is held. */
   digest: z.string().nullable().default(null),
 });

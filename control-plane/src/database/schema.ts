@@ -18,6 +18,8 @@ export interface Schema {
     kv_bytes_max: Generated<number | string | null>;
     kv_writes_per_second_max: Generated<number | string | null>;
     kv_writes_per_day_max: Generated<number | string | null>;
+    /** `AccountQuota`. */
+    quota: Generated<string>;
   };
   /** `token_hash` is SHA-256: the token itself is shown once and never stored. */
   api_tokens: {
@@ -26,6 +28,13 @@ export interface Schema {
     name: string;
     token_hash: string;
     created_at: string;
+    /** One of `ROLES`. */
+    role: Generated<string>;
+    /** With `namespace_id` the `TokenScope`: at most one of the two is there. */
+    worker: Generated<string | null>;
+    namespace_id: Generated<string | null>;
+    expires_at: Generated<string | null>;
+    last_used_at: Generated<string | null>;
   };
   /** Numbers that only grow; a row is the lock under which the next number is taken. */
   counters: { name: string; value: number };
@@ -37,9 +46,15 @@ export interface Schema {
     at: string;
     account_id: string;
     token_id: string;
+    /** Where the call came from. */
+    address: string | null;
     action: string;
     subject: string;
-    details: string;
+    /** `Facts` as JSON, with `after`. */
+    before: string | null;
+    after: string | null;
+    /** Order within the account. */
+    sequence: number;
   };
   kv_namespaces: { id: string; account_id: string; title: string; created_at: string };
   /**

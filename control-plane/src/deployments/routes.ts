@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import { limitBody, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
+import { allowWorker } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import { AUTHOR } from "../versions/presentation.ts";
@@ -14,17 +15,22 @@ const DEPLOYMENTS = "/accounts/:account/workers/scripts/:worker/deployments";
 export function createDeploymentRoutes(deployments: DeploymentsService): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
 
-  routes.get(DEPLOYMENTS, async (context) => {
+  routes.get(DEPLOYMENTS, allowWorker("viewer"), async (context) => {
     const list = await deployments.list(targetOf(context));
     return context.json(success({ deployments: list.map(presentDeployment) }));
   });
 
-  routes.post(DEPLOYMENTS, limitBody(LIMITS.jsonBodyBytesMax), async (context) => {
-    const request = await readJson(context, DeploymentRequest);
-    const isForced = context.req.query("force") === "true";
-    const deployment = await deployments.create(targetOf(context), request, { isForced });
-    return context.json(success(presentDeployment(deployment)));
-  });
+  routes.post(
+    DEPLOYMENTS,
+    allowWorker("deployer"),
+    limitBody(LIMITS.jsonBodyBytesMax),
+    async (context) => {
+      const request = await readJson(context, DeploymentRequest);
+      const isForced = context.req.query("force") === "true";
+      const deployment = await deployments.create(targetOf(context), request, { isForced });
+      return context.json(success(presentDeployment(deployment)));
+    },
+  );
 
   return routes;
 }

@@ -66,6 +66,7 @@ export class DeploymentsService {
         await this.#requireSameSecrets(transaction, worker.id, { chosen, serving });
       }
       const trigger = isRollback ? "rollback" : "upload";
+      const previous = await this.#deployments.active(transaction, worker.id);
       const deployment = await this.#deployments.append(transaction, {
         workerId: worker.id,
         createdAt: now,
@@ -73,8 +74,9 @@ export class DeploymentsService {
         annotations: { ...request.annotations, "workers/triggered_by": trigger },
       });
       await mutation.changed(name);
-      const details = { deployment: deployment.id, versions: request.versions };
-      await mutation.audit({ action: "deployment.create", subject: name, details });
+      const after = { deployment: deployment.id, versions: request.versions };
+      const earlier = previous === undefined ? {} : { before: { versions: previous.versions } };
+      await mutation.audit({ action: "deployment.create", subject: name, ...earlier, after });
       return deployment;
     });
   }

@@ -34,7 +34,7 @@ export class DeploymentStore {
       annotations: JSON.stringify(deployment.annotations),
     };
     await transaction.insertInto("deployments").values(row).execute();
-    await this.#prune(transaction, added.workerId, deployment.number - LIMITS.deploymentsKeptMax);
+    await this.prune(transaction, added.workerId, LIMITS.deploymentsKeptMax);
     return deployment;
   }
 
@@ -61,7 +61,10 @@ export class DeploymentStore {
     return active;
   }
 
-  async #prune(transaction: Transaction, workerId: string, numberMax: number): Promise<void> {
+  /** Keeps the newest `keptMax`, which is 1 at least: that one is active. */
+  async prune(transaction: Transaction, workerId: string, keptMax: number): Promise<void> {
+    const active = await this.active(transaction, workerId);
+    const numberMax = (active?.number ?? 0) - keptMax;
     await transaction
       .deleteFrom("deployments")
       .where("worker_id", "=", workerId)

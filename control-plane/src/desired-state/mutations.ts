@@ -1,18 +1,11 @@
-import { randomUUID } from "node:crypto";
+import assert from "node:assert/strict";
 import type { Clock } from "@atoll/kv-store";
+import type { AuditEntry } from "../audit/schemas.ts";
+import { AuditStore } from "../audit/store.ts";
 import type { WorkerName } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
-import type { Principal } from "../http/request-context.ts";
+import type { Actor } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
-
-/** What the audit trail keeps of a mutation. `details` are for people and hold no secret. */
-interface AuditEntry {
-  /** Resource and verb, such as `worker.delete`. */
-  readonly action: string;
-  /** What it was done to, such as a worker's name. */
-  readonly subject: string;
-  readonly details?: Readonly<Record<string, unknown>>;
-}
 
 /** One transaction that changes something for an account. */
 export interface Mutation {
@@ -21,6 +14,7 @@ export interface Mutation {
   readonly now: string;
   /** Appends to the outbox: nodes are told to look at this worker anew. */
   changed(worker: WorkerName): Promise<void>;
+  /** Appends to the audit trail. Whatever calls `changed` calls this as well. */
   audit(entry: AuditEntry): Promise<void>;
 }
 
@@ -33,6 +27,7 @@ const COUNTER = "state_revision";
 export class Mutations {
   readonly #database: Database;
   readonly #clock: Clock;
+  readonly #auditTrail = new AuditStore();
   readonly #listeners = new Set<() => void>();
 
   constructor(parts: { readonly database: Database; readonly clock: Clock }) {
@@ -41,23 +36,26 @@ export class Mutations {
   }
 
   /** Runs `work` in one transaction. It must not wait for anything but that transaction. */
-  async run<Result>(
-    principal: Principal,
-    work: (mutation: Mutation) => Promise<Result>,
-  ): Promise<Result> {
+  async run<Result>(actor: Actor, work: (mutation: Mutation) => Promise<Result>): Promise<Result> {
     const now = new Date(this.#clock.nowMs()).toISOString();
     let isStateChanged = false;
-    const result = await this.#database.transaction().execute((transaction) =>
-      work({
+    let isAudited = false;
+    const result = await this.#database.transaction().execute(async (transaction) => {
+      const worked = await work({
         transaction,
         now,
         changed: async (worker) => {
           isStateChanged = true;
-          await appendChange(transaction, { account: principal.account, worker, now });
+          await appendChange(transaction, { account: actor.account, worker, now });
         },
-        audit: (entry) => appendAudit(transaction, { entry, principal, now }),
-      }),
-    );
+        audit: async (entry) => {
+          isAudited = true;
+          await this.#auditTrail.append(transaction, entry, { actor, now });
+        },
+      });
+      assert(isAudited || !isStateChanged, "what nodes are told of is in the audit trail");
+      return worked;
+    });
     if (isStateChanged) for (const listener of this.#listeners) listener();
     return result;
   }
@@ -104,21 +102,4 @@ async function appendChange(
     .deleteFrom("state_changes")
     .where("revision", "<=", value - LIMITS.stateChangesMax)
     .execute();
-}
-
-async function appendAudit(
-  transaction: Transaction,
-  record: { readonly entry: AuditEntry; readonly principal: Principal; readonly now: string },
-): Promise<void> {
-  const { entry, principal, now } = record;
-  const row = {
-    id: randomUUID(),
-    at: now,
-    account_id: principal.account,
-    token_id: principal.tokenId,
-    action: entry.action,
-    subject: entry.subject,
-    details: JSON.stringify(entry.details ?? {}),
-  };
-  await transaction.insertInto("audit").values(row).execute();
 }

@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import { ControlPlaneError } from "../errors.ts";
 import { limitBody, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
+import { allowAccount, allowWorker } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import { splitPattern } from "../routes/route-pattern.ts";
@@ -18,7 +19,7 @@ export function createDomainRoutes(routesService: RoutesService): Hono<ApiEnviro
   const routes = new Hono<ApiEnvironment>();
   const bound = limitBody(LIMITS.jsonBodyBytesMax);
 
-  routes.post(`${SCRIPT}/domains/changeset`, bound, async (context) => {
+  routes.post(`${SCRIPT}/domains/changeset`, allowWorker("deployer"), bound, async (context) => {
     const wanted = await readJson(context, ChangesetRequest);
     const patterns = wanted.map(({ hostname }) => domainPattern(hostname));
     const { name } = targetOf(context);
@@ -37,7 +38,7 @@ export function createDomainRoutes(routesService: RoutesService): Hono<ApiEnviro
     return context.json(success(changeset));
   });
 
-  routes.put(`${SCRIPT}/domains/records`, bound, async (context) => {
+  routes.put(`${SCRIPT}/domains/records`, allowWorker("deployer"), bound, async (context) => {
     const { origins, override_existing_origin } = await readJson(context, RecordsRequest);
     const hosts = origins.map(({ hostname }) => hostname);
     const isTakingOver = override_existing_origin === true;
@@ -45,12 +46,12 @@ export function createDomainRoutes(routesService: RoutesService): Hono<ApiEnviro
     return context.json(success(origins));
   });
 
-  routes.get(`${WORKERS}/domains/records`, async (context) => {
+  routes.get(`${WORKERS}/domains/records`, allowAccount("viewer"), async (context) => {
     const all = await routesService.list(context.var.principal);
     return context.json(success(all.filter(isDomain).map(presentDomain)));
   });
 
-  routes.get(`${WORKERS}/domains/records/:id`, async (context) => {
+  routes.get(`${WORKERS}/domains/records/:id`, allowAccount("viewer"), async (context) => {
     const all = await routesService.list(context.var.principal);
     const found = all.filter(isDomain).find(({ id }) => id === context.req.param("id"));
     if (found !== undefined) return context.json(success(presentDomain(found)));

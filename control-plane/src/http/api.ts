@@ -1,23 +1,33 @@
+import type { Clock } from "@atoll/kv-store";
 import { Hono, type MiddlewareHandler } from "hono";
 import { requireOwnAccount, requireToken, type TokenVerifier } from "./authentication.ts";
+import { requireDeclarations } from "./permissions.ts";
+import { limitAddresses, limitTokens } from "./rate-limits.ts";
 import type { ApiEnvironment } from "./request-context.ts";
 
 export interface ApiOptions {
+  readonly clock: Clock;
   readonly verifyToken: TokenVerifier;
   /** Calls that carry a credential of their own instead of an API token. */
   readonly selfAuthenticated: ReadonlyArray<Hono<ApiEnvironment>>;
   /** Resolves when what was changed so far serves, or after a bound. */
   readonly whenServed: () => Promise<void>;
-  /** Everything else: each sees `principal`, and `:account` of its paths is the caller's own. */
+  /**
+   * Everything else: each sees `principal`, and `:account` of its paths is the caller's own. Each route
+   * declares the permission that it needs.
+   */
   readonly resources: ReadonlyArray<Hono<ApiEnvironment>>;
 }
 
-/** `/client/v4`: what wrangler calls. */
+/** `/client/v4`: what wrangler calls. Throws when a route declares no permission. */
 export function createApi(options: ApiOptions): Hono<ApiEnvironment> {
+  requireDeclarations(options.resources);
   const api = new Hono<ApiEnvironment>();
+  api.use("*", limitAddresses(options.clock));
   // Before the check of tokens: handlers run in the order in which they were registered.
   for (const routes of options.selfAuthenticated) api.route("/", routes);
   api.use("*", requireToken(options.verifyToken));
+  api.use("*", limitTokens(options.clock));
   api.use("/accounts/:account/*", requireOwnAccount);
   api.use("/accounts/:account/workers/*", answerWhenServed(options.whenServed));
   for (const routes of options.resources) api.route("/", routes);

@@ -1,8 +1,9 @@
-import type { MiddlewareHandler } from "hono";
+import { getConnInfo } from "@hono/node-server/conninfo";
+import type { Context, MiddlewareHandler } from "hono";
 import { ControlPlaneError } from "../errors.ts";
 import type { ApiEnvironment, Principal } from "./request-context.ts";
 
-/** Finds out whose token this is. `undefined` for one that nobody was given. */
+/** Finds out whose token this is. `undefined` for one that nobody was given, or that has expired. */
 export type TokenVerifier = (token: string) => Promise<Principal | undefined>;
 
 /** Lets only holders of an API token pass, and says who it is. */
@@ -19,10 +20,10 @@ export function requireToken(verify: TokenVerifier): MiddlewareHandler<ApiEnviro
     if (principal === undefined) {
       throw new ControlPlaneError(
         refusalFor(context.req.path),
-        "Authentication error: the API token is missing or wrong",
+        "Authentication error: the API token is missing or wrong, or it has expired",
       );
     }
-    context.set("principal", principal);
+    context.set("principal", { ...principal, ...callerOf(context) });
     await next();
   };
 }
@@ -46,6 +47,12 @@ export const requireOwnAccount: MiddlewareHandler<ApiEnvironment> = async (conte
   }
   await next();
 };
+
+/** Where a call comes from: the other end of its connection, which no header can say. */
+export function callerOf(context: Context): { readonly address?: string } {
+  const { address } = getConnInfo(context).remote;
+  return address === undefined ? {} : { address };
+}
 
 /** The credential of an `Authorization: Bearer` header. */
 export function bearerToken(header: string | undefined): string | undefined {

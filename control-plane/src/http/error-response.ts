@@ -16,10 +16,11 @@ export function errorResponse(log: Logger) {
       const { method, path } = context.req;
       log.error({ err: thrown, cause: thrown.cause, requestId, method, path }, "request failed");
     }
+    // Of writes to keys, the next second is another one.
+    const seconds = error.code === "kv_rate_exceeded" ? 1 : error.retryAfterSeconds;
     return Response.json(failure(error, requestId), {
       status: error.status,
-      // The next second is another one.
-      ...(error.code === "kv_rate_exceeded" ? { headers: { "retry-after": "1" } } : {}),
+      ...(seconds === undefined ? {} : { headers: { "retry-after": String(seconds) } }),
     });
   };
 }

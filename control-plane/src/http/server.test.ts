@@ -79,8 +79,40 @@ describe("http server: ", () => {
     const { response, body } = await call("/api/defect");
     expect(response.status).toBe(500);
     expect(JSON.stringify(body)).not.toContain("hunter2");
+    expect(JSON.stringify(body)).not.toMatch(/deep reason|server\.test|node_modules|\bat /);
     expect(body.errors[0]?.code).toBe(10_002);
     expect(logged.join("")).toContain("deep reason");
+  });
+
+  test("every answer has headers that tie browsers' hands, unless it says otherwise itself", async () => {
+    mount((router) => {
+      router.get("/page", (context) => {
+        context.header("content-security-policy", "default-src 'self'");
+        return context.html("<p>");
+      });
+      router.get("/defect", () => {
+        throw new Error("no");
+      });
+    });
+    for (const path of ["/api/page", "/api/defect", "/api/unknown"]) {
+      const { headers } = await fetch(`${server.url}${path}`);
+      expect(headers.get("x-request-id"), path).toMatch(/^[0-9a-f-]{36}$/);
+      expect(headers.get("x-content-type-options"), path).toBe("nosniff");
+      expect(headers.get("x-frame-options"), path).toBe("DENY");
+      expect(headers.get("referrer-policy"), path).toBe("no-referrer");
+      expect(headers.get("cache-control"), path).toBe("no-store");
+      const policy = path === "/api/page" ? "default-src 'self'" : "default-src 'none'";
+      expect(headers.get("content-security-policy"), path).toContain(policy);
+    }
+  });
+
+  test("what is not even HTTP gets no stack trace", async () => {
+    const socket = connect(Number(new URL(server.url).port), "127.0.0.1");
+    socket.end("NONSENSE\r\n\r\n");
+    let answer = "";
+    for await (const piece of socket) answer += String(piece);
+    expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+    expect(answer).not.toMatch(/\bat |Error/);
   });
 
   test("a body passes at its limit and is refused one byte above, announced or streamed", async () => {

@@ -12,6 +12,19 @@ import type { ApiEnvironment } from "./request-context.ts";
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
 
+/**
+ * On every answer that says nothing else: no browser may guess its type, show it in a frame, run or load
+ * anything for it, keep it, or give it to another origin.
+ */
+const SECURITY_HEADERS = {
+  "x-content-type-options": "nosniff",
+  "x-frame-options": "DENY",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "referrer-policy": "no-referrer",
+  "cross-origin-resource-policy": "same-origin",
+  "cache-control": "no-store",
+} as const;
+
 export interface HttpServerOptions {
   readonly host: string;
   /** 0 picks a free one. */
@@ -86,14 +99,17 @@ export class HttpServer {
       context.set("requestId", randomUUID());
       await next();
       context.header("x-request-id", context.var.requestId);
+      for (const [name, value] of Object.entries(SECURITY_HEADERS)) {
+        if (!context.res.headers.has(name)) context.header(name, value);
+      }
       // A client that never lets its connection rest would keep a closing server from its end.
       if (!this.server.listening) context.header("connection", "close");
     });
     for (const { path, router } of this.#mounts) app.route(path, router);
-    app.onError(errorResponse(this.#log));
-    app.notFound((context) => {
-      throw refuseAddress(app, context.req);
-    });
+    const respond = errorResponse(this.#log);
+    app.onError(respond);
+    // Thrown from here, it would pass by what completes every answer above.
+    app.notFound((context) => respond(refuseAddress(app, context.req), context));
     return app;
   }
 }

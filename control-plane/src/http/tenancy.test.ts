@@ -1,3 +1,4 @@
+import { Hono } from "hono";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createKvNamespaceRoutes } from "../kv-namespaces/routes.ts";
@@ -7,8 +8,12 @@ import { createResources } from "../resources.ts";
 import { HostNames } from "../routes/host-names.ts";
 import { SecretSealer } from "../secrets/sealing.ts";
 import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
+import { ROLES, TokenRequest } from "../tokens/schemas.ts";
 import { UsageService } from "../usage/service.ts";
 import { VersionStore } from "../versions/store.ts";
+import { createApi } from "./api.ts";
+import { permissionOf, type Permission } from "./permissions.ts";
+import type { ApiEnvironment } from "./request-context.ts";
 
 let api: ControlPlaneApi;
 beforeEach(async () => {
@@ -18,17 +23,31 @@ afterEach(() => api.close());
 
 interface Address {
   readonly method: string;
+  /** With `:account`, and its other parameters filled in. */
   readonly path: string;
+  /** As the route was written. */
+  readonly route: string;
+  readonly permission: Permission;
 }
 
-/** Every address of the API that names an account, with its other parameters filled in. */
-function accountAddresses(): ReadonlyArray<Address> {
+/** Every router of the API. */
+function allRouters(): ReadonlyArray<Hono<ApiEnvironment>> {
   const { controlPlane, preflight, clock } = api;
-  const { database, mutations, blobs, accounts } = controlPlane;
+  const { database, mutations, blobs, accounts, tokens } = controlPlane;
   const masterKey = new Uint8Array(32);
   const versions = new VersionStore(new SecretSealer(masterKey));
   const hostNames = new HostNames({ baseDomain: "atoll.test", publicPort: 80 });
-  const services = { database, mutations, versions, blobs, accounts, hostNames, preflight, clock };
+  const services = {
+    database,
+    mutations,
+    versions,
+    blobs,
+    accounts,
+    tokens,
+    hostNames,
+    preflight,
+    clock,
+  };
   const usage = new UsageService({ database, clock, log: pino({ level: "silent" }) });
   const { resources } = createResources({ ...services, usage, masterKey });
   // The origin is only called by handlers, and this test calls none of these.
@@ -38,28 +57,131 @@ function accountAddresses(): ReadonlyArray<Address> {
     entries: new EntriesService({ origin, blobs }),
     management: undefined as never,
   });
-  const routes = [...resources, kv].flatMap((router) => router.routes);
-  return routes
-    .filter(({ method, path }) => method !== "ALL" && path.startsWith("/accounts/:account"))
-    .map(({ method, path }) => ({
-      method,
-      path: path.replaceAll(/:(?!account)\w+(\{.*?\})?/g, "hello"),
-    }));
+  return [...resources, kv];
+}
+
+/** Every address of the API, with what it declares. */
+function addresses(): ReadonlyArray<Address> {
+  return allRouters()
+    .flatMap((router) => router.routes)
+    .flatMap(({ method, path, handler }) => {
+      const permission = permissionOf(handler);
+      if (permission === undefined) return [];
+      const filled = path.replace("*", "hello").replaceAll(/:(?!account)\w+(\{.*?\})?/g, "hello");
+      return [{ method: method === "ALL" ? "GET" : method, path: filled, route: path, permission }];
+    });
+}
+
+/** Every address of the API that names an account. */
+function accountAddresses(): ReadonlyArray<Address> {
+  return addresses().filter(({ path }) => path.startsWith("/accounts/:account"));
+}
+
+/** A new token of ours. */
+async function tokenFor(grant: Readonly<Record<string, string>>): Promise<string> {
+  const request = TokenRequest.parse({ name: "test", ...grant });
+  return (await api.controlPlane.tokens.create(api.principal(), request)).value;
 }
 
 describe("tenancy: ", () => {
   test("every address of another account answers 403 to a token of ours and changes nothing", async () => {
     await api.deploy("hello", {}, "theirs");
     const before = await api.countRows();
-    const addresses = accountAddresses();
-    expect(addresses.length).toBeGreaterThan(40);
-    for (const { method, path } of addresses) {
+    expect(accountAddresses().length).toBeGreaterThan(40);
+    for (const { method, path } of accountAddresses()) {
       const address = path.replace(":account", api.tenants.theirs.account.id);
       const response = await api.fetch(address, { method });
       expect({ method, path, status: response.status }).toEqual({ method, path, status: 403 });
       expect(await response.json()).toMatchObject({ success: false, errors: [{ code: 10_000 }] });
     }
     expect(await api.countRows()).toEqual(before);
+  });
+
+  test("no role and no scope opens an address of another account", async () => {
+    const { id: namespace } = (await api.call("POST A/storage/kv/namespaces", { title: "ours" }))
+      .result as { readonly id: string };
+    const grants = [
+      { role: "viewer" },
+      { role: "deployer" },
+      { role: "deployer", worker: "hello" },
+      { role: "deployer", namespace },
+    ];
+    const before = await api.countRows();
+    for (const grant of grants) {
+      const authorization = `Bearer ${await tokenFor(grant)}`;
+      for (const { method, path } of accountAddresses()) {
+        const address = path.replace(":account", api.tenants.theirs.account.id);
+        const { status } = await api.fetch(address, { method, headers: { authorization } });
+        expect({ method, path, status }).toEqual({ method, path, status: 403 });
+      }
+    }
+    const after = await api.countRows();
+    expect(after).toEqual({ ...before, audit: (before["audit"] ?? 0) + grants.length });
+  });
+
+  test.each(ROLES)(
+    "a token with the role %s is refused exactly what needs a higher one",
+    async (role) => {
+      const authorization = `Bearer ${await tokenFor({ role })}`;
+      for (const { method, path, permission } of addresses()) {
+        const address = path.replace(":account", api.tenants.ours.account.id);
+        const { status } = await api.fetch(address, { method, headers: { authorization } });
+        const isRefused = ROLES.indexOf(role) < ROLES.indexOf(permission.role);
+        expect({ method, path, isRefused: status === 403 }).toEqual({ method, path, isRefused });
+      }
+    },
+  );
+
+  test("a token of one worker or namespace is refused everything else of its account", async () => {
+    const { id: namespace } = (await api.call("POST A/storage/kv/namespaces", { title: "ours" }))
+      .result as { readonly id: string };
+    const tokens: ReadonlyArray<{
+      readonly subject: "worker" | "namespace";
+      readonly name: string;
+      readonly grant: Readonly<Record<string, string>>;
+    }> = [
+      { subject: "worker", name: "hello", grant: { role: "deployer", worker: "hello" } },
+      { subject: "worker", name: "other", grant: { role: "deployer", worker: "other" } },
+      { subject: "namespace", name: namespace, grant: { role: "deployer", namespace } },
+      { subject: "namespace", name: "other", grant: { role: "deployer", namespace } },
+    ];
+    // All of them first: what one may delete, the next can't be made for.
+    const values = await Promise.all(tokens.map(({ grant }) => tokenFor(grant)));
+    for (const [index, { subject, name }] of tokens.entries()) {
+      const headers = { authorization: `Bearer ${values[index]}` };
+      for (const { method, path, route, permission } of addresses()) {
+        const own = subject === "worker" ? "hello" : name;
+        const address = path
+          .replace(":account", api.tenants.ours.account.id)
+          .replace(/namespaces\/hello/, `namespaces/${own}`);
+        const { status } = await api.fetch(address, { method, headers });
+        const isNamed = subject === "worker" ? name === "hello" : name === namespace;
+        const isAllowed =
+          permission.subject === "token" || (permission.subject === subject && isNamed);
+        expect({ method, route, isRefused: status === 403 }).toEqual({
+          method,
+          route,
+          isRefused: !isAllowed,
+        });
+      }
+    }
+  });
+
+  test("a route that declares no permission keeps the API from starting", () => {
+    const forgotten = new Hono<ApiEnvironment>();
+    forgotten.get("/accounts/:account/forgotten", (context) => context.json({}));
+    const build = (resources: ReadonlyArray<Hono<ApiEnvironment>>) =>
+      createApi({
+        clock: api.clock,
+        verifyToken: () => Promise.resolve(undefined),
+        selfAuthenticated: [],
+        whenServed: () => Promise.resolve(),
+        resources,
+      });
+    expect(() => build(allRouters())).not.toThrow();
+    expect(() => build([...allRouters(), forgotten])).toThrow(
+      "the route GET /accounts/:account/forgotten declares no permission",
+    );
   });
 
   test("every address of an account answers 401 without a token", async () => {

@@ -9,6 +9,7 @@ import { Hono, type Context } from "hono";
 import { ControlPlaneError } from "../errors.ts";
 import { parseInput } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
+import { allowNamespace } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import type { BodyBudget } from "./body-budget.ts";
@@ -41,7 +42,7 @@ export function createEntryRoutes(
     return (await namespaces.get(context.var.principal, id)).id;
   }
 
-  routes.put(`/values/${KEY}`, async (context) => {
+  routes.put(`/values/${KEY}`, allowNamespace("deployer"), async (context) => {
     const namespace = await namespaceOf(context);
     const key = keyOf(context);
     const { expiration, expiration_ttl } = parseInput(WriteQuery, context.req.query(), "query");
@@ -55,7 +56,7 @@ export function createEntryRoutes(
     return context.json(success(null));
   });
 
-  routes.get(`/values/${KEY}`, async (context) => {
+  routes.get(`/values/${KEY}`, allowNamespace("viewer"), async (context) => {
     const namespace = await namespaceOf(context);
     const { entry, value } = await entries.get(namespace, keyOf(context));
     return context.body(Uint8Array.from(value), 200, {
@@ -64,19 +65,19 @@ export function createEntryRoutes(
     });
   });
 
-  routes.delete(`/values/${KEY}`, async (context) => {
+  routes.delete(`/values/${KEY}`, allowNamespace("deployer"), async (context) => {
     const namespace = await namespaceOf(context);
     await entries.remove(namespace, [keyOf(context)]);
     return context.json(success(null));
   });
 
-  routes.get(`/metadata/${KEY}`, async (context) => {
+  routes.get(`/metadata/${KEY}`, allowNamespace("viewer"), async (context) => {
     const namespace = await namespaceOf(context);
     const { metadata } = await entries.describe(namespace, keyOf(context));
     return context.json(success(metadata === undefined ? null : parseStored(metadata)));
   });
 
-  routes.get("/keys", async (context) => {
+  routes.get("/keys", allowNamespace("viewer"), async (context) => {
     const namespace = await namespaceOf(context);
     const query = parseListQuery(context.req.query());
     const page = await entries.list(namespace, query);
@@ -84,7 +85,7 @@ export function createEntryRoutes(
     return context.json(success(page.entries.map(presentKey), info));
   });
 
-  routes.put("/bulk", async (context) => {
+  routes.put("/bulk", allowNamespace("deployer"), async (context) => {
     const namespace = await namespaceOf(context);
     const count = await readText(bodies, context, LIMITS.kvBulkBodyBytesMax, async (body) => {
       const writes = parseBulkWrite(body, entries.nowMs());
@@ -94,7 +95,7 @@ export function createEntryRoutes(
     return context.json(success({ successful_key_count: count, unsuccessful_keys: [] }));
   });
 
-  routes.post("/bulk/get", async (context) => {
+  routes.post("/bulk/get", allowNamespace("viewer"), async (context) => {
     const namespace = await namespaceOf(context);
     const values = await readText(bodies, context, LIMITS.kvKeysBodyBytesMax, (body) =>
       entries.getMany(namespace, parseBulkGet(body)),
@@ -111,8 +112,8 @@ export function createEntryRoutes(
     });
     return context.json(success({ successful_key_count: count, unsuccessful_keys: [] }));
   };
-  routes.delete("/bulk", removeMany);
-  routes.post("/bulk/delete", removeMany);
+  routes.delete("/bulk", allowNamespace("deployer"), removeMany);
+  routes.post("/bulk/delete", allowNamespace("deployer"), removeMany);
 
   return routes;
 }

@@ -4,6 +4,7 @@ import { ControlPlaneError } from "../errors.ts";
 import { limitBody, parseInput, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
 import { limitConcurrency } from "../http/gate.ts";
+import { allowAccount, allowNamespace } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import type { BodyBudget } from "./body-budget.ts";
@@ -29,51 +30,68 @@ export function createManagementRoutes(
   const namespaceOf = (context: Context<ApiEnvironment>): Promise<Namespace> =>
     namespaces.get(context.var.principal, context.req.param("namespace") ?? "");
 
-  routes.get("/status", async (context) => {
+  routes.get("/status", allowAccount("viewer"), async (context) => {
     const { principal } = context.var;
     const all = await namespaces.listAll(principal);
     return context.json(success(await management.status(principal, all)));
   });
 
-  routes.get("/check", inTurn, async (context) =>
+  routes.get("/check", allowAccount("admin"), inTurn, async (context) =>
     context.json(success({ findings: await management.checkStorage() })),
   );
 
-  routes.get(`${NAMESPACE}/status`, async (context) => {
+  routes.get(`${NAMESPACE}/status`, allowNamespace("viewer"), async (context) => {
     const namespace = await namespaceOf(context);
     return context.json(success(await management.status(context.var.principal, [namespace])));
   });
 
-  routes.get(`${NAMESPACE}/check`, inTurn, async (context) => {
+  routes.get(`${NAMESPACE}/check`, allowNamespace("viewer"), inTurn, async (context) => {
     const { content } = parseInput(CheckQuery, context.req.query(), "query");
     const namespace = await namespaceOf(context);
     const isContentRead = content === "true";
     return context.json(success(await management.check(namespace, { isContentRead })));
   });
 
-  routes.get(`${NAMESPACE}/export`, async (context) => {
+  routes.get(`${NAMESPACE}/export`, allowNamespace("viewer"), async (context) => {
     const { at } = parseInput(ExportQuery, context.req.query(), "query");
     const { id } = await namespaceOf(context);
     const lines = await management.export(id, at === undefined ? undefined : Date.parse(at));
     return context.body(asBody(lines), 200, { "content-type": "application/x-ndjson" });
   });
 
-  routes.post(`${NAMESPACE}/import`, async (context) => {
-    const { id } = await namespaceOf(context);
+  routes.post(`${NAMESPACE}/import`, allowNamespace("deployer"), async (context) => {
+    const namespace = await namespaceOf(context);
+    const { id } = namespace;
     const result = await bodies.read(context.req.raw, LIMITS.kvBulkBodyBytesMax, async (body) => {
-      if (body.kind === "content") return management.import(id, decode(body.content));
+      if (body.kind === "content") {
+        const lines = decode(body.content);
+        const after = { bytes: body.content.length };
+        await namespaces.noteRewrite(context.var.principal, namespace, { verb: "import", after });
+        return management.import(id, lines);
+      }
       const text = `A part of an import has ${body.bytes} bytes or more, over the limit of ${LIMITS.kvBulkBodyBytesMax}`;
       throw new ControlPlaneError("kv_bulk_too_large", text);
     });
     return context.json(success(result));
   });
 
-  routes.post(`${NAMESPACE}/restore`, limitJson, inTurn, async (context) => {
-    const { at, dry_run, after } = await readJson(context, RestoreRequest);
-    const { id } = await namespaceOf(context);
-    const options = { atMs: Date.parse(at), isDryRun: dry_run, after };
-    return context.json(success(await management.restore(id, options)));
-  });
+  routes.post(
+    `${NAMESPACE}/restore`,
+    allowNamespace("deployer"),
+    limitJson,
+    inTurn,
+    async (context) => {
+      const { at, dry_run, after } = await readJson(context, RestoreRequest);
+      const namespace = await namespaceOf(context);
+      // A restore comes in parts, which are one to whoever reads the trail.
+      if (!dry_run && after === null) {
+        const rewrite = { verb: "restore", after: { at } } as const;
+        await namespaces.noteRewrite(context.var.principal, namespace, rewrite);
+      }
+      const options = { atMs: Date.parse(at), isDryRun: dry_run, after };
+      return context.json(success(await management.restore(namespace.id, options)));
+    },
+  );
 
   return routes;
 }

@@ -31,8 +31,9 @@ async function create(title: string, tenant?: Tenant): Promise<string> {
 async function auditTrail(): Promise<unknown> {
   return api.controlPlane.database
     .selectFrom("audit")
-    .select(["account_id", "action", "subject", "details"])
-    .orderBy("at")
+    .select(["account_id", "action", "subject", "before", "after"])
+    .where("token_id", "!=", "operator")
+    .orderBy("sequence")
     .execute();
 }
 
@@ -55,16 +56,12 @@ test("namespaces: one is created, found, renamed and deleted, and each change is
   await expect(api.origin.point(id as never)).rejects.toMatchObject({
     code: "namespace_not_found",
   });
-  const account_id = api.principal().account;
+  const row = { account_id: api.principal().account, subject: id };
+  const [words, moreWords] = ['{"title":"words"}', '{"title":"more words"}'];
   expect(await auditTrail()).toEqual([
-    { account_id, action: "kv_namespace.create", subject: id, details: '{"title":"words"}' },
-    {
-      account_id,
-      action: "kv_namespace.rename",
-      subject: id,
-      details: '{"from":"words","to":"more words"}',
-    },
-    { account_id, action: "kv_namespace.delete", subject: id, details: '{"title":"more words"}' },
+    { ...row, action: "kv_namespace.create", before: null, after: words },
+    { ...row, action: "kv_namespace.rename", before: words, after: moreWords },
+    { ...row, action: "kv_namespace.delete", before: moreWords, after: null },
   ]);
 });
 

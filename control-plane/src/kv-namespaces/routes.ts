@@ -2,6 +2,7 @@ import { Hono, type Context } from "hono";
 import { ControlPlaneError } from "../errors.ts";
 import { limitBody, parseInput, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
+import { allowAccount, allowNamespace } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import { BodyBudget } from "./body-budget.ts";
@@ -30,13 +31,13 @@ export function createKvNamespaceRoutes(options: KvNamespaceRoutesOptions): Hono
     drainBytesMax: LIMITS.discardedBodyBytesMax,
   });
 
-  routes.post(NAMESPACES, limitJson, async (context) => {
+  routes.post(NAMESPACES, allowAccount("deployer"), limitJson, async (context) => {
     const { title } = await readJson(context, TitleRequest);
     const namespace = await namespaces.create(context.var.principal, title);
     return context.json(success(present(namespace)));
   });
 
-  routes.get(NAMESPACES, async (context) => {
+  routes.get(NAMESPACES, allowAccount("viewer"), async (context) => {
     const query = parseInput(NamespaceQuery, context.req.query(), "query");
     const page = await namespaces.list(context.var.principal, query);
     // The SDK that wrangler lists with asks for page after page until one is empty.
@@ -49,19 +50,19 @@ export function createKvNamespaceRoutes(options: KvNamespaceRoutesOptions): Hono
     return context.json(success(page.namespaces.map(present), info));
   });
 
-  routes.get(`${NAMESPACES}/:namespace`, async (context) => {
+  routes.get(`${NAMESPACES}/:namespace`, allowNamespace("viewer"), async (context) => {
     const id = context.req.param("namespace");
     return context.json(success(present(await namespaces.get(context.var.principal, id))));
   });
 
-  routes.put(`${NAMESPACES}/:namespace`, limitJson, async (context) => {
+  routes.put(`${NAMESPACES}/:namespace`, allowNamespace("deployer"), limitJson, async (context) => {
     const { title } = await readJson(context, TitleRequest);
     const id = context.req.param("namespace");
     const namespace = await namespaces.rename(context.var.principal, id, title);
     return context.json(success(present(namespace)));
   });
 
-  routes.delete(`${NAMESPACES}/:namespace`, async (context) => {
+  routes.delete(`${NAMESPACES}/:namespace`, allowNamespace("deployer"), async (context) => {
     await namespaces.remove(context.var.principal, context.req.param("namespace"));
     return context.json(success(null));
   });
@@ -71,7 +72,7 @@ export function createKvNamespaceRoutes(options: KvNamespaceRoutesOptions): Hono
   // A client resolves the keys '.' and '..' as parts of the path before it sends it: that is how they arrive,
   // and a deletion of '..' must not become one of the namespace.
   for (const rest of ["/", "/values", "/values/", "/metadata", "/metadata/"]) {
-    routes.all(`${NAMESPACES}/:namespace${rest}`, refuseDots);
+    routes.all(`${NAMESPACES}/:namespace${rest}`, allowNamespace("viewer"), refuseDots);
   }
   return routes;
 }

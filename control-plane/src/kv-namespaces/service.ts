@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { KvError, LIMITS as KV_LIMITS, NamespaceId, type ManagedOrigin } from "@atoll/kv-store";
+import type { Facts } from "../audit/schemas.ts";
 import type { AccountId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
@@ -60,7 +61,7 @@ export class NamespacesService {
         await this.#refuseTaken(transaction, { account, title });
         await this.#refuseTooMany(transaction, account);
         await this.#store.insert(transaction, { id, account, title, createdAt: now });
-        await mutation.audit({ action: "kv_namespace.create", subject: id, details: { title } });
+        await mutation.audit({ action: "kv_namespace.create", subject: id, after: { title } });
       });
     } catch (error) {
       await this.#removeLeftover(id);
@@ -93,8 +94,9 @@ export class NamespacesService {
       if (namespace.title === title) return namespace;
       await this.#refuseTaken(transaction, { account: principal.account, title });
       await this.#store.rename(transaction, namespace.id, title);
-      const details = { from: namespace.title, to: title };
-      await mutation.audit({ action: "kv_namespace.rename", subject: namespace.id, details });
+      const [before, after] = [{ title: namespace.title }, { title }];
+      const action = "kv_namespace.rename";
+      await mutation.audit({ action, subject: namespace.id, before, after });
       return { id: namespace.id, title };
     });
   }
@@ -109,11 +111,24 @@ export class NamespacesService {
       await this.#store.remove(transaction, namespace.id);
       const leftover = { namespace_id: namespace.id, state: "removing" } as const;
       await this.#store.addLeftover(transaction, leftover);
-      const details = { title: namespace.title };
-      await mutation.audit({ action: "kv_namespace.delete", subject: namespace.id, details });
+      const before = { title: namespace.title };
+      await mutation.audit({ action: "kv_namespace.delete", subject: namespace.id, before });
       return namespace.id;
     });
     await this.#removeLeftover(removed);
+  }
+
+  /** Puts into the audit trail that entries are about to be rewritten as a whole; they are not the database's. */
+  async noteRewrite(
+    principal: Principal,
+    namespace: Namespace,
+    rewrite: { readonly verb: "import" | "restore"; readonly after: Facts },
+  ): Promise<void> {
+    await this.#mutations.run(principal, async (mutation) => {
+      const action = `kv_namespace.${rewrite.verb}`;
+      const after = { title: namespace.title, ...rewrite.after };
+      await mutation.audit({ action, subject: namespace.id, after });
+    });
   }
 
   /** Finishes at the origin what an earlier process began. Called once, before requests are served. */

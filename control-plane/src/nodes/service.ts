@@ -1,4 +1,5 @@
 import type { Clock } from "@atoll/kv-store";
+import { AuditStore, FLEET, OPERATOR } from "../audit/store.ts";
 import { importPublicKey, type EnrolRequest } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
 import { ControlPlaneError } from "../errors.ts";
@@ -17,6 +18,7 @@ export class NodesService {
   readonly #database: Database;
   readonly #clock: Clock;
   readonly #store = new NodeStore();
+  readonly #auditTrail = new AuditStore();
 
   constructor(parts: { readonly database: Database; readonly clock: Clock }) {
     this.#database = parts.database;
@@ -27,7 +29,12 @@ export class NodesService {
   async issueJoinToken(): Promise<JoinToken> {
     const credential = mintCredential(JOIN_KIND);
     const expiresAt = new Date(this.#clock.nowMs() + LIMITS.joinTokenMs).toISOString();
-    await this.#store.insertJoinToken(this.#database, { credential, expiresAt });
+    const entry = { action: "join_token.create", subject: credential.id, after: { expiresAt } };
+    const actor = { account: FLEET, tokenId: OPERATOR };
+    await this.#database.transaction().execute(async (transaction) => {
+      await this.#store.insertJoinToken(transaction, { credential, expiresAt });
+      await this.#auditTrail.append(transaction, entry, { actor, now: this.#now() });
+    });
     return { token: credential.text, expiresAt };
   }
 
@@ -36,7 +43,10 @@ export class NodesService {
    * credential no longer holds. Rejected with `join_token_invalid`, or `invalid_body` for a bad key;
    * then nothing changed and the token still holds.
    */
-  async enrol(request: EnrolRequest): Promise<{ readonly credential: string }> {
+  async enrol(
+    request: EnrolRequest,
+    from: { readonly address?: string } = {},
+  ): Promise<{ readonly credential: string }> {
     const sealingKey = parseSealingKey(request.sealingKey);
     const now = this.#now();
     const credential = mintCredential(NODE_KIND);
@@ -65,6 +75,9 @@ export class NodesService {
         );
       }
       await this.#store.put(transaction, { node, credential });
+      const entry = { action: "node.enrol", subject: name, after: { region } };
+      const actor = { account: FLEET, tokenId: token.credential.id, ...from };
+      await this.#auditTrail.append(transaction, entry, { actor, now });
     });
     return { credential: credential.text };
   }

@@ -47,6 +47,22 @@ export function checkPattern(pattern: string, owner: NamedWorker, neighbours: Ne
   );
 }
 
+/** Whether the pattern takes requests to a host that another worker of the account has, by name or by a route. */
+export function reachesIntoOthers(
+  pattern: string,
+  owner: NamedWorker,
+  { hostNames, routes, workers }: Neighbours,
+): boolean {
+  const { host } = splitPattern(pattern);
+  return (
+    workers.some(({ name }) => name !== owner.name && host === `${name}.${hostNames.baseDomain}`) ||
+    routes.some(
+      ({ worker, pattern: other }) =>
+        worker !== owner.name && collides(host, splitPattern(other).host, hostNames),
+    )
+  );
+}
+
 /** Refuses a new worker whose own host is another account's route already. */
 export function checkOwnHost(
   host: string,

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { Hono } from "hono";
 import { limitBody, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
+import { allowAccount, allowAnyToken, allowWorker } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import { targetOf } from "../workers/target.ts";
@@ -21,21 +22,21 @@ export function createRouteRoutes(
   const routes = new Hono<ApiEnvironment>();
   const path = "/accounts/:account/workers/scripts/:worker/routes";
 
-  routes.put(path, limitBody(LIMITS.jsonBodyBytesMax), async (context) => {
+  routes.put(path, allowWorker("deployer"), limitBody(LIMITS.jsonBodyBytesMax), async (context) => {
     const requests = await readJson(context, RouteRequests);
     const patterns = requests.map(({ pattern }) => pattern);
     await routesService.replaceRoutes(targetOf(context), patterns);
     return context.json(success(patterns.map((pattern) => ({ pattern }))));
   });
 
-  routes.get("/zones", async (context) => {
+  routes.get("/zones", allowAnyToken, async (context) => {
     const name = context.req.query("name")?.toLowerCase() ?? hostNames.baseDomain;
     const { account } = context.var.principal;
     const zone = { id: zoneId(name), name, status: "active", account: { id: account } };
     return context.json(success(/^[a-z0-9_.-]{1,253}$/.test(name) ? [zone] : []));
   });
 
-  routes.get("/zones/:zone/workers/routes", async (context) => {
+  routes.get("/zones/:zone/workers/routes", allowAccount("viewer"), async (context) => {
     const zone = context.req.param("zone");
     const all = await routesService.list(context.var.principal);
     const found = all.filter(

@@ -1,11 +1,12 @@
 import type { Database, Transaction } from "../database/database.ts";
 import type { Mutation, Mutations } from "../desired-state/mutations.ts";
+import { ControlPlaneError } from "../errors.ts";
 import type { Principal } from "../http/request-context.ts";
 import { workerNotFound } from "../versions/publisher.ts";
 import type { Target } from "../versions/service.ts";
 import { WorkerStore } from "../workers/store.ts";
 import type { StoredWorker } from "../workers/schemas.ts";
-import { checkPattern } from "./conflicts.ts";
+import { checkPattern, reachesIntoOthers, type Neighbours } from "./conflicts.ts";
 import type { HostNames } from "./host-names.ts";
 import { normalizePattern } from "./route-pattern.ts";
 import type { NamedRoute, RouteKind } from "./schemas.ts";
@@ -32,7 +33,7 @@ export class RoutesService {
     const normal = distinct(patterns.map(normalizePattern));
     await this.#parts.mutations.run(target.principal, async (mutation) => {
       const worker = await this.#requireWorker(mutation.transaction, target);
-      await this.#replace(mutation, { worker, kind: "route", patterns: normal });
+      await this.#replace(mutation, { target, worker, kind: "route", patterns: normal });
     });
   }
 
@@ -47,8 +48,12 @@ export class RoutesService {
     const patterns = distinct(request.hosts.map(domainPattern));
     await this.#parts.mutations.run(target.principal, async (mutation) => {
       const worker = await this.#requireWorker(mutation.transaction, target);
-      if (request.isTakingOver) await this.#release(mutation, { worker, patterns });
-      await this.#replace(mutation, { worker, kind: "custom_domain", patterns });
+      // A token of this worker can't take from others: for it their domains stay conflicts.
+      const { kind: reach } = target.principal.scope;
+      if (request.isTakingOver && reach === "account") {
+        await this.#release(mutation, { worker, patterns });
+      }
+      await this.#replace(mutation, { target, worker, kind: "custom_domain", patterns });
     });
   }
 
@@ -61,18 +66,21 @@ export class RoutesService {
   async #replace(
     mutation: Mutation,
     set: {
+      readonly target: Target;
       readonly worker: StoredWorker;
       readonly kind: RouteKind;
       readonly patterns: ReadonlyArray<string>;
     },
   ): Promise<void> {
     const { transaction, now } = mutation;
-    const { worker, kind, patterns } = set;
+    const { target, worker, kind, patterns } = set;
     const routes = await this.#routes.listAll(transaction);
     const workers = await this.#workers.listAll(transaction);
-    const { hostNames } = this.#parts;
-    for (const pattern of patterns) checkPattern(pattern, worker, { hostNames, routes, workers });
+    const neighbours = { hostNames: this.#parts.hostNames, routes, workers };
+    for (const pattern of patterns) checkPattern(pattern, worker, neighbours);
     const before = routes.filter((route) => route.workerId === worker.id && route.kind === kind);
+    const added = patterns.filter((pattern) => !before.some((route) => route.pattern === pattern));
+    refuseOthersHosts(target, added, neighbours);
     // wrangler sends the same routes with every deploy: what changes nothing is no mutation.
     if (
       isSameSet(
@@ -87,7 +95,8 @@ export class RoutesService {
     await mutation.audit({
       action: `${kind}.replace`,
       subject: worker.name,
-      details: { patterns },
+      before: { patterns: before.map(({ pattern }) => pattern) },
+      after: { patterns },
     });
   }
 
@@ -106,8 +115,10 @@ export class RoutesService {
       await this.#routes.remove(mutation.transaction, route.id);
       const loser = await this.#workers.get(mutation.transaction, route.workerId);
       await mutation.changed(loser.name);
-      const details = { pattern: route.pattern, takenBy: taken.worker.name };
-      await mutation.audit({ action: "custom_domain.release", subject: loser.name, details });
+      const { pattern } = route;
+      const [before, after] = [{ pattern }, { takenBy: taken.worker.name }];
+      const action = "custom_domain.release";
+      await mutation.audit({ action, subject: loser.name, before, after });
     }
   }
 
@@ -117,6 +128,22 @@ export class RoutesService {
     if (worker === undefined) throw workerNotFound(name);
     return worker;
   }
+}
+
+/** A token of one worker must not lead requests away from others of its account. Throws `scope_exceeded`. */
+function refuseOthersHosts(
+  { principal, name }: Target,
+  patterns: ReadonlyArray<string>,
+  neighbours: Neighbours,
+): void {
+  const { account, scope } = principal;
+  if (scope.kind === "account") return;
+  const taken = patterns.find((each) => reachesIntoOthers(each, { account, name }, neighbours));
+  if (taken === undefined) return;
+  throw new ControlPlaneError(
+    "scope_exceeded",
+    `Authentication error: the API token is for the worker '${name}' alone, and '${taken}' takes requests of another worker`,
+  );
 }
 
 /** A custom domain takes every path of its host. */

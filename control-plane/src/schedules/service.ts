@@ -65,8 +65,12 @@ export class SchedulesService {
       }
       // Nodes only have to know whether there is any: a cell that can be called costs a little more.
       if (known.size > 0 !== wanted.size > 0) await mutation.changed(name);
-      const details = { crons: [...wanted.keys()] };
-      await mutation.audit({ action: "schedules.replace", subject: name, details });
+      await mutation.audit({
+        action: "schedules.replace",
+        subject: name,
+        before: { crons: [...known] },
+        after: { crons: [...wanted.keys()] },
+      });
       return this.#schedules.list(transaction, worker.id);
     });
   }

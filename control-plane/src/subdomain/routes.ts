@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import { limitBody, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
+import { allowAnyToken, allowWorker } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import type { HostNames } from "../routes/host-names.ts";
@@ -18,23 +19,28 @@ export function createSubdomainRoutes(
 ): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
 
-  routes.get(`${WORKERS}/subdomain`, (context) =>
+  routes.get(`${WORKERS}/subdomain`, allowAnyToken, (context) =>
     context.json(success({ subdomain: hostNames.printedSubdomain() })),
   );
 
-  routes.get(SWITCH, async (context) => {
+  routes.get(SWITCH, allowWorker("viewer"), async (context) => {
     const { worker } = await workers.get(targetOf(context));
     return context.json(success(presentSwitch(worker)));
   });
 
-  routes.post(SWITCH, limitBody(LIMITS.jsonBodyBytesMax), async (context) => {
-    const state = await readJson(context, SubdomainSwitch);
-    const worker = await workers.switchSubdomain(targetOf(context), state);
-    return context.json(success(presentSwitch(worker)));
-  });
+  routes.post(
+    SWITCH,
+    allowWorker("deployer"),
+    limitBody(LIMITS.jsonBodyBytesMax),
+    async (context) => {
+      const state = await readJson(context, SubdomainSwitch);
+      const worker = await workers.switchSubdomain(targetOf(context), state);
+      return context.json(success(presentSwitch(worker)));
+    },
+  );
 
   // Newer wranglers ask this after each upload and print the host of `url`.
-  routes.get(`${WORKERS}/workers/:worker`, async (context) => {
+  routes.get(`${WORKERS}/workers/:worker`, allowWorker("viewer"), async (context) => {
     const { worker } = await workers.get(targetOf(context));
     const subdomain = {
       ...presentSwitch(worker),

@@ -82,7 +82,8 @@ export class ControlPlaneApi {
   }
 
   principal(tenant: Tenant = "ours"): Principal {
-    return { account: this.tenants[tenant].account.id, tokenId: "test" };
+    const { id: account } = this.tenants[tenant].account;
+    return { account, tokenId: "test", role: "admin", scope: { kind: "account" } };
   }
 
   /** Calls `/client/v4<path>`; `A` at its start stands for the tenant's account. */

@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import { ControlPlaneError } from "../errors.ts";
+import { allowAnyToken } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 
 const ACCOUNT = "/accounts/:account";
@@ -29,7 +30,7 @@ const FEATURES: Readonly<Record<string, string>> = {
 export function createUnsupportedRoutes(): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
   for (const [path, feature] of Object.entries(FEATURES)) {
-    routes.all(`${path}/*`, () => {
+    routes.all(`${path}/*`, allowAnyToken, () => {
       throw new ControlPlaneError("unsupported", `Atoll does not support ${feature} yet`);
     });
   }

@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import { parseInput } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
+import { allowAccount } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { UsageQuery } from "./schemas.ts";
 import type { UsageService } from "./service.ts";
@@ -9,7 +10,7 @@ import type { UsageService } from "./service.ts";
 export function createUsageRoutes(usage: UsageService): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
 
-  routes.get("/accounts/:account/usage", async (context) => {
+  routes.get("/accounts/:account/usage", allowAccount("viewer"), async (context) => {
     const query = parseInput(UsageQuery, context.req.query(), "query");
     const { period, workers } = await usage.read(context.var.principal, query);
     return context.json(success({ ...period, workers }));

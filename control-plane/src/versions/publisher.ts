@@ -1,6 +1,8 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
+import { refuseScript, refuseWorker, versionsKept } from "../accounts/quota.ts";
 import { AccountStore } from "../accounts/store.ts";
+import type { Facts } from "../audit/schemas.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
 import {
   BlobHash,
@@ -23,6 +25,7 @@ import { RouteStore } from "../routes/store.ts";
 import type { ScriptSettings, StoredWorker } from "../workers/schemas.ts";
 import { WorkerStore } from "../workers/store.ts";
 import { checkBindings } from "./bindings.ts";
+import { refuseNewReach } from "./scoped-bindings.ts";
 import { KeyedLock } from "./keyed-lock.ts";
 import type { Annotations, SourceMap, StoredVersion, Trigger } from "./schemas.ts";
 import type { VersionStore } from "./store.ts";
@@ -108,13 +111,16 @@ export class Publisher {
     }
     const scope = { account: principal.account, worker: name, database };
     await checkBindings({ ...scope, bindings, code, assets });
+    const { settings, quota } = await this.#accounts.configured(database, principal.account);
+    // What is there already stays usable under a quota that became smaller.
+    if (publication.trigger === "upload") refuseScript(quota, codeBytes(code));
+    refuseNewReach(principal, bindings, base?.latest.version.bindings ?? []);
     const version: Version = {
       ...draft.version,
       id: VersionId.parse(randomUUID()),
       number: (base?.worker.versionNumber ?? 0) + 1,
       createdAt: new Date(this.#parts.clock.nowMs()).toISOString(),
     };
-    const settings = await this.#accounts.settings(database, principal.account);
     const startupMs = await this.#start(version, { ...draft, settings });
     // Blobs before the rows that name them: a row never points at nothing. What is left over when the
     // rows then fail is content without a name, which the next upload of the same content uses.
@@ -143,6 +149,7 @@ export class Publisher {
       return { worker, latest, secrets };
     }
     if (!isCreating) throw workerNotFound(name);
+    await this.#refuseTooMany(database, principal);
     if ((await this.#workers.ownerOf(database, name)) !== undefined) {
       throw new ControlPlaneError(
         "worker_name_taken",
@@ -209,8 +216,10 @@ export class Publisher {
       versionNumber: added.version.number,
     };
     const settled = { ...worker, settings: { ...worker.settings, ...draft.settings } };
-    if (current === undefined) await this.#workers.insert(transaction, settled);
-    else await this.#workers.update(transaction, settled);
+    if (current === undefined) {
+      await this.#refuseTooMany(transaction, principal);
+      await this.#workers.insert(transaction, settled);
+    } else await this.#workers.update(transaction, settled);
     await this.#parts.versions.insert(transaction, {
       ...added,
       workerId: worker.id,
@@ -226,20 +235,41 @@ export class Publisher {
       await mutation.changed(name);
     }
     await this.#prune(transaction, worker);
-    const { id, number } = added.version;
-    const details = { version: id, number, trigger, isDeployed: publication.isDeployed };
-    await mutation.audit({ action: "version.create", subject: name, details });
+    const after = { ...auditedVersion(added.version), trigger, isDeployed: publication.isDeployed };
+    const earlier = base === undefined ? {} : { before: auditedVersion(base.latest.version) };
+    await mutation.audit({ action: "version.create", subject: name, ...earlier, after });
+  }
+
+  async #refuseTooMany(database: Database | Transaction, { account }: Principal): Promise<void> {
+    const { quota } = await this.#accounts.configured(database, account);
+    if (quota.workersMax === null) return;
+    refuseWorker(quota, (await this.#workers.list(database, account)).length);
   }
 
   /** Versions that deployments name stay: wrangler lists them together. */
   async #prune(transaction: Transaction, worker: StoredWorker): Promise<void> {
-    const numberMax = worker.versionNumber - LIMITS.versionsKeptMax;
+    const { quota } = await this.#accounts.configured(transaction, worker.account);
+    const keptMax = versionsKept(quota);
+    const numberMax = worker.versionNumber - keptMax;
     if (numberMax < 1) return;
-    const limit = LIMITS.deploymentsKeptMax;
+    const limit = Math.min(keptMax, LIMITS.deploymentsKeptMax);
+    await this.#deployments.prune(transaction, worker.id, limit);
     const deployments = await this.#deployments.list(transaction, { workerId: worker.id, limit });
     const keptIds = deployments.flatMap(({ versions }) => versions.map((row) => row.version_id));
     await this.#parts.versions.prune(transaction, { workerId: worker.id, numberMax, keptIds });
   }
+}
+
+function codeBytes(code: Version["code"]): number {
+  if (code.kind === "none") return 0;
+  const modules = code.kind === "modules" ? code.modules : [code.script, ...code.parts];
+  return modules.reduce((bytes, { size }) => bytes + size, 0);
+}
+
+/** Names alone: variables are no secrets, but people put some into them. */
+function auditedVersion({ id, number, bindings, assets }: Version): Facts {
+  const names = bindings.map(({ type, name }) => `${type} ${name}`);
+  return { version: id, number, bindings: names, hasAssets: assets !== undefined };
 }
 
 function newWorker(parts: {

@@ -3,6 +3,7 @@ import type { BlobStore } from "../blobs/blob-store.ts";
 import { limitBody } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
 import { limitConcurrency } from "../http/gate.ts";
+import { allowWorker } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import { targetOf } from "../workers/target.ts";
@@ -25,7 +26,7 @@ export function createVersionRoutes(
   });
   const bound = limitBody(LIMITS.uploadBytesMax);
 
-  routes.put(SCRIPT, gate, bound, async (context) => {
+  routes.put(SCRIPT, allowWorker("deployer"), gate, bound, async (context) => {
     const target = targetOf(context);
     const form = await readUploadForm(context.req.raw);
     const added = await versions.deployUpload(target, form);
@@ -43,23 +44,23 @@ export function createVersionRoutes(
     );
   });
 
-  routes.post(`${SCRIPT}/versions`, gate, bound, async (context) => {
+  routes.post(`${SCRIPT}/versions`, allowWorker("deployer"), gate, bound, async (context) => {
     const target = targetOf(context);
     const form = await readUploadForm(context.req.raw);
     return context.json(success(presentVersion(await versions.recordUpload(target, form))));
   });
 
-  routes.get(`${SCRIPT}/versions`, async (context) => {
+  routes.get(`${SCRIPT}/versions`, allowWorker("viewer"), async (context) => {
     const items = await versions.list(targetOf(context));
     return context.json(success({ items: items.map(presentVersion) }));
   });
 
-  routes.get(`${SCRIPT}/versions/:version`, async (context) => {
+  routes.get(`${SCRIPT}/versions/:version`, allowWorker("viewer"), async (context) => {
     const found = await versions.get(targetOf(context), versionOf(context));
     return context.json(success(presentVersion(found)));
   });
 
-  routes.get(`${SCRIPT}/content/v2`, async (context) => {
+  routes.get(`${SCRIPT}/content/v2`, allowWorker("viewer"), async (context) => {
     const id = context.req.query("version") ?? "latest";
     return writeContent(await versions.get(targetOf(context), id), blobs);
   });

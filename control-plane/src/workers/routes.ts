@@ -2,6 +2,7 @@ import { Hono } from "hono";
 import { ControlPlaneError } from "../errors.ts";
 import { limitBody, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
+import { allowAccount, allowAnyToken, allowWorker } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import {
@@ -22,7 +23,7 @@ const SCRIPT = `${WORKERS}/scripts/:worker`;
 export function createWorkerRoutes(workers: WorkersService): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
 
-  routes.get(SERVICE, async (context) => {
+  routes.get(SERVICE, allowWorker("viewer"), async (context) => {
     const target = targetOf(context);
     const details = await workers.find(target);
     if (details !== undefined) return context.json(success(presentService(details)));
@@ -32,34 +33,39 @@ export function createWorkerRoutes(workers: WorkersService): Hono<ApiEnvironment
     );
   });
 
-  routes.get(`${WORKERS}/scripts`, async (context) => {
+  routes.get(`${WORKERS}/scripts`, allowAccount("viewer"), async (context) => {
     const all = await workers.list(context.var.principal);
     return context.json(success(all.map(presentScript)));
   });
 
-  routes.get(`${SCRIPT}/settings`, async (context) =>
+  routes.get(`${SCRIPT}/settings`, allowWorker("viewer"), async (context) =>
     context.json(success(presentSettings(await workers.get(targetOf(context))))),
   );
 
-  routes.get(`${SCRIPT}/script-settings`, async (context) =>
+  routes.get(`${SCRIPT}/script-settings`, allowWorker("viewer"), async (context) =>
     context.json(success(presentScriptSettings(await workers.get(targetOf(context))))),
   );
 
-  routes.patch(`${SCRIPT}/script-settings`, limitBody(LIMITS.jsonBodyBytesMax), async (context) => {
-    const patch = await readJson(context, ScriptSettingsPatch);
-    const worker = await workers.patchSettings(targetOf(context), patch);
-    return context.json(success(presentScriptSettings({ worker })));
-  });
+  routes.patch(
+    `${SCRIPT}/script-settings`,
+    allowWorker("deployer"),
+    limitBody(LIMITS.jsonBodyBytesMax),
+    async (context) => {
+      const patch = await readJson(context, ScriptSettingsPatch);
+      const worker = await workers.patchSettings(targetOf(context), patch);
+      return context.json(success(presentScriptSettings({ worker })));
+    },
+  );
 
   for (const path of [SERVICE, SCRIPT]) {
-    routes.delete(path, async (context) => {
+    routes.delete(path, allowWorker("deployer"), async (context) => {
       const isForced = context.req.query("force") === "true";
       await workers.remove(targetOf(context), { isForced });
       return context.json(success({ id: targetOf(context).name }));
     });
   }
 
-  routes.get(`${SCRIPT}/references`, async (context) => {
+  routes.get(`${SCRIPT}/references`, allowWorker("viewer"), async (context) => {
     const target = targetOf(context);
     await workers.get(target);
     const callers = await workers.callersOf(target);
@@ -70,8 +76,12 @@ export function createWorkerRoutes(workers: WorkersService): Hono<ApiEnvironment
 
   // Nothing consumes another worker's tail, and there are no Durable Objects, as uploads that ask for
   // either are refused: wrangler asks both before it deletes a worker.
-  routes.get(`${WORKERS}/tails/by-consumer/:worker`, (context) => context.json(success([])));
-  routes.get(`${WORKERS}/durable_objects/namespaces`, (context) => context.json(success([])));
+  routes.get(`${WORKERS}/tails/by-consumer/:worker`, allowWorker("viewer"), (context) =>
+    context.json(success([])),
+  );
+  routes.get(`${WORKERS}/durable_objects/namespaces`, allowAnyToken, (context) =>
+    context.json(success([])),
+  );
 
   return routes;
 }

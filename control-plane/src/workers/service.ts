@@ -1,3 +1,4 @@
+import type { Facts } from "../audit/schemas.ts";
 import type { Binding } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import { DeploymentStore } from "../deployments/store.ts";
@@ -97,7 +98,8 @@ export class WorkersService {
       }
       await this.#workers.remove(transaction, worker.id);
       await mutation.changed(target.name);
-      await mutation.audit({ action: "worker.delete", subject: target.name });
+      const before = { ...auditedWorker(worker), version: worker.versionNumber };
+      await mutation.audit({ action: "worker.delete", subject: target.name, before });
     });
   }
 
@@ -114,9 +116,8 @@ export class WorkersService {
       if (JSON.stringify(changed) === JSON.stringify(worker)) return worker;
       await this.#workers.update(mutation.transaction, { ...changed, modifiedAt: mutation.now });
       if (changed.isOnSubdomain !== worker.isOnSubdomain) await mutation.changed(target.name);
-      const { settings, isOnSubdomain, hasPreviews } = changed;
-      const details = { settings, isOnSubdomain, hasPreviews };
-      await mutation.audit({ action, subject: target.name, details });
+      const [before, after] = [auditedWorker(worker), auditedWorker(changed)];
+      await mutation.audit({ action, subject: target.name, before, after });
       return changed;
     });
   }
@@ -144,6 +145,10 @@ export class WorkersService {
     if (latest === undefined) throw new Error(`worker ${worker.id} has no version`);
     return { worker, latest };
   }
+}
+
+function auditedWorker({ settings, isOnSubdomain, hasPreviews }: StoredWorker): Facts {
+  return { settings, isOnSubdomain, hasPreviews };
 }
 
 function addressOf({ principal, name }: Target) {

@@ -4,7 +4,10 @@ import { kvLeftovers } from "./0002-kv-leftovers.ts";
 import { usage } from "./0003-usage.ts";
 import { accountSettings } from "./0004-account-settings.ts";
 import { kvQuotas } from "./0005-kv-quotas.ts";
-import { schedules } from "./0006-schedules.ts";
+import { tokenGrants } from "./0006-token-grants.ts";
+import { auditTrail } from "./0007-audit-trail.ts";
+import { accountQuota } from "./0008-account-quota.ts";
+import { schedules } from "./0009-schedules.ts";
 
 /** Every step of the schema's history, run once each in the order of their names. Never edit one that was released. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -13,5 +16,8 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0003-usage": usage,
   "0004-account-settings": accountSettings,
   "0005-kv-quotas": kvQuotas,
-  "0006-schedules": schedules,
+  "0006-token-grants": tokenGrants,
+  "0007-audit-trail": auditTrail,
+  "0008-account-quota": accountQuota,
+  "0009-schedules": schedules,
 };

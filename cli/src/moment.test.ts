@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { parseMoment } from "./moment.ts";
+import { parseFutureMoment, parseMoment } from "./moment.ts";
 
 const NOW = Date.parse("2026-11-20T12:00:00Z");
 
@@ -29,3 +29,18 @@ test.each([
 ])("moment: '%s' is refused", (text) => {
   expect(() => parseMoment(text, NOW)).toThrow("A moment is");
 });
+
+test.each([
+  ["90d", "2027-02-18T12:00:00.000Z"],
+  ["1s", "2026-11-20T12:00:01.000Z"],
+  ["2026-11-20T12:00:01Z", "2026-11-20T12:00:01.000Z"],
+])("future moment: %s", (text, expected) => {
+  expect(parseFutureMoment(text, NOW).toISOString()).toBe(expected);
+});
+
+test.each(["", "0s", "2026-11-20T12:00:00Z", "2026-11-20T12:00:01", "-1h", "tomorrow"])(
+  "future moment: '%s' is refused",
+  (text) => {
+    expect(() => parseFutureMoment(text, NOW)).toThrow("It is a date to come");
+  },
+);

@@ -1,0 +1,64 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import SqliteDatabase from "better-sqlite3";
+import { Kysely, sql, SqliteDialect } from "kysely";
+import { Migrator } from "kysely/migration";
+import { expect, test } from "vitest";
+import { AuditQuery } from "../audit/schemas.ts";
+import { AuditStore } from "../audit/store.ts";
+import { AccountId } from "../contract/index.ts";
+import { openSqliteDatabase } from "./database.ts";
+import { MIGRATIONS } from "./migrations/index.ts";
+import type { Schema } from "./schema.ts";
+import { Mutations } from "../desired-state/mutations.ts";
+import { mintCredential } from "../secrets/credential.ts";
+import { TestClock } from "../test-support/test-clock.ts";
+import { TokensService } from "../tokens/service.ts";
+
+test("migrations: earlier tokens are admins' of their whole account, and the audit trail goes on", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "atoll-earlier-"));
+  const path = join(directory, "control-plane.sqlite");
+  const earlier = new Kysely<Schema>({
+    dialect: new SqliteDialect({ database: new SqliteDatabase(path) }),
+  });
+  const provider = { getMigrations: () => Promise.resolve(MIGRATIONS) };
+  await new Migrator({ db: earlier, provider }).migrateTo("0005-kv-quotas");
+  const account = "a".repeat(32);
+  const { id, hash, text } = mintCredential("atoll");
+  const created_at = "2026-01-01T00:00:00.000Z";
+  await earlier.insertInto("accounts").values({ id: account, name: "Old", created_at }).execute();
+  const row = { id, account_id: account, name: "operator", token_hash: hash, created_at };
+  await earlier.insertInto("api_tokens").values(row).execute();
+  for (const [at, id] of [
+    ["2026-02", "later"],
+    ["2026-01", "earlier"],
+  ]) {
+    await sql`insert into audit (id, at, account_id, token_id, action, subject, details)
+      values (${id}, ${at}, ${account}, 'x', 'worker.delete', ${id}, '{"a":1}')`.execute(earlier);
+  }
+  await earlier.destroy();
+
+  const database = await openSqliteDatabase(path);
+  const clock = new TestClock();
+  const tokens = new TokensService({
+    database,
+    clock,
+    mutations: new Mutations({ database, clock }),
+  });
+  expect(await tokens.verify(text)).toEqual({
+    ...{ account, tokenId: id, role: "admin", scope: { kind: "account" } },
+  });
+  const query = AuditQuery.parse({});
+  expect(await new AuditStore().list(database, account, query)).toMatchObject([
+    { sequence: 2, subject: "later", before: null, after: { a: 1 }, address: null },
+    { sequence: 1, subject: "earlier" },
+  ]);
+  const principal = { account: AccountId.parse(account), tokenId: id };
+  await new Mutations({ database, clock }).run(principal, (mutation) =>
+    mutation.audit({ action: "test", subject: "next" }),
+  );
+  expect((await new AuditStore().list(database, account, query))[0]?.sequence).toBe(3);
+  await database.destroy();
+  await rm(directory, { recursive: true });
+});

@@ -1,0 +1,51 @@
+import type { Clock } from "@atoll/kv-store";
+import type { MiddlewareHandler } from "hono";
+import { ControlPlaneError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import { callerOf } from "./authentication.ts";
+import { RateLimiter } from "./rate-limiter.ts";
+import type { ApiEnvironment } from "./request-context.ts";
+
+type Limit = MiddlewareHandler<ApiEnvironment>;
+
+/** What one address may ask, whoever it says that it is: goes before the check of tokens. */
+export function limitAddresses(clock: Clock): Limit {
+  const rate = { perSecond: LIMITS.addressRequestsPerSecond, burst: LIMITS.addressRequestsBurst };
+  const limiter = new RateLimiter({ clock, rate, keysMax: LIMITS.rateLimitedKeysMax });
+  return async (context, next) => {
+    const { address = "" } = callerOf(context);
+    refuseAfter(limiter.take(networkOf(address)), "address");
+    await next();
+  };
+}
+
+/** What one API token may ask, from wherever. Runs after `requireToken`. */
+export function limitTokens(clock: Clock): Limit {
+  const rate = { perSecond: LIMITS.tokenRequestsPerSecond, burst: LIMITS.tokenRequestsBurst };
+  const limiter = new RateLimiter({ clock, rate, keysMax: LIMITS.rateLimitedKeysMax });
+  return async (context, next) => {
+    refuseAfter(limiter.take(context.var.principal.tokenId), "API token");
+    await next();
+  };
+}
+
+/** Whoever has one IPv6 address has the 2^64 others of its network. */
+export function networkOf(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
+  if (mapped !== undefined || !address.includes(":")) return mapped ?? address;
+  const [head = "", tail] = address.split("::");
+  const groups = head === "" ? [] : head.split(":");
+  const tailCount = tail === undefined || tail === "" ? 0 : tail.split(":").length;
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - groups.length - tailCount);
+  const all = [...groups, ...Array.from({ length: zeros }, () => "0"), ...(tail ?? "").split(":")];
+  return `${all.slice(0, 4).join(":")}::/64`;
+}
+
+function refuseAfter(seconds: number, whose: string): void {
+  if (seconds === 0) return;
+  throw new ControlPlaneError(
+    "rate_limited",
+    `Too many requests by this ${whose}: try again in ${seconds} s`,
+    { retryAfterSeconds: seconds },
+  );
+}
