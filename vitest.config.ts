@@ -8,7 +8,7 @@ export default defineConfig({
           name: "unit",
           include: [
             "{kv-store,control-plane,edge-runtime,sites,cli,scripts}/**/*.test.ts",
-            "tests/{*,bench/*}.test.ts",
+            "tests/{*,bench/*,kv-history/*}.test.ts",
           ],
           testTimeout: 20_000,
         },

@@ -5,7 +5,9 @@ import { globSync } from "node:fs";
 const PROGRAMS: Readonly<Record<string, string>> = {
   bwrap: "/usr/bin/bwrap",
   chromium: "/usr/bin/chromium",
+  gcc: "/usr/bin/cc",
   haproxy: "/usr/sbin/haproxy",
+  "libc6-dev": "/usr/include/stdio.h",
   postgres: "/usr/lib/postgresql/*/bin/postgres",
   setpriv: "/usr/bin/setpriv",
 };

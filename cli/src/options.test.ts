@@ -2,6 +2,7 @@ import { InvalidArgumentError } from "commander";
 import { expect, test } from "vitest";
 import {
   parseHistoryDays,
+  parseKvBudget,
   parseMegabytes,
   parseMemoryBudget,
   parsePort,
@@ -36,6 +37,22 @@ test.each([
   expect(() => parseMemoryBudget(text)).toThrow(InvalidArgumentError);
   expect(() => parseMemoryBudget(text)).toThrow("from 64 to 16777216");
 });
+
+test.each([
+  ["16", 16],
+  ["17", 17],
+  ["16777215", 16_777_215],
+  ["16777216", 16_777_216],
+])("options: a key-value budget of %s MB is taken", (text, megabytes) => {
+  expect(parseKvBudget(text)).toBe(megabytes);
+});
+
+test.each(["15", "0", "-16", "16777217", "16.5", "16MB", "", "all"])(
+  "options: '%s' is no key-value budget",
+  (text) => {
+    expect(() => parseKvBudget(text)).toThrow("from 16 to 16777216");
+  },
+);
 
 test.each([
   ["1", 1],

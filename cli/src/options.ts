@@ -3,6 +3,9 @@ import { InvalidArgumentError } from "commander";
 /** In MB. A cell of a usual worker fits the least; the most is more than machines have, and less than bytes say. */
 export const MEMORY_BUDGET_MB = { min: 64, max: 16 * 1024 * 1024 } as const;
 
+/** In MB. With less nearly every value would be fetched; the most is more than disks have. */
+const KV_BUDGET_MB = { min: 16, max: 16 * 1024 * 1024 } as const;
+
 /** Parses the value of an option that names a port. */
 export function parsePort(text: string): number {
   const port = wholeNumber(text);
@@ -20,10 +23,22 @@ export function parsePostgresUrl(text: string): string {
 
 /** Parses the value of `--memory-budget`, in MB. */
 export function parseMemoryBudget(text: string): number {
+  return parseBudget(text, "memory", MEMORY_BUDGET_MB);
+}
+
+/** Parses the value of `--kv-budget`, in MB. */
+export function parseKvBudget(text: string): number {
+  return parseBudget(text, "key-value", KV_BUDGET_MB);
+}
+
+function parseBudget(
+  text: string,
+  what: string,
+  { min, max }: { readonly min: number; readonly max: number },
+): number {
   const megabytes = wholeNumber(text);
-  const { min, max } = MEMORY_BUDGET_MB;
   if (megabytes !== undefined && megabytes >= min && megabytes <= max) return megabytes;
-  throw new InvalidArgumentError(`A memory budget is a whole number of MB from ${min} to ${max}.`);
+  throw new InvalidArgumentError(`A ${what} budget is a whole number of MB from ${min} to ${max}.`);
 }
 
 /** Days of history that are kept: more than a year is a backup's task. */

@@ -4,6 +4,7 @@ import { addAuditCommand } from "./audit/commands.ts";
 import { addKvCommands } from "./kv/commands.ts";
 import {
   parseHistoryDays,
+  parseKvBudget,
   parseMegabytes,
   parseMemoryBudget,
   parsePort,
@@ -38,6 +39,7 @@ export function createProgram(): Command {
     .showHelpAfterError("(run the command with --help for its options)");
   addLocalCommands(program);
   addUsageCommand(program);
+  addSchedulesCommand(program);
   addKvCommands(program, async () => {
     const { KvApi } = await import("./kv/api.ts");
     return new KvApi(await findVariables());
@@ -117,6 +119,20 @@ function addUsageCommand(program: Command): void {
     });
 }
 
+/** When an account's workers are called without a request. */
+function addSchedulesCommand(program: Command): void {
+  program
+    .command("schedules")
+    .description("show the cron schedules of your workers, and what became of their latest times")
+    .argument("[worker]", "this worker alone")
+    .option("--json", "print JSON", false)
+    .action(async (worker: string | undefined, options: { json: boolean }) => {
+      const { fetchSchedules, formatSchedules } = await import("./schedules/schedules.ts");
+      const schedules = await fetchSchedules(await findVariables(), worker);
+      console.log(options.json ? JSON.stringify(schedules, null, 2) : formatSchedules(schedules));
+    });
+}
+
 /** What operators run: the parts of a fleet, each on a machine of its own. */
 function addFleetCommands(program: Command): void {
   program
@@ -180,6 +196,11 @@ function addFleetCommands(program: Command): void {
       "--memory-budget <MB>",
       "what workers may take together (default: half of the memory that there is)",
       parseMemoryBudget,
+    )
+    .option(
+      "--kv-budget <MB>",
+      "what the key-value store may take of the disk: past it, values are fetched when they are read (default: a tenth of the disk)",
+      parseKvBudget,
     )
     .addOption(
       new Option("--metrics-port <port>", "answer GET /metrics on 127.0.0.1 (default: nowhere)")

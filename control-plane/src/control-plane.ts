@@ -17,12 +17,14 @@ import { Mutations } from "./desired-state/mutations.ts";
 import { EntriesService } from "./kv-namespaces/entries-service.ts";
 import { ManagementService } from "./kv-namespaces/management-service.ts";
 import { QuotaFollower } from "./kv-namespaces/quota-follower.ts";
+import { ValueStore } from "./kv-namespaces/value-store.ts";
 import { createKvNamespaceRoutes } from "./kv-namespaces/routes.ts";
 import { NamespacesService } from "./kv-namespaces/service.ts";
 import { NodesService } from "./nodes/service.ts";
 import type { Preflight } from "./preflight/preflight.ts";
 import { createResources } from "./resources.ts";
 import { HostNames } from "./routes/host-names.ts";
+import { Dispatcher } from "./schedules/dispatcher.ts";
 import { loadMasterKey } from "./secrets/master-key.ts";
 import { SecretSealer } from "./secrets/sealing.ts";
 import { TokensService } from "./tokens/service.ts";
@@ -96,7 +98,12 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     await namespaces.removeLeftovers();
     await namespaces.requireAtOrigin();
     await namespaces.assignAll();
-    const entries = new EntriesService({ origin: options.kvOrigin, blobs });
+    const values = new ValueStore({
+      origin: options.kvOrigin,
+      blobs: new DirectoryBlobStore(join(dataDirectory, "kv-values")),
+      earlier: blobs,
+    });
+    const entries = new EntriesService({ origin: options.kvOrigin, blobs: values });
     const usage = new UsageService({ database, clock, log });
     const verifyToken = (token: string) => tokens.verify(token);
     const http = await HttpServer.listen({ host: options.host, port: options.port, log });
@@ -112,10 +119,12 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       usage,
     };
     const { selfAuthenticated, resources } = createResources({ ...shared, masterKey });
-    const fleet = startFleet({ ...options, http, nodes, blobs, desiredState, masterKey, usage });
+    const schedules = new Dispatcher({ database, clock, log });
+    const parts = { http, nodes, blobs, values, desiredState, masterKey, usage, schedules };
+    const fleet = startFleet({ ...options, ...parts });
     const { registry } = fleet;
     const management = new ManagementService({
-      ...{ origin: options.kvOrigin, entries, blobs, nodes, registry, accounts },
+      ...{ origin: options.kvOrigin, entries, blobs: values, nodes, registry, accounts },
     });
     const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, management });
     const whenServed = async (): Promise<void> =>
@@ -149,6 +158,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       close: async () => {
         fleet.close();
         quotas.close();
+        await schedules.close();
         await http.close();
         await database.destroy();
       },

@@ -114,6 +114,8 @@ export const CONTROL_PLANE_ERRORS = {
     "The upload's token is wrong, of another worker, or old.",
   ),
   route_invalid: refusal(400, 10_022, "A route pattern is not of the form host/path."),
+  cron_invalid: refusal(400, 10_100, "A schedule is no cron expression, or never comes."),
+  schedules_exceeded: refusal(400, 10_100, "The worker would have more schedules than it may."),
   route_conflict: refusal(409, 10_020, "Another worker has this route."),
   join_token_invalid: refusal(401, 10_000, "The join token is unknown, used or expired."),
   blob_mismatch: refusal(400, 10_001, "Content does not have the hash it was sent under."),

@@ -63,6 +63,33 @@ export const LIMITS = {
   routesMax: 1_000,
   /** A DNS name is at most 253 characters; a path pattern is bounded like a URL. */
   routePatternCharactersMax: 1_024,
+  /** Schedules of one worker: Cloudflare's own limit, which it has for a whole account. */
+  schedulesMax: 250,
+  /** Characters of a cron expression: each minute of an hour listed, and the other fields as well. */
+  cronCharactersMax: 500,
+  /** How often schedules are looked at: an occurrence starts at most this late, with cells at hand. */
+  scheduleLookMs: 1_000,
+  /** Occurrences that one look gives to nodes, and schedules that it brings forward; the rest waits a look. */
+  occurrencesPerLook: 500,
+  /** Older ones that nobody ran, because no control plane or no node was there, are not made up for. */
+  occurrenceMissedMs: 15 * 60_000,
+  /** How far back missed ones are told one by one after a long time without a control plane. */
+  scheduleLookBackMs: 7 * 24 * 60 * 60_000,
+  /** Occurrences of one schedule whose outcome is kept. */
+  occurrencesKeptMax: 100,
+  /** Of these, what one answer tells for each schedule. */
+  occurrencesListedMax: 10,
+  /** How often an occurrence is tried, when `scheduled()` fails or the node that had it is gone. */
+  occurrenceAttemptsMax: 4,
+  /** The wait before the second attempt; each further one is four times as long: 5 s, 20 s, 80 s. */
+  occurrenceRetryMs: 5_000,
+  /**
+   * A node that runs an occurrence and was not heard of for this long has lost it. It outlasts a control plane
+   * that is started again, and a node's slowest reconnect but for those after minutes without one.
+   */
+  occurrenceLeaseMs: 30_000,
+  /** Occurrences that one node has at a time: each may need a cell of its own. */
+  occurrencesPerNodeMax: 50,
   /** Versions and deployments that a listing shows, as Cloudflare caps them. */
   listedVersionsMax: 10,
   /** Versions of a worker that are kept to roll back to, as many as on Cloudflare; older ones are removed. */

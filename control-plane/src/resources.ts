@@ -17,6 +17,8 @@ import type { Preflight } from "./preflight/preflight.ts";
 import type { HostNames } from "./routes/host-names.ts";
 import { createRouteRoutes } from "./routes/routes.ts";
 import { RoutesService } from "./routes/service.ts";
+import { createScheduleRoutes } from "./schedules/routes.ts";
+import { SchedulesService } from "./schedules/service.ts";
 import { createSecretRoutes } from "./secrets/routes.ts";
 import { SecretsService } from "./secrets/service.ts";
 import { createSubdomainRoutes } from "./subdomain/routes.ts";
@@ -73,6 +75,7 @@ export function createResources(parts: ResourceParts): {
       createSubdomainRoutes(workers, hostNames),
       createRouteRoutes(routes, hostNames),
       createDomainRoutes(routes),
+      createScheduleRoutes(new SchedulesService(parts)),
       createUsageRoutes(parts.usage),
       createUnsupportedRoutes(),
     ],

@@ -23,6 +23,8 @@ import {
   scratchDirectoryOf,
 } from "./node-directories.ts";
 import { openConfinement, type Confinement } from "./sandbox/confinement.ts";
+import { ScheduledCaller } from "./scheduled/scheduled-caller.ts";
+import { ScheduledRuns } from "./scheduled/scheduled-runs.ts";
 import { BlobCache } from "./sync/blob-cache.ts";
 import { ControlPlaneClient } from "./sync/control-plane-client.ts";
 import { loadOrEnrol, type NodeIdentity } from "./sync/identity.ts";
@@ -53,6 +55,8 @@ export interface AgentOptions {
   readonly egressAllow: ReadonlyArray<string>;
   /** What all cells together may take, in bytes; by default a part of the memory that there is. */
   readonly memoryBudgetBytes?: number;
+  /** What the key-value store may take of the disk, in bytes; by default a part of the disk. */
+  readonly kvBudgetBytes?: number | undefined;
   /** Port on 127.0.0.1 where `GET /metrics` tells what the node does; nowhere if absent. */
   readonly metricsPort?: number | undefined;
   /** Refuses to start on a host that can't confine cells fully; else it says so, and runs. */
@@ -168,6 +172,7 @@ async function openServices(
   const kvSocketPath = join(run.sockets, "kv.sock");
   const kv = await NodeKv.open({
     directory: join(dataDirectory, "kv"),
+    budgetBytes: options.kvBudgetBytes,
     socketPath: kvSocketPath,
     blobs: client,
     resolveCapability: (capability) => capabilities.resolve(capability),
@@ -318,14 +323,23 @@ function openLink(
   { options, identity, confinement, closers }: Ground,
   parts: Services & Cells & { readonly follower: StateFollower },
 ): NodeLink {
-  const { supervisor } = parts;
+  const { supervisor, usage } = parts;
+  const scheduled = new ScheduledRuns({
+    caller: new ScheduledCaller({
+      supervisor,
+      onServed: (request) => usage.meters.onServed(request),
+    }),
+    clock: systemClock,
+    log: options.log,
+  });
   const link = new NodeLink({
     controlPlaneUrl: options.controlPlaneUrl,
     credential: identity.credential,
     random: Math.random,
     follower: parts.follower,
     kv: parts.kv,
-    usage: parts.usage,
+    usage,
+    scheduled,
     cells: () => supervisor.status(),
     cellEnds: () => supervisor.ends,
     confinement: {
@@ -338,6 +352,7 @@ function openLink(
   });
   link.open();
   closers.push(() => link.close());
+  closers.push(() => scheduled.close());
   return link;
 }
 

@@ -40,6 +40,12 @@ export const LIMITS = {
   sharedCellCodeBytesMax: 8 * 1024 * 1024,
   /** Threads of a cell: workerd has one for each core to compile with, and a few more. */
   cellThreadsMax: 256,
+  /** Part of its disk that a node's key-value store may take: three nodes on one machine leave most of it. */
+  kvBudgetShare: 0.1,
+  /** A smaller one would fetch nearly every value, and a disk that small is a test's. */
+  kvBudgetBytesMin: 64 * 1024 * 1024,
+  /** Part of that budget for values that were fetched: those over 64 KiB, and of partial namespaces. */
+  kvCacheShare: 0.25,
   /** How often cells that work are looked at: a tenth of the usual turn. */
   watchdogMs: 100,
   /** How often all cells are sampled: a loop in one that was idle ends within its limit and a second. */
@@ -196,6 +202,10 @@ export const LIMITS = {
   bodyDiscardMs: 2_000,
   /** Of requests that fail alike one is told in this time: what fails at once may fail thousands of times. */
   failureLogMs: 1_000,
+  /** How long a call of `scheduled()` may take, as long as Cloudflare's. */
+  scheduledMs: 15 * 60_000,
+  /** How often a node says which of them it has: several times within the control plane's lease of 30 s. */
+  scheduledTellMs: 5_000,
   /** How long requests and WebSockets of a replaced cell may go on: most requests take far less. */
   drainMs: 30_000,
   /** Header lines of a worker's answer that go on to the client; they have to fit the same buffer. */

@@ -69,6 +69,30 @@ export interface KvEntry {
   readonly revision?: Revision;
 }
 
+/**
+ * The value of an entry that a partial replica holds without it: the origin has it, and it is not over
+ * `LIMITS.inlineValueBytesMax`. `digest` is that of the whole entry, value included.
+ */
+export interface AbsentValue {
+  readonly kind: "absent";
+  readonly hash: ContentHash;
+  readonly size: number;
+  readonly digest: Uint8Array;
+}
+
+/** What a key holds on a node. */
+export type HeldEntry = Readonly<Pick<KvPut, "key" | "metadata" | "expiresAt">> & {
+  readonly value: KvValue | AbsentValue;
+  /** Of the write that put it. Absent where an origin of an older version did not tell it. */
+  readonly revision?: Revision;
+};
+type KvPut = Extract<KvOperation, { kind: "put" }>;
+
+/** What a node stores of a write, or of a snapshot's entry. */
+export type HeldOperation =
+  | (HeldEntry & { readonly kind: "put" })
+  | Extract<KvOperation, { kind: "delete" }>;
+
 /** One row of a listing: an entry without its value. */
 export type KvListing = Omit<KvEntry, "value" | "revision">;
 

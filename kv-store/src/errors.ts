@@ -119,6 +119,12 @@ export const KV_ERRORS = {
     retryable: true,
     meaning: "A large value could not be fetched or stored.",
   },
+  value_gone: {
+    status: 503,
+    retryable: true,
+    meaning:
+      "The value was replaced at the origin and this node has not applied that yet, or it is lost.",
+  },
   storage_failed: { status: 500, retryable: true, meaning: "The disk or its database refused." },
   busy: { status: 503, retryable: true, meaning: "A bounded queue is full." },
   protocol_violation: {

@@ -26,6 +26,7 @@ export { KvQuota } from "./origin/quota.ts";
 /** The copy on a node. */
 export type { Replica, StoreAction } from "./replica/replica.ts";
 export { LmdbReplica, type LmdbReplicaOptions } from "./replica/lmdb-replica.ts";
+export { ReplicaBudget, type ReplicaBudgetOptions } from "./replica/replica-budget.ts";
 /** What travels between origin and nodes. */
 export type { Channel } from "./replication/channel.ts";
 export { OriginServer, type OriginServerOptions } from "./replication/origin-server.ts";
@@ -34,8 +35,8 @@ export {
   type ReplicaClientOptions,
   type ReplicaStatus,
 } from "./replication/replica-client.ts";
-/** Large values. */
-export type { ValueBlobs, ValueFile } from "./values/value-blobs.ts";
+/** Values that are not in the replica. */
+export type { ValueBlobs, ValueFile, ValuePlace } from "./values/value-blobs.ts";
 export { ValueCache, type ValueCacheOptions } from "./values/value-cache.ts";
 /** The server behind workerd's KV binding. */
 export {

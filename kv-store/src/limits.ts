@@ -59,6 +59,12 @@ export const LIMITS = {
   dumpLineBytesMax: 64 * 1024 * 1024,
   /** Entries deleted in one transaction of a sweep or of a removal: it must not stall the writers. */
   sweepRowsMax: 1_000,
+  /** From the claim of a large value to the write that names it: an upload takes 30 s, a write 10 s. */
+  valueClaimMs: 60 * 60_000,
+  /** Large values that one call looks through: two look-ups each, some milliseconds in all. */
+  collectValuesMax: 1_000,
+  /** Of those, files that are removed at once. */
+  collectRemovalsMax: 16,
   /** Bytes waiting for one group commit; past it a write is refused as `busy`. */
   commitBytesMax: 64 * 1024 * 1024,
 
@@ -166,6 +172,10 @@ export const LIMITS = {
   valueTransferMs: 30_000,
   /** Large values being fetched by a node at once. */
   valueTransfersMax: 16,
+  /** Time to fetch a value of up to 64 KiB for a read: as long as a write waits for a silent link. */
+  smallValueFetchMs: 2_000,
+  /** Such values being fetched by a node at once. */
+  smallValueFetchesMax: 64,
   /** A cached value that is still read is hashed again after this long: disks lose bits without a word. */
   valueProofMs: 24 * 60 * 60_000,
   /** Stale read transactions of the replica are looked for this often: each one lets the file grow. */
@@ -182,6 +192,24 @@ export const LIMITS = {
   contentCheckBytesMax: 256 * 1024,
   /** A replica that had to be replaced is replaced again only after this long: what broke it may still do so. */
   replicaRepairMs: 30_000,
+  /** A namespace that no worker binds any more is kept for this long: a redeploy should not cost a snapshot. */
+  interestGraceMs: 5 * 60_000,
   /** Entries removed in one transaction when a replica drops a namespace. */
   replicaDropRowsMax: 2_000,
+  /** Smaller values are never absent: a reference takes 52 bytes, and each fetch a round trip. */
+  absentValueBytesMin: 128,
+  /** What a node holds is compared with its budget this often: at 100 MB/s it is 100 MB over before that. */
+  replicaBudgetMs: 1_000,
+  /** A namespace becomes whole again only when all would then take this share: else it would come and go. */
+  replicaWholeShare: 0.8,
+  /** Entries whose values are removed, or looked through for such, in one transaction: some milliseconds. */
+  replicaStripRowsMax: 1_000,
+  /** Bytes of those entries, for the same reason. */
+  replicaStripBytesMax: 1024 * 1024,
+  /** Values fetched together while a namespace becomes whole: each is up to 64 KiB in memory. */
+  replicaFillRowsMax: 64,
+  /** After a value could not be fetched, a namespace that becomes whole is left alone for this long. */
+  replicaFillRetryMs: 10_000,
+  /** So often a read of a value looks again: a key that is written faster than it is fetched is retried later. */
+  valueReadsMax: 4,
 } as const;

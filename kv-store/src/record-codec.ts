@@ -1,28 +1,49 @@
 import { isUtf8 } from "node:buffer";
-import { Key, type ContentHash, type KvEntry, type KvOperation } from "./entry.ts";
+import {
+  Key,
+  type AbsentValue,
+  type ContentHash,
+  type HeldEntry,
+  type HeldOperation,
+  type KvEntry,
+  type KvOperation,
+  type KvValue,
+} from "./entry.ts";
 import { KvError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
+import { ENTRY_DIGEST_BYTES } from "./state-digest.ts";
 
 // The one byte form of an operation, in the log, on the wire and in the replicas:
 //
 //   operation = key length (u16) | key (UTF-8) | change length (u32) | change
-//   change    = kind (u8: 0 delete, 1 inline, 2 blob)
+//   change    = kind (u8: 0 delete, 1 inline, 2 blob, 3 absent)
 //               and for a put: expiry in seconds (f64, 0 none) | metadata length (u16) | has metadata (u8)
-//                              | metadata (UTF-8) | inline: the value; blob: hash (32) and size (u32)
+//                              | metadata (UTF-8) | inline: the value; blob: hash (32) and size (u32);
+//                                absent: hash, size, and the digest (16) of the entry with its value
 //
-// Numbers are big-endian. A replica stores a put's change as the value of its key.
+// Numbers are big-endian. A replica stores a put's change as the value of its key. What is absent is only in
+// partial replicas and in the snapshots for them: the log and the origin have every value.
 const KIND_DELETE = 0;
 const KIND_INLINE = 1;
 const KIND_BLOB = 2;
+const KIND_ABSENT = 3;
 const KEY_HEAD_BYTES = 2;
 const CHANGE_HEAD_BYTES = 4;
 const PUT_HEAD_BYTES = 1 + 8 + 2 + 1;
 const HASH_BYTES = 32;
 const BLOB_BYTES = HASH_BYTES + 4;
+const ABSENT_BYTES = BLOB_BYTES + ENTRY_DIGEST_BYTES;
 const CHANGE_BYTES_MAX = PUT_HEAD_BYTES + LIMITS.metadataBytesMax + LIMITS.inlineValueBytesMax;
 
+const KINDS = {
+  inline: KIND_INLINE,
+  blob: KIND_BLOB,
+  absent: KIND_ABSENT,
+} as const satisfies Record<HeldEntry["value"]["kind"], number>;
+const REFERENCE_BYTES = { blob: BLOB_BYTES, absent: ABSENT_BYTES } as const;
+
 /** Bytes of the operation. Nothing of its value is shared with the result. */
-export function encodeOperation(operation: KvOperation): Buffer {
+export function encodeOperation(operation: HeldOperation): Buffer {
   return joinOperation(Buffer.from(operation.key, "utf8"), encodeChange(operation));
 }
 
@@ -37,13 +58,13 @@ export function joinOperation(key: Buffer, change: Buffer): Buffer {
 }
 
 /** Bytes of what the operation leaves at its key. */
-export function encodeChange(operation: KvOperation): Buffer {
+export function encodeChange(operation: HeldOperation): Buffer {
   if (operation.kind === "delete") return Buffer.of(KIND_DELETE);
   const metadata = Buffer.from(operation.metadata ?? "", "utf8");
   const { value } = operation;
-  const valueBytes = value.kind === "inline" ? value.bytes.length : BLOB_BYTES;
+  const valueBytes = value.kind === "inline" ? value.bytes.length : REFERENCE_BYTES[value.kind];
   const bytes = Buffer.allocUnsafe(PUT_HEAD_BYTES + metadata.length + valueBytes);
-  bytes.writeUInt8(value.kind === "inline" ? KIND_INLINE : KIND_BLOB, 0);
+  bytes.writeUInt8(KINDS[value.kind], 0);
   bytes.writeDoubleBE(operation.expiresAt ?? 0, 1);
   bytes.writeUInt16BE(metadata.length, 9);
   bytes.writeUInt8(operation.metadata === undefined ? 0 : 1, 11);
@@ -54,6 +75,7 @@ export function encodeChange(operation: KvOperation): Buffer {
   } else {
     bytes.write(value.hash, valueStart, "hex");
     bytes.writeUInt32BE(value.size, valueStart + HASH_BYTES);
+    if (value.kind === "absent") bytes.set(value.digest, valueStart + BLOB_BYTES);
   }
   return bytes;
 }
@@ -63,8 +85,19 @@ export function encodeChange(operation: KvOperation): Buffer {
  * bytes left over, breaks a limit, or holds more than `countMax`. Inline values are views of `body`.
  */
 export function decodeOperations(body: Uint8Array, countMax: number): KvOperation[] {
+  const operations = decodeHeldOperations(body, countMax);
+  if (operations.every(isWhole)) return operations;
+  throw violation("a value is absent");
+}
+
+function isWhole(operation: HeldOperation): operation is KvOperation {
+  return operation.kind === "delete" || operation.value.kind !== "absent";
+}
+
+/** The same of a body in which values may be absent. */
+export function decodeHeldOperations(body: Uint8Array, countMax: number): HeldOperation[] {
   const bytes = asBuffer(body);
-  const operations: KvOperation[] = [];
+  const operations: HeldOperation[] = [];
   let position = 0;
   while (position < bytes.length) {
     if (operations.length >= countMax) throw violation(`more than ${countMax} operations`);
@@ -77,24 +110,28 @@ export function decodeOperations(body: Uint8Array, countMax: number): KvOperatio
   return operations;
 }
 
-function decodeOperation(key: Key, change: Buffer): KvOperation {
+function decodeOperation(key: Key, change: Buffer): HeldOperation {
   if (change.length > CHANGE_BYTES_MAX) throw violation(`a change of ${change.length} bytes`);
   if (change[0] === KIND_DELETE && change.length === 1) return { kind: "delete", key };
   return { kind: "put", ...decodeEntry(key, change) };
 }
 
 /** The entry that a put's change describes. Fails with `protocol_violation`. Its value is a view of `change`. */
-export function decodeEntry(key: Key, change: Buffer): KvEntry {
+export function decodeEntry(key: Key, change: Buffer): HeldEntry {
   const head = decodeHead(change);
-  const value = change.subarray(head.valueStart);
   return {
     key,
-    value:
-      head.kind === KIND_INLINE
-        ? { kind: "inline", bytes: checkedInline(value) }
-        : { kind: "blob", ...decodeBlob(value) },
+    value: decodeValue(head.kind, change.subarray(head.valueStart)),
     ...listingFields(head),
   };
+}
+
+function decodeValue(kind: number, value: Buffer): KvValue | AbsentValue {
+  if (kind === KIND_INLINE) return { kind: "inline", bytes: checkedInline(value) };
+  if (kind === KIND_BLOB) return { kind: "blob", ...decodeBlob(value, LIMITS.valueBytesMax) };
+  if (value.length !== ABSENT_BYTES) throw violation(`a reference of ${value.length} bytes`);
+  const blob = decodeBlob(value.subarray(0, BLOB_BYTES), LIMITS.inlineValueBytesMax);
+  return { kind: "absent", ...blob, digest: value.subarray(BLOB_BYTES) };
 }
 
 /** Metadata and expiry of an entry, without its value. */
@@ -107,6 +144,15 @@ export function expiryOf(change: Buffer): number {
   return change.readDoubleBE(1);
 }
 
+/** How many bytes of value a put's change has in it, and how many it only refers to as absent. */
+export function valueBytesOf(change: Buffer): { readonly inline: number; readonly absent: number } {
+  const kind = change[0];
+  const valueStart = PUT_HEAD_BYTES + change.readUInt16BE(9);
+  if (kind === KIND_INLINE) return { inline: change.length - valueStart, absent: 0 };
+  const isAbsent = kind === KIND_ABSENT;
+  return { inline: 0, absent: isAbsent ? change.readUInt32BE(valueStart + HASH_BYTES) : 0 };
+}
+
 interface ChangeHead {
   readonly kind: number;
   readonly expiresAt: number;
@@ -117,7 +163,7 @@ interface ChangeHead {
 function decodeHead(change: Buffer): ChangeHead {
   if (change.length < PUT_HEAD_BYTES) throw violation(`a change of ${change.length} bytes`);
   const kind = change.readUInt8(0);
-  if (kind !== KIND_INLINE && kind !== KIND_BLOB) throw violation(`a change of kind ${kind}`);
+  if (kind < KIND_INLINE || kind > KIND_ABSENT) throw violation(`a change of kind ${kind}`);
   const expiresAt = change.readDoubleBE(1);
   const metadataBytes = change.readUInt16BE(9);
   if (
@@ -151,10 +197,13 @@ function checkedInline(value: Buffer): Buffer {
   throw violation(`an inline value of ${value.length} bytes`);
 }
 
-function decodeBlob(value: Buffer): { readonly hash: ContentHash; readonly size: number } {
+function decodeBlob(
+  value: Buffer,
+  sizeMax: number,
+): { readonly hash: ContentHash; readonly size: number } {
   if (value.length !== BLOB_BYTES) throw violation(`a reference of ${value.length} bytes`);
   const size = value.readUInt32BE(HASH_BYTES);
-  if (size === 0 || size > LIMITS.valueBytesMax) throw violation(`a large value of ${size} bytes`);
+  if (size === 0 || size > sizeMax) throw violation(`a large value of ${size} bytes`);
   return { hash: value.toString("hex", 0, HASH_BYTES), size };
 }
 

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,6 +15,8 @@ export interface BareWorkerdOptions {
   readonly externalSocketPath?: string;
   /** Source of a worker that the module may load, as the text module `loaded.txt`, by `env.LOADER`. */
   readonly loadedSource?: string;
+  /** Whether the module has a namespace of the KV that is bundled with workerd, as `env.KV`. */
+  readonly bundledKv?: boolean;
 }
 
 // Starting takes 50 ms; what takes this long has said on standard error why it won't start.
@@ -65,8 +67,10 @@ export class BareWorkerd {
     if (options.loadedSource !== undefined) {
       await writeFile(join(directory, "loaded.txt"), options.loadedSource);
     }
-    // The loader is one of workerd's experiments.
-    const flags = options.loadedSource === undefined ? [] : ["--experimental"];
+    if (options.bundledKv === true) await mkdir(join(directory, "kv"));
+    // The loader and the bundled KV are of workerd's experiments.
+    const isExperimental = options.loadedSource !== undefined || options.bundledKv === true;
+    const flags = isExperimental ? ["--experimental"] : [];
     const begunMs = performance.now();
     const child = spawn(nodeWorkerdPath(), ["serve", "config.capnp", "--control-fd=3", ...flags], {
       cwd: directory,
@@ -108,7 +112,23 @@ async function listeningPort(control: Readable): Promise<number> {
   }
 }
 
-function config({ externalSocketPath, loadedSource }: BareWorkerdOptions): string {
+// As the header of the bundled module wants it.
+const BUNDLED_KV = `,
+    (name = "kv", worker = (
+      modules = [(name = "kv.js", bundled = "/workerd/kv.js")],
+      compatibilityDate = "2026-06-01",
+      durableObjectNamespaces = [(className = "KVNamespace", uniqueKey = "kv", enableSql = true)],
+      durableObjectStorage = (localDisk = "disk"),
+      bindings = [
+        (name = "SHARD", durableObjectNamespace = "KVNamespace"),
+        (name = "BLOBS", service = "disk"),
+      ],
+    )),
+    (name = "disk", disk = (path = "kv", writable = true))`;
+const BUNDLED_KV_BINDING = `(name = "KV", kvNamespace = (name = "kv", props = (json = "{\\"namespace\\": \\"bench\\"}")))`;
+
+function config(options: BareWorkerdOptions): string {
+  const { externalSocketPath, loadedSource, bundledKv } = options;
   const modules = [`(name = "index.js", esModule = embed "index.js")`];
   const bindings: string[] = [];
   const services: string[] = [];
@@ -119,6 +139,10 @@ function config({ externalSocketPath, loadedSource }: BareWorkerdOptions): strin
   if (loadedSource !== undefined) {
     modules.push(`(name = "loaded.txt", text = embed "loaded.txt")`);
     bindings.push(`(name = "LOADER", workerLoader = (id = "loader"))`);
+  }
+  if (bundledKv === true) {
+    bindings.push(BUNDLED_KV_BINDING);
+    services.push(BUNDLED_KV);
   }
   return `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (

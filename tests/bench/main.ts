@@ -1,5 +1,5 @@
 // `npm run bench [-- <name>...]`: measures Atoll in one run, prints a table, and writes every figure
-// and sample to `tests/bench/results/<time>.json`.
+// and sample to `tests/bench/results/<time>.json`. The name `kv` stands for all that begin with `kv-`.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import type { Benchmark, Outcome } from "./benchmark.ts";
@@ -8,8 +8,13 @@ import { coldBundle } from "./cold-bundle.bench.ts";
 import { coldStart } from "./cold-start.bench.ts";
 import { density } from "./density.bench.ts";
 import { deploys } from "./deploy.bench.ts";
+import { kvFanout } from "./kv-fanout.bench.ts";
 import { kvGet } from "./kv-get.bench.ts";
+import { kvMillion } from "./kv-million.bench.ts";
+import { kvPeers } from "./kv-peers.bench.ts";
 import { kvPropagation } from "./kv-propagation.bench.ts";
+import { kvPut } from "./kv-put.bench.ts";
+import { kvReplica } from "./kv-replica.bench.ts";
 import { limits } from "./limits.bench.ts";
 import { describeMachine } from "./machine.ts";
 import { neighbours } from "./neighbours.bench.ts";
@@ -25,8 +30,13 @@ const BENCHMARKS: ReadonlyArray<Benchmark> = [
   density,
   churn,
   deploys,
+  kvReplica,
   kvGet,
+  kvPeers,
+  kvPut,
   kvPropagation,
+  kvFanout,
+  kvMillion,
 ];
 const RESULTS = join(import.meta.dirname, "results");
 // Three times what a full run takes on two cores: what goes on longer hangs, and is given up.
@@ -34,9 +44,11 @@ const RUN_MS_MAX = 75 * 60_000;
 
 function choose(names: ReadonlyArray<string>): ReadonlyArray<Benchmark> {
   if (names.length === 0) return BENCHMARKS;
-  return names.map((name) => {
-    const found = BENCHMARKS.find((benchmark) => benchmark.name === name);
-    if (found !== undefined) return found;
+  return names.flatMap((name) => {
+    const found = BENCHMARKS.filter(
+      (benchmark) => benchmark.name === name || benchmark.name.startsWith(`${name}-`),
+    );
+    if (found.length > 0) return found;
     const known = BENCHMARKS.map((benchmark) => benchmark.name).join(", ");
     console.error(`There is no benchmark '${name}': there are ${known}.`);
     return process.exit(2);

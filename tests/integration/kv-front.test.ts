@@ -15,7 +15,7 @@ import {
   systemClock,
   ValueCache,
   type Log,
-  type ValueBlobs,
+  type ValueFile,
 } from "@atoll/kv-store";
 import { Client } from "undici";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -70,10 +70,11 @@ let replica: LmdbReplica;
 const stored = new Map<string, Buffer>();
 const closers: Array<() => Promise<unknown> | void> = [];
 
-const blobs: ValueBlobs & { has(hash: string): Promise<boolean> } = {
-  has: async (hash) => stored.has(hash),
-  store: async (hash, file) => void stored.set(hash, await readFile(file.path)),
-  fetch: async (hash) => {
+const blobs = {
+  has: async (hash: string) => stored.has(hash),
+  remove: async (hash: string) => void stored.delete(hash),
+  store: async (hash: string, file: ValueFile) => void stored.set(hash, await readFile(file.path)),
+  fetch: async ({ hash }: { readonly hash: string }) => {
     const content = stored.get(hash);
     return content === undefined
       ? undefined

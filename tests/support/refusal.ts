@@ -87,6 +87,11 @@ export async function readStatus(atoll: TestAtoll): Promise<{
     readonly connected: boolean;
     readonly failures: ReadonlyArray<unknown>;
     readonly cellFaults: ReadonlyArray<unknown>;
+    readonly kv: ReadonlyArray<{
+      readonly namespace: string;
+      readonly revision: number;
+      readonly lagMs: number | null;
+    }>;
     readonly cells: ReadonlyArray<{
       readonly workers: ReadonlyArray<string>;
       readonly state: string;

@@ -18,6 +18,8 @@ export interface NodeCommandOptions {
   readonly egressAllow?: ReadonlyArray<string>;
   /** In MB. */
   readonly memoryBudget?: number;
+  /** In MB. */
+  readonly kvBudget?: number;
   readonly metricsPort?: number;
   readonly requireSandbox: boolean;
 }
@@ -40,6 +42,7 @@ export async function runNode(options: NodeCommandOptions): Promise<Running> {
     ...(options.memoryBudget === undefined
       ? {}
       : { memoryBudgetBytes: options.memoryBudget * 1024 * 1024 }),
+    kvBudgetBytes: options.kvBudget === undefined ? undefined : options.kvBudget * 1024 * 1024,
     metricsPort: options.metricsPort,
     requireSandbox: options.requireSandbox,
     createSites: (site) => new SiteDirectories(site),

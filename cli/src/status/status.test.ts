@@ -41,7 +41,8 @@ function replica(
 ): Partial<FleetStatus["nodes"][number]> {
   const place = { namespace: NAMESPACE, revision: 3, lagMs: 12 };
   const soundness = { repairing: null, repairs: 0, lastRepair: null, digest: null } as const;
-  return { kv: [{ ...place, ...soundness, ...kv }] };
+  const whole = { extent: "whole", bytes: 1_000, isStorageFailing: false } as const;
+  return { kv: [{ ...place, ...soundness, ...whole, ...kv }] };
 }
 
 test("status: a node's copies of namespaces that were replaced are told of, with the reason", () => {
@@ -55,5 +56,16 @@ test("status: a node's copies of namespaces that were replaced are told of, with
   );
   expect(shown(replica({ repairing: "damaged" }))).toContain(
     `${copy} is being replaced: its disk had changed it`,
+  );
+});
+
+test("status: a node's copies that lack values, or can't follow, are told of", () => {
+  const copy = `fra: its copy of KV namespace ${NAMESPACE}`;
+  expect(shown(replica({ extent: "partial" }))).toContain(
+    `${copy} is partial: values are fetched when they are read`,
+  );
+  expect(shown(replica({ extent: "filling" }))).toContain(`${copy} becomes whole again`);
+  expect(shown(replica({ isStorageFailing: true }))).toContain(
+    `${copy} stays as it is: the node's disk refuses changes`,
   );
 });

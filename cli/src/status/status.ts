@@ -52,6 +52,7 @@ export function formatStatus(status: FleetStatus): string {
     nodes.toString(),
     ...failures,
     ...status.nodes.flatMap(describeRepairs),
+    ...status.nodes.flatMap(describeCopies),
     ...status.nodes.flatMap(describeConfinement),
     ...status.nodes.flatMap(describeEnds),
   ].join("\n");
@@ -72,6 +73,23 @@ function describeRepairs(node: FleetStatus["nodes"][number]): ReadonlyArray<stri
     return [`${subject} was replaced ${times}, last because ${REPAIR_REASONS[lastRepair]}`];
   });
 }
+
+/** Which copies of key-value namespaces lack values, or can't follow. */
+function describeCopies(node: FleetStatus["nodes"][number]): ReadonlyArray<string> {
+  return node.kv.flatMap(({ namespace, extent, isStorageFailing }) => {
+    const subject = `${node.name}: its copy of KV namespace ${namespace}`;
+    const isWhole = extent === "whole";
+    return [
+      ...(isWhole ? [] : [`${subject} ${EXTENTS[extent]}`]),
+      ...(isStorageFailing ? [`${subject} stays as it is: the node's disk refuses changes`] : []),
+    ];
+  });
+}
+
+const EXTENTS = {
+  partial: "is partial: values are fetched when they are read (node --kv-budget)",
+  filling: "becomes whole again: its values are being fetched",
+} as const;
 
 /** What a node's host can't give to confine cells. */
 function describeConfinement(node: FleetStatus["nodes"][number]): ReadonlyArray<string> {

@@ -29,10 +29,49 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
       expect(Buffer.from((await harness.reopen().get(hash)) ?? [])).toEqual(content);
     });
 
+    test.each([0, 1, 65_536, 1_000_000])(
+      "content of %i bytes goes and comes in pieces",
+      async (size) => {
+        const content = Buffer.alloc(size, 7);
+        const hash = hashOf(content);
+        for (let time = 0; time < 2; time += 1) {
+          await harness.store.put(hash, pieces(content));
+          const opened = await harness.reopen().open(hash);
+          expect(opened?.sizeBytes).toBe(size);
+          const back = Buffer.from(await new Response(opened?.content).arrayBuffer());
+          expect(back.equals(content)).toBe(true);
+        }
+      },
+    );
+
+    test("pieces that are cut, or of other content, are refused and not stored", async () => {
+      const content = Buffer.alloc(200_000, 7);
+      const hash = hashOf(content);
+      const short = harness.store.put(hash, pieces(content.subarray(1)));
+      await expect(short).rejects.toMatchObject({ code: "blob_mismatch" });
+      async function* cut(): AsyncIterable<Uint8Array> {
+        yield content.subarray(0, 100);
+        throw new Error("the sender went away");
+      }
+      await expect(harness.store.put(hash, cut())).rejects.toThrow("went away");
+      expect(await harness.store.has(hash)).toBe(false);
+    });
+
+    test("content that is removed while it is read is read to its end", async () => {
+      const content = Buffer.alloc(1_000_000, 7);
+      const hash = hashOf(content);
+      await harness.store.put(hash, content);
+      const opened = await harness.store.open(hash);
+      await harness.store.remove(hash);
+      const back = Buffer.from(await new Response(opened?.content).arrayBuffer());
+      expect(back.equals(content)).toBe(true);
+    });
+
     test("what was never stored is absent", async () => {
       const hash = hashOf(Buffer.from("never"));
       expect(await harness.store.has(hash)).toBe(false);
       expect(await harness.store.get(hash)).toBeUndefined();
+      expect(await harness.store.open(hash)).toBeUndefined();
     });
 
     test("content under a wrong hash is refused and not stored", async () => {
@@ -40,6 +79,17 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
       const wrong = harness.store.put(hash, Buffer.from("wrong"));
       await expect(wrong).rejects.toMatchObject({ code: "blob_mismatch" });
       expect(await harness.store.has(hash)).toBe(false);
+    });
+
+    test("content that was removed is absent, and can be stored again", async () => {
+      const content = Buffer.from("comes and goes");
+      const hash = hashOf(content);
+      await harness.store.remove(hash);
+      await harness.store.put(hash, content);
+      await harness.store.remove(hash);
+      expect(await harness.reopen().has(hash)).toBe(false);
+      await harness.store.put(hash, content);
+      expect(Buffer.from((await harness.reopen().get(hash)) ?? [])).toEqual(content);
     });
 
     test("the same content is stored by many at once", async () => {
@@ -57,6 +107,12 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
       await expect(harness.store.get(hash)).rejects.toMatchObject({ code: "blob_corrupt" });
     });
   });
+}
+
+async function* pieces(content: Buffer): AsyncIterable<Uint8Array> {
+  for (let start = 0; start < content.length; start += 50_000) {
+    yield content.subarray(start, start + 50_000);
+  }
 }
 
 function hashOf(content: Uint8Array): BlobHash {

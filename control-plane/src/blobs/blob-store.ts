@@ -1,17 +1,28 @@
 import type { BlobHash } from "../contract/index.ts";
 
 /**
- * Immutable content under its own SHA-256. What `put` resolved for stays readable, also after a power
- * cut; content is verified against its hash when it is written and when it is read.
+ * Immutable content under its own SHA-256. What `put` resolved for stays readable until it is removed, also
+ * after a power cut; content is verified against its hash when it is written and when it is read.
  */
 export interface BlobStore {
   /**
-   * Stores the content unless it is there already. Rejected with `blob_mismatch` when the content does
-   * not hash to `hash`, and then nothing is stored.
+   * Stores the content, whole or in pieces, of which one is in memory at a time. Rejected with `blob_mismatch`
+   * when the content does not hash to `hash`, and with what the pieces throw; then nothing is stored.
    */
-  put(hash: BlobHash, content: Uint8Array): Promise<void>;
+  put(hash: BlobHash, content: BlobContent): Promise<void>;
   /** The content, or `undefined` when there is none. Rejected with `blob_corrupt` when it was damaged. */
   get(hash: BlobHash): Promise<Uint8Array | undefined>;
+  /** The content in pieces, for whoever verifies it when all have come. The caller reads or cancels them. */
+  open(hash: BlobHash): Promise<OpenBlob | undefined>;
   /** Whether the content is there, without reading it. */
   has(hash: BlobHash): Promise<boolean>;
+  /** Removes the content; nothing when there is none. What is being read is read to its end. */
+  remove(hash: BlobHash): Promise<void>;
+}
+
+export type BlobContent = Uint8Array | AsyncIterable<Uint8Array>;
+
+export interface OpenBlob {
+  readonly sizeBytes: number;
+  readonly content: ReadableStream<Uint8Array>;
 }

@@ -1,9 +1,10 @@
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import type { BlobHash } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
-import type { BlobStore } from "./blob-store.ts";
+import type { BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
 
 /**
  * Blobs as files `<first two digits>/<hash>` of one directory: 256 folders keep each of them small.
@@ -17,17 +18,16 @@ export class DirectoryBlobStore implements BlobStore {
     this.#directory = directory;
   }
 
-  async put(hash: BlobHash, content: Uint8Array): Promise<void> {
-    const actual = sha256(content);
-    if (actual !== hash) {
-      throw new ControlPlaneError("blob_mismatch", `Content sent as ${hash} hashes to ${actual}`);
-    }
-    if (await this.has(hash)) return;
+  async put(hash: BlobHash, content: BlobContent): Promise<void> {
+    const isWhole = content instanceof Uint8Array;
+    if (isWhole) requireHash(hash, sha256(content));
+    // Pieces are taken in any case: their sender waits until they are.
+    if (isWhole && (await this.has(hash))) return;
     const folder = this.#folder(hash);
     const temporary = join(folder, `.${hash}.${randomUUID()}`);
     await mkdir(folder, { recursive: true });
     try {
-      await writeSynced(temporary, content);
+      requireHash(hash, await writeSynced(temporary, content));
       await rename(temporary, join(folder, hash));
     } catch (error) {
       await rm(temporary, { force: true });
@@ -36,6 +36,20 @@ export class DirectoryBlobStore implements BlobStore {
     // The name is durable only once its folder is, and a new folder only once its parent is.
     await syncDirectory(folder);
     await syncDirectory(this.#directory);
+  }
+
+  async open(hash: BlobHash): Promise<OpenBlob | undefined> {
+    const file = await absentAsUndefined(open(join(this.#folder(hash), hash)));
+    if (file === undefined) return undefined;
+    try {
+      const { size } = await file.stat();
+      // Closes the file, also when it is cancelled.
+      const content = Readable.toWeb(file.createReadStream());
+      return { sizeBytes: size, content: content as ReadableStream<Uint8Array> }; // no encoding is set
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
   }
 
   async get(hash: BlobHash): Promise<Uint8Array | undefined> {
@@ -50,6 +64,10 @@ export class DirectoryBlobStore implements BlobStore {
 
   async has(hash: BlobHash): Promise<boolean> {
     return (await absentAsUndefined(stat(join(this.#folder(hash), hash)))) !== undefined;
+  }
+
+  async remove(hash: BlobHash): Promise<void> {
+    await rm(join(this.#folder(hash), hash), { force: true });
   }
 
   #folder(hash: BlobHash): string {
@@ -67,14 +85,25 @@ function sha256(content: Uint8Array): string {
   return createHash("sha256").update(content).digest("hex");
 }
 
-async function writeSynced(path: string, content: Uint8Array): Promise<void> {
+function requireHash(hash: BlobHash, actual: string): void {
+  if (actual === hash) return;
+  throw new ControlPlaneError("blob_mismatch", `Content sent as ${hash} hashes to ${actual}`);
+}
+
+/** Returns the hash of what was written. */
+async function writeSynced(path: string, content: BlobContent): Promise<string> {
+  const hash = createHash("sha256");
   const file = await open(path, "wx", 0o600);
   try {
-    await file.writeFile(content);
+    for await (const piece of content instanceof Uint8Array ? [content] : content) {
+      hash.update(piece);
+      await file.writeFile(piece);
+    }
     await file.sync();
   } finally {
     await file.close();
   }
+  return hash.digest("hex");
 }
 
 async function syncDirectory(path: string): Promise<void> {

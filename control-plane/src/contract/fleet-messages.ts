@@ -1,5 +1,11 @@
 import { z } from "zod";
 import { NodeName, Region, StateRevision } from "./names.ts";
+import {
+  ScheduledEnd,
+  ScheduledEvent,
+  ScheduledRun,
+  SCHEDULED_RUNS_MAX,
+} from "./scheduled-events.ts";
 import { UsageBatch } from "./usage.ts";
 import { WorkerKey } from "./worker-key.ts";
 import { DesiredWorker } from "./worker.ts";
@@ -34,6 +40,10 @@ export const MessageToNode = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("kv"), message: z.unknown() }),
   /** Every batch of this node's usage up to this number is on disk here, and may be forgotten there. */
   z.object({ kind: z.literal("usage-ack"), sequence: z.int().nonnegative() }),
+  /** Run this once, and tell its end. */
+  z.object({ kind: z.literal("scheduled"), event: ScheduledEvent }),
+  /** The end of a run is on disk here, or nobody waits for it any more: it may be forgotten there. */
+  z.object({ kind: z.literal("scheduled-ack"), run: ScheduledRun }),
 ]);
 export type MessageToNode = z.infer<typeof MessageToNode>;
 
@@ -108,6 +118,12 @@ export const KvStatus = z.object({
   /** How often it was replaced since the node started, and why the last time. */
   repairs: z.number().int().nonnegative().default(0),
   lastRepair: KvRepair.nullable().default(null),
+  /** `partial`: values are fetched when they are read. `filling`: they are on their way back. */
+  extent: z.enum(["whole", "partial", "filling"]).default("whole"),
+  /** What the copy takes of the node's disk, about. */
+  bytes: z.number().int().nonnegative().default(0),
+  /** The disk refuses changes: reads go on with what is held. */
+  isStorageFailing: z.boolean().default(false),
   /** Of the state as of `revision`, by which a check compares it; null while nothing is held. */
   digest: z.string().nullable().default(null),
 });
@@ -159,6 +175,16 @@ export const MessageFromNode = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("kv"), message: z.unknown() }),
   /** Answered with `usage-ack`. */
   z.object({ kind: z.literal("usage"), batch: UsageBatch }),
+  /**
+   * Every run that the node has, under way or ended and not acknowledged: once at the beginning of a
+   * connection, before which it is given none, and every few seconds while it has any.
+   */
+  z.object({
+    kind: z.literal("scheduled-runs"),
+    runs: z.array(ScheduledRun).max(SCHEDULED_RUNS_MAX),
+  }),
+  /** Answered with `scheduled-ack`. */
+  z.object({ kind: z.literal("scheduled-end"), end: ScheduledEnd }),
 ]);
 export type MessageFromNode = z.infer<typeof MessageFromNode>;
 

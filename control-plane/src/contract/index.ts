@@ -60,6 +60,15 @@ export {
   type UsageCounts,
   type UsageSum,
 } from "./usage.ts";
+/** Calls of a worker's `scheduled()`. */
+export {
+  SCHEDULED_OUTCOMES,
+  SCHEDULED_RUNS_MAX,
+  ScheduledEnd,
+  ScheduledEvent,
+  ScheduledRun,
+  type ScheduledOutcome,
+} from "./scheduled-events.ts";
 export { LinkChannel } from "./link-channel.ts";
 export { decodeMessage, encodeMessage, WIRE_MESSAGE_BYTES_MAX } from "./wire.ts";
 /** What protects the messages: signatures of the desired state, boxes for secrets. */

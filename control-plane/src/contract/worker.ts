@@ -129,6 +129,8 @@ export const DesiredWorker = z.object({
    * the form `host/path` with `*` as documented for Workers routes; the most specific one wins.
    */
   routes: z.array(z.string()),
+  /** Whether it is called by schedules, and its cell has to let it be. */
+  isScheduled: z.boolean().default(false),
   /** Of its account. */
   settings: AccountSettings.default(DEFAULT_ACCOUNT_SETTINGS),
 });

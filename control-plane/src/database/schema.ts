@@ -107,6 +107,25 @@ export interface Schema {
     pattern: string;
     created_at: string;
   };
+  /** When a worker is called without a request. `next_at` is the first occurrence that has no row below. */
+  schedules: { id: string; worker_id: string; cron: string; created_at: string; next_at: string };
+  /** One time that a schedule came to. `schedules/SCHEDULES.md` has what it goes through. */
+  occurrences: {
+    id: string;
+    schedule_id: string;
+    scheduled_at: string;
+    state: "pending" | "claimed" | "ended" | "missed";
+    /** While pending: not to be run before. While claimed: until when its node need not be heard of. */
+    due_at: string;
+    /** How often it was given to a node. */
+    attempts: number;
+    /** The latest one that it was given to. */
+    node: string | null;
+    /** The contract's `ScheduledOutcome` of the latest attempt that ended, or `nodeLost`. */
+    outcome: string | null;
+    wall_ms: number | null;
+    ended_at: string | null;
+  };
   asset_sessions: {
     id: string;
     account_id: string;

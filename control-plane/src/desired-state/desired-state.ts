@@ -12,6 +12,7 @@ import type { Database, Transaction } from "../database/database.ts";
 import { DeploymentStore } from "../deployments/store.ts";
 import type { HostNames } from "../routes/host-names.ts";
 import { RouteStore } from "../routes/store.ts";
+import { ScheduleStore } from "../schedules/store.ts";
 import type { VersionStore } from "../versions/store.ts";
 import type { StoredWorker } from "../workers/schemas.ts";
 import { WorkerStore } from "../workers/store.ts";
@@ -30,6 +31,8 @@ export interface WorkerState {
   readonly name: WorkerName;
   readonly versions: ReadonlyArray<VersionState>;
   readonly routes: ReadonlyArray<string>;
+  /** Whether it has schedules. */
+  readonly isScheduled: boolean;
   readonly settings: AccountSettings;
 }
 
@@ -66,6 +69,7 @@ export class DesiredState {
   readonly #workers = new WorkerStore();
   readonly #deployments = new DeploymentStore();
   readonly #routes = new RouteStore();
+  readonly #schedules = new ScheduleStore();
 
   constructor(parts: {
     readonly database: Database;
@@ -167,7 +171,8 @@ export class DesiredState {
     }
     const routes = await this.#routesOf(transaction, worker);
     const settings = await this.#accounts.settings(transaction, worker.account);
-    return { account: worker.account, name: worker.name, versions, routes, settings };
+    const isScheduled = await this.#schedules.isScheduled(transaction, worker.id);
+    return { account: worker.account, name: worker.name, versions, routes, isScheduled, settings };
   }
 
   async #routesOf(transaction: Transaction, worker: StoredWorker): Promise<ReadonlyArray<string>> {

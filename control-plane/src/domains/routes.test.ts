@@ -81,12 +81,3 @@ describe("custom domains: ", () => {
     expect(await routesOf("far")).toContain("shop.example.com/*");
   });
 });
-
-describe("schedules: ", () => {
-  test("none are accepted, and some are refused by name", async () => {
-    const line = "PUT A/workers/scripts/one/schedules";
-    expect(await api.call(line, [])).toMatchObject({ success: true });
-    const { errors } = await api.call(line, [{ cron: "* * * * *" }]);
-    expect(errors[0]).toMatchObject({ code: 10_023, message: expect.stringContaining("cron") });
-  });
-});

@@ -1,5 +1,4 @@
 import { Hono } from "hono";
-import { z } from "zod";
 import { ControlPlaneError } from "../errors.ts";
 import { limitBody, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
@@ -15,7 +14,7 @@ import { ChangesetRequest, RecordsRequest } from "./schemas.ts";
 const WORKERS = "/accounts/:account/workers";
 const SCRIPT = `${WORKERS}/scripts/:worker`;
 
-/** Custom domains, which are routes for the whole of a host, and schedules, of which there are none yet. */
+/** Custom domains, which are routes for the whole of a host. */
 export function createDomainRoutes(routesService: RoutesService): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
   const bound = limitBody(LIMITS.jsonBodyBytesMax);
@@ -57,16 +56,6 @@ export function createDomainRoutes(routesService: RoutesService): Hono<ApiEnviro
     const found = all.filter(isDomain).find(({ id }) => id === context.req.param("id"));
     if (found !== undefined) return context.json(success(presentDomain(found)));
     throw new ControlPlaneError("not_found", "There is no custom domain with this id");
-  });
-
-  routes.put(`${SCRIPT}/schedules`, allowWorker("deployer"), bound, async (context) => {
-    const schedules = await readJson(context, z.array(z.unknown()));
-    const { name } = targetOf(context);
-    if (schedules.length === 0) return context.json(success({ schedules: [] }));
-    throw new ControlPlaneError(
-      "unsupported",
-      `Atoll does not support cron triggers yet: the ${schedules.length} of '${name}' were not set`,
-    );
   });
 
   return routes;

@@ -8,6 +8,7 @@ import type { DesiredState } from "../desired-state/desired-state.ts";
 import { bearerToken } from "../http/authentication.ts";
 import { LIMITS } from "../limits.ts";
 import type { EnrolledNode, NodesService } from "../nodes/service.ts";
+import type { Dispatcher } from "../schedules/dispatcher.ts";
 import type { UsageService } from "../usage/service.ts";
 import type { FleetRegistry } from "./fleet-registry.ts";
 import { NodeSession } from "./node-session.ts";
@@ -18,6 +19,7 @@ export interface FleetServerOptions {
   readonly registry: FleetRegistry;
   readonly kv: OriginServer;
   readonly usage: UsageService;
+  readonly schedules: Pick<Dispatcher, "connect">;
   /** Ed25519 private key, PEM. */
   readonly fleetKey: string;
   readonly log: Logger;
@@ -99,6 +101,7 @@ export class FleetServer {
       send: (bytes) => this.#sendBounded(socket, bytes),
       onKvMessage: (message) => channel.receive(message),
       usage: this.#options.usage,
+      schedules: this.#options.schedules,
       log,
     });
     const connection: Connection = { socket, session, isAlive: true };

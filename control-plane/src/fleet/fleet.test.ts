@@ -313,7 +313,8 @@ describe("fleet", () => {
       ...{ memoryBytes: 2, cpuMs: 3 },
     };
     const soundness = { repairing: null, repairs: 0, lastRepair: null, digest: null };
-    const lag = { namespace: "n", revision: 1, lagMs: 4, ...soundness };
+    const copy = { extent: "partial", bytes: 5, isStorageFailing: false } as const;
+    const lag = { namespace: "n", revision: 1, lagMs: 4, ...soundness, ...copy };
     const reported = async (): Promise<unknown> => (await status()).nodes[0];
     node.send({ kind: "report", report: { cells: [cell], kv: [], cellFaults: [] } });
     node.send({ kind: "report", report: { kv: [lag] } });

@@ -4,7 +4,9 @@ import type { BlobStore } from "../blobs/blob-store.ts";
 import { BlobHash, fleetKeyFromSeed } from "../contract/index.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
 import type { HttpServer } from "../http/server.ts";
+import type { ValueStore } from "../kv-namespaces/value-store.ts";
 import type { NodesService } from "../nodes/service.ts";
+import type { Dispatcher } from "../schedules/dispatcher.ts";
 import { deriveKey } from "../secrets/sealing.ts";
 import type { UsageService } from "../usage/service.ts";
 import { FleetRegistry } from "./fleet-registry.ts";
@@ -14,10 +16,13 @@ import { createFleetRoutes } from "./routes.ts";
 export interface FleetOptions {
   readonly http: HttpServer;
   readonly nodes: NodesService;
+  /** Code and files of workers. */
   readonly blobs: BlobStore;
+  readonly values: ValueStore;
   readonly desiredState: DesiredState;
   readonly kvOrigin: KvOrigin;
   readonly usage: UsageService;
+  readonly schedules: Dispatcher;
   readonly masterKey: Uint8Array;
   readonly clock: Clock;
   readonly log: Logger;
@@ -32,18 +37,23 @@ export interface Fleet {
 
 /** Mounts `/fleet` and takes over the nodes' connections. */
 export function startFleet(options: FleetOptions): Fleet {
-  const { http, nodes, blobs, desiredState, kvOrigin, usage, clock, log } = options;
+  const { http, nodes, blobs, values, desiredState, kvOrigin, usage, schedules, clock, log } =
+    options;
   const fleetKey = fleetKeyFromSeed(deriveKey(options.masterKey, "atoll fleet signatures v1"));
   const registry = new FleetRegistry();
   const kv = new OriginServer({
     origin: kvOrigin,
     // A content hash of the key-value store is the address of a blob: SHA-256 both.
-    blobs: { has: (hash) => blobs.has(BlobHash.parse(hash)) },
+    blobs: {
+      has: (hash) => values.has(BlobHash.parse(hash)),
+      remove: (hash) => values.remove(BlobHash.parse(hash)),
+    },
     clock,
     log,
   });
-  const server = new FleetServer({ nodes, desiredState, registry, kv, usage, fleetKey, log });
-  http.mount("/fleet", createFleetRoutes({ nodes, blobs, fleetKey }));
+  const parts = { nodes, desiredState, registry, kv, usage, schedules };
+  const server = new FleetServer({ ...parts, fleetKey, log });
+  http.mount("/fleet", createFleetRoutes({ nodes, blobs, values, fleetKey }));
   http.server.on("upgrade", (request, socket, head) => {
     server.upgrade(request, socket, head).catch((error: unknown) => {
       log.error({ err: error }, "could not take over a connection");

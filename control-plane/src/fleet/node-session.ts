@@ -13,6 +13,8 @@ import {
   type StateChange,
 } from "../contract/index.ts";
 import type { DesiredState, WorkerState } from "../desired-state/desired-state.ts";
+import type { EventLink } from "../schedules/carriers.ts";
+import type { Dispatcher } from "../schedules/dispatcher.ts";
 import type { UsageService } from "../usage/service.ts";
 import { EMPTY_REPORT, type FleetRegistry, type NodeStatus } from "./fleet-registry.ts";
 
@@ -34,6 +36,7 @@ export interface NodeSessionOptions {
   /** Messages of the key-value replication. */
   readonly onKvMessage: (message: unknown) => void;
   readonly usage: UsageService;
+  readonly schedules: Pick<Dispatcher, "connect">;
   readonly log: Logger;
 }
 
@@ -44,6 +47,7 @@ export interface NodeSessionOptions {
  */
 export class NodeSession {
   readonly #options: NodeSessionOptions;
+  readonly #events: EventLink;
   #status: NodeStatus;
   /** Where the next change starts from: what the node has. */
   #revision = StateRevision.parse(0);
@@ -65,6 +69,12 @@ export class NodeSession {
       report: EMPTY_REPORT,
       ...(known?.ingressUrl === undefined ? {} : { ingressUrl: known.ingressUrl }),
     };
+    this.#events = options.schedules.connect({
+      node: name,
+      send: (event) => this.#send({ kind: "scheduled", event }),
+      acknowledge: (run) => this.#send({ kind: "scheduled-ack", run }),
+      runs: (key) => this.#status.failures.every(({ worker }) => worker !== key),
+    });
   }
 
   /** Handles one received message. Throws when it is not of the contract. */
@@ -100,6 +110,10 @@ export class NodeSession {
         const sequence = await this.#options.usage.record(this.#status.name, message.batch);
         return this.#send({ kind: "usage-ack", sequence });
       }
+      case "scheduled-runs":
+        return this.#events.hold(message.runs);
+      case "scheduled-end":
+        return this.#events.ended(message.end);
     }
   }
 
@@ -125,6 +139,7 @@ export class NodeSession {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#events.close();
     this.#update({ connected: false, report: { ...this.#status.report, cells: [] } });
   }
 

@@ -238,7 +238,7 @@ test("values: one whose content the blob store lost is a failure that says which
   await put("key", Buffer.alloc(KV_LIMITS.inlineValueBytesMax + 1));
   const entry = await api.origin.get(namespace, "key");
   const hash = entry?.value.kind === "blob" ? entry.value.hash : "an inline value";
-  await rm(join(api.directory, "blobs"), { recursive: true });
+  await rm(join(api.directory, "kv-values"), { recursive: true });
   expect(await call("GET", "/values/key")).toMatchObject({
     status: 503,
     errors: [{ code: 10_001, message: expect.stringContaining(hash) }],

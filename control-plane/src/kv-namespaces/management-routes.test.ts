@@ -167,7 +167,7 @@ describe("kv management: ", () => {
     expect((await api.call("GET A/storage/kv/check")).result).toEqual({ findings: [] });
     const { value } = (await api.origin.get(id, "large")) ?? {};
     const hash = value?.kind === "blob" ? value.hash : "";
-    const file = join(api.directory, "blobs", hash.slice(0, 2), hash);
+    const file = join(api.directory, "kv-values", hash.slice(0, 2), hash);
     await writeFile(file, content.fill("y"));
     expect(await check()).toEqual(sound);
     expect((await check("?content=true")).findings).toMatchObject([

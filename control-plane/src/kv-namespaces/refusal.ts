@@ -23,6 +23,7 @@ const CODES: Readonly<Record<KvErrorCode, ControlPlaneErrorCode>> = {
   closed: "kv_unavailable",
   storage_failed: "kv_unavailable",
   value_unavailable: "kv_unavailable",
+  value_gone: "kv_unavailable",
   origin_unreachable: "kv_unavailable",
   cache_ttl_invalid: "internal",
   request_invalid: "internal",

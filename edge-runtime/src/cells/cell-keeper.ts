@@ -88,6 +88,7 @@ export class CellKeeper {
     this.#options.host.sample();
     for (const { group, cell } of this.#cells()) {
       cell.activity.look(nowMs);
+      if (cell.events.counts.inFlight > 0) cell.activity.noteUse(nowMs);
       if (nowMs - cell.activity.idleSinceMs < LIMITS.idleMs) continue;
       group.release(cell, "idle");
     }

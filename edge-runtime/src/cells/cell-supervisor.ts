@@ -1,5 +1,4 @@
 import { availableParallelism } from "node:os";
-import { setTimeout } from "node:timers/promises";
 import type {
   CellStatus,
   CellStopReason,
@@ -14,14 +13,13 @@ import type { Activation, Activator, CellLoss, Ingress } from "../ingress/ingres
 import { LIMITS } from "../limits.ts";
 import { CellGroup, type GroupEvents } from "./cell-group.ts";
 import { CellHistory } from "./cell-history.ts";
-import { wasKilled } from "./cell-host.ts";
-import { BREACH_CODES } from "./cell-limits.ts";
 import { CellKeeper } from "./cell-keeper.ts";
 import { type CellListener, listenTogether } from "./cell-events.ts";
 import { CellLog } from "./cell-log.ts";
 import { cellStatus } from "./cell-status.ts";
 import { failuresOf, isFaultOfWorker, reasonOf, type Attempt } from "./group-attempt.ts";
 import { defaultMemoryBudget } from "./memory-budget.ts";
+import { PublishedCells } from "./published-cells.ts";
 import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { RetiringCells } from "./retiring-cells.ts";
@@ -66,8 +64,7 @@ export class CellSupervisor implements Activator {
   #failed: ReadonlyMap<string, CellGroup> = new Map();
   /** What the ingress was told last. */
   readonly #published = new Map<WorkerKey, ReadonlyArray<string>>();
-  /** The cell behind each socket path that was published, until a while after its end. */
-  readonly #cellAt = new Map<string, WarmCell>();
+  readonly #publishedCells = new PublishedCells();
   readonly #retiring: RetiringCells;
   #queued: QueuedApply | undefined;
   #applying: Promise<void> | undefined;
@@ -110,16 +107,27 @@ export class CellSupervisor implements Activator {
 
   async activate(worker: WorkerKey): Promise<Activation> {
     const begunMs = performance.now();
+    const { cell, isWarm } = await this.#activate(worker);
+    const socketPath = cell.socketPath(worker);
+    if (isWarm) return { socketPath };
+    return { socketPath, coldMs: Math.max(1, Math.round(performance.now() - begunMs)) };
+  }
+
+  /** A cell of a worker for an event, started if there is none; rejected as `activate` is. */
+  async cellFor(worker: WorkerKey): Promise<WarmCell> {
+    return (await this.#activate(worker)).cell;
+  }
+
+  async #activate(
+    worker: WorkerKey,
+  ): Promise<{ readonly cell: WarmCell; readonly isWarm: boolean }> {
     // More than one round only when cells are dying, or an apply replaces the group meanwhile.
     for (let round = 0; round < LIMITS.activationRoundsMax; round += 1) {
       const group = this.#groupOf.get(worker);
       if (group === undefined) throw new EdgeError("worker_unknown", `${worker} is not run here`);
       const isWarm = group.cells.length > 0 && round === 0;
       const cell = await this.#findCell(group, worker);
-      if (cell === undefined) continue;
-      const socketPath = cell.socketPath(worker);
-      if (isWarm) return { socketPath };
-      return { socketPath, coldMs: Math.max(1, Math.round(performance.now() - begunMs)) };
+      if (cell !== undefined) return { cell, isWarm };
     }
     throw new EdgeError("cell_failed", `${worker} lost its cell, or was replaced, each time`);
   }
@@ -159,13 +167,8 @@ export class CellSupervisor implements Activator {
     this.#switch(new Map([...this.#groupOf, ...this.#assign(attempts)]));
   }
 
-  async lossOf(socketPath: string): Promise<CellLoss | undefined> {
-    const cell = this.#cellAt.get(socketPath);
-    if (cell === undefined) return undefined;
-    if (!cell.isEnding) return "alive";
-    const exit = await cell.endSoon();
-    if (exit?.breach !== undefined) return BREACH_CODES[exit.breach];
-    return exit !== undefined && wasKilled(exit) ? "killed" : undefined;
+  lossOf(socketPath: string): Promise<CellLoss | undefined> {
+    return this.#publishedCells.lossOf(socketPath);
   }
 
   /** The version of a worker that serves here. */
@@ -372,21 +375,11 @@ export class CellSupervisor implements Activator {
       const cells = this.#groupOf.get(worker)?.cells ?? [];
       const socketPaths = cells.map((cell) => cell.socketPath(worker));
       if (socketPaths.join() === (this.#published.get(worker) ?? []).join()) continue;
-      for (const cell of cells) this.#remember(cell, cell.socketPath(worker));
+      for (const cell of cells) this.#publishedCells.add(cell, cell.socketPath(worker));
       if (cells.length === 0) this.#published.delete(worker);
       else this.#published.set(worker, socketPaths);
       this.#options.ingress.publish(worker, socketPaths);
     }
-  }
-
-  /** Keeps a cell findable by its socket for requests that it breaks off. */
-  #remember(cell: WarmCell, socketPath: string): void {
-    if (this.#cellAt.has(socketPath)) return;
-    this.#cellAt.set(socketPath, cell);
-    void cell.ended.then(async () => {
-      await setTimeout(LIMITS.lossMemoryMs, undefined, { ref: false });
-      this.#cellAt.delete(socketPath);
-    });
   }
 
   #groups(): ReadonlySet<CellGroup> {

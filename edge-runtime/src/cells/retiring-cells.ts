@@ -42,7 +42,8 @@ export class RetiringCells {
     try {
       // An activation that was answered just now has its request in flight a turn later.
       await setImmediate();
-      await Promise.all(cell.socketPaths.map((path) => this.#ingress.drain(path)));
+      const drained = cell.socketPaths.map((path) => this.#ingress.drain(path));
+      await Promise.all([...drained, cell.events.drained()]);
     } catch (error) {
       this.#log.error({ err: error }, "a cell could not be drained and is stopped");
     }

@@ -7,6 +7,7 @@ import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import type { GroupConfig } from "../config/group-config.ts";
 import { type Ingress, type RequestCounts, sumOfRequests } from "../ingress/ingress.ts";
 import { CellActivity } from "./cell-activity.ts";
+import { CellEventRuns } from "./cell-event-runs.ts";
 import { type CellListener, type CellMember, membersOf } from "./cell-events.ts";
 import { LIMITS } from "../limits.ts";
 import { type Cell, type CellExit, type CellHost, wasKilled } from "./cell-host.ts";
@@ -44,6 +45,7 @@ export class WarmCell {
   #stopReason: CellStopReason | undefined;
   /** Resolves when the process is gone and its sockets were given back. Never rejects. */
   readonly ended: Promise<CellExit>;
+  readonly #events = new CellEventRuns();
   /** The process is gone, and its pid may be another's. */
   #hasEnded = false;
 
@@ -97,7 +99,7 @@ export class WarmCell {
       const cell = await sources.host.start({
         account: first.account,
         config: binary,
-        sockets: [...config.workerSockets.values(), HEALTH_SOCKET],
+        sockets: [...socketNames(config), HEALTH_SOCKET],
         sites: config.sites,
         services: services.sockets,
         limits: limitsOf(workers),
@@ -151,14 +153,25 @@ export class WarmCell {
     return this.#cell.socketPath(name);
   }
 
+  /** Where a worker's `scheduled()` is called; `undefined` when it has none that schedules call. */
+  triggerPath(worker: WorkerKey): string | undefined {
+    const name = this.#config.triggerSockets.get(worker);
+    return name === undefined ? undefined : this.#cell.socketPath(name);
+  }
+
   get socketPaths(): ReadonlyArray<string> {
     return [...this.#config.workerSockets.values()].map((name) => this.#cell.socketPath(name));
   }
 
-  /** What all its workers got together. */
+  /** What all its workers got together, scheduled events included. */
   async requests(): Promise<RequestCounts> {
     const all = this.socketPaths.map((path) => this.#ingress.requestsOf(path));
-    return sumOfRequests(await Promise.all(all));
+    return sumOfRequests([...(await Promise.all(all)), this.#events.counts]);
+  }
+
+  /** Calls of `scheduled()`, which no ingress knows of. */
+  get events(): CellEventRuns {
+    return this.#events;
   }
 
   /** Memory that is its own, as of the latest sample. */
@@ -194,7 +207,7 @@ export class WarmCell {
   }
 
   probe(): Promise<void> {
-    return probeCell(this.#cell, [...this.#config.workerSockets.values()]);
+    return probeCell(this.#cell, socketNames(this.#config));
   }
 
   /** Ends the cell; the same as `ended`. */
@@ -208,6 +221,10 @@ export class WarmCell {
   #reasonOf(exit: CellExit): CellEndReason {
     return exit.breach ?? this.#stopReason ?? (wasKilled(exit) ? "killed" : "crashed");
   }
+}
+
+function socketNames({ workerSockets, triggerSockets }: GroupConfig): ReadonlyArray<string> {
+  return [...workerSockets.values(), ...triggerSockets.values()];
 }
 
 function memberOf({ key, version }: PreparedWorker): MeteredMember {

@@ -12,6 +12,8 @@ export interface GroupMember {
   readonly name: WorkerName;
   readonly version: Version;
   readonly secrets: SecretValues;
+  /** Whether schedules call it, which takes a socket of its own. */
+  readonly isScheduled?: boolean;
   /** Where the version's static files are; needed when it has `assets`. */
   readonly siteDirectory?: string;
 }
@@ -34,6 +36,8 @@ export interface GroupConfig {
   readonly files: ReadonlyArray<EmbeddedFile>;
   /** The socket of each worker. */
   readonly workerSockets: ReadonlyMap<WorkerKey, string>;
+  /** The socket over which each scheduled worker's `scheduled()` is called. */
+  readonly triggerSockets: ReadonlyMap<WorkerKey, string>;
   /** Directories of static files, as `CellSpec.sites` takes them. */
   readonly sites: ReadonlyArray<string>;
 }
@@ -53,10 +57,17 @@ export function configureGroup(
     (member, index) => new WorkerSection({ member, index, group, files, sites, kvCapability }),
   );
   const services = sections.flatMap((section) => section.services());
+  const triggers = sections.flatMap(({ key, trigger }) =>
+    trigger === undefined ? [] : [[key, trigger] as const],
+  );
   const text = configFile(
     struct({
       services: lines([...services, ...SHARED_SERVICES]),
-      sockets: lines([...sections.map((section) => workerSocket(section.name)), HEALTH]),
+      sockets: lines([
+        ...sections.map((section) => workerSocket(section.name)),
+        ...triggers.map(([, trigger]) => plainSocket(trigger)),
+        HEALTH,
+      ]),
       // One JSON line per message, so that a message with line breaks stays one message.
       logging: struct({ structuredLogging: word("true") }),
     }),
@@ -66,6 +77,7 @@ export function configureGroup(
     text,
     files: files.all,
     workerSockets: new Map(sections.map((section) => [section.key, section.name])),
+    triggerSockets: new Map(triggers),
     sites,
   };
 }
@@ -86,12 +98,17 @@ const SHARED_SERVICES: ReadonlyArray<Expression> = [
   struct({ name: quote(HEALTH_SOCKET), disk: struct({ path: quote("health") }) }),
 ];
 
-const HEALTH = struct({
-  name: quote(HEALTH_SOCKET),
-  address: quote(`unix:${HEALTH_SOCKET}.sock`),
-  http: struct({}),
-  service: quote(HEALTH_SOCKET),
-});
+const HEALTH = plainSocket(HEALTH_SOCKET);
+
+/** A socket for the node alone. */
+function plainSocket(name: string): Expression {
+  return struct({
+    name: quote(name),
+    address: quote(`unix:${name}.sock`),
+    http: struct({}),
+    service: quote(name),
+  });
+}
 
 function workerSocket(name: string): Expression {
   return struct({

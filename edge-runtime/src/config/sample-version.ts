@@ -33,6 +33,7 @@ export interface Sample {
   readonly siteDirectory?: string;
   readonly compatibilityFlags?: ReadonlyArray<string>;
   readonly settings?: Partial<AccountSettings>;
+  readonly isScheduled?: boolean;
 }
 
 export type SampleWorker = GroupMember & {
@@ -67,6 +68,7 @@ export function sampleWorker(sample: Sample): SampleWorker {
       assets: sample.assets,
     }),
     secrets: sample.secrets ?? {},
+    isScheduled: sample.isScheduled ?? false,
     settings: { ...DEFAULT_ACCOUNT_SETTINGS, ...sample.settings },
     ...(sample.siteDirectory !== undefined && { siteDirectory: sample.siteDirectory }),
     readBlob: async (hash) => {

@@ -6,6 +6,7 @@ import { embed, list, quote, struct, type Expression } from "./capnp-text.ts";
 import { HEADERS } from "./cell-interface.ts";
 import type { FileTable } from "./file-table.ts";
 import type { GroupMember, KvCapability } from "./group-config.ts";
+import { triggerService } from "./trigger-service.ts";
 
 interface SectionOptions {
   readonly member: GroupMember;
@@ -26,12 +27,17 @@ export class WorkerSection {
   readonly key: WorkerKey;
   /** Name of the service where requests arrive, and of the socket in front of it. */
   readonly name: string;
+  /** Name of the service, and of its socket, that calls `scheduled()`; none where no schedule does. */
+  readonly trigger: string | undefined;
   readonly #options: SectionOptions;
 
   constructor(options: SectionOptions) {
     this.#options = options;
     this.key = options.member.key;
     this.name = serviceName(options.index);
+    const { isScheduled = false, version } = options.member;
+    // Static files alone have nothing to be called.
+    this.trigger = isScheduled && version.code.kind !== "none" ? `${this.name}-trigger` : undefined;
   }
 
   services(): ReadonlyArray<Expression> {
@@ -41,7 +47,13 @@ export class WorkerSection {
     if (code.length + site.length === 0) {
       throw this.#invalid("it has neither code nor static files");
     }
-    return [...site, ...code, ...this.#namespaces()];
+    return [...site, ...code, ...this.#namespaces(), ...this.#trigger()];
+  }
+
+  #trigger(): ReadonlyArray<Expression> {
+    if (this.trigger === undefined) return [];
+    const worker = codeServiceName(this.#options.member.version, this.#options.index);
+    return [triggerService({ name: this.trigger, worker })];
   }
 
   #code(code: Exclude<Code, { kind: "none" }>): Expression {

@@ -9,14 +9,29 @@ import { expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
 import { NodeMetrics, type NodeReadings } from "./node-metrics.ts";
 
-const SOUND = { repairing: null, repairs: 0, lastRepair: null, digest: null } as const;
+const SOUND = {
+  repairing: null,
+  repairs: 0,
+  lastRepair: null,
+  digest: null,
+  extent: "whole",
+  bytes: 4_096,
+  isStorageFailing: false,
+} as const;
 const READINGS: NodeReadings = {
   cells: { warm: 3, draining: 1, waiting: 7 },
   zygotes: 2,
   ingress: { requests: 10, errors: 4, openConnections: 5, inFlight: 6, restarts: 8 },
   kv: [
     { namespace: "aa", revision: 12, lagMs: 250, ...SOUND },
-    { namespace: "bb", revision: 0, lagMs: null, ...SOUND },
+    {
+      namespace: "bb",
+      revision: 0,
+      lagMs: null,
+      ...SOUND,
+      extent: "partial",
+      isStorageFailing: true,
+    },
   ],
   usageBatchesPending: 9,
   link: { isConnected: true, revision: 11 },
@@ -68,6 +83,11 @@ test("metrics: tell what was counted and what was read", async () => {
     'atoll_kv_lag_seconds{namespace="aa"} 0.25',
     'atoll_kv_revision{namespace="aa"} 12',
     'atoll_kv_revision{namespace="bb"} 0',
+    'atoll_kv_disk_bytes{namespace="aa"} 4096',
+    'atoll_kv_copies{extent="whole"} 1',
+    'atoll_kv_copies{extent="partial"} 1',
+    'atoll_kv_copies{extent="filling"} 0',
+    "atoll_kv_storage_failing 1",
     "atoll_usage_batches_pending 9",
     "atoll_link_connected 1",
     "atoll_state_revision 11",

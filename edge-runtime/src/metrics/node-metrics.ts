@@ -88,6 +88,17 @@ export class NodeMetrics implements CellListener {
     help: "The revision of a namespace that this node has applied.",
     labels: ["namespace"],
   });
+  readonly #kvBytes = this.#gauge("atoll_kv_disk_bytes", {
+    help: "What a namespace takes of this node's disk, about.",
+    labels: ["namespace"],
+  });
+  readonly #kvExtents = this.#gauge("atoll_kv_copies", {
+    help: "Namespaces by whether all their values are here, have left, or are on their way back.",
+    labels: ["extent"],
+  });
+  readonly #kvStorageFailing = this.#gauge("atoll_kv_storage_failing", {
+    help: "Namespaces whose last change this node's disk refused.",
+  });
   readonly #usageBatches = this.#gauge("atoll_usage_batches_pending", {
     help: "Batches of usage that the control plane has not acknowledged.",
   });
@@ -159,11 +170,18 @@ export class NodeMetrics implements CellListener {
     const unknown = all.filter(({ lagMs }) => lagMs === null).length;
     this.#namespaces.set({ freshness: "known" }, all.length - unknown);
     this.#namespaces.set({ freshness: "unknown" }, unknown);
+    for (const extent of ["whole", "partial", "filling"] as const) {
+      this.#kvExtents.set({ extent }, all.filter((each) => each.extent === extent).length);
+    }
+    this.#kvStorageFailing.set(all.filter(({ isStorageFailing }) => isStorageFailing).length);
     this.#kvLag.reset();
     this.#kvRevision.reset();
+    this.#kvBytes.reset();
     // Always the same ones while they are there, so that no series comes and goes with its value.
     const listed = all.toSorted((a, b) => (a.namespace < b.namespace ? -1 : 1));
-    for (const { namespace, revision, lagMs } of listed.slice(0, LIMITS.metricsNamespacesMax)) {
+    const shown = listed.slice(0, LIMITS.metricsNamespacesMax);
+    for (const { namespace, revision, lagMs, bytes } of shown) {
+      this.#kvBytes.set({ namespace }, bytes);
       this.#kvRevision.set({ namespace }, revision);
       if (lagMs !== null) this.#kvLag.set({ namespace }, lagMs / 1_000);
     }

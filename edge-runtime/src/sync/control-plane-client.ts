@@ -1,7 +1,7 @@
 import { createReadStream } from "node:fs";
-import { Readable } from "node:stream";
 import type { BlobHash } from "@atoll/control-plane/contract";
 import type { ValueBlobs, ValueFile } from "@atoll/kv-store";
+import { request } from "undici";
 import { LIMITS } from "../limits.ts";
 
 /** The node's plain HTTP calls to the control plane: content that is too large for the link. */
@@ -21,40 +21,44 @@ export class ControlPlaneClient implements ValueBlobs {
     return new Uint8Array(await response.arrayBuffer());
   }
 
-  async fetch(hash: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array> | undefined> {
-    const response = await this.#get(hash, signal);
+  async fetch(
+    { hash, place }: Parameters<ValueBlobs["fetch"]>[0],
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array> | undefined> {
+    const search = place === undefined ? "" : `?${new URLSearchParams({ ...place }).toString()}`;
+    const response = await this.#get(`${hash}${search}`, signal);
     // A null body is only of answers without content, and these are refused as failures.
     return response?.body ?? undefined;
   }
 
   async store(hash: string, file: ValueFile, signal: AbortSignal): Promise<void> {
-    const response = await fetch(this.#blobUrl(hash), {
+    // Not `fetch`, which reads a whole file into memory, however slowly it is taken.
+    const { statusCode, body } = await request(this.#blobUrl(hash), {
       method: "PUT",
       headers: {
         ...this.#headers,
         "content-type": "application/octet-stream",
         "content-length": String(file.sizeBytes),
       },
-      body: Readable.toWeb(createReadStream(file.path)) as ReadableStream<Uint8Array>,
-      duplex: "half",
+      body: createReadStream(file.path),
       signal,
     });
-    await response.body?.cancel();
-    if (!response.ok) {
-      throw new Error(`the control plane answered ${response.status} to storing blob ${hash}`);
+    await body.dump();
+    if (statusCode >= 300) {
+      throw new Error(`the control plane answered ${statusCode} to storing blob ${hash}`);
     }
   }
 
   /** `undefined` when the control plane has no such blob. */
-  async #get(hash: string, signal: AbortSignal): Promise<Response | undefined> {
-    const response = await fetch(this.#blobUrl(hash), { headers: this.#headers, signal });
+  async #get(blob: string, signal: AbortSignal): Promise<Response | undefined> {
+    const response = await fetch(this.#blobUrl(blob), { headers: this.#headers, signal });
     if (response.ok) return response;
     await response.body?.cancel();
     if (response.status === 404) return undefined;
-    throw new Error(`the control plane answered ${response.status} for blob ${hash}`);
+    throw new Error(`the control plane answered ${response.status} for blob ${blob}`);
   }
 
-  #blobUrl(hash: string): string {
-    return `${this.#url}/fleet/blobs/${hash}`;
+  #blobUrl(blob: string): string {
+    return `${this.#url}/fleet/blobs/${blob}`;
   }
 }

@@ -4,6 +4,7 @@ import type { KvStatus } from "@atoll/control-plane/contract";
 import {
   KvFront,
   LmdbReplica,
+  ReplicaBudget,
   ReplicaClient,
   ValueCache,
   type Channel,
@@ -13,9 +14,13 @@ import {
   type ValueBlobs,
 } from "@atoll/kv-store";
 import type { Logger } from "pino";
+import { LIMITS } from "../limits.ts";
+import { defaultKvBudget } from "./kv-budget.ts";
 
 export interface NodeKvOptions {
   readonly directory: string;
+  /** What all of it may take of the disk; by default a part of it. */
+  readonly budgetBytes?: number | undefined;
   /** Where cells find the store. */
   readonly socketPath: string;
   readonly blobs: ValueBlobs;
@@ -30,6 +35,7 @@ export class NodeKv {
   readonly #replica: LmdbReplica;
   readonly #values: ValueCache;
   readonly #client: ReplicaClient;
+  readonly #budget: ReplicaBudget;
   readonly #front: KvFront;
   readonly #log: Logger;
 
@@ -37,12 +43,14 @@ export class NodeKv {
     readonly replica: LmdbReplica;
     readonly values: ValueCache;
     readonly client: ReplicaClient;
+    readonly budget: ReplicaBudget;
     readonly front: KvFront;
     readonly log: Logger;
   }) {
     this.#replica = parts.replica;
     this.#values = parts.values;
     this.#client = parts.client;
+    this.#budget = parts.budget;
     this.#front = parts.front;
     this.#log = parts.log;
   }
@@ -51,17 +59,25 @@ export class NodeKv {
   static async open(options: NodeKvOptions): Promise<NodeKv> {
     const { directory, clock, log } = options;
     await mkdir(directory, { recursive: true });
+    const budgetBytes = options.budgetBytes ?? (await defaultKvBudget(directory));
+    const cacheBytesMax = Math.floor(budgetBytes * LIMITS.kvCacheShare);
     const replica = await LmdbReplica.open({ directory: join(directory, "replica"), clock, log });
     const values = await ValueCache.open({
       directory: join(directory, "values"),
       blobs: options.blobs,
+      bytesMax: cacheBytesMax,
       clock,
       log,
     });
     const client = new ReplicaClient({ replica, clock, log });
+    const budget = new ReplicaBudget({
+      ...{ replica, values, clock, log },
+      bytesMax: budgetBytes - cacheBytesMax,
+      onChange: (namespace) => client.extentChanged(namespace),
+    });
     const front = new KvFront({ ...options, replica, client, values });
     await front.listen();
-    return new NodeKv({ replica, values, client, front, log });
+    return new NodeKv({ replica, values, client, budget, front, log });
   }
 
   /** Uses a new connection to the origin from now on. */
@@ -94,6 +110,7 @@ export class NodeKv {
     await this.#front.close();
     await this.#client.close();
     await this.#values.close();
+    await this.#budget.close();
     await this.#replica.close();
   }
 }

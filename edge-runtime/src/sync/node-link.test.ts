@@ -56,6 +56,12 @@ beforeEach(async () => {
       disconnected: () => undefined,
       acknowledged: () => undefined,
     },
+    scheduled: {
+      connected: () => undefined,
+      disconnected: () => undefined,
+      start: () => undefined,
+      acknowledged: () => undefined,
+    },
     cells: () => cells,
     cellEnds: () => ({ cellFaults: [], cellEnds: {} }),
     confinement: CONFINEMENT,

@@ -11,6 +11,7 @@ import type { Channel, Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { LIMITS } from "../limits.ts";
 import { FleetLink, type FleetLinkOptions } from "./fleet-link.ts";
+import type { ScheduledRuns } from "../scheduled/scheduled-runs.ts";
 import type { NodeUsage } from "../usage/node-usage.ts";
 import type { StateFollower } from "./state-follower.ts";
 
@@ -19,6 +20,7 @@ export interface NodeLinkOptions extends FleetLinkOptions {
   /** The node's key-value store. */
   readonly kv: { attach(channel: Channel): void; status(): ReadonlyArray<KvStatus> };
   readonly usage: Pick<NodeUsage, "connected" | "disconnected" | "acknowledged">;
+  readonly scheduled: Pick<ScheduledRuns, "connected" | "disconnected" | "start" | "acknowledged">;
   readonly cells: () => ReadonlyArray<CellStatus>;
   /** How cells ended. */
   readonly cellEnds: () => Pick<NodeReport, "cellFaults" | "cellEnds">;
@@ -29,7 +31,10 @@ export interface NodeLinkOptions extends FleetLinkOptions {
   readonly log: Logger;
 }
 
-/** What travels on a node's link: desired state in, acknowledgements, usage and reports out, KV both ways. */
+/**
+ * What travels on a node's link: desired state and scheduled events in, acknowledgements, their ends, usage
+ * and reports out, KV both ways.
+ */
 export class NodeLink {
   readonly #options: NodeLinkOptions;
   readonly #link: FleetLink;
@@ -73,6 +78,10 @@ export class NodeLink {
     this.#sayHello();
     this.#options.kv.attach(channel);
     this.#options.usage.connected((batch) => this.#link.send({ kind: "usage", batch }));
+    this.#options.scheduled.connected({
+      runs: (runs) => this.#link.send({ kind: "scheduled-runs", runs: [...runs] }),
+      end: (end) => this.#link.send({ kind: "scheduled-end", end }),
+    });
     this.#report();
   }
 
@@ -80,6 +89,7 @@ export class NodeLink {
     this.#channel?.linkEnded();
     this.#channel = undefined;
     this.#options.usage.disconnected();
+    this.#options.scheduled.disconnected();
   }
 
   #onMessage(message: MessageToNode): void {
@@ -90,6 +100,10 @@ export class NodeLink {
         return this.#follow(message);
       case "usage-ack":
         return this.#options.usage.acknowledged(message.sequence);
+      case "scheduled":
+        return this.#options.scheduled.start(message.event);
+      case "scheduled-ack":
+        return this.#options.scheduled.acknowledged(message.run);
     }
   }
 

@@ -57,6 +57,7 @@ export class WorkerPreparer {
       key: workerKey(worker),
       account: worker.account,
       settings: worker.settings,
+      isScheduled: worker.isScheduled,
       name: worker.name,
       version: site === undefined ? version : { ...version, assets: site.assets },
       secrets: this.#openSecrets(deployed),

@@ -91,9 +91,11 @@ export class WorkerRunner {
         // The ingress would refuse all routes for one that is malformed.
         for (const pattern of worker.routes) parseRoutePattern(pattern);
         const isSame = before?.version.id === servingVersion(worker).version.id;
-        const { settings } = worker;
+        const { settings, isScheduled } = worker;
         prepared.push(
-          isSame ? { ...before, settings } : await this.#options.preparer.prepare(worker),
+          isSame
+            ? { ...before, settings, isScheduled }
+            : await this.#options.preparer.prepare(worker),
         );
       } catch (error) {
         failures.push(failureOf(worker, error));

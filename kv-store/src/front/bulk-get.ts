@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Key, KvEntry } from "../entry.ts";
+import type { HeldEntry, Key } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { checkCacheTtl, parseKey } from "../validation.ts";
@@ -41,7 +41,7 @@ function parseBody(body: string): z.infer<typeof BulkGetBody> {
 }
 
 /** Fails with `bulk_too_large` when the entries' values are more than one answer may hold. */
-export function checkBulkSize(entries: Iterable<KvEntry | undefined>): void {
+export function checkBulkSize(entries: Iterable<HeldEntry | undefined>): void {
   let bytes = 0;
   for (const entry of entries) bytes += entry === undefined ? 0 : valueBytes(entry);
   if (bytes <= LIMITS.bulkGetBytesMax) return;
@@ -66,7 +66,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-function valueBytes({ value }: KvEntry): number {
+function valueBytes({ value }: HeldEntry): number {
   return value.kind === "inline" ? value.bytes.length : value.size;
 }
 

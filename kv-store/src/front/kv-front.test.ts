@@ -98,7 +98,7 @@ afterEach(async () => {
 
 function openValues(): Promise<ValueCache> {
   const blobs = {
-    fetch: async (hash: string) => {
+    fetch: async ({ hash }: { hash: string }) => {
       const content = stored.get(hash);
       return content && Readable.from([content]);
     },
@@ -373,6 +373,26 @@ test("KvFront: a large value that can't be had is an answer of its own, not a mi
   const key = Key.parse("lost");
   await client.write(NAMESPACE, [{ kind: "put", key, value }], []);
   expect(await call({ path: "/lost?urlencoded=true" })).toMatchObject({ status: 503 });
+});
+
+test("KvFront: values that the replica does not hold are fetched, or a 503, and never a missing key", async () => {
+  const texts = { a: "A".repeat(1_000), b: "B".repeat(2_000), small: "s" };
+  for (const [key, text] of Object.entries(texts)) await putAt(`/${key}`, text);
+  await replica.setPartial(NAMESPACE, true);
+  await replica.strip(NAMESPACE);
+  const get = (key: string): Promise<Answer> => call({ path: `/${key}?urlencoded=true` });
+  const bulk = (): Promise<Answer> =>
+    call({ method: "POST", path: "/bulk/get", body: JSON.stringify({ keys: ["a", "none", "b"] }) });
+  expect([(await get("a")).status, (await bulk()).status]).toEqual([503, 503]);
+  expect(await get("small")).toMatchObject({ status: 200, body: "s" });
+  expect((await get("none")).status).toBe(404);
+  const listed = JSON.parse((await call({ path: "/" })).body) as { keys: unknown[] };
+  expect(listed.keys).toHaveLength(3);
+  for (const text of Object.values(texts)) {
+    stored.set(createHash("sha256").update(text).digest("hex"), Buffer.from(text));
+  }
+  expect(await get("a")).toMatchObject({ status: 200, body: texts.a });
+  expect(JSON.parse((await bulk()).body)).toEqual({ a: texts.a, none: null, b: texts.b });
 });
 
 test("KvFront: each answer says what it is of, and a read of a key which revision that has", async () => {

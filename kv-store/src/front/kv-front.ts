@@ -1,17 +1,19 @@
-import { rm } from "node:fs/promises";
+import assert from "node:assert/strict";
+import { rm, type FileHandle } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { pipeline } from "node:stream/promises";
-import type { KvCondition, KvEntry, KvOperation, KvValue } from "../entry.ts";
+import type { HeldEntry, Key, KvCondition, KvOperation, KvValue } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
-import type { NamespaceId, Revision } from "../names.ts";
+import { Revision, type NamespaceId } from "../names.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { CopyState, ReadDemand } from "../replication/read-demand.ts";
 import type { ValueCache } from "../values/value-cache.ts";
 import { receiveValue } from "../values/value-intake.ts";
 import { asciiJson } from "./ascii-json.ts";
 import { bulkResult, checkBulkSize, parseBulkGet } from "./bulk-get.ts";
+import { EntryReader } from "./entry-reader.ts";
 import { METADATA_HEADER, parseCall, type KvCall } from "./kv-call.ts";
 import { bodyOf, drain, readText } from "./request-body.ts";
 
@@ -62,12 +64,21 @@ export interface KvFrontOptions {
 export class KvFront {
   readonly #options: KvFrontOptions;
   readonly #server: Server;
+  readonly #reader: EntryReader;
   #requests = 0;
   /** Bodies in progress that may need a file. */
   #spills = 0;
 
   constructor(options: KvFrontOptions) {
     this.#options = options;
+    const { replica, client } = options;
+    this.#reader = new EntryReader({
+      replica,
+      passed: async (namespace, revision) => {
+        const minRevision = Revision.parse(revision + 1);
+        await client.readable(namespace, { minRevision });
+      },
+    });
     this.#server = createServer(
       {
         // The binding's Host is a fiction, and older ones send none.
@@ -163,25 +174,27 @@ export class KvFront {
     response: ServerResponse,
   ): Promise<void> {
     await this.#readable(namespace, { keys: [call.key], ...call.freshness }, response);
-    const entry = this.#options.replica.get(namespace, call.key);
-    if (entry === undefined) {
-      response.setHeader(ENTRY_REVISION_HEADER, 0);
-      response.writeHead(404).end();
-      return;
-    }
-    const { value, metadata, revision } = entry;
-    if (revision !== undefined) response.setHeader(ENTRY_REVISION_HEADER, revision);
-    // Callers of the API write metadata as any JSON text, with line breaks too.
-    if (metadata !== undefined) response.setHeader(METADATA_HEADER, asciiJson(metadata));
-    if (value.kind === "inline") {
-      response.setHeader("content-length", value.bytes.length);
-      response.end(value.bytes);
-      return;
-    }
-    const file = await this.#options.values.openValue(value);
-    response.setHeader("content-length", value.size);
+    // Nearly always all there is to it.
+    const held = this.#options.replica.get(namespace, call.key);
+    if (held === undefined) return sendAbsent(response);
+    if (held.value.kind === "inline") return sendValue(response, held, held.value.bytes);
+    const { values } = this.#options;
+    const place = { namespace, keys: [call.key] };
+    const read = await this.#reader.read<Buffer | FileHandle>(place, {
+      open: (content) =>
+        content.place === undefined ? values.openValue(content) : values.readValue(content),
+      close: async (content) => void (content instanceof Uint8Array || (await content.close())),
+    });
+    response.setHeader(REVISION_HEADER, read.revision);
+    const [entry] = read.entries;
+    if (entry === undefined) return sendAbsent(response);
+    const { value } = entry;
+    if (value.kind === "inline") return sendValue(response, entry, value.bytes);
+    const content = contentIn(read.contents, entry.key);
+    if (content instanceof Uint8Array) return sendValue(response, entry, content);
+    sendHead(response, entry, value.size);
     // Closes the file, also when the reader goes away.
-    await pipeline(file.createReadStream(), exactly(value.size), response);
+    await pipeline(content.createReadStream(), exactly(value.size), response);
   }
 
   /** Resolves with how many keys were read. */
@@ -191,25 +204,31 @@ export class KvFront {
     { request, response }: { readonly request: IncomingMessage; readonly response: ServerResponse },
   ): Promise<number> {
     const bulk = parseBulkGet(await readText(request, LIMITS.bulkGetBodyBytesMax));
-    await this.#readable(namespace, { keys: bulk.keys, ...freshness }, response);
-    // All in one turn, so the answer is of one revision.
-    const entries = new Map<string, KvEntry | undefined>();
-    for (const key of bulk.keys) entries.set(key, this.#options.replica.get(namespace, key));
-    checkBulkSize(entries.values());
+    const keys = [...new Set(bulk.keys)];
+    await this.#readable(namespace, { keys, ...freshness }, response);
+    checkBulkSize(keys.map((key) => this.#options.replica.get(namespace, key)));
+    const { entries, contents, revision } = await this.#reader.read<Buffer>(
+      { namespace, keys },
+      {
+        open: (content) => this.#options.values.readValue(content),
+        close: () => Promise.resolve(),
+      },
+    );
+    response.setHeader(REVISION_HEADER, revision);
     const results: Array<[string, unknown]> = [];
-    for (const [key, entry] of entries) {
-      const isAbsent = entry === undefined;
-      const value = isAbsent ? undefined : await this.#bytesOf(entry.value);
-      results.push([key, value === undefined ? null : bulkResult(bulk, value, entry?.metadata)]);
+    for (const [index, key] of keys.entries()) {
+      const entry = entries[index];
+      if (entry === undefined) {
+        results.push([key, null]);
+        continue;
+      }
+      const { value, metadata } = entry;
+      const bytes =
+        value.kind === "inline" ? Buffer.from(value.bytes) : contentIn(contents, entry.key);
+      results.push([key, bulkResult(bulk, bytes, metadata)]);
     }
     sendJson(response, Object.fromEntries(results));
     return results.length;
-  }
-
-  async #bytesOf(value: KvValue): Promise<Buffer> {
-    return value.kind === "inline"
-      ? Buffer.from(value.bytes)
-      : this.#options.values.readValue(value);
   }
 
   async #list(
@@ -312,6 +331,34 @@ export class KvFront {
     response.writeHead(refusal.status, reasonOf(refusal), { "content-type": "text/plain" });
     response.end(refusal.message);
   }
+}
+
+/** What was opened for an entry of the answer. */
+function contentIn<Content>(contents: ReadonlyMap<Key, Content>, key: Key): Content {
+  const content = contents.get(key);
+  assert(content !== undefined, "an entry is answered whose value was not opened");
+  return content;
+}
+
+function sendValue(response: ServerResponse, entry: HeldEntry, bytes: Uint8Array): void {
+  sendHead(response, entry, bytes.length);
+  response.end(bytes);
+}
+
+function sendAbsent(response: ServerResponse): void {
+  response.setHeader(ENTRY_REVISION_HEADER, 0);
+  response.writeHead(404).end();
+}
+
+function sendHead(
+  response: ServerResponse,
+  { metadata, revision }: HeldEntry,
+  sizeBytes: number,
+): void {
+  if (revision !== undefined) response.setHeader(ENTRY_REVISION_HEADER, revision);
+  // Callers of the API write metadata as any JSON text, with line breaks too.
+  if (metadata !== undefined) response.setHeader(METADATA_HEADER, asciiJson(metadata));
+  response.setHeader("content-length", sizeBytes);
 }
 
 /** Passes a body on; one that ends early or late cuts the answer, whose reader would wait for the rest. */

@@ -140,7 +140,8 @@ class Room {
   }
 }
 
-function bytesOf({ operations }: QueuedWrite): number {
+/** What a write takes while it waits. */
+export function bytesOf({ operations }: Pick<QueuedWrite, "operations">): number {
   // The fixed part stands for the key, the metadata and what is kept about the write.
   return operations.reduce((sum, operation) => {
     const value = operation.kind === "put" ? operation.value : undefined;

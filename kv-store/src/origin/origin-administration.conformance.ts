@@ -76,6 +76,7 @@ export function describeOriginAdministration(
       expect(await describeIt()).toMatchObject({ keys: 2, bytes: 2 + 4 + 11 + 1 + 1 + 10 });
       const hash = "ab".repeat(32);
       const value = { kind: "blob", hash, size: 70_000 } as const;
+      await origin.claimValue(hash);
       await write(remove("ä"), { kind: "put", key: "b" as Key, value });
       const extent = await describeIt();
       expect(extent).toMatchObject({ revision: 4, keys: 1, bytes: 70_001 });
@@ -234,6 +235,7 @@ export function describeOriginAdministration(
     test("restore: a large value that is stored no more ends it, naming the key", async () => {
       const then = clock.nowMs();
       const value = { kind: "blob", hash: "ab".repeat(32), size: 70_000 } as const;
+      await origin.claimValue(value.hash);
       await write({ kind: "put", key: "large" as Key, value });
       clock.advance(1);
       await write(remove("large"));

@@ -1,4 +1,4 @@
-import type { KvCondition } from "../entry.ts";
+import type { ContentHash, KvCondition } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import type { NamespaceId, Revision } from "../names.ts";
 
@@ -14,6 +14,11 @@ export function found<Read>(namespace: NamespaceId, read: Read | undefined): Rea
 
 export function closedError(): KvError {
   return new KvError("closed", "the origin is closed");
+}
+
+export function unclaimedError(hash: ContentHash): KvError {
+  const text = `the content ${hash} was not stored before the write, or is no longer: store it again`;
+  return new KvError("value_unavailable", text);
 }
 
 /** Fails with `moment_unknown` for one that is to come, or before the earliest of which the state is known. */

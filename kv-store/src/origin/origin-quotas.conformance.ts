@@ -87,6 +87,7 @@ export function describeOriginQuotas(
     test("bytes: keys, values and metadata count, large values with all their bytes", async () => {
       const small = put("k", "123") as KvOperation & { kind: "put" };
       const value = { kind: "blob", hash: "ab".repeat(32), size: 70_000 } as const;
+      await origin.claimValue(value.hash);
       const large = { kind: "put", key: "l" as Key, value } as const;
       await grant({ bytesMax: sizeOf(small) + sizeOf(large) });
       expect(await refusals([FIRST, small], [SECOND, large])).toEqual([undefined, undefined]);

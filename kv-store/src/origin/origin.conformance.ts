@@ -8,6 +8,7 @@ import { put, remove, textOf, type OriginPlace } from "../test-support/origin-pl
 import { describeOriginAdministration } from "./origin-administration.conformance.ts";
 import { describeOriginHistory } from "./origin-history.conformance.ts";
 import { describeOriginQuotas } from "./origin-quotas.conformance.ts";
+import { describeOriginValues } from "./origin-values.conformance.ts";
 import type { KvOrigin } from "./origin.ts";
 
 const NAMESPACE = NamespaceId.parse("1".repeat(32));
@@ -20,6 +21,7 @@ export function describeOrigin(
   { createPlace }: { readonly createPlace: () => Promise<OriginPlace> },
 ): void {
   describeOriginHistory(name, { createPlace });
+  describeOriginValues(name, { createPlace });
   describeOriginAdministration(name, { createPlace });
   describeOriginQuotas(name, { createPlace });
 
@@ -68,6 +70,7 @@ export function describeOrigin(
     test("write: a put is read back whole, a delete makes it absent", async () => {
       const expiresAt = nowSeconds() + 60;
       const value = { kind: "blob", hash: "ab".repeat(32), size: 70_000 } as const;
+      await origin.claimValue(value.hash);
       await origin.write(NAMESPACE, [{ kind: "put", key: Key.parse("b"), value, expiresAt }]);
       await origin.write(NAMESPACE, [put("i", "text")]);
       expect(await origin.get(NAMESPACE, "b")).toEqual({ key: "b", value, expiresAt, revision: 1 });

@@ -1,4 +1,5 @@
 import type {
+  ContentHash,
   Key,
   KvCondition,
   KvEntry,
@@ -37,7 +38,8 @@ export interface KvOrigin {
   /**
    * Applies all operations or none, in order, each with its own revision, and resolves with the last
    * one when they are on disk: nothing acknowledged is ever lost. Concurrent calls share a commit. After a
-   * rejection with `origin_unreachable` it may have happened all the same, after any other it did not.
+   * rejection with `origin_unreachable` or `storage_failed` it may have happened all the same, or turn out to
+   * have when the origin is started again; after any other it did not.
    * Rejected with `precondition_failed` when a condition is not true before the first operation: of writes
    * that each want the same revision of a key, at most one is made. What has expired counts as absent.
    */
@@ -46,6 +48,19 @@ export interface KvOrigin {
     operations: ReadonlyArray<KvOperation>,
     conditions?: ReadonlyArray<KvCondition>,
   ): Promise<Revision>;
+  /**
+   * To be called before the content of a large value is stored, or found to be there already: it is not
+   * collected for `LIMITS.valueClaimMs` from now on. A write that names content that was never claimed, or has
+   * been collected since, is rejected with `value_unavailable`.
+   */
+  claimValue(hash: ContentHash): Promise<void>;
+  /**
+   * Looks through some of the large values, a part at each call, and calls `remove` for the content of those
+   * that nobody claimed lately and nothing names: no entry, and no record of the log as what it replaced, so
+   * that a node at any revision of the log still finds what it holds. While `remove` runs nobody can claim or
+   * name that content; if it fails the value is looked at again later. Resolves with how many were collected.
+   */
+  collectValues(remove: (hash: ContentHash) => Promise<void>): Promise<number>;
   /**
    * The time by which entries expire, in milliseconds since the epoch: the wall clock, but it never goes back,
    * and is at least what is acted on anywhere by `expire`.

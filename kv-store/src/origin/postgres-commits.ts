@@ -11,7 +11,8 @@ import {
   type QueuedWrite,
 } from "./commit-queue.ts";
 import type { ExpiryClock } from "./expiry-clock.ts";
-import { closedError, notFoundError, preconditionError } from "./origin-errors.ts";
+import { namedValues } from "./named-values.ts";
+import { closedError, notFoundError, preconditionError, unclaimedError } from "./origin-errors.ts";
 import type { Plan, PostgresConnections, RunStatement, Statement } from "./postgres-connections.ts";
 import { databaseError } from "./postgres-errors.ts";
 import { PostgresQuotas } from "./postgres-quotas.ts";
@@ -55,11 +56,20 @@ const CURRENT: Statement = {
     JOIN entries ON namespace_id = id AND entries.key = wanted.key`,
 };
 
+// Until the commit nobody collects them: see PostgresValues.
+const CLAIMED: Statement = {
+  name: "claimed",
+  text: "SELECT hash FROM large_values WHERE hash = ANY($1::bytea[]) ORDER BY hash FOR KEY SHARE",
+};
+
 /** What came of a group's writes: to whom to tell what, once it is committed. */
 interface GroupResult {
   readonly additions: ReadonlyArray<HistoryAddition>;
   readonly committed: ReadonlyArray<readonly [QueuedWrite, CommittedWrite]>;
-  /** Writes whose conditions are not true, or that their account's quota does not admit. */
+  /**
+   * Writes whose conditions are not true, that their account's quota does not admit, or that name what was not
+   * claimed.
+   */
   readonly refused: ReadonlyArray<readonly [QueuedWrite, KvError]>;
   /** Writes to namespaces that could not be locked, or don't exist. */
   readonly unlocked: ReadonlySet<NamespaceId>;
@@ -178,14 +188,19 @@ async function planCommit(
 ): Promise<Plan<GroupResult>> {
   const { nowMs, nowSeconds } = bounds;
   const keys = keysOf(group);
-  const [rows, currentRows] = await Promise.all([
+  const named = namedValues([...group.writes.values()].flat().flatMap((write) => write.operations));
+  const [rows, currentRows, claimedRows] = await Promise.all([
     run<LockedRow>(group.waits ? LOCK : LOCK_FREE, [[...group.writes.keys()]]),
     // Read behind the lock: from then on nobody else changes them.
     run<CurrentRow>(CURRENT, [
       keys.map(({ namespace }) => namespace),
       byteaArray(keys.map(({ key }) => Buffer.from(key, "utf8"))),
     ]),
+    named.length === 0
+      ? []
+      : run<{ hash: Buffer }>(CLAIMED, [byteaArray(named.map((each) => Buffer.from(each, "hex")))]),
   ]);
+  const claimed = new Set(claimedRows.map(({ hash }) => hash.toString("hex")));
   const accounts = rows.flatMap(({ account }) => account ?? []);
   const quotas = await PostgresQuotas.lock(run, accounts, nowMs);
   const currentOf = Map.groupBy(currentRows, ({ namespace }) => namespace);
@@ -199,6 +214,11 @@ async function planCommit(
     const addition = new HistoryAddition(row, current, nowMs);
     unlocked.delete(addition.namespace);
     for (const write of group.writes.get(addition.namespace) ?? []) {
+      const unclaimed = namedValues(write.operations).find((hash) => !claimed.has(hash));
+      if (unclaimed !== undefined) {
+        refused.push([write, unclaimedError(unclaimed)]);
+        continue;
+      }
       const operations = write.operations.filter(
         ({ key }) => write.dueSeconds === undefined || isDue(key, write.dueSeconds),
       );

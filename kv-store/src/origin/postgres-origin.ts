@@ -1,6 +1,14 @@
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange } from "../cursor.ts";
-import type { Key, KvCondition, KvEntry, KvOperation, KvPage, ListOptions } from "../entry.ts";
+import type {
+  ContentHash,
+  Key,
+  KvCondition,
+  KvEntry,
+  KvOperation,
+  KvPage,
+  ListOptions,
+} from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
@@ -21,6 +29,7 @@ import { PostgresNamespaces } from "./postgres-namespaces.ts";
 import { migrate } from "./postgres-schema.ts";
 import { PostgresSignals, type Signal } from "./postgres-signals.ts";
 import { PostgresTables, type DueKey, type RecordsRead } from "./postgres-tables.ts";
+import { PostgresValues } from "./postgres-values.ts";
 
 export interface PostgresOriginOptions {
   /** `postgres://user:password@host:port/database`, of a server that keeps a session for each connection. */
@@ -43,6 +52,7 @@ export class PostgresOrigin implements ManagedOrigin {
   readonly #connections: PostgresConnections;
   readonly #tables: PostgresTables;
   readonly #namespaces: PostgresNamespaces;
+  readonly #values: PostgresValues;
   readonly #holds: PostgresLogHolds;
   readonly #history: PostgresLog;
   readonly #feed: CommitFeed;
@@ -73,6 +83,7 @@ export class PostgresOrigin implements ManagedOrigin {
     this.#connections = connections;
     this.#tables = new PostgresTables(connections);
     this.#namespaces = new PostgresNamespaces(connections);
+    this.#values = new PostgresValues(connections, clock);
     this.#holds = new PostgresLogHolds(connections, clock);
     this.#history = new PostgresLog({ connections, clock, ageMs: horizon.ageMs });
     this.#points = new PointReads((namespaces) => this.#tables.points(namespaces));
@@ -114,6 +125,14 @@ export class PostgresOrigin implements ManagedOrigin {
   ): Promise<Revision> {
     const { revision } = await this.#commits.write({ namespace, operations, conditions });
     return revision;
+  }
+
+  claimValue(hash: ContentHash): Promise<void> {
+    return this.#values.claim(hash);
+  }
+
+  collectValues(remove: (hash: ContentHash) => Promise<void>): Promise<number> {
+    return this.#values.collect(remove);
   }
 
   nowMs(): number {

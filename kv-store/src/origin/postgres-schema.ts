@@ -132,6 +132,16 @@ const STEPS: ReadonlyArray<string> = [
     day_writes bigint NOT NULL DEFAULT 0
   ) WITH (fillfactor = 50);
   `,
+  `
+  -- Large values that may be named, and when each was last claimed. What names them is looked up, not counted:
+  -- a count could be wrong. The log names what its records replaced.
+  CREATE TABLE large_values (hash bytea PRIMARY KEY, claimed_ms bigint NOT NULL);
+  INSERT INTO large_values SELECT DISTINCT blob_hash, 0 FROM entries WHERE blob_hash IS NOT NULL;
+  INSERT INTO large_values SELECT DISTINCT replaced_hash, 0 FROM log WHERE replaced_hash IS NOT NULL
+    ON CONFLICT (hash) DO NOTHING;
+  CREATE INDEX entries_by_blob ON entries (blob_hash) WHERE blob_hash IS NOT NULL;
+  CREATE INDEX log_by_replaced ON log (replaced_hash) WHERE replaced_hash IS NOT NULL;
+  `,
 ];
 
 // Any number that nobody else locks: the processes of a fleet start together.

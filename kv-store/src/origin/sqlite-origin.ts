@@ -2,6 +2,7 @@ import SqliteDatabase, { type Database } from "better-sqlite3";
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange } from "../cursor.ts";
 import type {
+  ContentHash,
   Key,
   KvCondition,
   KvEntry,
@@ -15,17 +16,21 @@ import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { HistoryPoint, Revision, type NamespaceId } from "../names.ts";
 import type { KvAdministration, ManagedOrigin } from "./administration.ts";
+import { bytesOf } from "./commit-queue.ts";
 import { ExpiryClock } from "./expiry-clock.ts";
 import { DEFAULT_HORIZON, isFarBehind, type LogHorizon } from "./log-horizon.ts";
 import { closedError, notFoundError, preconditionError } from "./origin-errors.ts";
 import type { CommitListener, EntriesPage, LogPage } from "./origin.ts";
 import { growthOf, type AccountBudget } from "./quota.ts";
+import { storageError } from "./sqlite-errors.ts";
 import { SqliteAdministration } from "./sqlite-administration.ts";
 import { SqliteLogAging } from "./sqlite-log-aging.ts";
 import { SqliteLog } from "./sqlite-log.ts";
+import type { QueuedWrite } from "./sqlite-queue.ts";
 import { SqliteQuotas } from "./sqlite-quotas.ts";
 import { migrate } from "./sqlite-schema.ts";
 import { SqliteTables, type NamespaceRow } from "./sqlite-tables.ts";
+import { SqliteValues } from "./sqlite-values.ts";
 
 export interface SqliteOriginOptions {
   /** The database's file, which is created when missing. */
@@ -34,17 +39,6 @@ export interface SqliteOriginOptions {
   readonly horizon?: LogHorizon;
   readonly clock: Clock;
   readonly log: Log;
-}
-
-interface QueuedWrite {
-  readonly namespace: NamespaceId;
-  readonly operations: ReadonlyArray<KvOperation>;
-  readonly conditions: ReadonlyArray<KvCondition>;
-  /** No rate holds it up. */
-  readonly isUnmetered: boolean;
-  readonly bytes: number;
-  resolve(revision: Revision): void;
-  reject(error: KvError): void;
 }
 
 /**
@@ -64,6 +58,7 @@ export class SqliteOrigin implements ManagedOrigin {
   readonly #aging: SqliteLogAging;
   readonly #quotas: SqliteQuotas;
   readonly #listeners = new Set<CommitListener>();
+  readonly #values: SqliteValues;
   /** Until when the log of a namespace that is being copied is held, by the monotonic clock. */
   readonly #heldUntilMs = new Map<NamespaceId, number>();
   /** Writes for the next group commit, which is scheduled while this is not empty. */
@@ -92,6 +87,11 @@ export class SqliteOrigin implements ManagedOrigin {
     this.#log = options.log;
     this.#database = database;
     this.#tables = new SqliteTables(database);
+    this.#values = new SqliteValues({
+      database,
+      clock: options.clock,
+      run: (act) => this.#run(act),
+    });
     this.#time = new ExpiryClock(options.clock, this.#tables.expiredUpTo());
     this.#history = new SqliteLog(database);
     this.#aging = new SqliteLogAging({
@@ -130,8 +130,7 @@ export class SqliteOrigin implements ManagedOrigin {
   }
 
   #enqueue(write: Omit<QueuedWrite, "bytes" | "resolve" | "reject">): Promise<Revision> {
-    const { operations } = write;
-    const bytes = operations.reduce((sum, operation) => sum + operationBytes(operation), 0);
+    const bytes = bytesOf(write);
     return new Promise((resolve, reject) => {
       if (this.#isClosed) return reject(closedError());
       if (this.#queueBytes > 0 && this.#queueBytes + bytes > LIMITS.commitBytesMax) {
@@ -141,6 +140,14 @@ export class SqliteOrigin implements ManagedOrigin {
       this.#queue.push({ ...write, bytes, resolve, reject });
       this.#queueBytes += bytes;
     });
+  }
+
+  claimValue(hash: ContentHash): Promise<void> {
+    return this.#values.claim(hash);
+  }
+
+  collectValues(remove: (hash: ContentHash) => Promise<void>): Promise<number> {
+    return this.#values.collect(remove);
   }
 
   nowMs(): number {
@@ -234,7 +241,10 @@ export class SqliteOrigin implements ManagedOrigin {
             settlements.push(() => write.reject(notFoundError(write.namespace)));
             continue;
           }
-          const refusal = this.#refusal(row, write.conditions) ?? this.#charge(row, write, budgets);
+          const refusal =
+            this.#values.refusal(write.operations) ??
+            this.#refusal(row, write.conditions) ??
+            this.#charge(row, write, budgets);
           if (refusal !== undefined) {
             settlements.push(() => write.reject(refusal));
             continue;
@@ -247,7 +257,9 @@ export class SqliteOrigin implements ManagedOrigin {
         }
       });
     } catch (cause) {
-      const error = storageError("the commit failed, and nothing of it was kept", cause);
+      // Nothing of it is kept, unless the process ends before the next commit: what was written to the log
+      // and could not be synced is then found there, complete.
+      const error = storageError("the commit failed", cause);
       for (const write of writes) write.reject(error);
       return;
     }
@@ -381,18 +393,6 @@ export class SqliteOrigin implements ManagedOrigin {
   }
 }
 
-function operationBytes(operation: KvOperation): number {
-  const value = operation.kind === "put" ? operation.value : undefined;
-  // The fixed part stands for key, metadata and what the tables add.
-  return 256 + (value?.kind === "inline" ? value.bytes.length : 0);
-}
-
 function nextTurn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
-}
-
-function storageError(what: string, cause: unknown): KvError {
-  if (cause instanceof KvError) return cause;
-  const detail = cause instanceof Error ? cause.message : String(cause);
-  return new KvError("storage_failed", `${what}: ${detail}`, { cause });
 }

@@ -171,6 +171,16 @@ const STEPS: ReadonlyArray<string> = [
     day_writes INTEGER NOT NULL DEFAULT 0
   ) WITHOUT ROWID;
   `,
+  `
+  -- Large values that may be named, and when each was last claimed. What names them is looked up, not counted:
+  -- a count could be wrong. The log names what its records replaced.
+  CREATE TABLE large_values (hash TEXT PRIMARY KEY, claimed_ms INTEGER NOT NULL) WITHOUT ROWID;
+  INSERT INTO large_values SELECT DISTINCT blob_hash, 0 FROM entries WHERE blob_hash IS NOT NULL;
+  INSERT INTO large_values SELECT DISTINCT replaced_hash, 0 FROM log WHERE replaced_hash IS NOT NULL
+    ON CONFLICT (hash) DO NOTHING;
+  CREATE INDEX entries_by_blob ON entries (blob_hash) WHERE blob_hash IS NOT NULL;
+  CREATE INDEX log_by_replaced ON log (replaced_hash) WHERE replaced_hash IS NOT NULL;
+  `,
 ];
 
 /** Brings a file to this version's layout. Fails with `storage_failed` on a file of a later version. */

@@ -6,7 +6,7 @@ import type { NamespaceId } from "../names.ts";
 import { StateSum } from "../state-digest.ts";
 import type { Held } from "./stored-copy.ts";
 import type { DamageListener } from "./replica.ts";
-import type { SlotEntries } from "./slot-entries.ts";
+import { keysBehind, type SlotEntries } from "./slot-entries.ts";
 
 export interface ContentCheckOptions {
   readonly entries: SlotEntries;
@@ -106,13 +106,9 @@ export class ContentCheck {
   #read(pass: Pass): Verdict {
     const held = this.#options.stored(pass.namespace);
     if (held?.slot !== pass.slot) return "replaced";
-    const start = pass.last === undefined ? Buffer.alloc(0) : Buffer.concat([pass.last, ZERO]);
     let rows = 0;
     let bytes = 0;
-    for (const { key, record } of this.#options.entries.range(pass.slot, {
-      start,
-      end: END,
-    })) {
+    for (const { key, record } of this.#options.entries.range(pass.slot, keysBehind(pass.last))) {
       if (rows >= LIMITS.contentCheckRowsMax || bytes >= LIMITS.contentCheckBytesMax) {
         return "going-on";
       }
@@ -128,7 +124,3 @@ export class ContentCheck {
     if (this.#pass === pass) this.#pass = undefined;
   }
 }
-
-// No key lies between one and itself with a zero byte behind, and none has a byte 0xff.
-const ZERO = Buffer.of(0);
-const END = Buffer.of(0xff);

@@ -1,21 +1,25 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { open, type Database, type RootDatabase } from "lmdb";
+import type { Database, RootDatabase } from "lmdb";
 import type { Clock } from "../clock.ts";
 import { encodeCursor, listRange, type KeyRange } from "../cursor.ts";
-import type { Key, KvEntry, KvListing, KvPage, ListOptions } from "../entry.ts";
+import type { HeldEntry, Key, KvListing, KvPage, ListOptions } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { NamespaceId, type HistoryPoint, type Revision } from "../names.ts";
 import { decodeEntry, decodeKey, decodeListing, expiryOf } from "../record-codec.ts";
 import { ContentCheck } from "./content-check.ts";
+import type { HeldExtent } from "./extent-plan.ts";
+import { openBinary, openEnvironment, transact } from "./lmdb-environment.ts";
+import { isDamage, storageError } from "./lmdb-errors.ts";
 import { OriginTime, type HeardTime } from "./origin-time.ts";
 import type { DamageListener, Replica, SnapshotPosition, StoreAction } from "./replica.ts";
 import { SavedSeconds } from "./saved-seconds.ts";
-import { changeOf, revisionOf, SlotEntries } from "./slot-entries.ts";
+import { changeOf, revisionOf, SlotEntries, type FetchedValue } from "./slot-entries.ts";
+import { SlotValues, type AbsentPage } from "./slot-values.ts";
 import { StoreChanges } from "./store-changes.ts";
-import { slotsOf, StoredCopy, type Held } from "./stored-copy.ts";
+import { NO_COPY, sizeOfCopy, slotsOf, StoredCopy, type Held } from "./stored-copy.ts";
 
 export interface LmdbReplicaOptions {
   /** Holds the replica's files, and nothing else. Created when missing. For one process. */
@@ -42,6 +46,7 @@ export class LmdbReplica implements Replica {
   readonly #log: Log;
   readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #entries: SlotEntries;
+  readonly #values: SlotValues;
   readonly #namespaces: Database<unknown, string>;
   readonly #copies = new Map<NamespaceId, Copy>();
   readonly #check: ContentCheck;
@@ -68,13 +73,17 @@ export class LmdbReplica implements Replica {
   private constructor(options: LmdbReplicaOptions) {
     const { clock } = options;
     this.#log = options.log;
-    this.#root = open({ path: options.directory, noSubdir: false, ...BINARY });
-    this.#entries = new SlotEntries(this.#root.openDB({ name: "entries", ...BINARY }));
+    this.#root = openEnvironment(options.directory);
+    this.#entries = new SlotEntries(openBinary(this.#root, "entries"));
+    this.#values = new SlotValues(this.#entries);
     this.#namespaces = this.#root.openDB({ name: "namespaces", encoding: "json" });
     for (const { key, value } of this.#namespaces.getRange()) {
       // What an earlier version stored in another form is as good as nothing: a snapshot replaces it.
       const stored = StoredCopy.safeParse(value).data;
-      if (stored !== undefined) this.#copies.set(NamespaceId.parse(key), { stored });
+      if (stored === undefined) continue;
+      const measured = this.#values.measured(stored);
+      this.#copies.set(NamespaceId.parse(key), { stored: measured });
+      if (measured !== stored) void this.#namespaces.put(key, measured);
     }
     this.#sweepUnheld();
     this.#savedTime = new SavedSeconds(join(options.directory, "origin-time"));
@@ -116,6 +125,44 @@ export class LmdbReplica implements Replica {
     return held && { revision: held.revision, digest: held.digest };
   }
 
+  extent(namespace: NamespaceId): HeldExtent {
+    const stored = this.#copies.get(namespace)?.stored ?? NO_COPY;
+    return { namespace, isPartial: stored.isPartial, ...sizeOfCopy(stored) };
+  }
+
+  extents(): ReadonlyArray<HeldExtent> {
+    return [...this.#copies.keys()].map((namespace) => this.extent(namespace));
+  }
+
+  /**
+   * Says whether values that come from now on are kept. Those that are there are removed by `strip`, those
+   * that are not are brought by `fill`. Does nothing for a namespace of which nothing is held.
+   */
+  async setPartial(namespace: NamespaceId, isPartial: boolean): Promise<void> {
+    await this.#rewrite(namespace, (stored) => ({ ...stored, isPartial }));
+  }
+
+  /** Removes the values of some entries of a partial namespace. Resolves with whether there may be more. */
+  async strip(namespace: NamespaceId): Promise<boolean> {
+    let isMore = false;
+    await this.#rewrite(namespace, (stored) => {
+      const stripped = this.#values.strip(stored);
+      isMore = stripped !== stored;
+      return stripped;
+    });
+    return isMore;
+  }
+
+  /** Looks behind a key, or from the first one, for entries whose values are absent, as far as in a moment. */
+  absentValues(namespace: NamespaceId, after: Key | undefined): AbsentPage {
+    return this.#values.absent(this.#readable(namespace).slot, after);
+  }
+
+  /** Puts values back that were absent, as far as their entries are still the same. */
+  async fill(namespace: NamespaceId, values: ReadonlyArray<FetchedValue>): Promise<void> {
+    await this.#rewrite(namespace, (stored) => this.#values.fill(stored, values));
+  }
+
   snapshot(namespace: NamespaceId): SnapshotPosition | undefined {
     const snapshot = this.#copies.get(namespace)?.stored.snapshot;
     if (snapshot === undefined) return undefined;
@@ -131,7 +178,7 @@ export class LmdbReplica implements Replica {
     return this.#time.nowMs();
   }
 
-  get(namespace: NamespaceId, key: string): KvEntry | undefined {
+  get(namespace: NamespaceId, key: string): HeldEntry | undefined {
     const { slot } = this.#readable(namespace);
     const keyBytes = Buffer.from(key, "utf8");
     try {
@@ -207,7 +254,7 @@ export class LmdbReplica implements Replica {
     } catch (error) {
       const isSnapshot = action.kind.startsWith("snapshot");
       if (isSnapshot && isDamage(error)) {
-        await this.#commit(namespace, copy, ({ held }) => ({ held }));
+        await this.#commit(namespace, copy, ({ held, isPartial }) => ({ held, isPartial }));
       }
       throw error;
     }
@@ -235,19 +282,34 @@ export class LmdbReplica implements Replica {
 
   /** As it is on disk, and within a transaction as that has left it. */
   #storedCopy(namespace: NamespaceId): StoredCopy {
-    return StoredCopy.safeParse(this.#namespaces.get(namespace)).data ?? {};
+    return StoredCopy.safeParse(this.#namespaces.get(namespace)).data ?? NO_COPY;
   }
 
-  /** Keeps all that the action writes, or nothing when it throws. Transactions go in the order of the calls. */
+  /** Changes how what is held is stored, not what it is. Rejected with `storage_failed`. */
+  async #rewrite(
+    namespace: NamespaceId,
+    change: (stored: StoredCopy) => StoredCopy,
+  ): Promise<void> {
+    const copy = this.#copies.get(namespace);
+    if (this.#isClosed || copy === undefined) return;
+    try {
+      await this.#commit(namespace, copy, (stored) =>
+        slotsOf(stored).length === 0 ? stored : change(stored),
+      );
+    } catch (error) {
+      if (isDamage(error)) this.#tellDamage(namespace, error.message);
+      throw error instanceof KvError ? error : storageError("values can't be moved", error);
+    }
+  }
+
   #transaction<Result>(action: () => Result): Promise<Result> {
-    // LMDB's plain `transaction` shares its commit with others, and keeps what was written before a throw.
-    return this.#root.childTransaction(action);
+    return transact(this.#root, action);
   }
 
   #copyOf(namespace: NamespaceId): Copy {
     const known = this.#copies.get(namespace);
     if (known !== undefined) return known;
-    const copy = { stored: {} };
+    const copy = { stored: NO_COPY };
     this.#copies.set(namespace, copy);
     return copy;
   }
@@ -260,9 +322,9 @@ export class LmdbReplica implements Replica {
   }
 
   /** The error of a read; one that means damage is told of. */
-  #told(namespace: NamespaceId, error: unknown): unknown {
+  #told(namespace: NamespaceId, error: unknown): KvError {
     if (isDamage(error)) this.#tellDamage(namespace, error.message);
-    return error;
+    return error instanceof KvError ? error : storageError("the replica can't be read", error);
   }
 
   #tellDamage(namespace: NamespaceId, what: string): void {
@@ -295,6 +357,7 @@ export class LmdbReplica implements Replica {
   }
 
   #sweepSlot(slot: number): void {
+    this.#values.forget(slot);
     this.#sweeping = this.#sweeping
       .then(() => this.#emptySlot(slot))
       .catch((err: unknown) => {
@@ -311,16 +374,4 @@ export class LmdbReplica implements Replica {
       if (isEmpty) return;
     }
   }
-}
-
-function isDamage(error: unknown): error is KvError {
-  return error instanceof KvError && error.code === "replica_damaged";
-}
-
-// Keys and values are bytes as they are: LMDB then orders keys as UTF-8 orders them.
-const BINARY = { keyEncoding: "binary", encoding: "binary" } as const;
-
-function storageError(what: string, cause: unknown): KvError {
-  const detail = cause instanceof Error ? cause.message : String(cause);
-  return new KvError("storage_failed", `${what}: ${detail}`, { cause });
 }

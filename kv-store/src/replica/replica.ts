@@ -1,5 +1,6 @@
-import type { Key, KvEntry, KvOperation, KvPage, ListOptions } from "../entry.ts";
+import type { HeldEntry, HeldOperation, Key, KvOperation, KvPage, ListOptions } from "../entry.ts";
 import type { HistoryPoint, NamespaceId, Revision } from "../names.ts";
+import type { HeldExtent } from "./extent-plan.ts";
 import type { HeardTime } from "./origin-time.ts";
 
 /** A change of a replica. Each is one transaction: either all of it is on disk, or nothing. */
@@ -13,7 +14,7 @@ export type StoreAction =
       readonly kind: "snapshot-page";
       readonly after: Key | null;
       readonly through: Key;
-      readonly operations: ReadonlyArray<KvOperation>;
+      readonly operations: ReadonlyArray<HeldOperation>;
       /** Of each of them, in their order; 0 where the origin did not tell it. */
       readonly revisions: ReadonlyArray<Revision>;
     }
@@ -44,6 +45,8 @@ export interface Replica {
   revision(namespace: NamespaceId): Revision | undefined;
   /** The same with the state's digest. */
   point(namespace: NamespaceId): HistoryPoint | undefined;
+  /** What is held of a namespace takes, and whether its values may be absent. */
+  extent(namespace: NamespaceId): HeldExtent;
   /** The snapshot that is being collected, which may go on from there; `undefined` when there is none. */
   snapshot(namespace: NamespaceId): SnapshotPosition | undefined;
   /**
@@ -59,10 +62,10 @@ export interface Replica {
   /** What the origin's clock shows by now, in milliseconds since the epoch; `undefined` before it was ever heard. */
   originNowMs(): number | undefined;
   /**
-   * The live entry of a key. Fails with `replica_behind` when the namespace is not held, with
-   * `replica_damaged` when the disk has changed the entry.
+   * The live entry of a key, whose value may be absent. Fails with `replica_behind` when the namespace is not held, with
+   * `replica_damaged` when the disk has changed the entry, with `storage_failed` when it can't be read.
    */
-  get(namespace: NamespaceId, key: string): KvEntry | undefined;
+  get(namespace: NamespaceId, key: string): HeldEntry | undefined;
   /** Live entries by ascending UTF-8 key order. Fails as `get` does, or with `cursor_invalid`. */
   list(namespace: NamespaceId, options: ListOptions): KvPage;
   /**

@@ -1,10 +1,20 @@
 import { KvError } from "../errors.ts";
-import type { HistoryPoint, Revision } from "../names.ts";
-import { EMPTY_STATE, StateSum } from "../state-digest.ts";
+import type { HistoryPoint, Revision, StateDigest } from "../names.ts";
+import { EMPTY_STATE } from "../state-digest.ts";
 import type { ContentCheck } from "./content-check.ts";
+import { EMPTY_SIZE } from "./extent-plan.ts";
+import { withoutValue } from "./partial-entry.ts";
 import type { StoreAction } from "./replica.ts";
-import type { Changes, DigestListener, SlotEntries } from "./slot-entries.ts";
-import { ENTRY_FORM, type Collected, type Held, type StoredCopy } from "./stored-copy.ts";
+import type { Changes, SlotEntries } from "./slot-entries.ts";
+import { SlotTally } from "./slot-tally.ts";
+import {
+  ENTRY_FORM,
+  NO_COPY,
+  sizeOfPart,
+  type Collected,
+  type Held,
+  type StoredCopy,
+} from "./stored-copy.ts";
 
 export interface StoreChangesOptions {
   readonly entries: SlotEntries;
@@ -28,66 +38,79 @@ export class StoreChanges {
 
   /** Writes what the action brings, and returns what is stored then. */
   apply(stored: StoredCopy, action: StoreAction): StoredCopy {
-    const { held, snapshot } = stored;
+    const { held, snapshot, isPartial } = stored;
     switch (action.kind) {
       case "batch":
-        return { held: this.#extend(held, action), snapshot };
+        return { ...stored, held: this.#extend(held, action, isPartial) };
       case "snapshot-start": {
         const { revision, digest } = action;
         const slot = this.#options.nextSlot();
-        const form = ENTRY_FORM;
-        const begun = { slot, form, revision, digest, after: null, sum: EMPTY_STATE } as const;
-        return { held, snapshot: begun };
+        const place = { slot, form: ENTRY_FORM, size: EMPTY_SIZE } as const;
+        const begun = { ...place, revision, digest, after: null, sum: EMPTY_STATE };
+        return { ...stored, snapshot: begun };
       }
       case "snapshot-page":
-        return { held, snapshot: this.#collectPage(snapshot, action) };
+        return { ...stored, snapshot: this.#collectPage(snapshot, action, isPartial) };
       case "snapshot-batch":
-        return { held, snapshot: this.#collectBatch(snapshot, action) };
+        return { ...stored, snapshot: this.#collectBatch(snapshot, action, isPartial) };
       case "snapshot-end":
-        return { held: completed(snapshot, action) };
+        return { held: completed(snapshot, action), isPartial };
       case "drop":
-        return {};
+        return NO_COPY;
     }
   }
 
-  #extend(held: Held | undefined, batch: StoreAction & { kind: "batch" }): Held {
+  #extend(
+    held: Held | undefined,
+    batch: StoreAction & { kind: "batch" },
+    isPartial: boolean,
+  ): Held {
     if (held?.revision !== batch.after) throw misfit(batch, held);
     const { slot, form } = held;
-    const sum = new StateSum(held.digest);
+    const { entries, check } = this.#options;
+    const tally = tallyOf(held);
     try {
-      this.#options.entries.apply(slot, changesOf(batch), (key, entry) => {
-        sum.toggle(entry);
-        this.#options.check.changed(slot, key, entry);
+      entries.apply(slot, kept(changesOf(batch), isPartial), {
+        came: (key, record) => {
+          tally.came(key, record);
+          check.changed(slot, key, record);
+        },
+        left: (key, record) => {
+          tally.left(key, record);
+          check.changed(slot, key, record);
+        },
       });
-      if (sum.digest !== batch.digest) throw damage(batch, sum);
+      if (tally.digest !== batch.digest) throw damage(batch, tally.digest);
     } catch (error) {
-      this.#options.check.restart();
+      check.restart();
       throw error;
     }
-    return { slot, form, revision: batch.revision, digest: batch.digest };
+    return { slot, form, revision: batch.revision, digest: batch.digest, size: tally.size };
   }
 
   #collectPage(
     snapshot: Collected | undefined,
     page: StoreAction & { kind: "snapshot-page" },
+    isPartial: boolean,
   ): Collected {
     if (snapshot?.after !== page.after) {
       throw behind(`a page behind ${page.after}`, `a snapshot up to ${snapshot?.after}`);
     }
-    const sum = new StateSum(snapshot.sum);
-    this.#options.entries.apply(snapshot.slot, page, adding(sum));
-    return { ...snapshot, after: page.through, sum: sum.digest };
+    const tally = tallyOf({ ...snapshot, digest: snapshot.sum });
+    this.#options.entries.apply(snapshot.slot, kept(page, isPartial), tally);
+    return { ...snapshot, after: page.through, sum: tally.digest, size: tally.size };
   }
 
   #collectBatch(
     snapshot: Collected | undefined,
     batch: StoreAction & { kind: "snapshot-batch" },
+    isPartial: boolean,
   ): Collected {
     if (snapshot?.revision !== batch.after) throw misfit(batch, snapshot);
-    const sum = new StateSum(snapshot.sum);
-    this.#options.entries.apply(snapshot.slot, changesOf(batch), adding(sum));
+    const tally = tallyOf({ ...snapshot, digest: snapshot.sum });
+    this.#options.entries.apply(snapshot.slot, kept(changesOf(batch), isPartial), tally);
     const { revision, digest } = batch;
-    return { ...snapshot, revision, digest, sum: sum.digest };
+    return { ...snapshot, revision, digest, sum: tally.digest, size: tally.size };
   }
 }
 
@@ -102,9 +125,9 @@ function completed(
       `one at revision ${snapshot?.revision ?? "none"} and key ${snapshot?.after ?? "none"}`,
     );
   }
-  const sum = new StateSum(snapshot.sum);
-  if (sum.digest !== digest) throw damage(end, sum);
-  return { slot: snapshot.slot, form: snapshot.form, revision, digest };
+  if (snapshot.sum !== digest) throw damage(end, snapshot.sum);
+  const { slot, form, size } = snapshot;
+  return { slot, form, size, revision, digest };
 }
 
 /** The operations of a batch: each is the revision behind the one before. */
@@ -115,8 +138,14 @@ function changesOf({
   return { operations, revisions: operations.map((_, index) => after + 1 + index) };
 }
 
-function adding(sum: StateSum): DigestListener {
-  return (_key, entry) => sum.toggle(entry);
+/** What becomes of changes where values may be absent. */
+function kept({ operations, revisions }: Changes, isPartial: boolean): Changes {
+  return { operations: isPartial ? operations.map(withoutValue) : operations, revisions };
+}
+
+/** Of what a part holds, to go on from there. */
+export function tallyOf(part: Held): SlotTally {
+  return new SlotTally({ digest: part.digest, size: sizeOfPart(part) });
 }
 
 function misfit({ after }: { readonly after: Revision }, part: Held | undefined): KvError {
@@ -127,7 +156,7 @@ function behind(what: string, stored: string): KvError {
   return new KvError("replica_behind", `${what} does not fit ${stored}`);
 }
 
-function damage({ revision, digest }: HistoryPoint, actual: StateSum): KvError {
-  const here = `revision ${revision} leads to the state ${actual.digest} here`;
+function damage({ revision, digest }: HistoryPoint, actual: StateDigest): KvError {
+  const here = `revision ${revision} leads to the state ${actual} here`;
   return new KvError("replica_damaged", `${here}, and to ${digest} at the origin`);
 }

@@ -1,9 +1,10 @@
 import { crc32 } from "node:zlib";
-import type { Key, KvCondition, KvEntry, KvOperation, KvRecord } from "../entry.ts";
+import type { HeldOperation, Key, KvCondition, KvEntry, KvOperation, KvRecord } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { Revision, type HistoryPoint } from "../names.ts";
-import { decodeOperations, encodeOperation } from "../record-codec.ts";
+import { decodeHeldOperations, decodeOperations, encodeOperation } from "../record-codec.ts";
+import { withoutValue } from "../replica/partial-entry.ts";
 
 /**
  * Consecutive records in the form in which they travel: made once, shared by all nodes that want it. They
@@ -66,10 +67,13 @@ export interface SnapshotPage extends Body {
 export function encodePage(
   after: Key | null,
   entries: ReadonlyArray<KvEntry>,
+  { valuesByReference = false }: { readonly valuesByReference?: boolean } = {},
 ): SnapshotPage | undefined {
   const through = entries.at(-1)?.key;
   if (through === undefined) return undefined;
-  const body = Buffer.concat(entries.map((entry) => encodeOperation({ kind: "put", ...entry })));
+  const puts = entries.map((entry) => ({ kind: "put", ...entry }) as const);
+  const held = valuesByReference ? puts.map(withoutValue) : puts;
+  const body = Buffer.concat(held.map(encodeOperation));
   const revisions = encodeRevisions(entries);
   return {
     ...{ after, through, body, checksum: checksumOf(body, after, through) },
@@ -79,14 +83,15 @@ export function encodePage(
 
 /** The puts of a page, and the revision of each; 0 where the origin did not tell it. */
 export interface PageContent {
-  readonly operations: ReadonlyArray<KvOperation>;
+  readonly operations: ReadonlyArray<HeldOperation>;
   readonly revisions: ReadonlyArray<Revision>;
 }
 
 /** Fails with `protocol_violation` when the page was damaged or is not one. */
 export function decodePage(page: SnapshotPage): PageContent {
   const { body, checksum, after, through } = page;
-  const operations = decodeChecked(body, { checksum, place: [after, through] });
+  checkSum(body, { checksum, place: [after, through] });
+  const operations = decodeHeldOperations(body, LIMITS.logPageRecordsMax);
   return { operations, revisions: decodeRevisions(page, operations.length) };
 }
 
@@ -149,8 +154,6 @@ type Place = ReadonlyArray<number | string | null>;
 interface Expectation {
   readonly checksum: number;
   readonly place: Place;
-  /** How many operations there must be; any number within the limits when absent. */
-  readonly count?: number;
 }
 
 function checkSum(body: Uint8Array, expected: Expectation): void {
@@ -162,10 +165,13 @@ function checkSum(body: Uint8Array, expected: Expectation): void {
   );
 }
 
-function decodeChecked(body: Uint8Array, expected: Expectation): KvOperation[] {
+function decodeChecked(
+  body: Uint8Array,
+  expected: Expectation & { readonly count: number },
+): KvOperation[] {
   checkSum(body, expected);
-  const operations = decodeOperations(body, expected.count ?? LIMITS.logPageRecordsMax);
-  if (expected.count === undefined || operations.length === expected.count) return operations;
+  const operations = decodeOperations(body, expected.count);
+  if (operations.length === expected.count) return operations;
   throw new KvError(
     "protocol_violation",
     `${operations.length} operations where ${expected.count} were announced`,

@@ -42,7 +42,12 @@ afterEach(async () => {
 async function startControlPlane(): Promise<OriginServer> {
   const origin = await PostgresOrigin.open({ url: postgres.url(database), clock, log });
   await origin.createNamespace(NAMESPACE);
-  const server = new OriginServer({ origin, blobs: { has: async () => true }, clock, log });
+  const server = new OriginServer({
+    origin,
+    blobs: { has: async () => true, remove: async () => {} },
+    clock,
+    log,
+  });
   closers.push(
     () => origin.close(),
     () => server.close(),

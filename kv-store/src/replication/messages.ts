@@ -37,6 +37,8 @@ export const MessageToOrigin = z.discriminatedUnion("kind", [
     digest: StateDigest.optional(),
     /** A snapshot that was begun earlier, which goes on from here if the log still reaches back so far. */
     snapshot: HistoryPoint.extend({ after: Key.nullable() }).optional(),
+    /** Pages need not have values: the node fetches those that are read. */
+    valuesByReference: z.boolean().optional(),
   }),
   z.object({ kind: z.literal("unsubscribe"), subscription: SubscriptionId }),
   /** All that was sent up to this sequence number was processed: the window opens by as much. */

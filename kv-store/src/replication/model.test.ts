@@ -4,7 +4,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { expect, test, vi } from "vitest";
 import { systemClock } from "../clock.ts";
-import { Key, type KvOperation } from "../entry.ts";
+import { Key, type HeldEntry, type KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId } from "../names.ts";
 import { SqliteOrigin } from "../origin/sqlite-origin.ts";
@@ -183,7 +183,7 @@ class World {
     const path = join(this.#directory, "kv.sqlite");
     const log = this.#log;
     this.#origin = SqliteOrigin.open({ path, clock: this.#originClock, log });
-    const blobs = { has: async () => true };
+    const blobs = { has: async () => true, remove: async () => {} };
     this.#server = new OriginServer({ origin: this.#origin, blobs, clock, log });
   }
 
@@ -206,7 +206,7 @@ class World {
   }
 }
 
-function textOf(entry: Omit<KvOperation & { kind: "put" }, "kind">): string {
+function textOf(entry: Pick<HeldEntry, "value" | "metadata">): string {
   const value = entry.value.kind === "inline" ? Buffer.from(entry.value.bytes) : Buffer.alloc(0);
   return `${value.toString("hex")} ${entry.metadata}`;
 }

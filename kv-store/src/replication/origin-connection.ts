@@ -15,9 +15,11 @@ import {
 } from "./origin-session.ts";
 import type { OriginRead } from "./origin-subscription.ts";
 
-/** Tells which large values are stored. A `BlobStore` is one. */
+/** Where large values are stored. A `BlobStore` is one. */
 export interface BlobIndex {
   has(hash: ContentHash): Promise<boolean>;
+  /** Does nothing when there is no such content. */
+  remove(hash: ContentHash): Promise<void>;
 }
 
 export interface OriginConnectionOptions {
@@ -120,9 +122,10 @@ export class OriginConnection {
   }
 
   async #readPage(read: OriginRead & { kind: "read-entries" }): Promise<OriginInput> {
-    const { subscription, namespace, after } = read;
+    const { subscription, namespace, after, valuesByReference } = read;
     const { entries, ...point } = await this.#options.origin.readEntries(namespace, after);
-    return { kind: "entries-read", subscription, point, page: encodePage(after, entries) };
+    const page = encodePage(after, entries, { valuesByReference });
+    return { kind: "entries-read", subscription, point, page };
   }
 
   async #readPositions(effect: OriginEffect & { kind: "read-positions" }): Promise<void> {
@@ -170,6 +173,8 @@ export class OriginConnection {
   async #checkValue(operation: KvOperation): Promise<void> {
     if (operation.kind === "delete" || operation.value.kind === "inline") return;
     const { hash } = operation.value;
+    // First, so that what is found to be there stays there.
+    await this.#options.origin.claimValue(hash);
     if (await this.#options.blobs.has(hash)) return;
     throw new KvError(
       "value_unavailable",

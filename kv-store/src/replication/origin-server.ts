@@ -17,7 +17,7 @@ export interface OriginServerOptions {
 
 /**
  * Serves the nodes of a fleet from one origin: each channel gets the histories that its node subscribes
- * to, and hands in its writes. Also deletes what has expired. Owns none of what it was given.
+ * to, and hands in its writes. Also deletes what has expired, and large values that nothing names. Owns none of what it was given.
  */
 export class OriginServer {
   readonly #options: OriginServerOptions;
@@ -63,13 +63,14 @@ export class OriginServer {
   async #sweep(): Promise<void> {
     if (this.#isSweeping) return;
     this.#isSweeping = true;
-    const { origin, log } = this.#options;
+    const { origin, blobs, log } = this.#options;
     try {
       await origin.expire();
+      await origin.collectValues((hash) => blobs.remove(hash));
     } catch (err) {
       // Reads hide what has expired, so a sweep may come late; the next one is due soon.
       const isClosing = err instanceof KvError && err.code === "closed";
-      if (!isClosing) log.error({ err }, "expired entries could not be deleted");
+      if (!isClosing) log.error({ err }, "expired entries or unused values could not be deleted");
     } finally {
       this.#isSweeping = false;
     }

@@ -19,6 +19,8 @@ export type OriginRead =
       readonly subscription: number;
       readonly namespace: NamespaceId;
       readonly after: Key | null;
+      /** The page is to have references in the place of values. */
+      readonly valuesByReference: boolean;
     };
 
 /** A piece of the stream to a node, before it has its place there. */
@@ -53,6 +55,7 @@ type Progress =
 export class OriginSubscription {
   readonly id: number;
   readonly namespace: NamespaceId;
+  readonly #valuesByReference: boolean;
   /** The last point that was sent, or that the node said to be at; `BEGINNING` until a snapshot was started. */
   #sent: HistoryPoint;
   /** The latest revision whose commit was heard of. */
@@ -70,9 +73,11 @@ export class OriginSubscription {
     after,
     digest,
     snapshot,
+    valuesByReference = false,
   }: MessageToOrigin & { kind: "subscribe" }) {
     this.id = subscription;
     this.namespace = namespace;
+    this.#valuesByReference = valuesByReference;
     if (snapshot !== undefined) {
       const { revision } = snapshot;
       this.#sent = { revision, digest: snapshot.digest };
@@ -115,9 +120,10 @@ export class OriginSubscription {
   nextRead(): OriginRead {
     const { id: subscription, namespace } = this;
     const after = this.#nextKey();
-    return after === undefined
-      ? { kind: "read-log", subscription, namespace, after: this.#sent }
-      : { kind: "read-entries", subscription, namespace, after };
+    if (after === undefined)
+      return { kind: "read-log", subscription, namespace, after: this.#sent };
+    const valuesByReference = this.#valuesByReference;
+    return { kind: "read-entries", subscription, namespace, after, valuesByReference };
   }
 
   /** What to send now that the log was read after `sent`. */

@@ -46,8 +46,18 @@ export class PendingWrites {
     this.#own = own;
   }
 
+  /** Why another write can't be sent; `undefined` when it can. */
+  refusal(isConnected: boolean): (WriteResult & { kind: "failed" }) | undefined {
+    if (!isConnected) {
+      const message = "this node has no connection to the origin: nothing was written, try again";
+      return { kind: "failed", code: "origin_unreachable", message };
+    }
+    const message = this.#fullReason;
+    return message === undefined ? undefined : { kind: "failed", code: "busy", message };
+  }
+
   /** Why there is no room for another write; `undefined` when there is. */
-  get fullReason(): string | undefined {
+  get #fullReason(): string | undefined {
     if (this.#writes.size >= LIMITS.pendingWritesMax) {
       return `${this.#writes.size} writes wait for the origin already`;
     }

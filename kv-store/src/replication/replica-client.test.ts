@@ -106,6 +106,8 @@ test("ReplicaClient: a namespace given up in the middle of a batch is gone, and 
     const { kind, after } = message as { kind: string; after?: unknown };
     if (kind === "subscribe") subscribed.push(after);
   });
+  client.setInterest([]);
+  clock.advance(LIMITS.interestGraceMs - 1);
   client.attach(node);
   const state = new TrackedState();
   const deliver = (message: object): void => node.deliver({ ...state.point, ...message });
@@ -113,7 +115,7 @@ test("ReplicaClient: a namespace given up in the middle of a batch is gone, and 
   deliver({ kind: "snapshot-end", subscription: 1, sequence: 2, through: null });
   const [batch] = encodeBatches([{ ...state.apply([DELETE]), operation: DELETE }]);
   node.deliver({ kind: "batch", subscription: 1, sequence: 3, ...batch });
-  client.setInterest([]);
+  clock.advance(LIMITS.tickMs);
   // Changes go in the order of the calls: when this one is done, so are those before it.
   await replica.store(OTHER, { kind: "drop" });
   expect(replica.held()).toEqual([]);

@@ -32,6 +32,12 @@ export interface ReplicaStatus {
   /** How often it was since the node started, and why the last time. */
   readonly repairs: number;
   readonly lastRepair: RepairReason | null;
+  /** `partial`: values are fetched when they are read. `filling`: they are on their way back. */
+  readonly extent: "whole" | "partial" | "filling";
+  /** What the copy takes of this node's disk, about. */
+  readonly bytes: number;
+  /** The disk refuses changes: reads go on with what is held, until it takes them again. */
+  readonly isStorageFailing: boolean;
   /** Of the state as of `revision`; null while nothing is held. */
   readonly digest: StateDigest | null;
 }
@@ -60,8 +66,13 @@ export class ReplicaClient {
   readonly #session: ReplicaSession;
   readonly #stops: ReadonlyArray<() => void>;
   readonly #writes = new Map<number, Write>();
+  /** Namespaces whose last change was refused. */
+  readonly #failing = new Set<NamespaceId>();
   /** Changes of the replica under way. */
   readonly #storing = new Set<Promise<void>>();
+  /** What this node's workers bind, and until when it keeps what they no longer do. */
+  #bound: ReadonlySet<NamespaceId> = new Set();
+  readonly #leaving = new Map<NamespaceId, number>();
   #waiters: Waiter[] = [];
   /** How many of them are reads, which are bounded. */
   #waitingReads = 0;
@@ -83,12 +94,27 @@ export class ReplicaClient {
   }
 
   /**
-   * Says which namespaces this node holds from now on. All others are removed from its disk: call it with
+   * Says which namespaces this node holds from now on. All others are removed from its disk, those that were
+   * wanted before after `LIMITS.interestGraceMs`: a worker that comes back soon finds its data. Call it with
    * what the last desired state wants, never before that is known.
    */
   setInterest(namespaces: Iterable<NamespaceId>): void {
+    const bound = new Set(namespaces);
+    const untilMs = this.#clock.monotonicMs() + LIMITS.interestGraceMs;
+    for (const each of this.#bound) if (!bound.has(each)) this.#leaving.set(each, untilMs);
+    for (const each of bound) this.#leaving.delete(each);
+    this.#bound = bound;
+    this.#follow();
+  }
+
+  #follow(): void {
     const wanted = new Map<NamespaceId, Held>();
-    for (const each of namespaces) wanted.set(each, this.#held(each));
+    for (const each of this.#bound) wanted.set(each, this.#held(each));
+    // The last to leave stay longest, as far as there is room.
+    for (const each of [...this.#leaving.keys()].toReversed()) {
+      if (wanted.size < LIMITS.subscriptionsMax) wanted.set(each, this.#held(each));
+      else this.#leaving.delete(each);
+    }
     this.#take({ kind: "interest", wanted, nowMs: this.#clock.monotonicMs() });
     // What an earlier run of the node left, and this one never wanted.
     for (const namespace of this.#replica.held()) {
@@ -163,6 +189,12 @@ export class ReplicaClient {
     return { revision, lagMs };
   }
 
+  /** Values of a namespace may be absent in the replica from now on, or no longer. */
+  extentChanged(namespace: NamespaceId): void {
+    const nowMs = this.#clock.monotonicMs();
+    this.#take({ kind: "extent", namespace, held: this.#held(namespace), nowMs });
+  }
+
   #wait(namespace: NamespaceId, demand: ReadDemand, waitMs: number): Promise<void> {
     const deadlineMs = this.#clock.monotonicMs() + waitMs;
     return new Promise((resolve, reject) => {
@@ -176,10 +208,15 @@ export class ReplicaClient {
   status(): ReadonlyArray<ReplicaStatus> {
     const nowMs = this.#clock.monotonicMs();
     return this.#session.positions().map((position) => {
-      const { namespace, freshMs, repairing, repairs, lastRepair } = position;
+      const { namespace, freshMs, isStorageFailing, repairing, repairs, lastRepair } = position;
       const lagMs = freshMs === null ? null : Math.max(0, nowMs - freshMs);
       const { revision = 0, digest = null } = this.#replica.point(namespace) ?? {};
-      return { namespace, revision, digest, lagMs, repairing, repairs, lastRepair };
+      const { isPartial, bytes, absentBytes } = this.#replica.extent(namespace);
+      return {
+        ...{ namespace, revision, digest, lagMs, repairing, repairs, lastRepair },
+        extent: isPartial ? "partial" : absentBytes > 0 ? "filling" : "whole",
+        ...{ bytes, isStorageFailing },
+      };
     });
   }
 
@@ -199,8 +236,12 @@ export class ReplicaClient {
   }
 
   #onTick(): void {
-    this.#take({ kind: "tick", nowMs: this.#clock.monotonicMs() });
+    const nowMs = this.#clock.monotonicMs();
+    this.#take({ kind: "tick", nowMs });
     this.#wakeWaiters();
+    const due = [...this.#leaving].filter(([, untilMs]) => nowMs >= untilMs);
+    for (const [namespace] of due) this.#leaving.delete(namespace);
+    if (due.length > 0) this.#follow();
   }
 
   #onMessage(message: unknown): void {
@@ -257,7 +298,8 @@ export class ReplicaClient {
 
   #held(namespace: NamespaceId): Held {
     const point = this.#replica.point(namespace) ?? null;
-    return { point, snapshot: this.#replica.snapshot(namespace) ?? null };
+    const { isPartial } = this.#replica.extent(namespace);
+    return { point, snapshot: this.#replica.snapshot(namespace) ?? null, isPartial };
   }
 
   /** Never rejected. */
@@ -267,10 +309,17 @@ export class ReplicaClient {
   ): Promise<StoreOutcome> {
     try {
       await this.#replica.store(namespace, action);
+      if (this.#failing.delete(namespace)) {
+        this.#log.warn({ namespace }, "the replica takes changes again");
+      }
       return "stored";
     } catch (err) {
-      // The session asks for it again, from what the replica then holds, or for all of it.
-      this.#log.error({ err, namespace, action: action.kind }, "the replica refused a change");
+      // The session asks for it again, from what the replica then holds, or for all of it. A full disk stays
+      // so for a while, which is said once.
+      if (!this.#failing.has(namespace)) {
+        this.#log.error({ err, namespace, action: action.kind }, "the replica refused a change");
+      }
+      this.#failing.add(namespace);
       return err instanceof KvError && err.code === "replica_damaged" ? "damaged" : "failed";
     }
   }

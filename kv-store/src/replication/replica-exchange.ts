@@ -13,6 +13,13 @@ export type ReplicaInput =
       readonly wanted: ReadonlyMap<NamespaceId, Held>;
       readonly nowMs: number;
     }
+  | {
+      /** Values may be absent in what is held from now on, or no longer. */
+      readonly kind: "extent";
+      readonly namespace: NamespaceId;
+      readonly held: Held;
+      readonly nowMs: number;
+    }
   | { readonly kind: "connected"; readonly nowMs: number }
   | { readonly kind: "disconnected" }
   | { readonly kind: "message"; readonly message: MessageFromOrigin; readonly nowMs: number }
@@ -74,4 +81,6 @@ export interface ReplicaPosition {
   /** How often it was since this session began, and why the last time. */
   readonly repairs: number;
   readonly lastRepair: RepairReason | null;
+  /** Its last change could not be stored. */
+  readonly isStorageFailing: boolean;
 }

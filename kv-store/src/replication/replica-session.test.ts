@@ -11,7 +11,7 @@ import type { Held } from "./replica-subscription.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
 const START_MS = 1_000;
-const NOTHING: Held = { point: null, snapshot: null };
+const NOTHING: Held = { point: null, snapshot: null, isPartial: false };
 
 type Subscribe = MessageToOrigin & { kind: "subscribe" };
 
@@ -125,7 +125,12 @@ class Driver {
   stored(point: HistoryPoint | null, outcome: StoreOutcome = "stored"): void {
     const token = this.#stores.shift();
     if (token === undefined) throw new Error("nothing is on its way to the disk");
-    this.#take({ kind: "stored", token, outcome, held: { point, snapshot: null } });
+    this.#take({
+      kind: "stored",
+      token,
+      outcome,
+      held: { point, snapshot: null, isPartial: false },
+    });
   }
 
   #data(message: object): void {
@@ -156,7 +161,7 @@ beforeEach(() => {
 
 /** A node that holds the state and follows it. */
 function following(): Driver {
-  return new Driver({ point: held, snapshot: null });
+  return new Driver({ point: held, snapshot: null, isPartial: false });
 }
 
 /** A point of another history that went as far. */
@@ -301,7 +306,11 @@ test.each(["snapshot-start", "snapshot-end"])(
     expect(node.reports).toHaveLength(kind === "snapshot-start" ? 1 : 0);
     if (kind === "snapshot-start") return;
     // Begun in an earlier life of the node, as far as anybody knows.
-    const resumed = new Driver({ point: held, snapshot: { ...other, after: null } });
+    const resumed = new Driver({
+      point: held,
+      snapshot: { ...other, after: null },
+      isPartial: false,
+    });
     resumed.snapshotEnd(other);
     expect(resumed.reports).toHaveLength(1);
   },

@@ -5,12 +5,12 @@ import type { StoreAction } from "../replica/replica.ts";
 import { encodeWrite } from "./batch.ts";
 import type { MessageFromOrigin, MessageToOrigin } from "./messages.ts";
 import { OwnWrites, type OwnWrite } from "./own-writes.ts";
-import { PendingWrites, type SettledWrite, type WriteResult } from "./pending-writes.ts";
-import type {
-  ReplicaEffect,
-  ReplicaInput,
-  ReplicaPosition,
-  StoreOutcome,
+import { PendingWrites, type SettledWrite } from "./pending-writes.ts";
+import {
+  type ReplicaEffect,
+  type ReplicaInput,
+  type ReplicaPosition,
+  type StoreOutcome,
 } from "./replica-exchange.ts";
 import { StoresInFlight } from "./stores-in-flight.ts";
 import { ReplicaSubscription, type DataMessage, type Held } from "./replica-subscription.ts";
@@ -54,6 +54,9 @@ export class ReplicaSession {
     switch (input.kind) {
       case "interest":
         this.#onInterest(input.wanted);
+        break;
+      case "extent":
+        this.#onExtent(input);
         break;
       case "connected":
         this.#onConnected();
@@ -120,6 +123,14 @@ export class ReplicaSession {
     this.#store(subscription, { kind: "drop" });
   }
 
+  /** A snapshot that is on its way, or about to be, should bring what is to be held. */
+  #onExtent({ namespace, held }: ReplicaInput & { kind: "extent" }): void {
+    const subscription = this.#subscriptions.get(namespace);
+    if (subscription === undefined) return;
+    subscription.isPartial = held.isPartial;
+    if (this.#isConnected && subscription.isOfWrongExtent) this.#ask(subscription);
+  }
+
   #onConnected(): void {
     this.#isConnected = true;
     // What an earlier connection left on its way to the disk is not there yet.
@@ -149,6 +160,7 @@ export class ReplicaSession {
       namespace,
       ...(point === null ? { after: null } : { after: point.revision, digest: point.digest }),
       ...(snapshot === null ? {} : { snapshot }),
+      ...(subscription.isPartial ? { valuesByReference: true } : {}),
     });
   }
 
@@ -303,13 +315,12 @@ export class ReplicaSession {
 
   #onWrite(input: ReplicaInput & { kind: "write" }): void {
     const { id, namespace, operations, conditions } = input;
-    const refusal = this.#refusal();
+    const refusal = this.#writes.refusal(this.#isConnected);
     if (refusal !== undefined) return this.#settle([{ id, result: refusal }]);
     const body = encodeWrite(operations, conditions);
     const { history = 0, known: after = 0 } = this.#subscriptions.get(namespace) ?? {};
-    const keys = operations.map(({ key }) => key);
-    const bytes = body.body.length;
-    this.#writes.add({ id, namespace, keys, bytes, sentMs: input.nowMs, history, after });
+    const [keys, bytes] = [operations.map(({ key }) => key), body.body.length];
+    this.#writes.add({ id, namespace, keys, bytes, sentMs: this.#nowMs, history, after });
     this.#send({ kind: "write", id, namespace, ...body });
   }
 
@@ -317,28 +328,16 @@ export class ReplicaSession {
     return this.#subscriptions.get(namespace)?.accepted?.revision ?? 0;
   }
 
-  #refusal(): (WriteResult & { kind: "failed" }) | undefined {
-    if (!this.#isConnected) {
-      const message = "this node has no connection to the origin: nothing was written, try again";
-      return { kind: "failed", code: "origin_unreachable", message };
-    }
-    const { fullReason } = this.#writes;
-    if (fullReason === undefined) return undefined;
-    return { kind: "failed", code: "busy", message: fullReason };
-  }
-
   #onStored(input: ReplicaInput & { kind: "stored" }): void {
     const store = this.#storing.end(input.token);
     if (store === undefined) return;
     this.#acknowledge();
     const { subscription, kind, era } = store;
-    subscription.storing -= 1;
-    subscription.stored(input.held);
-    const isRefused = input.outcome === "damaged" && kind.startsWith("snapshot");
-    if (isRefused) subscription.refused(this.#nowMs);
-    if (kind === "snapshot-end" && input.outcome === "stored") {
-      subscription.replaced(era, this.#nowMs);
-    }
+    const isStored = input.outcome === "stored";
+    subscription.stored(input.held, isStored);
+    const isDamaged = input.outcome === "damaged";
+    if (isDamaged && kind.startsWith("snapshot")) subscription.refused(this.#nowMs);
+    if (isStored && kind === "snapshot-end") subscription.replaced(era, this.#nowMs);
     if (input.outcome !== "stored") this.#onStoreFailed(subscription, input.outcome);
     subscription.freshness.reached(subscription.confirmed);
     this.#settleReached(subscription.namespace);
@@ -349,6 +348,7 @@ export class ReplicaSession {
     subscription.stop("broken");
     if (outcome === "failed") {
       subscription.askedMs = this.#nowMs + LIMITS.replicaRetryMs;
+      if (!subscription.failedToStore()) return;
       const text = "a change could not be stored; the replica will ask for it again";
       return this.#report(subscription, text);
     }

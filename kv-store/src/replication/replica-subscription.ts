@@ -17,6 +17,8 @@ export type Standing = "following" | "broken" | "gone";
 export interface Held {
   readonly point: HistoryPoint | null;
   readonly snapshot: SnapshotPosition | null;
+  /** Values of it may be absent. */
+  readonly isPartial: boolean;
 }
 
 /**
@@ -61,6 +63,10 @@ export class ReplicaSubscription {
   /** The snapshot being collected, if any: on disk, and once all that is in flight is stored. */
   #collected: SnapshotPosition | null;
   #collecting: SnapshotPosition | null;
+  /** Values may be absent: a snapshot need not bring them. */
+  isPartial: boolean;
+  /** The same when it last asked. */
+  #isAskedPartial: boolean;
   /** Set from the moment when what is held is known to be wrong until a snapshot has replaced it. */
   repair: Repair | undefined;
   /** How often that has happened, and why the last time. */
@@ -68,6 +74,8 @@ export class ReplicaSubscription {
   lastRepair: RepairReason | null = null;
   /** Transactions in flight. */
   storing = 0;
+  /** The disk refused the last one. */
+  isStorageFailing = false;
   /** When it asked, or when it may ask again while it is broken. */
   askedMs: number;
   /** Something that was sent over the connection since it asked has not arrived; it may have been its own. */
@@ -91,6 +99,8 @@ export class ReplicaSubscription {
     this.known = held.point?.revision ?? 0;
     this.#collected = held.snapshot;
     this.#collecting = held.snapshot;
+    this.isPartial = held.isPartial;
+    this.#isAskedPartial = held.isPartial;
     this.askedMs = nowMs;
     this.#acceptedMs = nowMs;
     this.#isReplacing = held.point === null;
@@ -107,12 +117,19 @@ export class ReplicaSubscription {
       repairing: this.repair?.reason ?? null,
       repairs: this.repairs,
       lastRepair: this.lastRepair,
+      isStorageFailing: this.isStorageFailing,
     };
   }
 
   /** What to ask for: whatever continues what is accepted, an unfinished snapshot included. */
-  get position(): Held {
+  get position(): Pick<Held, "point" | "snapshot"> {
     return { point: this.accepted, snapshot: this.#collecting };
+  }
+
+  /** Whether the snapshot that is on its way, or was asked for, is not of the kind that is to be held. */
+  get isOfWrongExtent(): boolean {
+    const isCollecting = this.accepted === null || this.#collecting !== null;
+    return this.standing === "following" && isCollecting && this.isPartial !== this.#isAskedPartial;
   }
 
   /** What reads see of the origin's history; null when it is nothing, or may be of another history. */
@@ -152,10 +169,20 @@ export class ReplicaSubscription {
     this.repair = undefined;
   }
 
-  /** What the replica holds now that something was stored, or was not. */
-  stored(held: Held): void {
+  /** The disk refused a change; whether that is news. */
+  failedToStore(): boolean {
+    const isNews = !this.isStorageFailing;
+    this.isStorageFailing = true;
+    return isNews;
+  }
+
+  /** What the replica holds now that something in flight was stored, or was not. */
+  stored(held: Held, isStored: boolean): void {
+    this.storing -= 1;
+    if (isStored) this.isStorageFailing = false;
     this.applied = held.point;
     this.#collected = held.snapshot;
+    this.isPartial = held.isPartial;
   }
 
   /** Nothing is in flight any more, and some of it was not stored: only what is on disk counts. */
@@ -174,6 +201,7 @@ export class ReplicaSubscription {
     this.era += 1;
     this.freshness.forget();
     this.#collecting = null;
+    this.isPartial = false;
     this.repair = undefined;
     this.#isReplacing = true;
   }
@@ -184,6 +212,7 @@ export class ReplicaSubscription {
     this.standing = "following";
     this.askedMs = nowMs;
     this.isSuspect = false;
+    this.#isAskedPartial = this.isPartial;
     this.#sequence = 0;
     if (this.isRepairDue(nowMs)) this.#replace();
   }

@@ -35,6 +35,7 @@ const EMPTY_WRITE = {
 let directory: string;
 let log: RecordedLog;
 let originClock: HurriedClock;
+let nodeClock: HurriedClock;
 let origin: SqliteOrigin;
 let server: OriginServer;
 const closers: Array<() => Promise<void>> = [];
@@ -43,6 +44,7 @@ beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "atoll-replication-"));
   log = new RecordedLog();
   originClock = new HurriedClock();
+  nodeClock = new HurriedClock();
   startOrigin();
   await origin.createNamespace(NAMESPACE);
 });
@@ -56,7 +58,7 @@ afterEach(async () => {
 
 function startOrigin(): void {
   origin = SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock: originClock, log });
-  const blobs = { has: async (hash: string) => hash === STORED_HASH };
+  const blobs = { has: async (hash: string) => hash === STORED_HASH, remove: async () => {} };
   server = new OriginServer({ origin, blobs, clock, log });
 }
 
@@ -65,14 +67,14 @@ interface Node {
   readonly client: ReplicaClient;
 }
 
-async function startNode(name: string): Promise<Node> {
+async function startNode(name: string, wanted = [NAMESPACE]): Promise<Node> {
   const replica = await LmdbReplica.open({ directory: join(directory, name), clock, log });
-  const client = new ReplicaClient({ replica, clock, log });
+  const client = new ReplicaClient({ replica, clock: nodeClock, log });
   closers.push(
     () => replica.close(),
     () => client.close(),
   );
-  client.setInterest([NAMESPACE]);
+  client.setInterest(wanted);
   return { replica, client };
 }
 
@@ -288,23 +290,45 @@ test("replication: a node learns how fresh it is, and says so per namespace", as
   expect(status?.lagMs).toBeLessThan(5 * LIMITS.heartbeatMs);
 });
 
-test("replication: a namespace that is no longer wanted leaves the node's disk", async () => {
+test("replication: a namespace that is not wanted for a while leaves the node's disk, and comes back", async () => {
   const node = await startConnectedNode("fra");
   await node.client.write(NAMESPACE, [put("a", "1")]);
   node.client.setInterest([]);
-  expect(node.replica.held()).toEqual([]);
+  nodeClock.skip(LIMITS.interestGraceMs);
+  await vi.waitFor(() => expect(node.replica.held()).toEqual([]), WAIT);
+  expect(node.client.status()).toEqual([]);
+  await origin.write(NAMESPACE, [put("b", "2")]);
+  // The link was silent for as long as the clock says.
+  connect(node);
   node.client.setInterest([NAMESPACE]);
   await node.client.ready(NAMESPACE);
-  await vi.waitFor(() => expect(textOf(node, "a")).toBe("1"), WAIT);
+  await vi.waitFor(() => expect(textOf(node, "b")).toBe("2"), WAIT);
+  expect(textOf(node, "a")).toBe("1");
+});
+
+test("replication: a namespace that is wanted again soon is still there, and was followed meanwhile", async () => {
+  const node = await startConnectedNode("fra");
+  const told: string[] = [];
+  const { node: channel } = connect(node);
+  channel.onArrival = (message) => void told.push(snapshotMessage(message) ?? "");
+  await node.client.write(NAMESPACE, [put("a", "1")]);
+  node.client.setInterest([]);
+  await origin.write(NAMESPACE, [put("b", "2")]);
+  await vi.waitFor(() => expect(textOf(node, "b")).toBe("2"), WAIT);
+  node.client.setInterest([NAMESPACE]);
+  nodeClock.skip(LIMITS.interestGraceMs);
+  connect(node);
+  await origin.write(NAMESPACE, [put("c", "3")]);
+  await vi.waitFor(() => expect(textOf(node, "c")).toBe("3"), WAIT);
+  expect(told).not.toContain("snapshot-start");
+  expect(textOf(node, "a")).toBe("1");
 });
 
 test("replication: what an earlier run held and this one does not want is dropped", async () => {
   const first = await startConnectedNode("fra");
   await first.client.write(NAMESPACE, [put("a", "1")]);
   for (const close of closers.splice(0).toReversed()) await close();
-  const second = await startNode("fra");
-  expect(textOf(second, "a")).toBe("1");
-  second.client.setInterest([]);
+  const second = await startNode("fra", []);
   expect(second.replica.held()).toEqual([]);
 });
 

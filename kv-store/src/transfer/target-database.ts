@@ -25,6 +25,12 @@ const ADD_RECORDS = `INSERT INTO log (namespace_id, revision, at_ms, digest, key
   SELECT $1::bigint, * FROM unnest($2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bytea[],
     $7::bytea[], $8::bigint[], $9::bytea[], $10::bytea[], $11::bigint[], $12::bytea[])`;
 
+// What is named now can be written again, and is collected once nothing names it.
+const CLAIM_VALUES = `INSERT INTO large_values (hash, claimed_ms)
+  SELECT blob_hash, 0 FROM entries WHERE namespace_id = $1 AND blob_hash IS NOT NULL
+  UNION SELECT replaced_hash, 0 FROM log WHERE namespace_id = $1 AND replaced_hash IS NOT NULL
+  ON CONFLICT (hash) DO NOTHING`;
+
 /** The database of a `PostgresOrigin`, on one connection, for namespaces that come as a whole. */
 export class TargetDatabase {
   readonly #client: Client;
@@ -91,6 +97,7 @@ export class TargetDatabase {
         await this.#query(ADD_RECORDS, [id, ...recordColumns(chunk)]);
         sentMore(chunk.length);
       }
+      await this.#query(CLAIM_VALUES, [id]);
       await this.#query("COMMIT", []);
     } catch (error) {
       // A connection that is lost has undone it, too.

@@ -43,11 +43,14 @@ const openFile = (): SqliteOrigin => SqliteOrigin.open({ path, clock: systemCloc
 const openDatabase = (): Promise<PostgresOrigin> =>
   PostgresOrigin.open({ url, clock: systemClock, log });
 
+const LARGE = { kind: "blob", hash: "ab".repeat(32), size: 70_000 } as const;
+
 async function fill(): Promise<void> {
   const origin = openFile();
   for (const namespace of [FULL, SMALL, EMPTY]) await origin.createNamespace(namespace);
-  const value = { kind: "blob", hash: "ab".repeat(32), size: 70_000 } as const;
-  const large: KvOperation = { kind: "put", key: Key.parse("large"), value, expiresAt: 4e9 };
+  await origin.claimValue(LARGE.hash);
+  const key = Key.parse("large");
+  const large: KvOperation = { kind: "put", key, value: LARGE, expiresAt: 4e9 };
   const many = Array.from({ length: 1_500 }, (_, index) => put(`k${index}`, "x".repeat(1_000)));
   await origin.write(FULL, [large, put("ä\u{10000}", "1"), ...many]);
   await origin.write(FULL, [put("k1", "changed"), remove("k2"), put("k2", ""), remove("k3")]);
@@ -96,6 +99,8 @@ test("transfer: entries, history and quotas are in the database as they were, an
     kind: "records",
     records: [{ revision }],
   });
+  // What is named is known to be there.
+  await origin.write(FULL, [{ kind: "put", key: Key.parse("again"), value: LARGE }]);
   const many = Array.from({ length: 2_000 }, (_, index) => put(`more${index}`, ""));
   await expect(origin.write(SMALL, many)).rejects.toMatchObject({ code: "storage_exceeded" });
   await origin.close();

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import {
   appendFile,
+  mkdir,
   mkdtemp,
   readdir,
   readFile,
@@ -12,11 +13,12 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { ContentHash } from "../entry.ts";
+import { Key, type ContentHash } from "../entry.ts";
+import { NamespaceId } from "../names.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
-import type { ValueBlobs } from "./value-blobs.ts";
-import { ValueCache, type BlobValue } from "./value-cache.ts";
+import type { ContentName, ValueBlobs } from "./value-blobs.ts";
+import { ValueCache } from "./value-cache.ts";
 
 let directory: string;
 let stored: Map<ContentHash, Buffer>;
@@ -24,7 +26,7 @@ let fetches: ContentHash[];
 let cache: ValueCache;
 
 const blobs: ValueBlobs = {
-  fetch: async (hash) => {
+  fetch: async ({ hash }) => {
     fetches.push(hash);
     const content = stored.get(hash);
     return content && pieces(content);
@@ -54,13 +56,13 @@ function open(bytesMax = 10_000): Promise<ValueCache> {
   return ValueCache.open({ directory, blobs, bytesMax, clock, log: new RecordedLog() });
 }
 
-function valueOf(content: Buffer): BlobValue {
+function valueOf(content: Buffer): ContentName {
   const hash = createHash("sha256").update(content).digest("hex");
-  return { kind: "blob", hash, size: content.length };
+  return { hash, size: content.length };
 }
 
 /** A value that the fleet has and this node has not. */
-function remoteValue(sizeBytes: number): BlobValue & { content: Buffer } {
+function remoteValue(sizeBytes: number): ContentName & { content: Buffer } {
   const content = randomBytes(sizeBytes);
   const value = valueOf(content);
   stored.set(value.hash, content);
@@ -95,9 +97,9 @@ test.each([
   expect((await cache.readValue(value)).equals(value.content)).toBe(true);
 });
 
-test("ValueCache: a value that the fleet does not have is unavailable", async () => {
+test("ValueCache: a value that the fleet does not have is gone", async () => {
   await expect(cache.openValue(valueOf(Buffer.from("nowhere")))).rejects.toMatchObject({
-    code: "value_unavailable",
+    code: "value_gone",
   });
 });
 
@@ -206,13 +208,70 @@ test.each(DAMAGE)(
 );
 
 test("ValueCache: a damaged file is gone even when the fleet can't replace it, and its bytes are free", async () => {
-  const [value, other] = [remoteValue(4_000), remoteValue(9_000)];
+  const [value, other] = [remoteValue(5_000), remoteValue(5_500)];
   await cache.readValue(value);
   await flipBit(join(directory, value.hash));
   stored.delete(value.hash);
-  await expect(cache.openValue(value)).rejects.toMatchObject({ code: "value_unavailable" });
+  await expect(cache.openValue(value)).rejects.toMatchObject({ code: "value_gone" });
   expect(await cachedFiles()).toEqual([]);
   await cache.readValue(other);
   await cache.readValue(remoteValue(1_000));
   expect(await cachedFiles()).toHaveLength(2);
+});
+
+const NAMESPACE = NamespaceId.parse("a".repeat(32));
+
+function at(key: string, value: ContentName): ContentName {
+  const { hash, size } = value;
+  return { hash, size, place: { namespace: NAMESPACE, key: Key.parse(key) } };
+}
+
+test("ValueCache: a small value is fetched by its key, once, and counts as a block", async () => {
+  const small = [remoteValue(200), remoteValue(300), remoteValue(400)] as const;
+  for (const [index, value] of small.entries()) {
+    const named = at(`k${index}`, value);
+    const reads = await Promise.all([1, 2, 3].map(() => cache.readValue(named)));
+    for (const read of reads) expect(read.equals(value.content)).toBe(true);
+  }
+  // Two blocks of 4,096 bytes are what fits.
+  expect((await cachedFiles()).toSorted()).toEqual([small[1].hash, small[2].hash].toSorted());
+  expect(fetches).toEqual(small.map(({ hash }) => hash));
+});
+
+test("ValueCache: a small value that is only passed on is not kept", async () => {
+  const value = remoteValue(300);
+  expect((await cache.passValue(at("k", value))).equals(value.content)).toBe(true);
+  expect(await cachedFiles()).toEqual([]);
+});
+
+test("ValueCache: a small value under two keys is had from the one that still has it", async () => {
+  const value = remoteValue(300);
+  const asked: string[] = [];
+  const local: ValueBlobs = {
+    ...blobs,
+    fetch: async ({ hash, place }) => {
+      asked.push(place?.key ?? "");
+      const content = stored.get(hash);
+      return place?.key === "overwritten" ? undefined : content && pieces(content);
+    },
+  };
+  const clock = new ManualClock();
+  const parts = { directory, blobs: local, clock, log: new RecordedLog() };
+  const other = await ValueCache.open(parts);
+  const reads = await Promise.allSettled([
+    other.readValue(at("overwritten", value)),
+    other.readValue(at("still there", value)),
+  ]);
+  expect(reads).toMatchObject([{ reason: { code: "value_gone" } }, { status: "fulfilled" }]);
+  expect(asked).toEqual(["overwritten", "still there"]);
+  await other.close();
+});
+
+test("ValueCache: a small value is had also where the disk does not take it", async () => {
+  const value = remoteValue(300);
+  await rm(join(directory, "incoming"), { recursive: true });
+  expect((await cache.readValue(at("k", value))).equals(value.content)).toBe(true);
+  expect((await cache.readValue(at("k", value))).equals(value.content)).toBe(true);
+  expect(await cachedFiles()).toEqual([]);
+  await mkdir(join(directory, "incoming"));
 });

@@ -1,14 +1,24 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { BigIntStats } from "node:fs";
-import { mkdir, open, readdir, rename, rm, stat, type FileHandle } from "node:fs/promises";
+import {
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+  writeFile,
+  type FileHandle,
+} from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock } from "../clock.ts";
-import { ContentHash, type KvValue } from "../entry.ts";
+import { ContentHash } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { Slots } from "../slots.ts";
-import type { ValueBlobs, ValueFile } from "./value-blobs.ts";
+import type { ContentName, ValueBlobs, ValueFile } from "./value-blobs.ts";
+import { readVerified, writeVerified } from "./verified-content.ts";
 
 export interface ValueCacheOptions {
   /** Holds the values' files, and nothing else. Created when missing. For one process. */
@@ -23,16 +33,18 @@ export interface ValueCacheOptions {
 // Read at once while hashing: each piece holds up the event loop for less than a millisecond.
 const HASHED_BYTES = 256 * 1024;
 
-export type BlobValue = KvValue & { kind: "blob" };
-
 interface CachedFile {
   readonly sizeBytes: number;
   /** The state of the file in which its content was found to be right, and when; absent before that. */
   proof?: { readonly state: string; readonly provenMs: number };
 }
 
+// What a file takes at least: small values are counted as what they take.
+const BLOCK_BYTES = 4_096;
+
 /**
- * The large values that a node has used lately, one file each, named by the hash of its content. Content
+ * The values that a node has used lately and does not have in its replica, the large ones and those of partial
+ * namespaces, one file each, named by the hash of its content. Content
  * never changes under a hash, so there is nothing to invalidate: the least recently used file goes first.
  *
  * A disk is not to be trusted with it. Each file's size is looked at whenever it is opened. Its content is
@@ -51,13 +63,18 @@ export class ValueCache {
   readonly #log: Log;
   /** The cached files, the least recently used first. */
   readonly #files = new Map<ContentHash, CachedFile>();
-  /** Sum of the sizes in `#files`. */
+  /** What the files in `#files` take. */
   #bytes = 0;
   /** Files being hashed, by hash and state, so that many readers of one value cause one pass. */
   readonly #checks = new Map<string, Promise<ContentHash>>();
   /** Fetches under way, so that many readers of one value cause one. */
   readonly #fetches = new Map<ContentHash, Promise<void>>();
+  readonly #smallFetches = new Map<ContentHash, Promise<Buffer>>();
+  /** Fetched values could be written to the disk when it was last tried. */
+  #isKeeping = true;
   readonly #slots = new Slots(LIMITS.valueTransfersMax);
+  /** Of their own, so that a large value never holds up small ones. */
+  readonly #smallSlots = new Slots(LIMITS.smallValueFetchesMax);
   readonly #closing = new AbortController();
 
   /** Fails with `storage_failed` when the directory can't be used. */
@@ -83,9 +100,9 @@ export class ValueCache {
 
   /**
    * An open file with the value's content, fetched and verified if it is not here. The caller closes it.
-   * Rejected with `value_unavailable`.
+   * Rejected with `value_gone` when the fleet does not have it any more, else with `value_unavailable`.
    */
-  async openValue(value: BlobValue): Promise<FileHandle> {
+  async openValue(value: ContentName): Promise<FileHandle> {
     const cached = await this.#openCached(value);
     if (cached !== undefined) return cached;
     await this.#fetchOnce(value);
@@ -94,14 +111,24 @@ export class ValueCache {
     throw unavailable(value.hash, "it left this node's disk as soon as it came");
   }
 
-  /** The whole content of a value; rejected as `openValue` is. */
-  async readValue(value: BlobValue): Promise<Buffer> {
-    const file = await this.openValue(value);
+  /**
+   * The whole content of a value; rejected as `openValue` is. A small one is had also where this node's disk
+   * does not take it.
+   */
+  async readValue(value: ContentName): Promise<Buffer> {
+    const cached = value.place === undefined ? undefined : await this.#openCached(value);
+    if (value.place !== undefined && cached === undefined) return this.#fetchSmallOnce(value);
+    const file = cached ?? (await this.openValue(value));
     try {
       return await file.readFile();
     } finally {
       await file.close();
     }
+  }
+
+  /** The content of a small value, without keeping it here; rejected as `openValue` is. */
+  async passValue(value: ContentName): Promise<Buffer> {
+    return this.#files.has(value.hash) ? this.readValue(value) : this.#fetchSmall(value);
   }
 
   /** A path for content that is being received. Whoever writes there passes it to `keep` or removes it. */
@@ -115,7 +142,9 @@ export class ValueCache {
    */
   async keep(hash: ContentHash, file: ValueFile): Promise<void> {
     try {
-      await this.#slots.run(() => this.#blobs.store(hash, file, this.#transferSignal()));
+      await this.#slots.run(() =>
+        this.#blobs.store(hash, file, this.#transferSignal(LIMITS.valueTransferMs)),
+      );
       await this.#adopt(hash, file);
     } catch (cause) {
       throw unavailable(hash, `it could not be stored: ${String(cause)}`, cause);
@@ -127,7 +156,8 @@ export class ValueCache {
   /** Ends the transfers under way. May be called twice. */
   async close(): Promise<void> {
     this.#closing.abort(new KvError("closed", "the node is stopping"));
-    await Promise.allSettled([...this.#fetches.values(), ...this.#checks.values()]);
+    const running = [this.#fetches, this.#smallFetches, this.#checks] as const;
+    await Promise.allSettled(running.flatMap((each) => [...each.values()]));
   }
 
   async #load(): Promise<void> {
@@ -142,12 +172,12 @@ export class ValueCache {
     }
     for (const file of found.toSorted((a, b) => a.usedMs - b.usedMs)) {
       this.#files.set(file.hash, { sizeBytes: file.sizeBytes });
-      this.#bytes += file.sizeBytes;
+      this.#bytes += spaceOf(file.sizeBytes);
     }
     await this.#evict();
   }
 
-  async #openCached(value: BlobValue): Promise<FileHandle | undefined> {
+  async #openCached(value: ContentName): Promise<FileHandle | undefined> {
     const { hash } = value;
     const cached = this.#files.get(hash);
     if (cached === undefined) return undefined;
@@ -160,13 +190,13 @@ export class ValueCache {
       this.#files.delete(hash);
       // Last in the map: used most recently.
       if (file !== undefined) this.#files.set(hash, cached);
-      else this.#bytes -= cached.sizeBytes;
+      else this.#bytes -= spaceOf(cached.sizeBytes);
     }
     return file ?? undefined;
   }
 
   /** Opens a file whose content is known to be right; rejected when it is not. */
-  async #openSound(value: BlobValue, cached: CachedFile): Promise<FileHandle> {
+  async #openSound(value: ContentName, cached: CachedFile): Promise<FileHandle> {
     const file = await open(this.#pathOf(value.hash));
     try {
       const stats = await file.stat({ bigint: true });
@@ -189,7 +219,7 @@ export class ValueCache {
 
   async #prove(
     file: FileHandle,
-    { value, cached, state }: { value: BlobValue; cached: CachedFile; state: string },
+    { value, cached, state }: { value: ContentName; cached: CachedFile; state: string },
   ): Promise<void> {
     const provenMs = this.#clock.monotonicMs();
     const name = `${value.hash} ${state}`;
@@ -202,10 +232,55 @@ export class ValueCache {
     cached.proof = { state, provenMs };
   }
 
-  #fetchOnce(value: BlobValue): Promise<void> {
+  async #fetchSmallOnce(value: ContentName): Promise<Buffer> {
     const { hash } = value;
-    const running = this.#fetches.get(hash);
-    if (running !== undefined) return running;
+    for (;;) {
+      const running = this.#smallFetches.get(hash);
+      if (running === undefined) break;
+      // One that fails may have looked at another key, which has another value by now.
+      if (await isDone(running)) return running;
+    }
+    const fetch = this.#fetchSmall(value).finally(() => this.#smallFetches.delete(hash));
+    this.#smallFetches.set(hash, fetch);
+    const content = await fetch;
+    await this.#keepSmall(hash, content);
+    return content;
+  }
+
+  async #fetchSmall(value: ContentName): Promise<Buffer> {
+    const { hash, size } = value;
+    try {
+      return await this.#smallSlots.run(async () =>
+        readVerified(await this.#contentOf(value), { hash, sizeBytes: size }),
+      );
+    } catch (cause) {
+      throw cause instanceof KvError ? cause : unavailable(hash, String(cause), cause);
+    }
+  }
+
+  /** Never rejected: whoever asked has the content, and the next one fetches it again. */
+  async #keepSmall(hash: ContentHash, content: Buffer): Promise<void> {
+    const path = this.incomingPath();
+    try {
+      await writeFile(path, content);
+      await this.#adopt(hash, { path, sizeBytes: content.length });
+      this.#isKeeping = true;
+    } catch (err) {
+      // A full disk stays so for a while, which is said once.
+      if (this.#isKeeping) this.#log.warn({ err }, "fetched values can't be kept on this disk");
+      this.#isKeeping = false;
+      await rm(path, { force: true });
+    }
+  }
+
+  async #fetchOnce(value: ContentName): Promise<void> {
+    const { hash } = value;
+    for (;;) {
+      const running = this.#fetches.get(hash);
+      if (running === undefined) break;
+      // One that fails may have looked at another key, which has another value by now.
+      if (await isDone(running)) return;
+    }
     const fetch = this.#slots
       .run(() => this.#fetch(value))
       .finally(() => this.#fetches.delete(hash));
@@ -213,20 +288,28 @@ export class ValueCache {
     return fetch;
   }
 
-  async #fetch({ hash, size }: BlobValue): Promise<void> {
+  async #fetch(value: ContentName): Promise<void> {
+    const { hash, size } = value;
     const path = this.incomingPath();
     try {
       // What lies there is damaged, or a fetch would not be needed.
       await rm(this.#pathOf(hash), { force: true });
-      const content = await this.#blobs.fetch(hash, this.#transferSignal());
-      if (content === undefined) throw new Error("the fleet does not have it");
+      const content = await this.#contentOf(value);
       await writeVerified(path, content, { hash, sizeBytes: size });
       await this.#adopt(hash, { path, sizeBytes: size });
     } catch (cause) {
-      throw unavailable(hash, String(cause), cause);
+      throw cause instanceof KvError ? cause : unavailable(hash, String(cause), cause);
     } finally {
       await rm(path, { force: true });
     }
+  }
+
+  async #contentOf({ hash, place }: ContentName): Promise<AsyncIterable<Uint8Array>> {
+    const named = { hash, ...(place === undefined ? {} : { place }) };
+    const timeMs = place === undefined ? LIMITS.valueTransferMs : LIMITS.smallValueFetchMs;
+    const content = await this.#blobs.fetch(named, this.#transferSignal(timeMs));
+    if (content !== undefined) return content;
+    throw new KvError("value_gone", `the fleet does not have the value ${hash} any more`);
   }
 
   /** Moves a complete, verified file to its place. */
@@ -234,7 +317,9 @@ export class ValueCache {
     await rename(file.path, this.#pathOf(hash));
     const stats = await stat(this.#pathOf(hash), { bigint: true });
     const proof = { state: stateOf(stats), provenMs: this.#clock.monotonicMs() };
-    this.#bytes += file.sizeBytes - (this.#files.get(hash)?.sizeBytes ?? 0);
+    const replaced = this.#files.get(hash);
+    this.#bytes +=
+      spaceOf(file.sizeBytes) - (replaced === undefined ? 0 : spaceOf(replaced.sizeBytes));
     this.#files.delete(hash);
     this.#files.set(hash, { sizeBytes: file.sizeBytes, proof });
     await this.#evict();
@@ -245,18 +330,22 @@ export class ValueCache {
       // The newest one stays even if it is larger than the bound: somebody is about to read it.
       if (this.#bytes <= this.#bytesMax || this.#files.size === 1) return;
       this.#files.delete(hash);
-      this.#bytes -= sizeBytes;
+      this.#bytes -= spaceOf(sizeBytes);
       await rm(this.#pathOf(hash), { force: true });
     }
   }
 
-  #transferSignal(): AbortSignal {
-    return AbortSignal.any([this.#closing.signal, AbortSignal.timeout(LIMITS.valueTransferMs)]);
+  #transferSignal(timeMs: number): AbortSignal {
+    return AbortSignal.any([this.#closing.signal, AbortSignal.timeout(timeMs)]);
   }
 
   #pathOf(hash: ContentHash): string {
     return join(this.#directory, hash);
   }
+}
+
+function spaceOf(sizeBytes: number): number {
+  return Math.max(BLOCK_BYTES, sizeBytes);
 }
 
 /** Differs from before once anybody has written to the file or put another in its place. */
@@ -276,30 +365,15 @@ async function hashOf(file: FileHandle): Promise<ContentHash> {
   return hash.digest("hex");
 }
 
-async function writeVerified(
-  path: string,
-  content: AsyncIterable<Uint8Array>,
-  expected: { readonly hash: ContentHash; readonly sizeBytes: number },
-): Promise<void> {
-  const hash = createHash("sha256");
-  let sizeBytes = 0;
-  const file = await open(path, "wx");
+async function isDone(pending: Promise<unknown>): Promise<boolean> {
   try {
-    for await (const piece of content) {
-      sizeBytes += piece.length;
-      if (sizeBytes > expected.sizeBytes) throw new Error(`over ${expected.sizeBytes} bytes came`);
-      hash.update(piece);
-      await file.writeFile(piece);
-    }
-  } finally {
-    await file.close();
-  }
-  const actual = hash.digest("hex");
-  if (actual !== expected.hash || sizeBytes !== expected.sizeBytes) {
-    throw new Error(`${sizeBytes} bytes with hash ${actual} came`);
+    await pending;
+    return true;
+  } catch {
+    return false; // whoever began it is told
   }
 }
 
 function unavailable(hash: ContentHash, why: string, cause?: unknown): KvError {
-  return new KvError("value_unavailable", `large value ${hash} is unavailable: ${why}`, { cause });
+  return new KvError("value_unavailable", `value ${hash} is unavailable: ${why}`, { cause });
 }

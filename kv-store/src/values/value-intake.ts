@@ -1,6 +1,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { open, rm, type FileHandle } from "node:fs/promises";
 import type { ContentHash } from "../entry.ts";
+import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { checkValueSize } from "../validation.ts";
 import type { ValueFile } from "./value-blobs.ts";
@@ -44,7 +45,8 @@ class ValueIntake {
     this.#sizeBytes += piece.length;
     checkValueSize(this.#sizeBytes);
     if (this.#spill === undefined && this.#sizeBytes > LIMITS.inlineValueBytesMax) {
-      this.#spill = { file: await open(this.#path, "wx"), hash: createHash("sha256") };
+      const file = await onDisk(() => open(this.#path, "wx"));
+      this.#spill = { file, hash: createHash("sha256") };
       for (const earlier of this.#pieces.splice(0)) await this.#write(earlier);
     }
     if (this.#spill === undefined) this.#pieces.push(piece);
@@ -53,7 +55,8 @@ class ValueIntake {
 
   async finish(): Promise<ReceivedValue> {
     if (this.#spill === undefined) return { kind: "inline", bytes: Buffer.concat(this.#pieces) };
-    await this.#spill.file.close();
+    const { file } = this.#spill;
+    await onDisk(() => file.close());
     const hash = this.#spill.hash.digest("hex");
     return { kind: "file", hash, file: { path: this.#path, sizeBytes: this.#sizeBytes } };
   }
@@ -66,7 +69,18 @@ class ValueIntake {
 
   async #write(piece: Buffer): Promise<void> {
     if (this.#spill === undefined) return;
-    this.#spill.hash.update(piece);
-    await this.#spill.file.writeFile(piece);
+    const { file, hash } = this.#spill;
+    hash.update(piece);
+    await onDisk(() => file.writeFile(piece));
+  }
+}
+
+/** What the disk refuses is an error of this package: the caller's stream has its own. */
+async function onDisk<Result>(action: () => Promise<Result>): Promise<Result> {
+  try {
+    return await action();
+  } catch (cause) {
+    const text = `this node's disk does not take the value: ${String(cause)}`;
+    throw new KvError("storage_failed", text, { cause });
   }
 }

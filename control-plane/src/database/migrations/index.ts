@@ -7,6 +7,7 @@ import { kvQuotas } from "./0005-kv-quotas.ts";
 import { tokenGrants } from "./0006-token-grants.ts";
 import { auditTrail } from "./0007-audit-trail.ts";
 import { accountQuota } from "./0008-account-quota.ts";
+import { schedules } from "./0009-schedules.ts";
 
 /** Every step of the schema's history, run once each in the order of their names. Never edit one that was released. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -18,4 +19,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0006-token-grants": tokenGrants,
   "0007-audit-trail": auditTrail,
   "0008-account-quota": accountQuota,
+  "0009-schedules": schedules,
 };

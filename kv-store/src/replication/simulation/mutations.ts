@@ -18,6 +18,8 @@ const OWN_WRITES = "replication/own-writes.ts";
 const PENDING_WRITES = "replication/pending-writes.ts";
 const REPLICA_SESSION = "replication/replica-session.ts";
 const REPLICA_SUBSCRIPTION = "replication/replica-subscription.ts";
+const PARTIAL_ENTRY = "replica/partial-entry.ts";
+const VALUE_READ = "front/value-read.ts";
 const STORES_IN_FLIGHT = "replication/stores-in-flight.ts";
 
 /** Bugs of which the simulation has to find each. `npm run simulate -- --mutations` proves it. */
@@ -234,6 +236,56 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
     file: REPLICA_SESSION,
     find: "    subscription.freshness.forget();\n",
     replace: "",
+  },
+
+  // Values that are not there.
+  {
+    name: "a fetched value is shown whatever was written meanwhile",
+    file: VALUE_READ,
+    find: "const isCurrent = isUnchanged(before, look);",
+    replace: "const isCurrent = true;",
+  },
+  {
+    name: "a value that is gone is given up at once",
+    file: VALUE_READ,
+    find: "if (!isGone || look === undefined ||",
+    replace: "if (isGone || look === undefined ||",
+  },
+  {
+    name: "a value that is gone is not waited for",
+    file: VALUE_READ,
+    find: `return { kind: "wait", past: look.revision };`,
+    replace: `return { kind: "wait", past: (look.revision - 1) as never };`,
+  },
+  {
+    name: "a fetched value is stored whatever was written meanwhile",
+    file: PARTIAL_ENTRY,
+    find: "  if (!Buffer.from(held.value.digest).equals(fetched.digest)) return undefined;\n",
+    replace: "",
+  },
+  {
+    name: "a fetched value is stored as whatever it is",
+    file: PARTIAL_ENTRY,
+    find: "return entryDigest(encodeOperation(operation)).equals(fetched.digest) ? operation : undefined;",
+    replace: 'return { ...operation, value: { kind: "inline", bytes: fetched.digest } };',
+  },
+  {
+    name: "the digest of an entry without its value is not that of the entry",
+    file: PARTIAL_ENTRY,
+    find: "digest: entryDigest(encodeOperation(operation)),",
+    replace: "digest: entryDigest(bytes),",
+  },
+  {
+    name: "a partial namespace asks for all values",
+    file: REPLICA_SESSION,
+    find: "subscription.isPartial ? { valuesByReference: true } : {}",
+    replace: "subscription.isPartial ? {} : {}",
+  },
+  {
+    name: "a snapshot without values brings them",
+    file: BATCH,
+    find: "valuesByReference ? puts.map(withoutValue) : puts",
+    replace: "valuesByReference ? puts : puts",
   },
 
   // What it says of the time, and of its own writes.

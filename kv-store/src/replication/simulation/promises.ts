@@ -3,7 +3,8 @@ import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
 import type { MessageToOrigin } from "../messages.ts";
 import type { WriteResult } from "../pending-writes.ts";
-import type { Holding } from "./simulated-disk.ts";
+import { ReadCheck } from "./read-check.ts";
+import { isHeavy, type Holding } from "./simulated-disk.ts";
 import { sameEntries, type SimulatedHistory } from "./simulated-history.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 import type { NodeWatcher, SimulatedNode } from "./simulated-node.ts";
@@ -61,6 +62,7 @@ export class Promises implements NodeWatcher {
   /** Told of what a node says of itself. */
   trace: ((text: string) => void) | undefined;
   acknowledged = 0;
+  readonly reads: ReadCheck;
   /** When something last had to be repaired, cut or asked for. */
   restlessMs = 0;
 
@@ -72,6 +74,7 @@ export class Promises implements NodeWatcher {
     this.#timeline = parts.timeline;
     this.#origin = parts.origin;
     this.#isSound = parts.isSound;
+    this.reads = new ReadCheck(parts);
   }
 
   get pendingCount(): number {
@@ -110,8 +113,7 @@ export class Promises implements NodeWatcher {
       return;
     }
     this.acknowledged += 1;
-    const { namespace } = write;
-    const { revision } = result;
+    const [{ namespace }, { revision }] = [write, result];
     const histories = this.#origin.histories(namespace);
     const made = histories.filter(({ writes }) => writes.get(id) === revision);
     if (made.length === 0) throw new Error(`write ${id} was never made as ${revision}`);
@@ -132,6 +134,9 @@ export class Promises implements NodeWatcher {
   asked(node: SimulatedNode, message: MessageToOrigin & { kind: "subscribe" }): void {
     const { namespace } = message;
     this.restlessMs = this.#timeline.nowMs;
+    if (node.isPartial(namespace) !== (message.valuesByReference === true)) {
+      throw new Error(`${place(node, namespace)}: asked for another extent than it holds`);
+    }
     if (node.unfinishedSnapshot(namespace) !== null && message.snapshot === undefined) {
       throw new Error(`${place(node, namespace)}: a snapshot that was begun is not gone on with`);
     }
@@ -157,6 +162,8 @@ export class Promises implements NodeWatcher {
     if (!this.#isSound) return;
     throw new Error(`node ${node.number}: a cut where nothing is wrong: ${reason}`);
   }
+
+  readonly readEnded: NodeWatcher["readEnded"] = (node, read) => this.reads.check(node, read);
 
   changed(node: SimulatedNode): void {
     const seen = this.#seen.get(node) ?? new Map<NamespaceId, Seen>();
@@ -190,7 +197,7 @@ export class Promises implements NodeWatcher {
       throw new Error(`${where}: is hidden when the origin is at ${this.#origin.latestMs}`);
     }
     if (expiresAt <= hiddenUpTo) throw new Error(`${where}: is shown again`);
-    const steadyMs = Math.max(steadySinceMs(node), this.#origin.clockSetMs);
+    const steadyMs = Math.max(node.steadySinceMs, this.#origin.clockSetMs);
     if (!this.#isSound || this.#timeline.nowMs - steadyMs < STEADY_MS) return;
     if (expiresMs + LAG_MAX_MS > this.#origin.nowMs()) return;
     throw new Error(`${where}: is shown when the origin is at ${this.#origin.nowMs()}`);
@@ -273,6 +280,9 @@ export class Promises implements NodeWatcher {
       return `is at ${holding?.revision}, not at ${history.revision}`;
     }
     if (holding.isDamaged || !isStateOf(history, holding)) return "shows another state";
+    const isLight = holding.entries.values().some(({ put }) => put.value.kind === "absent");
+    if (node.isPartial(namespace) ? isHeavy(holding) : isLight)
+      return "has other values than it should";
     if (position !== undefined && position.repairing !== null) return "is still being repaired";
     if (position?.standing !== "following") return `is ${position?.standing}`;
     const lagMs = this.#timeline.nowMs - (node.freshMs(namespace) ?? -Infinity);
@@ -321,7 +331,7 @@ export class Promises implements NodeWatcher {
   #checkLag(node: SimulatedNode, namespace: NamespaceId, freshMs: number | null): void {
     const { nowMs } = this.#timeline;
     const wantedMs = node.wanted.get(namespace) ?? Infinity;
-    const steadyMs = Math.max(steadySinceMs(node), wantedMs);
+    const steadyMs = Math.max(node.steadySinceMs, wantedMs);
     if (!this.#isSound || nowMs - steadyMs < STEADY_MS) return;
     if (this.#isGone(namespace)) return;
     const lagMs = nowMs - (freshMs ?? -Infinity);
@@ -383,11 +393,6 @@ function isStateOf(
   const state = history.states[revision];
   if (state?.digest !== digest) return false;
   return isDamaged || sameEntries(state.entries, entries);
-}
-
-/** Since when a node has run and been connected, both at once. */
-function steadySinceMs(node: SimulatedNode): number {
-  return Math.max(node.runningSinceMs, node.connectedSinceMs);
 }
 
 function place(node: SimulatedNode, namespace: NamespaceId): string {

@@ -146,6 +146,6 @@ export class SimulatedConnection {
     }
     return read.kind === "read-log"
       ? { kind: "log-read", subscription, batches: this.#origin.readLog(read) }
-      : { kind: "entries-read", subscription, ...this.#origin.readEntries(namespace, read.after) };
+      : { kind: "entries-read", subscription, ...this.#origin.readEntries(read) };
   }
 }

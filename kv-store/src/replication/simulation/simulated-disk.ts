@@ -1,9 +1,18 @@
+import type { HeldOperation, Key } from "../../entry.ts";
 import type { HistoryPoint, NamespaceId, Revision } from "../../names.ts";
+import { isRemovable, withoutValue, withValue } from "../../replica/partial-entry.ts";
 import type { SnapshotPosition, StoreAction } from "../../replica/replica.ts";
 import type { StoreOutcome } from "../replica-exchange.ts";
 import type { Held } from "../replica-subscription.ts";
 import type { Random } from "./random.ts";
-import { applied, digestOfAll, entryOf, NOTHING, type State } from "./simulated-history.ts";
+import {
+  applied,
+  digestOfAll,
+  entryOf,
+  NOTHING,
+  type SimulatedEntry,
+  type State,
+} from "./simulated-history.ts";
 
 /** What reads of a node see of one namespace. */
 export interface Holding extends State {
@@ -13,9 +22,11 @@ export interface Holding extends State {
 }
 
 interface Stored {
+  readonly isPartial: boolean;
   readonly held?: Holding;
   readonly snapshot?: SnapshotPosition & { readonly state: State };
 }
+const NOTHING_STORED: Stored = { isPartial: false };
 type Content = ReadonlyMap<NamespaceId, Stored>;
 
 export interface Change {
@@ -47,8 +58,9 @@ export class SimulatedDisk {
   }
 
   held(namespace: NamespaceId): Held {
-    const { held, snapshot } = this.#copies.get(namespace)?.stored ?? {};
+    const { held, snapshot, isPartial } = this.#copies.get(namespace)?.stored ?? NOTHING_STORED;
     return {
+      isPartial,
       point: held === undefined ? null : pointOf(held),
       snapshot: snapshot === undefined ? null : { ...pointOf(snapshot), after: snapshot.after },
     };
@@ -67,7 +79,7 @@ export class SimulatedDisk {
 
   handOver(change: Omit<Change, "copy">): void {
     const { namespace, action } = change;
-    const copy = this.#copies.get(namespace) ?? { stored: {} };
+    const copy = this.#copies.get(namespace) ?? { stored: NOTHING_STORED };
     if (action.kind === "drop") this.#copies.delete(namespace);
     else this.#copies.set(namespace, copy);
     this.#queue.push({ ...change, copy });
@@ -100,6 +112,62 @@ export class SimulatedDisk {
     const entries = new Map(held.entries).set(put.key, damaged);
     copy.stored = { ...copy.stored, held: { ...held, entries, isDamaged: true } };
     this.#put(namespace, copy.stored);
+  }
+
+  /** As the replica's budget decides. Nothing changes where nothing is. */
+  setPartial(namespace: NamespaceId, isPartial: boolean): void {
+    this.#rewrite(namespace, (stored) => ({ ...stored, isPartial }));
+  }
+
+  /** Removes some values that a partial namespace need not hold. */
+  strip(namespace: NamespaceId, random: Random): void {
+    this.#rewrite(namespace, (stored) => {
+      const { held, snapshot, isPartial } = stored;
+      // What the disk has changed is not rewritten: its checksum does not fit.
+      if (!isPartial || held?.isDamaged === true) return stored;
+      if (![held, snapshot?.state].some((state) => state !== undefined && isHeavy(state))) {
+        return stored;
+      }
+      const strip = (entry: SimulatedEntry): SimulatedEntry["put"] => {
+        const stripped = random.chance(0.5) ? withoutValue(entry.put) : entry.put;
+        return stripped.kind === "put" ? stripped : entry.put;
+      };
+      return {
+        isPartial,
+        ...(held === undefined ? {} : { held: { ...held, entries: rewritten(held, strip) } }),
+        ...(snapshot === undefined
+          ? {}
+          : {
+              snapshot: {
+                ...snapshot,
+                state: { ...snapshot.state, entries: rewritten(snapshot.state, strip) },
+              },
+            }),
+      };
+    });
+  }
+
+  /** Puts a value back that was fetched for an entry. */
+  fill(namespace: NamespaceId, fetched: Parameters<typeof withValue>[1] & { key: Key }): void {
+    this.#rewrite(namespace, (stored) => {
+      const { held, isPartial } = stored;
+      const { put: before, revision = 0 } = held?.entries.get(fetched.key) ?? {};
+      const put = withValue(before, fetched);
+      if (held === undefined || isPartial || held.isDamaged || put === undefined) return stored;
+      const entries = new Map(held.entries).set(put.key, entryOf(put, revision));
+      return { ...stored, held: { ...held, entries } };
+    });
+  }
+
+  #rewrite(namespace: NamespaceId, change: (stored: Stored) => Stored): void {
+    const copy = this.#copies.get(namespace);
+    if (copy === undefined || isEmpty(copy.stored)) return;
+    // What is under way to be dropped stays as it is.
+    if (this.#content.get(namespace) !== copy.stored) return;
+    const next = change(copy.stored);
+    if (next === copy.stored) return;
+    copy.stored = next;
+    this.#put(namespace, next);
   }
 
   /** The namespaces whose entries are not what they should be: what a check in the background finds. */
@@ -156,7 +224,7 @@ export class SimulatedDisk {
   }
 
   #commit({ namespace, action, copy }: Change): StoreOutcome {
-    const before = this.#content.get(namespace) ?? {};
+    const before = this.#content.get(namespace) ?? NOTHING_STORED;
     const after = changed(before, action);
     if (after === undefined && !this.#torn.has(namespace)) {
       throw new Error(`a ${action.kind} was stored that does not fit what is there`);
@@ -182,13 +250,15 @@ export class SimulatedDisk {
 
 /** What is stored after an action, sound or not; `undefined` when it does not fit. */
 function changed(stored: Stored, action: StoreAction): Stored | undefined {
-  const { held, snapshot } = stored;
+  const { held, snapshot, isPartial } = stored;
+  const kept = (operations: ReadonlyArray<HeldOperation>): ReadonlyArray<HeldOperation> =>
+    isPartial ? operations.map(withoutValue) : operations;
   switch (action.kind) {
     case "batch": {
       if (held?.revision !== action.after) return undefined;
       const { revision } = action;
       const { isDamaged } = held;
-      return { ...stored, held: { ...appliedBatch(held, action), revision, isDamaged } };
+      return { ...stored, held: { ...appliedBatch(held, action, kept), revision, isDamaged } };
     }
     case "snapshot-start": {
       const begun = { ...pointOf(action), after: null, state: NOTHING };
@@ -196,34 +266,51 @@ function changed(stored: Stored, action: StoreAction): Stored | undefined {
     }
     case "snapshot-page": {
       if (snapshot?.after !== action.after) return undefined;
-      const state = applied(snapshot.state, action.operations, action.revisions);
+      const state = applied(snapshot.state, kept(action.operations), action.revisions);
       return { ...stored, snapshot: { ...snapshot, after: action.through, state } };
     }
     case "snapshot-batch": {
       if (snapshot?.revision !== action.after) return undefined;
-      const state = appliedBatch(snapshot.state, action);
+      const state = appliedBatch(snapshot.state, action, kept);
       return { ...stored, snapshot: { ...snapshot, ...pointOf(action), state } };
     }
     case "snapshot-end": {
       const { revision, through } = action;
       if (snapshot?.revision !== revision || snapshot.after !== through) return undefined;
-      return { held: { ...snapshot.state, revision, isDamaged: false } };
+      return { isPartial, held: { ...snapshot.state, revision, isDamaged: false } };
     }
     case "drop":
-      return {};
+      return NOTHING_STORED;
   }
 }
 
 function appliedBatch(
   state: State,
   { after, operations }: StoreAction & { kind: "batch" | "snapshot-batch" },
+  kept: (operations: ReadonlyArray<HeldOperation>) => ReadonlyArray<HeldOperation>,
 ): State {
   const revisions = operations.map((_, index) => after + 1 + index);
-  return applied(state, operations, revisions);
+  return applied(state, kept(operations), revisions);
 }
 
-function holdingOnly({ held }: Stored): Stored {
-  return held === undefined ? {} : { held };
+function holdingOnly({ held, isPartial }: Stored): Stored {
+  return held === undefined ? { isPartial } : { held, isPartial };
+}
+
+/** Whether there are values that may be absent. */
+export function isHeavy({ entries }: Pick<State, "entries">): boolean {
+  return entries.values().some(({ put }) => isRemovable(put));
+}
+
+/** With other forms of the same entries. */
+function rewritten(
+  state: State,
+  rewrite: (entry: SimulatedEntry) => HeldOperation & { kind: "put" },
+): ReadonlyMap<string, SimulatedEntry> {
+  const entries = [...state.entries].map(
+    ([key, entry]) => [key, entryOf(rewrite(entry), entry.revision)] as const,
+  );
+  return new Map(entries);
 }
 
 function pointOf({ revision, digest }: HistoryPoint): HistoryPoint {

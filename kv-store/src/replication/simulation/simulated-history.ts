@@ -1,11 +1,12 @@
-import type { KvOperation, KvRecord } from "../../entry.ts";
+import type { HeldOperation, KvOperation, KvRecord } from "../../entry.ts";
 import { Revision, type HistoryPoint, type StateDigest } from "../../names.ts";
 import { encodeOperation } from "../../record-codec.ts";
+import { withoutValue } from "../../replica/partial-entry.ts";
 import { EMPTY_STATE, entryDigest, StateSum } from "../../state-digest.ts";
 
 /** A put with its bytes and their digest, which are looked at far more often than made. */
 export interface SimulatedEntry {
-  readonly put: KvOperation & { kind: "put" };
+  readonly put: HeldOperation & { kind: "put" };
   /** Of the write that put it. */
   readonly revision: number;
   readonly bytes: Buffer;
@@ -93,7 +94,7 @@ export class SimulatedHistory {
 /** The state that operations of these revisions leave. */
 export function applied(
   state: State,
-  operations: ReadonlyArray<KvOperation>,
+  operations: ReadonlyArray<HeldOperation>,
   revisions: ReadonlyArray<number>,
 ): State {
   const entries = new Map(state.entries);
@@ -119,17 +120,33 @@ export function digestOfAll(entries: Entries): StateDigest {
   return sum.digest;
 }
 
-/** Without digests, which are what is to be tested. */
-export function sameEntries(left: Entries, right: Entries): boolean {
-  if (left.size !== right.size) return false;
-  for (const [key, { bytes, revision }] of left) {
-    const other = right.get(key);
-    if (other?.revision !== revision || !other.bytes.equals(bytes)) return false;
-  }
+/**
+ * Whether a node holds what there should be, as far as it holds values. Without digests, which are what is to
+ * be tested.
+ */
+export function sameEntries(model: Entries, held: Entries): boolean {
+  if (model.size !== held.size) return false;
+  for (const [key, entry] of model) if (!isSameEntry(entry, held.get(key))) return false;
   return true;
+}
+
+/** What entries are without their values: compared far more often than made. */
+const lightForms = new WeakMap<SimulatedEntry, Buffer>();
+
+function isSameEntry(model: SimulatedEntry, held: SimulatedEntry | undefined): boolean {
+  if (held?.revision !== model.revision) return false;
+  if (held.put.value.kind !== "absent") return held.bytes.equals(model.bytes);
+  let light = lightForms.get(model);
+  if (light === undefined) {
+    light = encodeOperation(withoutValue(model.put));
+    lightForms.set(model, light);
+  }
+  return light.equals(held.bytes);
 }
 
 export function entryOf(put: SimulatedEntry["put"], revision: number): SimulatedEntry {
   const bytes = encodeOperation(put);
-  return { put, revision, bytes, digest: entryDigest(bytes) };
+  const { value } = put;
+  const digest = value.kind === "absent" ? Buffer.from(value.digest) : entryDigest(bytes);
+  return { put, revision, bytes, digest };
 }

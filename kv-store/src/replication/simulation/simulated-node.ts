@@ -1,4 +1,4 @@
-import type { KvCondition, KvOperation } from "../../entry.ts";
+import type { Key, KvCondition, KvOperation } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
 import { MessageFromOrigin, type MessageToOrigin } from "../messages.ts";
@@ -10,6 +10,8 @@ import type { ReplicaEffect, ReplicaInput, ReplicaPosition } from "../replica-ex
 import { ReplicaSession } from "../replica-session.ts";
 import type { Random } from "./random.ts";
 import { SimulatedDisk, type Holding } from "./simulated-disk.ts";
+import type { EndedRead, ValueSource } from "./simulated-read.ts";
+import { SimulatedValues } from "./simulated-values.ts";
 import type { Timeline } from "./timeline.ts";
 
 /** One connection as the node sees it. */
@@ -29,6 +31,8 @@ export interface NodeWatcher {
   read(node: SimulatedNode): void;
   /** Its session found something wrong with its stream. */
   repaired(node: SimulatedNode, text: string): void;
+  /** A read of a key ended; without an answer the value could not be had. */
+  readEnded(node: SimulatedNode, read: EndedRead): void;
   /** It ended its connection by itself. */
   cut(node: SimulatedNode, reason: string): void;
 }
@@ -45,6 +49,7 @@ export class SimulatedNode {
   readonly #timeline: Timeline;
   readonly #random: Random;
   readonly #watcher: NodeWatcher;
+  readonly #values: SimulatedValues;
   /** The namespaces that it wants, and since when it has. */
   readonly wanted = new Map<NamespaceId, number>();
   #disk = new SimulatedDisk();
@@ -81,12 +86,19 @@ export class SimulatedNode {
       readonly random: Random;
       readonly namespaces: ReadonlyArray<NamespaceId>;
       readonly watcher: NodeWatcher;
+      readonly valueOf: ValueSource;
     },
   ) {
     this.number = number;
     this.#timeline = parts.timeline;
     this.#random = parts.random;
     this.#watcher = parts.watcher;
+    this.#values = new SimulatedValues({
+      ...{ node: this, disk: this.#disk, random: this.#random, valueOf: parts.valueOf },
+      ...{ timeline: this.#timeline, isConnected: () => this.#link !== undefined },
+      onChange: () => this.#watcher.changed(this),
+      onRead: (read) => this.#watcher.readEnded(this, read),
+    });
     for (const namespace of parts.namespaces) this.wanted.set(namespace, this.#timeline.nowMs);
     this.#start();
   }
@@ -188,6 +200,36 @@ export class SimulatedNode {
     });
   }
 
+  /** As the budget decides, and the client is told. */
+  setPartial(namespace: NamespaceId, isPartial: boolean): void {
+    this.#whenAwake(() => {
+      this.#disk.setPartial(namespace, isPartial);
+      this.#take({ kind: "extent", namespace, held: this.#disk.held(namespace) });
+    });
+  }
+
+  /** Since when it has run and been connected, both at once. */
+  get steadySinceMs(): number {
+    return Math.max(this.runningSinceMs, this.connectedSinceMs);
+  }
+
+  isPartial(namespace: NamespaceId): boolean {
+    return this.#disk.held(namespace).isPartial;
+  }
+
+  /** Does something later in this life. */
+  later(delayMs: number, action: () => void): void {
+    const life = this.#life;
+    this.#timeline.after(delayMs, () => {
+      if (life === this.#life) this.#whenAwake(action);
+    });
+  }
+
+  /** Reads a key. */
+  read(namespace: NamespaceId, key: Key): void {
+    this.#whenAwake(() => this.#values.read(namespace, key));
+  }
+
   /** Ends the process at once, and starts it again. */
   crash(): void {
     this.#disk.endProcess(this.#random);
@@ -264,6 +306,7 @@ export class SimulatedNode {
     if (!this.isFrozen) this.#take({ kind: "tick" });
     if (!this.isFrozen) this.#watcher.read(this);
     if (!this.isFrozen && this.#random.chance(CHECKED)) this.#checkContent();
+    if (!this.isFrozen) this.#values.keepExtents();
     this.#timeline.after(LIMITS.tickMs, () => this.#tick(life));
   }
 

@@ -1,8 +1,9 @@
-import type { Key, KvCondition, KvEntry, KvOperation } from "../../entry.ts";
+import { createHash } from "node:crypto";
+import type { ContentHash, Key, KvCondition, KvEntry, KvOperation } from "../../entry.ts";
+import { LIMITS } from "../../limits.ts";
 import { Revision, type HistoryPoint, type NamespaceId } from "../../names.ts";
 import { ExpiryClock } from "../../origin/expiry-clock.ts";
 import { preconditionError } from "../../origin/origin-errors.ts";
-import { LIMITS } from "../../limits.ts";
 import { encodeBatches, encodePage, type Batch } from "../batch.ts";
 import type { WriteOutcome } from "../origin-session.ts";
 import type { OriginRead } from "../origin-subscription.ts";
@@ -183,6 +184,17 @@ export class SimulatedOrigin {
     return isDeleted ? undefined : point;
   }
 
+  /** The value of a key, if it has this hash. */
+  valueOf(namespace: NamespaceId, key: Key, hash: ContentHash): Uint8Array | undefined {
+    const { isDeleted, entries } = this.history(namespace);
+    const { value, expiresAt = Infinity } = entries.get(key)?.put ?? {};
+    if (expiresAt * 1_000 <= this.nowMs()) return undefined;
+    if (isDeleted || value?.kind !== "inline") return undefined;
+    return createHash("sha256").update(value.bytes).digest("hex") === hash
+      ? value.bytes
+      : undefined;
+  }
+
   readLog({
     namespace,
     after: { revision, digest },
@@ -193,17 +205,19 @@ export class SimulatedOrigin {
     return encodeBatches(records.slice(revision, revision + 1 + this.#random.below(6)));
   }
 
-  readEntries(
-    namespace: NamespaceId,
-    after: Key | null,
-  ): { readonly point: HistoryPoint; readonly page: ReturnType<typeof encodePage> } {
+  readEntries({ namespace, after, valuesByReference }: OriginRead & { kind: "read-entries" }): {
+    readonly point: HistoryPoint;
+    readonly page: ReturnType<typeof encodePage>;
+  } {
     const history = this.history(namespace);
     history.heldUntilMs = this.#timeline.nowMs + LOG_HOLD_MS;
     const entries = [...history.entries.values()]
       .map(({ put, revision }) => ({ ...put, revision: Revision.parse(revision) }) as KvEntry) // a put is an entry, and says so
       .filter(({ key }) => after === null || key > after)
       .toSorted((left, right) => (left.key < right.key ? -1 : 1));
-    const page = encodePage(after, entries.slice(0, 1 + this.#random.below(4)));
+    const page = encodePage(after, entries.slice(0, 1 + this.#random.below(4)), {
+      valuesByReference,
+    });
     return { point: history.point, page };
   }
 

@@ -5,6 +5,7 @@ import { Promises } from "./promises.ts";
 import { Random } from "./random.ts";
 import { SimulatedNetwork } from "./simulated-network.ts";
 import { SimulatedNode } from "./simulated-node.ts";
+import type { ValueSource } from "./simulated-read.ts";
 import { SimulatedOrigin } from "./simulated-origin.ts";
 import { Timeline } from "./timeline.ts";
 
@@ -49,6 +50,9 @@ export interface SimulationReport {
   readonly world: World;
   readonly commits: number;
   readonly acknowledged: number;
+  /** Reads that were answered, and those of them whose value had to be fetched. */
+  readonly reads: number;
+  readonly fetchedReads: number;
   readonly faults: number;
   /** How much time passed in it. */
   readonly simulatedMs: number;
@@ -101,7 +105,13 @@ class Simulation {
     this.#promises = new Promises({ timeline: this.#timeline, origin: this.#origin, isSound });
     this.#network = new SimulatedNetwork(this.#origin, parts);
     this.#promises.network = this.#network;
-    const nodeParts = { ...parts, namespaces: NAMESPACES, watcher: this.#promises };
+    const nodeParts = {
+      ...parts,
+      namespaces: NAMESPACES,
+      watcher: this.#promises,
+      valueOf: ({ namespace, key, hash }: Parameters<ValueSource>[0]) =>
+        this.#origin.valueOf(namespace, key, hash),
+    };
     this.#nodes = Array.from(
       { length: NODE_COUNT },
       (_, number) => new SimulatedNode(number, nodeParts),
@@ -131,6 +141,8 @@ class Simulation {
       world: this.#world,
       commits: this.#origin.commits,
       acknowledged: this.#promises.acknowledged,
+      reads: this.#promises.reads.answered,
+      fetchedReads: this.#promises.reads.fetched,
       faults: this.#faults + this.#network.faults,
       simulatedMs: this.nowMs,
       fingerprint: this.#random.next(),
@@ -145,7 +157,9 @@ class Simulation {
   /** Something happens every now and then, until it is calm. */
   #act(): void {
     if (this.#isCalm) return;
-    if (this.#random.chance(0.9)) this.#write();
+    if (this.#random.chance(0.2)) this.#read();
+    else if (this.#random.chance(0.03)) this.#changeExtent();
+    else if (this.#random.chance(0.9)) this.#write();
     else this.#break();
     // Now and then right after another, while that is still on its way.
     const delayMs = this.#random.below(this.#random.chance(0.4) ? 20 : 300);
@@ -153,7 +167,10 @@ class Simulation {
   }
 
   #write(): void {
-    const namespace = this.#random.pick(NAMESPACES);
+    this.#writeTo(this.#random.pick(NAMESPACES));
+  }
+
+  #writeTo(namespace: NamespaceId): void {
     const count = 1 + this.#random.below(3);
     const operationsAt = (nowMs: number | undefined): KvOperation[] =>
       Array.from({ length: count }, () => this.#operation(nowMs));
@@ -168,6 +185,27 @@ class Simulation {
     const node = this.#random.pick(this.#nodes);
     // Times to live are counted from what the node takes for the origin's time.
     this.#writeAt(node, namespace, operationsAt(node.originNowMs()));
+  }
+
+  #read(): void {
+    this.#random.pick(this.#nodes).read(this.#random.pick(NAMESPACES), this.#random.pick(KEYS));
+  }
+
+  /** A node's budget has become too small for a namespace, or large enough. */
+  #changeExtent(): void {
+    const node = this.#random.pick(this.#nodes);
+    const namespace = this.#random.pick(NAMESPACES);
+    const isPartial = this.#random.chance(0.6);
+    node.setPartial(namespace, isPartial);
+    if (this.#random.chance(0.5)) return;
+    // To and fro while values are on their way, with writes between.
+    for (let time = 1; time <= 4; time += 1) {
+      const change = (): void => node.setPartial(namespace, isPartial !== (time % 2 === 1));
+      this.#timeline.after(time * 60 + this.#random.below(60), change);
+    }
+    for (let time = 0; time < 6; time += 1) {
+      this.#timeline.after(this.#random.below(300), () => this.#writeTo(namespace));
+    }
   }
 
   #writeAt(
@@ -204,7 +242,9 @@ class Simulation {
     if (this.#random.chance(0.25)) return { kind: "delete", key };
     // Some are large, so that windows fill.
     const isLarge = this.#world === "hostile" && this.#random.chance(0.05);
-    const length = isLarge ? LIMITS.inlineValueBytesMax : 1 + this.#random.below(8);
+    const isRemovable = this.#random.chance(0.5);
+    const smallBytes = 1 + this.#random.below(8) + (isRemovable ? LIMITS.absentValueBytesMin : 0);
+    const length = isLarge ? LIMITS.inlineValueBytesMax : smallBytes;
     const bytes = Buffer.alloc(length, this.#random.below(256));
     const value = { kind: "inline", bytes } as const;
     if (nowMs === undefined || !this.#random.chance(0.3)) return { kind: "put", key, value };

@@ -1,5 +1,7 @@
 import { LIMITS } from "../../limits.ts";
 import type { HistoryPoint, NamespaceId } from "../../names.ts";
+import { isRemovable } from "../../replica/partial-entry.ts";
+import { decodePage } from "../batch.ts";
 import type { MessageFromOrigin, MessageToOrigin } from "../messages.ts";
 import type { OriginInput } from "../origin-session.ts";
 import type { OriginRead } from "../origin-subscription.ts";
@@ -23,6 +25,8 @@ export class StreamCheck {
   readonly #mayBegin = new Set<number>();
   /** Where the node stands with an unfinished snapshot, as it said. */
   readonly #begun = new Map<number, HistoryPoint>();
+  /** The subscriptions whose pages need not have values. */
+  readonly #byReference = new Set<number>();
   /** Reads of the log that failed on end. */
   readonly #failures = new Map<number, number>();
   /** The subscription that is served of each namespace, and the last revision that it was sent. */
@@ -41,6 +45,7 @@ export class StreamCheck {
       this.#forget(message.subscription);
     } else if (message.kind === "subscribe") {
       this.#serve(message);
+      if (message.valuesByReference === true) this.#byReference.add(message.subscription);
       if (message.snapshot !== undefined) {
         this.#begun.set(message.subscription, message.snapshot);
       } else if (message.after === null) {
@@ -74,6 +79,10 @@ export class StreamCheck {
     this.#bytes += bytes;
     if (this.#bytes > UNDER_WAY_BYTES_MAX) {
       throw new Error(`${this.#bytes} bytes are under way to a node`);
+    }
+    if (message.kind === "snapshot-page" && this.#byReference.has(message.subscription)) {
+      const isHeavy = decodePage(message).operations.some(isRemovable);
+      if (isHeavy) throw new Error("a page has values that nobody wanted");
     }
     if (message.kind !== "snapshot-start") return;
     if (!this.#mayBegin.delete(message.subscription)) {

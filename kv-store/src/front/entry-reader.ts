@@ -1,0 +1,89 @@
+import type { HeldEntry, Key } from "../entry.ts";
+import { KvError } from "../errors.ts";
+import { Revision, type NamespaceId } from "../names.ts";
+import type { Replica } from "../replica/replica.ts";
+import { contentOf } from "../values/held-value.ts";
+import type { ContentName } from "../values/value-blobs.ts";
+import { ValueRead, type EntryElsewhere, type Look } from "./value-read.ts";
+
+/** How the content of a value is opened that is not in the replica, and given up. */
+export interface ContentSource<Content> {
+  open(content: ContentName): Promise<Content>;
+  close(content: Content): Promise<void>;
+}
+
+/** Entries as of one revision, and what was opened for those whose values are not in the replica. */
+export interface EntriesRead<Content> {
+  readonly revision: Revision;
+  readonly entries: ReadonlyArray<HeldEntry | undefined>;
+  readonly contents: ReadonlyMap<Key, Content>;
+}
+
+/** Reads entries with their values, wherever these are: carries out what a `ValueRead` decides. */
+export class EntryReader {
+  readonly #replica: Replica;
+  readonly #passed: (namespace: NamespaceId, revision: Revision) => Promise<void>;
+
+  constructor(parts: {
+    readonly replica: Replica;
+    /** Resolves when the replica holds a later revision; rejected when it takes too long. */
+    readonly passed: (namespace: NamespaceId, revision: Revision) => Promise<void>;
+  }) {
+    this.#replica = parts.replica;
+    this.#passed = parts.passed;
+  }
+
+  /**
+   * Reads the keys of a namespace that is held. The caller closes the contents. Rejected with what the replica
+   * and the source fail with, and with `replica_behind`; then nothing stays open.
+   */
+  async read<Content>(
+    place: { readonly namespace: NamespaceId; readonly keys: ReadonlyArray<Key> },
+    source: ContentSource<Content>,
+  ): Promise<EntriesRead<Content>> {
+    const { namespace, keys } = place;
+    const read = new ValueRead();
+    let contents = new Map<Key, Content>();
+    let step = read.looked(this.#look(namespace, keys));
+    let failure: unknown;
+    for (;;) {
+      switch (step.kind) {
+        case "answer":
+          return { ...step.look, contents };
+        case "fail":
+          throw failure;
+        case "wait":
+          await this.#passed(namespace, step.past);
+          step = read.looked(this.#look(namespace, keys));
+          break;
+        case "fetch":
+          for (const content of contents.values()) await source.close(content);
+          contents = new Map();
+          try {
+            for (const entry of step.entries) {
+              contents.set(entry.key, await source.open(contentName(namespace, entry)));
+            }
+            step = read.looked(this.#look(namespace, keys));
+          } catch (error) {
+            for (const content of contents.values()) await source.close(content);
+            contents = new Map();
+            failure = error;
+            step = read.failed(error instanceof KvError && error.code === "value_gone");
+          }
+          break;
+      }
+    }
+  }
+
+  #look(namespace: NamespaceId, keys: ReadonlyArray<Key>): Look {
+    // All in one turn, so that they are of one revision.
+    const entries = keys.map((key) => this.#replica.get(namespace, key));
+    return { revision: this.#replica.revision(namespace) ?? NONE, entries };
+  }
+}
+
+const NONE = Revision.parse(0);
+
+function contentName(namespace: NamespaceId, { key, value }: EntryElsewhere): ContentName {
+  return contentOf(namespace, key, value);
+}

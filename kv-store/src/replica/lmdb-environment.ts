@@ -1,0 +1,52 @@
+import { open, type Database, type RootDatabase } from "lmdb";
+
+// Keys and values are bytes as they are: LMDB then orders keys as UTF-8 orders them.
+const BINARY = { keyEncoding: "binary", encoding: "binary" } as const;
+
+/** Opens or creates the environment in a directory. Throws when the files can't be used. */
+export function openEnvironment(directory: string): RootDatabase<Buffer, Buffer> {
+  return open({
+    path: directory,
+    noSubdir: false,
+    ...BINARY,
+    // Each turn of writes would have a promise of its own that nobody gets: when its commit fails, the process
+    // ends of an unhandled rejection.
+    eventTurnBatching: false,
+    // What reads see would be synced only later: after a power cut a node would show older states, and after
+    // an fsync that failed lmdb waits for ever.
+    overlappingSync: false,
+  });
+}
+
+/** A database of bytes by bytes. */
+export function openBinary(
+  root: RootDatabase<Buffer, Buffer>,
+  name: string,
+): Database<Buffer, Buffer> {
+  return root.openDB({ name, ...BINARY });
+}
+
+/**
+ * Resolves when all that the action writes is on disk and seen by reads; nothing of it is kept when it throws
+ * or the commit fails. Transactions go in the order of the calls.
+ */
+export async function transact<Result>(
+  root: RootDatabase<Buffer, Buffer>,
+  action: () => Result,
+): Promise<Result> {
+  try {
+    // LMDB's plain `transaction` shares its commit with others, and keeps what was written before a throw.
+    return await root.childTransaction(action);
+  } catch (error) {
+    throw await commitError(error);
+  }
+}
+
+/** Why a commit failed. LMDB's error has a promise of that, which would end the process if nobody looked. */
+async function commitError(error: unknown): Promise<unknown> {
+  const { commitError: reason } = error as { readonly commitError?: Promise<never> };
+  if (reason === undefined) return error;
+  const known = reason.catch((cause: unknown) => cause);
+  // It is there at once, or never.
+  return Promise.race([known, new Promise((resolve) => setImmediate(() => resolve(error)))]);
+}
