@@ -3,7 +3,7 @@ import { runHistory } from "../kv-history/history-run.ts";
 import { startAtoll, type TestAtoll } from "../support/atoll.ts";
 
 // A bounded run: `npm run kv-history -- --operations 1000000 --kills 40` is a long one.
-const OPERATIONS = 20_000;
+const OPERATIONS = 10_000;
 // Each of the four processes once.
 const KILLS = 4;
 const SEED = 4;

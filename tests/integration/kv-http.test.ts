@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
   REGIONS,
+  RELEASES,
   startAtoll,
-  WRANGLERS,
   type TestAtoll,
   type WranglerRelease,
 } from "../support/atoll.ts";
@@ -12,7 +12,6 @@ import { createProject, type TestProject } from "../support/project.ts";
 import { accountPath } from "../support/refusal.ts";
 import { serveEverywhere } from "../support/serving.ts";
 
-const RELEASES = Object.keys(WRANGLERS) as WranglerRelease[];
 /** The example of docs/kv.md, as it is there. */
 const EXAMPLE = /```js\n(const url = [\s\S]*?)```/;
 

@@ -2,12 +2,13 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
+import { IS_THOROUGH } from "../support/atoll.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 // Each bug runs in a process of its own, some for many seeds: minutes on a busy machine, so it is asked for.
 const TIMEOUT_MS = 900_000;
 
-test.skipIf(process.env["ATOLL_MUTATIONS"] === undefined)(
+test.runIf(IS_THOROUGH)(
   "simulation: finds each deliberate bug of the replication's core, and nothing where there is none",
   async () => {
     const arguments_ = ["scripts/launch.mjs", "kv-store/src/replication/simulation/main.ts"];

@@ -1,9 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startAtoll, WRANGLERS, type TestAtoll, type WranglerRelease } from "../support/atoll.ts";
+import { RELEASES, startAtoll, type TestAtoll, type WranglerRelease } from "../support/atoll.ts";
 import { copyFixture, type TestProject } from "../support/project.ts";
 import { accountPath } from "../support/refusal.ts";
-
-const RELEASES = Object.keys(WRANGLERS) as WranglerRelease[];
 
 let atoll: TestAtoll;
 let echo: TestProject;

@@ -1,11 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
+  RELEASES,
   startAtoll,
-  WRANGLERS,
   type Answer,
   type CommandResult,
   type TestAtoll,
-  type WranglerRelease,
 } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { copyFixture, createProject, type TestProject } from "../support/project.ts";
@@ -44,7 +43,7 @@ async function keysOf(namespace: string): Promise<ReadonlyArray<Listed>> {
   return (JSON.parse(answer.body) as { result: ReadonlyArray<Listed> }).result;
 }
 
-describe.each(Object.keys(WRANGLERS) as WranglerRelease[])("wrangler %s", (release) => {
+describe.each(RELEASES)("wrangler %s", (release) => {
   const short = release.replace(".", "");
   let project: TestProject;
   let namespace: string;

@@ -19,6 +19,15 @@ export type RegionName = (typeof REGIONS)[number];
 export const WRANGLERS = { "4.164": "wrangler", "4.86": "wrangler-4-86" } as const;
 export type WranglerRelease = keyof typeof WRANGLERS;
 
+/** Whether the tests run that `npm test` leaves out to end within its time: with `ATOLL_THOROUGH` set. */
+export const IS_THOROUGH = process.env["ATOLL_THOROUGH"] !== undefined;
+
+/**
+ * The releases for tests of calls that both make alike: the newest, and thoroughly all. `wrangler-deploy` and
+ * whatever shows a release's own words always take all of `WRANGLERS`.
+ */
+export const RELEASES: ReadonlyArray<WranglerRelease> = IS_THOROUGH ? ["4.164", "4.86"] : ["4.164"];
+
 export interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
