@@ -177,8 +177,9 @@ test("workerd host: descriptors do not grow with the cells that came and went", 
   const descriptors = async (): Promise<number> => (await readdir("/proc/self/fd")).length;
   const before = await descriptors();
   for (let round = 0; round < 5; round += 1) await (await host.start(spec)).stop();
-  // The pool is being refilled all the time: at most its one zygote's four pipes may differ.
-  await vi.waitFor(async () => expect(await descriptors()).toBeLessThanOrEqual(before + 4));
+  // The pool is being refilled all the time: its one zygote's four pipes and the file that tells its
+  // processor time may differ.
+  await vi.waitFor(async () => expect(await descriptors()).toBeLessThanOrEqual(before + 5));
 });
 
 test("workerd host: what an earlier agent left is ended and removed at start", async () => {
