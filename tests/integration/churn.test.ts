@@ -21,7 +21,7 @@ describe.each(["haproxy", "builtin"])("churn: behind the %s ingress", (ingress) 
     // What is opened once and kept is open after this.
     await rehearsal.run();
     const before = await settledInventory(rehearsal);
-    const churn = await Churn.open(atoll, { ...plan, redeploys: 30, kills: 30 });
+    const churn = await Churn.open(atoll, { ...plan, redeploys: 20, kills: 20 });
     const { requests, failures } = await churn.run();
     expect(failures).toEqual([]);
     expect(requests).toBeGreaterThan(500);

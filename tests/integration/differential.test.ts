@@ -2,7 +2,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startAtoll, type TestAtoll, type WranglerRelease, WRANGLERS } from "../support/atoll.ts";
+import { RELEASES, startAtoll, type TestAtoll, type WranglerRelease } from "../support/atoll.ts";
 import { DIFFERENCES, type Difference, withoutDifferences } from "../support/differences.ts";
 import { eventually } from "../support/eventually.ts";
 import { EXAMPLE_SCRIPTS, type Script } from "../support/example-scripts.ts";
@@ -13,7 +13,6 @@ import { startWranglerDev } from "../support/wrangler-dev.ts";
 const EXAMPLES = join(import.meta.dirname, "../../sites/examples");
 // The one region that every request of a script goes to: what a script wrote, it reads at once.
 const REGION = "iad";
-const RELEASES = Object.keys(WRANGLERS) as WranglerRelease[];
 
 let atoll: TestAtoll;
 beforeAll(async () => {
