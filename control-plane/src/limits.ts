@@ -107,12 +107,12 @@ export const LIMITS = {
   /** `last seen` of a node and `last used` of a token are for people: written at most this often, so that calls of nodes stay reads. */
   lastSeenMs: 60_000,
   /** What an API token may ask for over time: a bulk job of single keys, with more than enough left for others. */
-  tokenRequestsPerSecond: 200,
+  tokenRequestsPerSecond: 500,
   /** What it may ask at once: a build server that deploys everything. */
-  tokenRequestsBurst: 1_000,
+  tokenRequestsBurst: 5_000,
   /** The same for a network address, behind which there may be an office. */
-  addressRequestsPerSecond: 500,
-  addressRequestsBurst: 3_000,
+  addressRequestsPerSecond: 1_000,
+  addressRequestsBurst: 10_000,
   /** Tokens, and addresses, that are counted: each takes a hundred bytes. */
   rateLimitedKeysMax: 10_000,
   /** Mutations of one account that the audit trail keeps: a hundred a day for longer than their age allows. */

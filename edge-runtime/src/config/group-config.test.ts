@@ -56,13 +56,15 @@ test("config: any text survives as a name, a text, a JSON value and a secret", a
       const expected: Record<string, unknown> = {};
       all.forEach((name, index) => {
         const text = values[index] ?? "";
+        // The same of a JSON value's own keys.
+        const json = text === "__proto__" ? [text] : { [text]: [text] };
         if (index % 3 === 0) bindings.push({ type: "plain_text", name, text });
-        if (index % 3 === 1) bindings.push({ type: "json", name, json: { [text]: [text] } });
+        if (index % 3 === 1) bindings.push({ type: "json", name, json });
         if (index % 3 === 2) {
           bindings.push({ type: "secret_text", name });
           secrets[name] = text;
         }
-        expected[name] = index % 3 === 1 ? { [text]: [text] } : text;
+        expected[name] = index % 3 === 1 ? json : text;
       });
       expect(await envOf({ bindings, secrets })).toEqual(expected);
     },

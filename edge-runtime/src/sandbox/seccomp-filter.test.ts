@@ -155,7 +155,11 @@ test("seccomp: nothing that workers do under load is refused to workerd", async 
     const { body } = await askCell({ socketPath: cell.socketPath("w0"), timeoutMs: 30_000 });
     return JSON.parse(body) as Record<string, string>;
   };
-  const answers = await Promise.all(Array.from({ length: 16 }, ask));
+  const answers: Array<Record<string, string>> = [];
+  // A few at a time: more make garbage faster than it is collected, and the cell is ended for its memory.
+  for (let round = 0; round < 4; round += 1) {
+    answers.push(...(await Promise.all(Array.from({ length: 4 }, ask))));
+  }
   for (const answer of answers) {
     expect(answer).toMatchObject({
       random: "16",

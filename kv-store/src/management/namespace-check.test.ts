@@ -23,6 +23,7 @@ beforeEach(async () => {
   origin = SqliteOrigin.open({ path, clock: systemClock, log: new RecordedLog() });
   await origin.createNamespace(NAMESPACE);
   const value = { kind: "blob", hash: HASH, size: 70_000 } as const;
+  await origin.claimValue(value.hash);
   await origin.write(NAMESPACE, [{ kind: "put", key: Key.parse("large"), value }, put("a", "1")]);
   await origin.write(NAMESPACE, [put("a", "2"), put("b", "2"), remove("gone")]);
   await origin.write(NAMESPACE, [remove("b"), put("c", "3")]);
