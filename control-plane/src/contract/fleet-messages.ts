@@ -205,3 +205,6 @@ export const EnrolResponse = z.object({
   fleetKey: z.string(),
 });
 export type EnrolResponse = z.infer<typeof EnrolResponse>;
+
+/** Of the answer that a key has no such value any more: the revision of its namespace at which it is so. */
+export const KV_REVISION_HEADER = "x-atoll-kv-revision";

@@ -32,6 +32,7 @@ export {
 } from "./account-settings.ts";
 /** Messages between control plane and node, and their encoding. */
 export {
+  KV_REVISION_HEADER,
   CELL_FAULTS,
   CELL_STOPS,
   type CellEndReason,

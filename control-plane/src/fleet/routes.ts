@@ -1,8 +1,14 @@
-import { Key, KvError, NamespaceId } from "@atoll/kv-store";
+import { Key, KvError, NamespaceId, type Revision } from "@atoll/kv-store";
 import { Hono } from "hono";
 import { z } from "zod";
 import type { BlobStore } from "../blobs/blob-store.ts";
-import { BlobHash, EnrolRequest, publicFleetKey, type EnrolResponse } from "../contract/index.ts";
+import {
+  BlobHash,
+  EnrolRequest,
+  KV_REVISION_HEADER,
+  publicFleetKey,
+  type EnrolResponse,
+} from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { bearerToken, callerOf } from "../http/authentication.ts";
 import { limitBody, readJson } from "../http/body.ts";
@@ -48,9 +54,11 @@ export function createFleetRoutes({
     const hash = parseHash(context.req.param("hash"));
     const place = parsePlace(context.req.query());
     if (place !== undefined) {
-      const value = await valueAt(values, place, hash);
-      if (value === undefined) return context.body(null, 404);
-      return context.body(Uint8Array.from(value), 200, OCTETS);
+      const found = await valueAt(values, place, hash);
+      if (found instanceof Uint8Array) return context.body(Uint8Array.from(found), 200, OCTETS);
+      // Where the key has another one: the node waits until it is as far.
+      if (found !== undefined) context.header(KV_REVISION_HEADER, String(found));
+      return context.body(null, 404);
     }
     // Whoever fetches it verifies it.
     const blob = (await blobs.open(hash)) ?? (await values.open(hash));
@@ -81,13 +89,15 @@ function parsePlace(query: Record<string, string>): z.infer<typeof Place> | unde
   return place.data;
 }
 
+/** The value, or the revision at which the key has another; `undefined` without the namespace. */
 async function valueAt(
   values: ValueStore,
   place: z.infer<typeof Place>,
   hash: BlobHash,
-): Promise<Uint8Array | undefined> {
+): Promise<Uint8Array | Revision | undefined> {
   try {
-    return await values.valueOf(place, hash);
+    // The revision is read behind the value: what replaced it is in the history up to there.
+    return (await values.valueOf(place, hash)) ?? (await values.revision(place.namespace));
   } catch (error) {
     if (error instanceof KvError && error.code === "namespace_not_found") return undefined;
     throw error;

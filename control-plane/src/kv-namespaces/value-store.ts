@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { Key, KvOrigin, NamespaceId } from "@atoll/kv-store";
+import type { Key, KvOrigin, NamespaceId, Revision } from "@atoll/kv-store";
 import type { BlobContent, BlobStore, OpenBlob } from "../blobs/blob-store.ts";
 import type { BlobHash } from "../contract/index.ts";
 
@@ -43,6 +43,11 @@ export class ValueStore implements BlobStore {
 
   remove(hash: BlobHash): Promise<void> {
     return this.#blobs.remove(hash);
+  }
+
+  /** Where a namespace's history stands. Rejected as the origin's reads are. */
+  async revision(namespace: NamespaceId): Promise<Revision> {
+    return (await this.#origin.point(namespace)).revision;
   }
 
   /** The value of a key, if it is this content. Rejected as the origin's reads are. */

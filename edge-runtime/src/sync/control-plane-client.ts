@@ -1,6 +1,6 @@
 import { createReadStream } from "node:fs";
-import type { BlobHash } from "@atoll/control-plane/contract";
-import type { ValueBlobs, ValueFile } from "@atoll/kv-store";
+import { KV_REVISION_HEADER, type BlobHash } from "@atoll/control-plane/contract";
+import { KvError, Revision, type ValueBlobs, type ValueFile } from "@atoll/kv-store";
 import { request } from "undici";
 import { LIMITS } from "../limits.ts";
 
@@ -54,7 +54,13 @@ export class ControlPlaneClient implements ValueBlobs {
     const response = await fetch(this.#blobUrl(blob), { headers: this.#headers, signal });
     if (response.ok) return response;
     await response.body?.cancel();
-    if (response.status === 404) return undefined;
+    if (response.status === 404) {
+      const found = Revision.safeParse(
+        Number(response.headers.get(KV_REVISION_HEADER) ?? NaN),
+      ).data;
+      if (found === undefined) return undefined;
+      throw new KvError("value_gone", `the control plane has no blob ${blob}`, { found });
+    }
     throw new Error(`the control plane answered ${response.status} for blob ${blob}`);
   }
 

@@ -68,7 +68,8 @@ export class EntryReader {
             for (const content of contents.values()) await source.close(content);
             contents = new Map();
             failure = error;
-            step = read.failed(error instanceof KvError && error.code === "value_gone");
+            const isGone = error instanceof KvError && error.code === "value_gone";
+            step = read.failed(isGone ? { at: error.found } : undefined);
           }
           break;
       }

@@ -65,14 +65,28 @@ test("ValueRead: several keys are of one revision", () => {
 test("ValueRead: a value that is gone is waited for, and looked at again from the start", () => {
   const read = new ValueRead();
   read.looked(look(7, absent("a")));
-  expect(read.failed(true)).toEqual({ kind: "wait", past: 7 });
+  expect(read.failed({ at: undefined })).toEqual({ kind: "wait", past: 7 });
   expect(read.looked(look(8, undefined))).toMatchObject({ kind: "answer" });
+});
+
+test("ValueRead: it waits until the origin's revision is here, and what is still the same then is lost", () => {
+  for (const at of [Revision.parse(9), Revision.parse(3)]) {
+    const read = new ValueRead();
+    read.looked(look(7, absent("a")));
+    const past = Math.max(7, at - 1);
+    expect(read.failed({ at })).toEqual({ kind: "wait", past });
+    expect(read.looked(look(past + 1, absent("a")))).toEqual({ kind: "fail" });
+  }
+  const read = new ValueRead();
+  read.looked(look(7, absent("a")));
+  read.failed({ at: Revision.parse(9) });
+  expect(read.looked(look(9, absent("a", "b"))).kind).toBe("fetch");
 });
 
 test("ValueRead: a fetch that failed for another reason is the end", () => {
   const read = new ValueRead();
   read.looked(look(7, absent("a")));
-  expect(read.failed(false)).toEqual({ kind: "fail" });
+  expect(read.failed()).toEqual({ kind: "fail" });
 });
 
 test("ValueRead: looks only so often, and then answers what it fetched last, or gives up", () => {
@@ -83,7 +97,7 @@ test("ValueRead: looks only so often, and then answers what it fetched last, or 
     expect(read.looked(look(round, entry)).kind).toBe("fetch");
     expect(losing.looked(look(round, entry)).kind).toBe("fetch");
     const isLast = round === LIMITS.valueReadsMax;
-    expect(losing.failed(true).kind).toBe(isLast ? "fail" : "wait");
+    expect(losing.failed({ at: undefined }).kind).toBe(isLast ? "fail" : "wait");
   }
   expect(read.looked(look(100, absent("a", "f")))).toEqual({
     kind: "answer",

@@ -34,11 +34,17 @@ export type ReadStep =
  */
 export class ValueRead {
   #look: Look | undefined;
+  /** Looked at when the origin did not have a value of it any more. */
+  #gone: Look | undefined;
   #looks = 0;
 
   /** The replica was looked at: the first time, after each fetch and after each wait. */
   looked(look: Look): ReadStep {
     const elsewhere = look.entries.filter(isElsewhere);
+    const gone = this.#gone;
+    this.#gone = undefined;
+    // Nothing replaced it up to where the origin did not have it: it is lost, or has expired there.
+    if (gone !== undefined && isUnchanged(gone, look)) return { kind: "fail" };
     if (elsewhere.length === 0) return { kind: "answer", look, isCurrent: true };
     const before = this.#look;
     if (before !== undefined) {
@@ -53,13 +59,19 @@ export class ValueRead {
     return { kind: "fetch", entries: elsewhere };
   }
 
-  /** Not all values could be fetched; `isGone` says that one is not in the fleet any more. */
-  failed(isGone: boolean): ReadStep {
+  /**
+   * Not all values could be fetched. Given for one that is not in the fleet any more: with the revision at which
+   * the origin said so, if it did.
+   */
+  failed(gone?: { readonly at: Revision | undefined }): ReadStep {
     const look = this.#look;
-    if (!isGone || look === undefined || this.#looks >= LIMITS.valueReadsMax)
-      return { kind: "fail" };
+    const isLast = this.#looks >= LIMITS.valueReadsMax;
+    if (gone === undefined || look === undefined || isLast) return { kind: "fail" };
     this.#look = undefined;
-    return { kind: "wait", past: look.revision };
+    if (gone.at !== undefined) this.#gone = look;
+    // What replaced it is in the history up to there.
+    const past = Math.max(look.revision, (gone.at ?? 0) - 1) as Revision; // one of the two, or the one before
+    return { kind: "wait", past };
   }
 }
 

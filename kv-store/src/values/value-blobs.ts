@@ -19,7 +19,8 @@ export interface ContentName {
 export interface ValueBlobs {
   /**
    * The content, in pieces. `undefined` when there is none, or when the key has another by now. What arrives
-   * is verified by the caller. A rejection counts as retryable; so does an iteration that throws.
+   * is verified by the caller. A rejection counts as retryable; so does an iteration that throws. One with
+   * `value_gone` says as much as `undefined`, and as `found` the revision at which it was so.
    */
   fetch(
     content: Pick<ContentName, "hash" | "place">,

@@ -248,13 +248,13 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
   {
     name: "a value that is gone is given up at once",
     file: VALUE_READ,
-    find: "if (!isGone || look === undefined ||",
-    replace: "if (isGone || look === undefined ||",
+    find: "if (gone === undefined || look === undefined || isLast)",
+    replace: "if (gone !== null || look === undefined || isLast)",
   },
   {
     name: "a value that is gone is not waited for",
     file: VALUE_READ,
-    find: `return { kind: "wait", past: look.revision };`,
+    find: `return { kind: "wait", past };`,
     replace: `return { kind: "wait", past: (look.revision - 1) as never };`,
   },
   {

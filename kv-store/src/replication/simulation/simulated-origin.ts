@@ -184,15 +184,14 @@ export class SimulatedOrigin {
     return isDeleted ? undefined : point;
   }
 
-  /** The value of a key, if it has this hash. */
-  valueOf(namespace: NamespaceId, key: Key, hash: ContentHash): Uint8Array | undefined {
-    const { isDeleted, entries } = this.history(namespace);
+  /** The value of a key, if it has this hash; else the revision at which it is so. */
+  valueOf(namespace: NamespaceId, key: Key, hash: ContentHash): Uint8Array | Revision {
+    const { isDeleted, entries, revision } = this.history(namespace);
     const { value, expiresAt = Infinity } = entries.get(key)?.put ?? {};
-    if (expiresAt * 1_000 <= this.nowMs()) return undefined;
-    if (isDeleted || value?.kind !== "inline") return undefined;
-    return createHash("sha256").update(value.bytes).digest("hex") === hash
-      ? value.bytes
-      : undefined;
+    const isLive = !isDeleted && expiresAt * 1_000 > this.nowMs();
+    if (!isLive || value?.kind !== "inline") return revision;
+    const actual = createHash("sha256").update(value.bytes).digest("hex");
+    return actual === hash ? value.bytes : revision;
   }
 
   readLog({

@@ -1,16 +1,16 @@
 import type { ContentHash, HeldEntry, Key } from "../../entry.ts";
-import type { NamespaceId, Revision } from "../../names.ts";
+import { Revision, type NamespaceId } from "../../names.ts";
 import { ValueRead, type Look, type ReadStep } from "../../front/value-read.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Holding } from "./simulated-disk.ts";
 import type { SimulatedValues } from "./simulated-values.ts";
 
-/** The origin's value of a key, if it has this hash. */
+/** The origin's value of a key, if it has this hash; else the revision at which it is so. */
 export type ValueSource = (place: {
   readonly namespace: NamespaceId;
   readonly key: Key;
   readonly hash: ContentHash;
-}) => Uint8Array | undefined;
+}) => Uint8Array | Revision;
 
 /** How a read ended. */
 export interface EndedRead {
@@ -50,7 +50,11 @@ export class SimulatedRead {
     const entry = entries.get(this.#place.key);
     const expiresAt = entry?.put.expiresAt;
     const isHidden = expiresAt !== undefined && this.#values.node.hides(expiresAt);
-    return this.#read.looked({ revision, entries: [isHidden ? undefined : entry?.put] });
+    if (entry === undefined || isHidden)
+      return this.#read.looked({ revision, entries: [undefined] });
+    // Of which write it is tells it from the same value put again.
+    const held = { ...entry.put, revision: Revision.parse(entry.revision) };
+    return this.#read.looked({ revision, entries: [held] });
   }
 
   take(step: ReadStep): void {
@@ -66,7 +70,8 @@ export class SimulatedRead {
         if (value === undefined) throw new Error("nothing is to be fetched");
         const { namespace, key } = this.#place;
         return this.#values.fetch({ namespace, key, hash: value.hash }, (content) => {
-          if (typeof content === "string") return this.take(this.#read.failed(content === "gone"));
+          if (content === "failed") return this.take(this.#read.failed());
+          if (typeof content === "number") return this.take(this.#read.failed({ at: content }));
           this.#content = content;
           this.#lookAgain();
         });

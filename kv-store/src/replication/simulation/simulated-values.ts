@@ -1,5 +1,5 @@
 import type { ContentHash, Key } from "../../entry.ts";
-import type { NamespaceId } from "../../names.ts";
+import type { NamespaceId, Revision } from "../../names.ts";
 import type { Random } from "./random.ts";
 import type { SimulatedDisk } from "./simulated-disk.ts";
 import type { SimulatedNode } from "./simulated-node.ts";
@@ -51,13 +51,13 @@ export class SimulatedValues {
   /** Takes time, and needs the connection. */
   fetch(
     place: { readonly namespace: NamespaceId; readonly key: Key; readonly hash: ContentHash },
-    done: (content: Uint8Array | "gone" | "failed") => void,
+    done: (content: Uint8Array | Revision | "failed") => void,
   ): void {
     const { node, random, valueOf, isConnected } = this.#options;
     const isLost = !isConnected() || (node.isFaulty && random.chance(0.05));
     node.later(random.below(FETCH_MS), () => {
       if (isLost) return done("failed");
-      const content = valueOf(place) ?? "gone";
+      const content = valueOf(place);
       // More may be written before it arrives.
       node.later(random.below(FETCH_MS), () => done(content));
     });
@@ -79,7 +79,7 @@ export class SimulatedValues {
       const { key, value } = put;
       if (value.kind !== "absent" || random.chance(0.5)) continue;
       this.fetch({ namespace, key, hash: value.hash }, (content) => {
-        if (typeof content === "string") return;
+        if (!(content instanceof Uint8Array)) return;
         disk.fill(namespace, { key, digest: value.digest, content });
         onChange();
       });

@@ -197,15 +197,36 @@ class Simulation {
     const namespace = this.#random.pick(NAMESPACES);
     const isPartial = this.#random.chance(0.6);
     node.setPartial(namespace, isPartial);
-    if (this.#random.chance(0.5)) return;
     // To and fro while values are on their way, with writes between.
-    for (let time = 1; time <= 4; time += 1) {
-      const change = (): void => node.setPartial(namespace, isPartial !== (time % 2 === 1));
-      this.#timeline.after(time * 60 + this.#random.below(60), change);
+    if (this.#random.chance(0.5)) {
+      this.#timeline.after(30 + this.#random.below(60), () =>
+        node.setPartial(namespace, !isPartial),
+      );
+      this.#timeline.after(150 + this.#random.below(60), () =>
+        node.setPartial(namespace, isPartial),
+      );
+      for (const key of KEYS.slice(3, 11)) {
+        this.#timeline.after(this.#random.below(120), () => this.#writeLarger(namespace, key));
+      }
     }
-    for (let time = 0; time < 6; time += 1) {
-      this.#timeline.after(this.#random.below(300), () => this.#writeTo(namespace));
+    // A few keys are read and written at once, until values have left.
+    for (let time = 0; time < 12; time += 1) {
+      const key = this.#random.pick(KEYS.slice(0, 3));
+      const afterMs = this.#random.below(2_000);
+      this.#timeline.after(afterMs, () => node.read(namespace, key));
+      this.#timeline.after(afterMs + this.#random.below(300), () =>
+        this.#writeLarger(namespace, key),
+      );
     }
+  }
+
+  /** Puts a value that may be absent. */
+  #writeLarger(namespace: NamespaceId, key: Key): void {
+    const bytes = Buffer.alloc(LIMITS.absentValueBytesMin, this.#random.below(256));
+    const value = { kind: "inline", bytes } as const;
+    const operations = [{ kind: "put", key, value } as const];
+    const write = { id: 0, namespace, operations, conditions: [] };
+    this.#origin.write({ ...write, settle: () => undefined });
   }
 
   #writeAt(
