@@ -27,6 +27,9 @@ import { HostNames } from "./routes/host-names.ts";
 import { Dispatcher } from "./schedules/dispatcher.ts";
 import { loadMasterKey } from "./secrets/master-key.ts";
 import { SecretSealer } from "./secrets/sealing.ts";
+import { OpenTails } from "./tails/open-tails.ts";
+import { createTailRoutes } from "./tails/routes.ts";
+import { TailsService } from "./tails/service.ts";
 import { TokensService } from "./tokens/service.ts";
 import { UsageService } from "./usage/service.ts";
 import { VersionStore } from "./versions/store.ts";
@@ -120,13 +123,15 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     };
     const { selfAuthenticated, resources } = createResources({ ...shared, masterKey });
     const schedules = new Dispatcher({ database, clock, log });
-    const parts = { http, nodes, blobs, values, desiredState, masterKey, usage, schedules };
+    const tails = new OpenTails({ clock, log });
+    const parts = { http, nodes, blobs, values, desiredState, masterKey, usage, schedules, tails };
     const fleet = startFleet({ ...options, ...parts });
     const { registry } = fleet;
     const management = new ManagementService({
       ...{ origin: options.kvOrigin, entries, blobs: values, nodes, registry, accounts },
     });
     const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, management });
+    const tailRoutes = createTailRoutes(new TailsService({ database, tails }));
     const whenServed = async (): Promise<void> =>
       registry.whenApplied(await desiredState.revision(), servedWaitMs);
     const quotas = await QuotaFollower.start({ database, origin: options.kvOrigin, clock, log });
@@ -134,7 +139,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       "/client/v4",
       createApi({
         ...{ clock, verifyToken, selfAuthenticated, whenServed },
-        resources: [...resources, kvRoutes],
+        resources: [...resources, kvRoutes, tailRoutes],
       }),
     );
     const { environmentFile } = options;
@@ -157,6 +162,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       mutations,
       close: async () => {
         fleet.close();
+        tails.close();
         quotas.close();
         await schedules.close();
         await http.close();

@@ -7,6 +7,7 @@ import type { Logger } from "pino";
 import { CacheFront } from "./cells/cache-front.ts";
 import { CellSupervisor } from "./cells/cell-supervisor.ts";
 import { installedWorkerdPath, WorkerdHost } from "./cells/workerd-host.ts";
+import { TAIL_SOCKET } from "./config/cell-interface.ts";
 import { ConfigCompiler } from "./config/compile-config.ts";
 import { ConfigCache } from "./config/config-cache.ts";
 import { EgressPolicy } from "./egress/egress-policy.ts";
@@ -36,6 +37,9 @@ import { StateFollower } from "./sync/state-follower.ts";
 import { StateStore } from "./sync/state-store.ts";
 import { WorkerPreparer, type SiteMaterialiser } from "./sync/worker-preparer.ts";
 import { WorkerRunner } from "./sync/worker-runner.ts";
+import { NodeTails } from "./tail/node-tails.ts";
+import { TailCapabilities } from "./tail/tail-capabilities.ts";
+import { TailServer } from "./tail/tail-server.ts";
 import { NodeUsage } from "./usage/node-usage.ts";
 
 export interface AgentOptions {
@@ -103,6 +107,7 @@ interface Ground {
   readonly identity: NodeIdentity;
   readonly client: ControlPlaneClient;
   readonly capabilities: KvCapabilities;
+  readonly tailCapabilities: TailCapabilities;
   readonly confinement: Confinement;
   readonly run: RunDirectories;
   /** Absent where nobody reads them. */
@@ -117,9 +122,9 @@ async function openParts(
   closers: Closer[],
 ): Promise<string> {
   const ground = await openGround(options, identity, closers);
-  // Usage is told apart by version, once there are cells that have any.
+  // Usage is told apart by version, and workers are watched, once there are cells that have any.
   let cells: Cells | undefined;
-  const services = await openServices(ground, (worker) => cells?.supervisor.versionOf(worker));
+  const services = await openServices(ground, () => cells?.supervisor);
   cells = await openCells(ground, services);
   const follower = await openFollower(ground, services, cells);
   const link = openLink(ground, { follower, ...services, ...cells });
@@ -147,21 +152,27 @@ async function openGround(
   const run = await openRunDirectories(dataDirectory, confinement.sandbox);
   closers.push(() => rm(run.root, { recursive: true, force: true }));
   const metrics = options.metricsPort === undefined ? undefined : new NodeMetrics();
-  return { options, identity, client, capabilities, confinement, run, metrics, closers };
+  return {
+    ...{ options, identity, client, capabilities, confinement, run, metrics, closers },
+    tailCapabilities: new TailCapabilities(identity.nodeKey),
+  };
 }
 
 /** What cells may call, and what counts it. */
 interface Services {
   readonly usage: NodeUsage;
   readonly kv: NodeKv;
+  readonly tails: NodeTails;
   readonly cellServices: NodeCellServices;
 }
 
 async function openServices(
-  { options, client, capabilities, run, closers }: Ground,
-  versionOf: CellSupervisor["versionOf"],
+  ground: Ground,
+  supervisor: () => CellSupervisor | undefined,
 ): Promise<Services> {
+  const { options, client, capabilities, run, closers } = ground;
   const { dataDirectory, log } = options;
+  const versionOf: CellSupervisor["versionOf"] = (worker) => supervisor()?.versionOf(worker);
   const usage = await NodeUsage.open({
     directory: join(dataDirectory, "usage"),
     versionOf,
@@ -186,15 +197,41 @@ async function openServices(
   closers.push(() => kv.close());
   const cache = await CacheFront.listen(join(run.sockets, "cache.sock"));
   closers.push(() => cache.close());
+  const { tails, server } = await openTails(ground, supervisor);
   const egress = new EgressProxy({ policy: new EgressPolicy({ allow: options.egressAllow }), log });
   closers.push(() => egress.close());
   const cellServices = new NodeCellServices({
     directory: run.sockets,
     kvSocketPath,
     cacheSocketPath: cache.socketPath,
+    tailSocketPath: server.socketPath,
     egress,
   });
-  return { usage, kv, cellServices };
+  return { usage, kv, tails, cellServices };
+}
+
+/** What follows tails, and where cells tell what happens. */
+async function openTails(
+  { options, run, tailCapabilities, closers }: Ground,
+  supervisor: () => CellSupervisor | undefined,
+): Promise<{ readonly tails: NodeTails; readonly server: TailServer }> {
+  const { log } = options;
+  const tails = new NodeTails({
+    watch: async (workers) => supervisor()?.watch(workers),
+    onTold: (worker, count) => supervisor()?.noteTold(worker, count),
+    versionOf: (worker) => supervisor()?.versionOf(worker),
+    random: Math.random,
+    clock: systemClock,
+    log,
+  });
+  const server = await TailServer.listen({
+    socketPath: join(run.sockets, TAIL_SOCKET),
+    resolveCapability: (capability) => tailCapabilities.resolve(capability),
+    onEvents: (source, told) => tails.receive(source, told),
+    log,
+  });
+  closers.push(() => server.close());
+  return { tails, server };
 }
 
 /** What keeps cells, and what brings requests to them. */
@@ -204,8 +241,8 @@ interface Cells {
   readonly ingress: Ingress;
 }
 
-async function openCells(ground: Ground, { usage, cellServices }: Services): Promise<Cells> {
-  const { options, identity, capabilities, metrics, closers } = ground;
+async function openCells(ground: Ground, { usage, tails, cellServices }: Services): Promise<Cells> {
+  const { options, identity, capabilities, tailCapabilities, metrics, closers } = ground;
   const { log } = options;
   const { host, compiler } = await openHost(ground);
   // The ingress needs it later: requests that come earlier find no route.
@@ -224,6 +261,7 @@ async function openCells(ground: Ground, { usage, cellServices }: Services): Pro
       usage.meters.onServed(request);
       metrics?.served(request);
     },
+    onFailure: (failure) => tails.failed(failure),
     log,
   });
   const supervisor = new CellSupervisor({
@@ -238,6 +276,8 @@ async function openCells(ground: Ground, { usage, cellServices }: Services): Pro
     listeners: metrics === undefined ? [] : [metrics],
     kvCapability: ({ key, version }, namespace) =>
       capabilities.of({ worker: key, version: version.id }, namespace),
+    tailCapability: ({ key, version }) => tailCapabilities.of({ worker: key, version: version.id }),
+    onSkipped: (worker, count) => tails.skipped(worker, count),
     clock: systemClock,
     log,
   });
@@ -340,6 +380,7 @@ function openLink(
     kv: parts.kv,
     usage,
     scheduled,
+    tails: parts.tails,
     cells: () => supervisor.status(),
     cellEnds: () => supervisor.ends,
     confinement: {

@@ -8,6 +8,7 @@ import type { ValueStore } from "../kv-namespaces/value-store.ts";
 import type { NodesService } from "../nodes/service.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
 import { deriveKey } from "../secrets/sealing.ts";
+import { type OpenTails, TAILS_PATH } from "../tails/open-tails.ts";
 import type { UsageService } from "../usage/service.ts";
 import { FleetRegistry } from "./fleet-registry.ts";
 import { FleetServer } from "./fleet-server.ts";
@@ -23,6 +24,7 @@ export interface FleetOptions {
   readonly kvOrigin: KvOrigin;
   readonly usage: UsageService;
   readonly schedules: Dispatcher;
+  readonly tails: OpenTails;
   readonly masterKey: Uint8Array;
   readonly clock: Clock;
   readonly log: Logger;
@@ -35,10 +37,21 @@ export interface Fleet {
   close(): void;
 }
 
-/** Mounts `/fleet` and takes over the nodes' connections. */
+/** Mounts `/fleet` and takes over the nodes' connections, and those of who watches what nodes tell. */
 export function startFleet(options: FleetOptions): Fleet {
-  const { http, nodes, blobs, values, desiredState, kvOrigin, usage, schedules, clock, log } =
-    options;
+  const {
+    http,
+    nodes,
+    blobs,
+    values,
+    desiredState,
+    kvOrigin,
+    usage,
+    schedules,
+    tails,
+    clock,
+    log,
+  } = options;
   const fleetKey = fleetKeyFromSeed(deriveKey(options.masterKey, "atoll fleet signatures v1"));
   const registry = new FleetRegistry();
   const kv = new OriginServer({
@@ -51,10 +64,14 @@ export function startFleet(options: FleetOptions): Fleet {
     clock,
     log,
   });
-  const parts = { nodes, desiredState, registry, kv, usage, schedules };
+  const parts = { nodes, desiredState, registry, kv, usage, schedules, tails };
   const server = new FleetServer({ ...parts, fleetKey, log });
   http.mount("/fleet", createFleetRoutes({ nodes, blobs, values, fleetKey }));
   http.server.on("upgrade", (request, socket, head) => {
+    if (request.url?.startsWith(TAILS_PATH) === true) {
+      tails.upgrade(request, socket, head);
+      return;
+    }
     server.upgrade(request, socket, head).catch((error: unknown) => {
       log.error({ err: error }, "could not take over a connection");
       socket.destroy();

@@ -55,6 +55,8 @@ beforeEach(async () => {
     },
     ingress: routes,
     kvCapability: () => "capability",
+    tailCapability: () => "capability",
+    onSkipped: () => undefined,
     clock,
     log,
   });

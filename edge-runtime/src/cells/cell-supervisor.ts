@@ -24,11 +24,16 @@ import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { RetiringCells } from "./retiring-cells.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
+import { WatchedGroups } from "./watched-groups.ts";
 
 export interface CellSupervisorOptions extends Omit<CellSources, "listener"> {
   /** Where requests arrive. */
   readonly ingress: Pick<Ingress, "publish" | "drain" | "requestsOf">;
   readonly kvCapability: KvCapability;
+  /** What a watched worker's tail tells with. */
+  readonly tailCapability: (worker: Pick<PreparedWorker, "key" | "version">) => string;
+  /** Requests of a watched worker that are not told. */
+  readonly onSkipped: (worker: WorkerKey, count: number) => void;
   /** Hear of each start and end of a cell, besides log and status. */
   readonly listeners?: ReadonlyArray<CellListener>;
   /** What all cells together may take; by default a part of the machine's memory. */
@@ -70,6 +75,7 @@ export class CellSupervisor implements Activator {
   #applying: Promise<void> | undefined;
   #isDisposed = false;
   readonly #keeper: CellKeeper;
+  readonly #watched: WatchedGroups;
   /** Whether it runs what this node is to run: before, everything is new to it. */
   #hasApplied = false;
 
@@ -85,7 +91,14 @@ export class CellSupervisor implements Activator {
       memoryBudgetBytes: defaultMemoryBudget(),
       cores: availableParallelism(),
       ...options,
+      groups: () => new Set(this.#allGroups()),
+    });
+    this.#watched = new WatchedGroups({
+      ...options,
       groups: () => this.#groups(),
+      double: (workers, watched) => this.#double(workers, watched),
+      start: (group) => this.#starts.run(() => group.warmUp()),
+      changed: (group) => this.#publish(group.workers.map(({ key }) => key)),
     });
   }
 
@@ -123,7 +136,7 @@ export class CellSupervisor implements Activator {
   ): Promise<{ readonly cell: WarmCell; readonly isWarm: boolean }> {
     // More than one round only when cells are dying, or an apply replaces the group meanwhile.
     for (let round = 0; round < LIMITS.activationRoundsMax; round += 1) {
-      const group = this.#groupOf.get(worker);
+      const group = this.#serving(worker);
       if (group === undefined) throw new EdgeError("worker_unknown", `${worker} is not run here`);
       const isWarm = group.cells.length > 0 && round === 0;
       const cell = await this.#findCell(group, worker);
@@ -134,14 +147,14 @@ export class CellSupervisor implements Activator {
 
   /** A cell of a group that takes requests; none when it lost its cells, or was replaced, meanwhile. */
   async #findCell(group: CellGroup, worker: WorkerKey): Promise<WarmCell | undefined> {
-    const isCurrent = (): boolean => this.#groupOf.get(worker) === group;
+    const isCurrent = (): boolean => this.#serving(worker) === group;
     try {
       const isWarm = group.cells.length > 0;
       const cell = isWarm ? await group.firstAccepting(worker) : await group.activate();
       // One that was put out of use is drained already, and nobody waits for what comes later.
       return isCurrent() && cell !== undefined && group.cells.includes(cell) ? cell : undefined;
     } catch (error) {
-      if (!isCurrent()) return undefined;
+      if (!isCurrent() || this.#watched.giveUp(group)) return undefined;
       if (!isFaultOfWorker(error) || planApart(group.workers).length < 2) throw error;
       await this.#changes.run(() => this.#takeApart(group));
       return undefined;
@@ -167,6 +180,19 @@ export class CellSupervisor implements Activator {
     this.#switch(new Map([...this.#groupOf, ...this.#assign(attempts)]));
   }
 
+  /**
+   * Lets the cells of exactly these workers tell what happens, and no others. Resolves when they do, or can't.
+   * A deploy meanwhile changes nothing of it.
+   */
+  watch(workers: ReadonlySet<WorkerKey>): Promise<void> {
+    return this.#watched.watch(workers);
+  }
+
+  /** Hears how much a watched worker told; one that tells too much is asked less often. */
+  noteTold(worker: WorkerKey, count: number): void {
+    this.#watched.noteTold(worker, count);
+  }
+
   lossOf(socketPath: string): Promise<CellLoss | undefined> {
     return this.#publishedCells.lossOf(socketPath);
   }
@@ -184,7 +210,7 @@ export class CellSupervisor implements Activator {
 
   /** Cells that have a process, by whether new requests go to them, and requests that wait for one. */
   get counts(): { readonly warm: number; readonly draining: number; readonly waiting: number } {
-    const groups = [...this.#groups()];
+    const groups = this.#allGroups();
     return {
       warm: groups.reduce((sum, { cells }) => sum + cells.length, 0),
       draining: this.#retiring.all.length,
@@ -194,7 +220,7 @@ export class CellSupervisor implements Activator {
 
   /** Every cell that has a process, those that drain included. */
   status(): ReadonlyArray<CellStatus> {
-    const warm = [...this.#groups()].flatMap((group) =>
+    const warm = this.#allGroups().flatMap((group) =>
       group.cells.map((cell) => cellStatus(group, cell, "warm")),
     );
     const draining = this.#retiring.all.map(({ group, cell }) =>
@@ -210,9 +236,9 @@ export class CellSupervisor implements Activator {
     this.#queued = undefined;
     await this.#applying;
     await this.#keeper.stop();
-    const groups = this.#groups();
+    const groups = [...this.#groups(), ...this.#watched.close()];
     this.#switch(new Map());
-    await Promise.all([...groups].map((group) => group.settled()));
+    await Promise.all(groups.map((group) => group.settled()));
     await this.#retiring.settled();
   }
 
@@ -251,7 +277,7 @@ export class CellSupervisor implements Activator {
           : [],
       ),
     );
-    const configs = [...this.#groups()].map((group) => group.config);
+    const configs = this.#allGroups().map((group) => group.config);
     this.#options.host.keepReady(configs.flatMap((config) => config.sites));
     await this.#options.compiler.retain(configs.map((config) => config.hash));
     return attempts.flatMap(failuresOf);
@@ -323,7 +349,8 @@ export class CellSupervisor implements Activator {
     if (attempt.kind === "failed" || attempt.group.cells.length > 0) return false;
     return attempt.group.workers.some(({ key }) => {
       const current = this.#groupOf.get(key);
-      return current !== attempt.group && current?.isInUse === true;
+      if (current === undefined || current === attempt.group) return false;
+      return this.#watched.isInUse(current);
     });
   }
 
@@ -362,6 +389,7 @@ export class CellSupervisor implements Activator {
     this.#publish([...new Set([...before.keys(), ...groupOf.keys()])]);
     const kept = this.#groups();
     for (const group of old) if (!kept.has(group)) group.retire(this.#reasonToRetire(group));
+    void this.#watched.follow();
   }
 
   #reasonToRetire(group: CellGroup): CellStopReason {
@@ -372,7 +400,7 @@ export class CellSupervisor implements Activator {
   /** Tells the ingress where these workers listen, as far as that changed. */
   #publish(workers: ReadonlyArray<WorkerKey>): void {
     for (const worker of workers) {
-      const cells = this.#groupOf.get(worker)?.cells ?? [];
+      const cells = this.#serving(worker)?.cells ?? [];
       const socketPaths = cells.map((cell) => cell.socketPath(worker));
       if (socketPaths.join() === (this.#published.get(worker) ?? []).join()) continue;
       for (const cell of cells) this.#publishedCells.add(cell, cell.socketPath(worker));
@@ -380,6 +408,28 @@ export class CellSupervisor implements Activator {
       else this.#published.set(worker, socketPaths);
       this.#options.ingress.publish(worker, socketPaths);
     }
+  }
+
+  /** The group whose cells take a worker's requests. */
+  #serving(worker: WorkerKey): CellGroup | undefined {
+    const group = this.#groupOf.get(worker);
+    return group === undefined ? undefined : this.#watched.serving(group);
+  }
+
+  /** A group that runs the same, with a tail to each worker that is watched. */
+  #double(workers: ReadonlyArray<PreparedWorker>, watched: ReadonlySet<WorkerKey>): CellGroup {
+    const doubles = workers.map((worker) =>
+      watched.has(worker.key)
+        ? { ...worker, tailCapability: this.#options.tailCapability(worker) }
+        : worker,
+    );
+    const config = configureGroup(doubles, this.#options.kvCapability);
+    return new CellGroup({ ...this.#options, workers: doubles, config, events: this.#events });
+  }
+
+  /** Those that serve, and those that tell in their place. */
+  #allGroups(): ReadonlyArray<CellGroup> {
+    return [...this.#groups(), ...this.#watched.doubles];
   }
 
   #groups(): ReadonlySet<CellGroup> {

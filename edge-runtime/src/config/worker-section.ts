@@ -6,6 +6,7 @@ import { embed, list, quote, struct, type Expression } from "./capnp-text.ts";
 import { HEADERS } from "./cell-interface.ts";
 import type { FileTable } from "./file-table.ts";
 import type { GroupMember, KvCapability } from "./group-config.ts";
+import { tailServices } from "./tail-service.ts";
 import { triggerService } from "./trigger-service.ts";
 
 interface SectionOptions {
@@ -47,13 +48,22 @@ export class WorkerSection {
     if (code.length + site.length === 0) {
       throw this.#invalid("it has neither code nor static files");
     }
-    return [...site, ...code, ...this.#namespaces(), ...this.#trigger()];
+    return [...site, ...code, ...this.#namespaces(), ...this.#trigger(), ...this.#tail()];
   }
 
   #trigger(): ReadonlyArray<Expression> {
     if (this.trigger === undefined) return [];
     const worker = codeServiceName(this.#options.member.version, this.#options.index);
     return [triggerService({ name: this.trigger, worker })];
+  }
+
+  #tail(): ReadonlyArray<Expression> {
+    const { tailCapability: capability } = this.#options.member;
+    return capability === undefined ? [] : tailServices({ name: this.#tailName, capability });
+  }
+
+  get #tailName(): string {
+    return `${this.name}-tail`;
   }
 
   #code(code: Exclude<Code, { kind: "none" }>): Expression {
@@ -70,6 +80,7 @@ export class WorkerSection {
           member.version.bindings.map((binding, index) => bindingExpression(binding, index, scope)),
         ),
         cacheApiOutbound: quote("cache"),
+        ...(member.tailCapability === undefined ? {} : { tails: list([quote(this.#tailName)]) }),
       }),
     });
   }

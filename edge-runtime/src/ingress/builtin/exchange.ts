@@ -7,9 +7,8 @@ import { endToEnd } from "../../http/hop-by-hop.ts";
 import { RequestBody } from "../../http/request-body.ts";
 import { headerText } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
-import type { Activator, OnServed } from "../ingress.ts";
+import type { Activator, OnFailure, OnServed } from "../ingress.ts";
 import type { CellLink, CellLinks, Traffic } from "./cell-links.ts";
-import type { RequestFailure } from "./failure-log.ts";
 import { discardWithin, sendPage } from "./page-answers.ts";
 import type { RequestHead } from "./request-head.ts";
 import { RequestMeter } from "./request-meter.ts";
@@ -20,8 +19,7 @@ export interface ExchangeContext {
   readonly links: CellLinks;
   readonly activator: Activator;
   readonly onServed: OnServed;
-  /** Told of every failure that is not the client's. */
-  readonly onFailure: (failure: RequestFailure) => void;
+  readonly onFailure: OnFailure;
 }
 
 /** One sound request on its way to one worker. */
@@ -257,8 +255,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
 
   #fail(code: EdgeErrorCode, cause?: unknown): void {
     if (this.#isOver) return;
-    const { worker, ray } = this.#routed;
-    this.#context.onFailure({ code, worker, ray, cause });
+    const { request, worker, ray, head } = this.#routed;
+    this.#context.onFailure({ code, worker, ray, method: request.method ?? "GET", head, cause });
     this.refuse(code);
   }
 

@@ -169,7 +169,7 @@ export class WebSocketPassage implements Traffic {
     if (this.#isOver) return;
     this.#isOver = true;
     const { socket, worker, ray, head } = this.#handshake;
-    this.#context.onFailure({ code, worker, ray, cause });
+    this.#context.onFailure({ code, worker, ray, method: "GET", head, cause });
     this.#meter.status = EDGE_ERRORS[code].status;
     this.#upstream?.destroy();
     this.#leave();
