@@ -63,6 +63,8 @@ export const LIMITS = {
   routesMax: 1_000,
   /** A DNS name is at most 253 characters; a path pattern is bounded like a URL. */
   routePatternCharactersMax: 1_024,
+  /** Workers that hear what happens to one: each is called once more for every request. */
+  tailConsumersMax: 10,
   /** Schedules of one worker: Cloudflare's own limit, which it has for a whole account. */
   schedulesMax: 250,
   /** Characters of a cron expression: each minute of an hour listed, and the other fields as well. */

@@ -221,7 +221,8 @@ async function readVariables(file: string): Promise<Record<string, string>> {
   return Object.fromEntries([...lines].map(([, name, value]) => [name ?? "", value ?? ""]));
 }
 
-function wranglerScript(release: WranglerRelease): string {
+/** The script of a release. */
+export function wranglerScript(release: WranglerRelease): string {
   const manifest = createRequire(import.meta.url).resolve(`${WRANGLERS[release]}/package.json`);
   return join(dirname(manifest), "bin", "wrangler.js");
 }

@@ -131,6 +131,8 @@ export const DesiredWorker = z.object({
   routes: z.array(z.string()),
   /** Whether it is called by schedules, and its cell has to let it be. */
   isScheduled: z.boolean().default(false),
+  /** Workers of the account whose `tail()` hears what happens to it; they need not exist. */
+  tailConsumers: z.array(WorkerName).default([]),
   /** Of its account. */
   settings: AccountSettings.default(DEFAULT_ACCOUNT_SETTINGS),
 });

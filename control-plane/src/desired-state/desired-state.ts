@@ -16,6 +16,7 @@ import { ScheduleStore } from "../schedules/store.ts";
 import type { VersionStore } from "../versions/store.ts";
 import type { StoredWorker } from "../workers/schemas.ts";
 import { WorkerStore } from "../workers/store.ts";
+import { tailConsumersOf } from "../workers/tail-consumers.ts";
 import { readRevision, type Mutations } from "./mutations.ts";
 
 /** A version that serves, with its secrets in the clear: in memory only, to be sealed per node. */
@@ -33,6 +34,7 @@ export interface WorkerState {
   readonly routes: ReadonlyArray<string>;
   /** Whether it has schedules. */
   readonly isScheduled: boolean;
+  readonly tailConsumers: ReadonlyArray<WorkerName>;
   readonly settings: AccountSettings;
 }
 
@@ -172,7 +174,9 @@ export class DesiredState {
     const routes = await this.#routesOf(transaction, worker);
     const settings = await this.#accounts.settings(transaction, worker.account);
     const isScheduled = await this.#schedules.isScheduled(transaction, worker.id);
-    return { account: worker.account, name: worker.name, versions, routes, isScheduled, settings };
+    const tailConsumers = tailConsumersOf(worker.settings);
+    const { account, name } = worker;
+    return { account, name, versions, routes, isScheduled, tailConsumers, settings };
   }
 
   async #routesOf(transaction: Transaction, worker: StoredWorker): Promise<ReadonlyArray<string>> {

@@ -178,7 +178,8 @@ export class NodeSession {
       const content = Buffer.from(JSON.stringify(secrets));
       return { ...version, secrets: sealBox(this.#options.node.sealingKey, content) };
     });
-    return { ...worker, versions, routes: [...worker.routes] };
+    const { routes, tailConsumers } = worker;
+    return { ...worker, versions, routes: [...routes], tailConsumers: [...tailConsumers] };
   }
 
   #update(changes: Partial<NodeStatus>): void {

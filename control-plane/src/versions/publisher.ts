@@ -24,6 +24,7 @@ import type { HostNames } from "../routes/host-names.ts";
 import { RouteStore } from "../routes/store.ts";
 import type { ScriptSettings, StoredWorker } from "../workers/schemas.ts";
 import { WorkerStore } from "../workers/store.ts";
+import { checkTailConsumers } from "../workers/tail-consumers.ts";
 import { checkBindings } from "./bindings.ts";
 import { refuseNewReach } from "./scoped-bindings.ts";
 import { KeyedLock } from "./keyed-lock.ts";
@@ -215,7 +216,12 @@ export class Publisher {
       modifiedAt: now,
       versionNumber: added.version.number,
     };
-    const settled = { ...worker, settings: { ...worker.settings, ...draft.settings } };
+    // A version that nobody is served yet does not change who hears of those that serve.
+    const { tail_consumers: consumers, ...others } = draft.settings ?? {};
+    const isHeard = publication.isDeployed && consumers !== undefined;
+    const heard = isHeard ? { tail_consumers: consumers } : {};
+    const settled = { ...worker, settings: { ...worker.settings, ...others, ...heard } };
+    if (isHeard) await checkTailConsumers(transaction, settled);
     if (current === undefined) {
       await this.#refuseTooMany(transaction, principal);
       await this.#workers.insert(transaction, settled);

@@ -180,15 +180,15 @@ test("supervisor: a version that does not start leaves the old one serving", asy
   expect(await ask(other)).toBe("changed");
 });
 
-test("supervisor: a binding to a worker that is not there fails only its own group", async () => {
+test("supervisor: a version that cannot be configured fails only its own group", async () => {
   const alone = says("alone", { name: "alone" });
   const lost = says("lost", {
     name: "lost",
-    bindings: [{ type: "service", name: "OTHER", service: "nobody" as never }],
+    bindings: [{ type: "assets", name: "FILES" }],
   });
   const failures = await supervisor.apply([alone, lost]);
   expect(failures).toMatchObject([{ worker: lost.key }]);
-  expect(failures[0]?.reason).toContain("nobody");
+  expect(failures[0]?.reason).toContain("FILES");
   expect(await ask(alone)).toBe("alone");
 });
 

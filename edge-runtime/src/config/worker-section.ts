@@ -1,11 +1,17 @@
 import type { Assets, Code, Module, Version, WorkerKey } from "@atoll/control-plane/contract";
 import { EdgeError } from "../errors.ts";
 import { assetsConfig } from "./assets-config.ts";
-import { bindingExpression, kvServiceName, type BindingScope } from "./binding.ts";
+import {
+  bindingExpression,
+  kvServiceName,
+  missingServiceName,
+  type BindingScope,
+} from "./binding.ts";
 import { embed, list, quote, struct, type Expression } from "./capnp-text.ts";
 import { HEADERS } from "./cell-interface.ts";
 import type { FileTable } from "./file-table.ts";
 import type { GroupMember, KvCapability } from "./group-config.ts";
+import { missingService } from "./missing-service.ts";
 import { tailServices } from "./tail-service.ts";
 import { triggerService } from "./trigger-service.ts";
 
@@ -48,7 +54,14 @@ export class WorkerSection {
     if (code.length + site.length === 0) {
       throw this.#invalid("it has neither code nor static files");
     }
-    return [...site, ...code, ...this.#namespaces(), ...this.#trigger(), ...this.#tail()];
+    return [
+      ...site,
+      ...code,
+      ...this.#namespaces(),
+      ...this.#missing(),
+      ...this.#trigger(),
+      ...this.#tail(),
+    ];
   }
 
   #trigger(): ReadonlyArray<Expression> {
@@ -60,6 +73,23 @@ export class WorkerSection {
   #tail(): ReadonlyArray<Expression> {
     const { tailCapability: capability } = this.#options.member;
     return capability === undefined ? [] : tailServices({ name: this.#tailName, capability });
+  }
+
+  /** Who hears what happens: whoever watches, and other workers. */
+  #tails(): Readonly<Record<string, Expression>> {
+    const { member, group } = this.#options;
+    const own = member.tailCapability === undefined ? [] : [this.#tailName];
+    const consumers = (member.tailConsumers ?? []).flatMap((name) => {
+      const key = `${accountOf(member.key)}/${name}`;
+      // Static files alone hear nothing.
+      const index = group.findIndex(
+        (other) => other.key === key && other.version.code.kind !== "none",
+      );
+      const consumer = group[index];
+      return consumer === undefined ? [] : [codeServiceName(consumer.version, index)];
+    });
+    const names = [...own, ...consumers];
+    return names.length === 0 ? {} : { tails: list(names.map(quote)) };
   }
 
   get #tailName(): string {
@@ -80,7 +110,7 @@ export class WorkerSection {
           member.version.bindings.map((binding, index) => bindingExpression(binding, index, scope)),
         ),
         cacheApiOutbound: quote("cache"),
-        ...(member.tailCapability === undefined ? {} : { tails: list([quote(this.#tailName)]) }),
+        ...this.#tails(),
       }),
     });
   }
@@ -118,6 +148,17 @@ export class WorkerSection {
           external: struct({ address: quote("unix:kv.sock"), http }),
         }),
       ];
+    });
+  }
+
+  /** What stands for workers that are bound and not there. */
+  #missing(): ReadonlyArray<Expression> {
+    const { member, index } = this.#options;
+    const { findWorker } = this.#bindingScope();
+    return member.version.bindings.flatMap((binding, position) => {
+      if (binding.type !== "service" || findWorker(binding.service) !== undefined) return [];
+      const name = missingServiceName(index, position);
+      return [missingService({ name, binding: binding.name, worker: binding.service })];
     });
   }
 

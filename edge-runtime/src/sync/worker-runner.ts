@@ -91,10 +91,10 @@ export class WorkerRunner {
         // The ingress would refuse all routes for one that is malformed.
         for (const pattern of worker.routes) parseRoutePattern(pattern);
         const isSame = before?.version.id === servingVersion(worker).version.id;
-        const { settings, isScheduled } = worker;
+        const { settings, isScheduled, tailConsumers } = worker;
         prepared.push(
           isSame
-            ? { ...before, settings, isScheduled }
+            ? { ...before, settings, isScheduled, tailConsumers }
             : await this.#options.preparer.prepare(worker),
         );
       } catch (error) {
