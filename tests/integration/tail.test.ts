@@ -51,7 +51,11 @@ async function openTails(): Promise<number> {
 }
 
 async function nobodyWatches(): Promise<void> {
-  await eventually(async () => (await openTails()) === 0, { what: "no tail is open" });
+  // One whose watcher was killed before it connected is waited for a while.
+  await eventually(async () => (await openTails()) === 0, {
+    what: "no tail is open",
+    deadlineMs: 45_000,
+  });
 }
 
 /** Repeats requests until the tail shows one: JSON says nothing of when it is connected. */

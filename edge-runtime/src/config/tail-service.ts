@@ -5,7 +5,7 @@ import { HEADERS, TAIL_SOCKET } from "./cell-interface.ts";
 // node, many with one call. It keeps a bounded number while a call is under way, counts what comes besides, and
 // starts anew when nothing was heard of a call for long: its context may have ended without a word. The node's
 // filters look at what workerd hides of a request, too.
-const SCRIPT = `const EVENTS_MAX = 500, CHARACTERS_MAX = 1_000_000, PAUSE_MS = 20, SILENCE_MS = 5_000;
+const SCRIPT = `const EVENTS_MAX = 500, CHARACTERS_MAX = 1_000_000, PAUSE_MS = 10, SILENCE_MS = 5_000;
 let told = [], characters = 0, dropped = 0, tellingAt = -Infinity;
 
 export default {
@@ -46,8 +46,8 @@ function describe({ event, ...item }) {
 function describeRequest({ request, response }) {
   const { url, method, headers, cf } = request;
   const event = { request: { url, method, headers, cf }, response: response ? { status: response.status } : undefined };
-  const raw = request.getUnredacted();
-  const hidden = Object.entries(raw.headers).filter(([name, value]) => headers[name] !== value);
+  if (!Object.values(headers).includes("REDACTED")) return { event };
+  const hidden = Object.entries(request.getUnredacted().headers).filter(([name, value]) => headers[name] !== value);
   return { event, hidden: Object.fromEntries(hidden) };
 }
 
