@@ -35,6 +35,8 @@ export const LIMITS = {
   bindingTextBytesMax: 5 * KIB,
   /** A JSON variable, which Cloudflare counts with the rest of the metadata. */
   bindingJsonBytesMax: 1 * MIB,
+  /** Refused workers that are remembered for those that they wait for: each takes a hundred bytes. */
+  awaitedServicesMax: 1_000,
   /** Secrets in one bulk call. */
   secretsBulkMax: 1_000,
   /** Cloudflare's own limit of one asset, and wrangler's. */

@@ -368,6 +368,7 @@ function openLink(
     caller: new ScheduledCaller({
       supervisor,
       onServed: (request) => usage.meters.onServed(request),
+      onLost: (call, outcome) => parts.tails.lostSchedule(call, outcome),
     }),
     clock: systemClock,
     log: options.log,

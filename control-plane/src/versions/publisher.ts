@@ -25,6 +25,7 @@ import { RouteStore } from "../routes/store.ts";
 import type { ScriptSettings, StoredWorker } from "../workers/schemas.ts";
 import { WorkerStore } from "../workers/store.ts";
 import { checkTailConsumers } from "../workers/tail-consumers.ts";
+import { AwaitedServices } from "./awaited-services.ts";
 import { checkBindings } from "./bindings.ts";
 import { refuseNewReach } from "./scoped-bindings.ts";
 import { KeyedLock } from "./keyed-lock.ts";
@@ -86,6 +87,7 @@ interface StartedDraft extends Pick<VersionDraft, "secrets" | "contents"> {
 export class Publisher {
   readonly #parts: PublisherParts;
   readonly #lock = new KeyedLock();
+  readonly #awaited = new AwaitedServices();
   readonly #workers = new WorkerStore();
   readonly #deployments = new DeploymentStore();
   readonly #accounts = new AccountStore();
@@ -110,7 +112,8 @@ export class Publisher {
     if (code.kind === "none" && assets === undefined) {
       throw new ControlPlaneError("invalid_module", "The upload has neither modules nor assets");
     }
-    const scope = { account: principal.account, worker: name, database };
+    const awaited = this.#awaited;
+    const scope = { account: principal.account, worker: name, database, awaited };
     await checkBindings({ ...scope, bindings, code, assets });
     const { settings, quota } = await this.#accounts.configured(database, principal.account);
     // What is there already stays usable under a quota that became smaller.
@@ -209,7 +212,8 @@ export class Publisher {
       );
     }
     // What it binds may have been deleted while it was being started.
-    const scope = { account: principal.account, worker: name, database: transaction };
+    const awaited = this.#awaited;
+    const scope = { account: principal.account, worker: name, database: transaction, awaited };
     await checkBindings({ ...scope, ...added.version, assets: added.version.assets });
     const worker = {
       ...(current ?? newWorker({ publication, now })),

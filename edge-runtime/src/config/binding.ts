@@ -28,6 +28,11 @@ export function missingServiceName(workerIndex: number, position: number): strin
   return `w${workerIndex}-missing${position}`;
 }
 
+/** Whether an entrypoint is another one than the default. */
+export function isNamed(entrypoint: string | undefined): entrypoint is string {
+  return entrypoint !== undefined && entrypoint !== "default";
+}
+
 /** One entry of a worker's `env`. Throws `config_invalid` when it names what is not there. */
 export function bindingExpression(
   binding: Binding,
@@ -88,10 +93,10 @@ function service(
   const target = scope.findWorker(binding.service);
   if (target === undefined) return quote(missingServiceName(scope.workerIndex, position));
   // The default entrypoint includes the static files in front of the code; a named one is the code's.
-  const isDefault = binding.entrypoint === undefined || binding.entrypoint === "default";
+  const { entrypoint } = binding;
   return struct({
-    name: quote(isDefault ? target.front : target.code),
-    entrypoint: isDefault ? undefined : quote(binding.entrypoint ?? ""),
+    name: quote(isNamed(entrypoint) ? target.code : target.front),
+    entrypoint: isNamed(entrypoint) ? quote(entrypoint) : undefined,
     props:
       binding.props === undefined
         ? undefined

@@ -358,6 +358,53 @@ test("config: a named entrypoint is called with arguments, props and what it ret
   ]);
 });
 
+test("config: an entrypoint that its worker does not export fails when it is used, and says so", async () => {
+  const owners = [
+    sampleModule(`export default { fetch: () => new Response("owner") };`, { name: "owner-0" }),
+    sampleModule(`export class There {}`, { name: "owner-1" }),
+    sampleModule(
+      `import { WorkerEntrypoint } from "cloudflare:workers";
+      export { default } from "./inner.js";
+      export class There extends WorkerEntrypoint { add(a, b) { return a + b; } }`,
+      {
+        name: "owner-2",
+        modules: [
+          {
+            name: "inner.js",
+            kind: "esm",
+            content: `export default { fetch: () => new Response("inner") };`,
+          },
+        ],
+      },
+    ),
+  ];
+  const bindings = owners.flatMap(({ name }, index): Binding[] => [
+    { type: "service", name: `GONE_${index}`, service: name, entrypoint: 'Gone "away"' },
+    { type: "service", name: `OWNER_${index}`, service: name },
+  ]);
+  const there = { name: "THERE", service: owners[2]?.name as WorkerName, entrypoint: "There" };
+  const caller = sampleModule(
+    `export default { async fetch(request, env) {
+      const calls = [0, 1, 2].flatMap((index) => [env["GONE_" + index].fetch("http://x/"), env["GONE_" + index].add(1)]);
+      const ends = await Promise.allSettled(calls);
+      const own = async (name) => (await env[name].fetch("http://x/")).text();
+      return Response.json({
+        missing: ends.map(({ reason }) => reason?.message),
+        here: [await own("OWNER_0"), await own("OWNER_2"), await env.THERE.add(1, 2)],
+      }); } };`,
+    { name: "caller", bindings: [...bindings, { type: "service", ...there }] },
+  );
+  const ask = await cells.start([...owners, caller]);
+  const { missing, here } = JSON.parse((await ask(3)).body) as {
+    missing: ReadonlyArray<string>;
+    here: unknown;
+  };
+  expect(here).toEqual(["owner", "inner", 3]);
+  expect(missing).toHaveLength(6);
+  for (const message of missing)
+    expect(message).toMatch(/'owner-\d' has no entrypoint 'Gone "away"'/);
+});
+
 test("config: workers may be bound to each other, and to themselves", async () => {
   const source = `export default { async fetch(request, { OTHER, NAME }) {
     const left = Number(new URL(request.url).searchParams.get("left") ?? 3);

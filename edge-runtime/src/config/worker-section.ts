@@ -3,6 +3,7 @@ import { EdgeError } from "../errors.ts";
 import { assetsConfig } from "./assets-config.ts";
 import {
   bindingExpression,
+  isNamed,
   kvServiceName,
   missingServiceName,
   type BindingScope,
@@ -11,6 +12,7 @@ import { embed, list, quote, struct, type Expression } from "./capnp-text.ts";
 import { HEADERS } from "./cell-interface.ts";
 import type { FileTable } from "./file-table.ts";
 import type { GroupMember, KvCapability } from "./group-config.ts";
+import { entrypointModule } from "./entrypoint-module.ts";
 import { missingService } from "./missing-service.ts";
 import { tailServices } from "./tail-service.ts";
 import { triggerService } from "./trigger-service.ts";
@@ -75,6 +77,21 @@ export class WorkerSection {
     return capability === undefined ? [] : tailServices({ name: this.#tailName, capability });
   }
 
+  #modules(modules: ReadonlyArray<Module>): Expression {
+    const { member, group, files } = this.#options;
+    const [main] = modules;
+    const own = modules.map((module) => moduleExpression(module, files));
+    if (main === undefined) return list(own);
+    const front = entrypointModule({
+      worker: member.name,
+      main,
+      taken: new Set(modules.map(({ name }) => name)),
+      entrypoints: boundEntrypoints(member, group),
+    });
+    if (front === undefined) return list(own);
+    return list([struct({ name: quote(front.name), esModule: quote(front.source) }), ...own]);
+  }
+
   /** Who hears what happens: whoever watches, and other workers. */
   #tails(): Readonly<Record<string, Expression>> {
     const { member, group } = this.#options;
@@ -103,7 +120,7 @@ export class WorkerSection {
       name: quote(codeServiceName(member.version, this.#options.index)),
       worker: struct({
         ...(code.kind === "modules"
-          ? { modules: list(code.modules.map((module) => moduleExpression(module, files))) }
+          ? { modules: this.#modules(code.modules) }
           : { serviceWorkerScript: embed(files.fileOf(code.script.blob)) }),
         ...compatibility(member.version),
         bindings: list(
@@ -182,6 +199,21 @@ export class WorkerSection {
     const { key, version } = this.#options.member;
     return new EdgeError("config_invalid", `${key}, version ${version.id}: ${why}`);
   }
+}
+
+/** Entrypoints of a worker that bindings of its group name. */
+function boundEntrypoints(
+  { key }: GroupMember,
+  group: ReadonlyArray<GroupMember>,
+): ReadonlySet<string> {
+  const names = group.flatMap((caller) =>
+    caller.version.bindings.flatMap((binding) => {
+      const isIts =
+        binding.type === "service" && `${accountOf(caller.key)}/${binding.service}` === key;
+      return isIts && isNamed(binding.entrypoint) ? [binding.entrypoint] : [];
+    }),
+  );
+  return new Set(names);
 }
 
 function serviceName(index: number): string {

@@ -32,14 +32,23 @@ export function lostRequest(failure: RequestFailure, nowMs: number): CellEvent |
     if (SENSITIVE.test(name)) hidden[name] = value;
     headers[name] = SENSITIVE.test(name) ? HIDDEN : value;
   }
+  const request = { url: `${scheme}://${head.host}${head.target}`, method, headers };
+  return { ...lostEvent(outcome, { request }, nowMs), hidden };
+}
+
+/** The same of any call. */
+export function lostEvent(
+  outcome: string,
+  event: NonNullable<CellEvent["event"]>,
+  nowMs: number,
+): CellEvent {
   return {
     entrypoint: null,
     outcome,
     eventTimestamp: nowMs,
-    event: { request: { url: `${scheme}://${head.host}${head.target}`, method, headers } },
+    event,
     logs: [],
     exceptions: [],
     diagnosticsChannelEvents: [],
-    hidden,
   };
 }

@@ -1,10 +1,17 @@
-import type { Tail, TailEvent, TailNews, WorkerKey } from "@atoll/control-plane/contract";
+import type {
+  ScheduledEvent,
+  ScheduledOutcome,
+  Tail,
+  TailEvent,
+  TailNews,
+  WorkerKey,
+} from "@atoll/control-plane/contract";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { RequestFailure } from "../ingress/ingress.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellEvent, CellEvents } from "./cell-events.schemas.ts";
-import { lostRequest } from "./lost-request.ts";
+import { lostEvent, lostRequest } from "./lost-request.ts";
 import type { TailSource } from "./tail-capabilities.ts";
 import { passes } from "./tail-filter.ts";
 
@@ -91,11 +98,19 @@ export class NodeTails {
     const { worker } = failure;
     if (!this.#tailsOf.has(worker)) return;
     const event = lostRequest(failure, this.#options.clock.nowMs());
-    if (event !== undefined) this.lost(worker, event);
+    if (event !== undefined) this.#lost(worker, event);
   }
 
-  /** What happened to a worker whose cell is gone. */
-  lost(worker: WorkerKey, event: CellEvent): void {
+  /** The same of a scheduled event. */
+  lostSchedule(
+    { worker, cron, scheduledMs }: Omit<ScheduledEvent, "run">,
+    outcome: ScheduledOutcome,
+  ): void {
+    const nowMs = this.#options.clock.nowMs();
+    this.#lost(worker, lostEvent(outcome, { cron, scheduledTime: scheduledMs }, nowMs));
+  }
+
+  #lost(worker: WorkerKey, event: CellEvent): void {
     const version = this.#options.versionOf(worker);
     if (version !== undefined) this.#pass({ worker, version }, [event], 0);
   }

@@ -35,7 +35,10 @@ export default {
     console.log("at", pathname);
     return new Response("served", { status: 201 });
   },
-  scheduled() { console.log("scheduled"); },
+  scheduled({ cron }) {
+    console.log("scheduled");
+    if (cron === "loop") for (;;) {}
+  },
 };`;
 
 let directory: string;
@@ -216,12 +219,18 @@ describe("watched cells: ", () => {
     const caller = new ScheduledCaller({
       supervisor: sample.supervisor,
       onServed: () => undefined,
+      onLost: (call, outcome) => tails.lostSchedule(call, outcome),
     });
     await caller.call({ worker: worker.key, cron: "* * * * *", scheduledMs: 1_000 });
     expect((await told(1))[0]).toMatchObject({
       outcome: "ok",
       event: { cron: "* * * * *", scheduledTime: 1_000 },
       logs: [{ message: ["scheduled"] }],
+    });
+    await caller.call({ worker: worker.key, cron: "loop", scheduledMs: 2_000 });
+    expect((await told(2))[1]).toMatchObject({
+      outcome: "exceededCpu",
+      event: { cron: "loop", scheduledTime: 2_000 },
     });
   });
 
