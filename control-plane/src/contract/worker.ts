@@ -112,8 +112,11 @@ export type SecretValues = z.infer<typeof SecretValues>;
 /** A version with its secrets sealed to the one node that receives it; see `sealed-box.ts`. */
 export const DeployedVersion = z.object({
   version: Version,
-  /** Percentage of the requests, above 0; those of a worker's versions add up to 100. */
-  percentage: z.number().positive().max(100),
+  /**
+   * Percentage of the requests; those of a worker's versions add up to 100. 0: only requests that ask for
+   * this very version go to it.
+   */
+  percentage: z.number().min(0).max(100),
   /** A sealed box whose content is the JSON of a `SecretValues`; absent when there are none. */
   secrets: z.instanceof(Uint8Array).optional(),
 });

@@ -3,6 +3,7 @@ import { NamespaceId, type Clock } from "@atoll/kv-store";
 import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
 import type { PreparedWorker } from "../cells/prepared-worker.ts";
+import type { Split } from "../ingress/split.ts";
 import { LIMITS } from "../limits.ts";
 import { KvCapabilities } from "./kv-capabilities.ts";
 import { workerKey } from "./state-follower.ts";
@@ -37,6 +38,7 @@ describe("worker runner", () => {
   /** What happened, in order. */
   let events: string[];
   let applied: ReadonlyArray<PreparedWorker>;
+  let splits: ReadonlyArray<Split>;
   let unpreparable: Set<string>;
   let unstartable: Set<string>;
   let nowMs: number;
@@ -60,9 +62,8 @@ describe("worker runner", () => {
     const describeWorkers = (workers: ReadonlyArray<PreparedWorker>): string =>
       workers.map(({ name, version }) => `${name}@${version.number}`).join(" ");
     const preparer: Pick<WorkerPreparer, "prepare" | "prune"> = {
-      prepare: async (wanted) => {
-        const version = wanted.versions[0]?.version;
-        if (version === undefined || unpreparable.has(wanted.name)) throw new Error("no blob");
+      prepare: async (wanted, { version }) => {
+        if (unpreparable.has(wanted.name)) throw new Error("no blob");
         events.push(`prepare ${wanted.name}@${version.number}`);
         const { account, name, settings } = wanted;
         const readBlob = (): Promise<Uint8Array> => Promise.resolve(new Uint8Array());
@@ -84,8 +85,9 @@ describe("worker runner", () => {
         },
       },
       ingress: {
-        setRoutes: (routes) => {
+        setRoutes: (routes, routing) => {
           events.push(`routes ${routes.map(({ pattern }) => pattern).join(" ")}`);
+          splits = routing?.splits ?? [];
         },
       },
       capabilities,
@@ -116,6 +118,56 @@ describe("worker runner", () => {
     await runner.run([worker("a"), worker("b", 2)]);
     expect(events.filter((event) => event.startsWith("prepare"))).toEqual(["prepare b@2"]);
     expect(events).toContain("apply a@1 b@2");
+  });
+
+  test("two versions of a worker are prepared once each, and its requests split", async () => {
+    await runner.run([worker("a", 1)]);
+    events = [];
+    const [older, newer] = [worker("a", 1), worker("a", 2)].flatMap(({ versions }) => versions);
+    if (older === undefined || newer === undefined) throw new Error("a worker has no version");
+    const share = (percentage: number): DesiredWorker => ({
+      ...worker("a"),
+      versions: [
+        { ...newer, percentage },
+        { ...older, percentage: 100 - percentage },
+      ],
+    });
+    const roles = (): unknown => applied.map(({ version, role }) => [version.number, role]);
+    await runner.run([share(10)]);
+    expect(events).toEqual(["prepare a@2", "hold 1", "apply a@1 a@2", "routes a.localhost/*"]);
+    expect(roles()).toEqual([
+      [1, "main"],
+      [2, "other"],
+    ]);
+    expect(splits).toEqual([
+      {
+        worker: workerKey(worker("a")),
+        versions: [
+          { id: newer.version.id, percentage: 10 },
+          { id: older.version.id, percentage: 90 },
+        ],
+      },
+    ]);
+    await runner.run([share(90)]);
+    expect(roles()).toEqual([
+      [2, "main"],
+      [1, "other"],
+    ]);
+    await runner.run([worker("a", 2)]);
+    expect(roles()).toEqual([[2, "only"]]);
+    expect(splits).toEqual([]);
+    expect(events.filter((event) => event.startsWith("prepare"))).toEqual(["prepare a@2"]);
+  });
+
+  test("a worker one of whose versions does not start keeps the routes and shares that it had", async () => {
+    await runner.run([worker("a", 1)]);
+    unstartable.add("a");
+    const versions = [worker("a", 1), worker("a", 2)].flatMap((each) => each.versions);
+    const split = versions.map((version) => ({ ...version, percentage: 50 }));
+    const failures = await runner.run([{ ...worker("a"), versions: split }]);
+    expect(failures).toHaveLength(2);
+    expect(splits).toEqual([]);
+    expect(events.at(-1)).toBe("routes a.localhost/*");
   });
 
   test("new settings of an account reach its workers without preparing them anew", async () => {

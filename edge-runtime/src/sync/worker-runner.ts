@@ -8,7 +8,8 @@ import { LIMITS } from "../limits.ts";
 import { parseRoutePattern } from "../ingress/route-pattern.ts";
 import { boundNamespaces, type KvCapabilities } from "./kv-capabilities.ts";
 import { workerKey } from "./state-follower.ts";
-import { servingVersion, type WorkerPreparer } from "./worker-preparer.ts";
+import { roledVersions, type RoledVersion, splitOf } from "./version-shares.ts";
+import type { WorkerPreparer } from "./worker-preparer.ts";
 
 export interface WorkerRunnerOptions {
   readonly preparer: Pick<WorkerPreparer, "prepare" | "prune">;
@@ -30,7 +31,7 @@ export class WorkerRunner {
   readonly #stopPruning: () => void;
   #running: ReadonlyArray<DesiredWorker> = [];
   /** What was prepared of each worker that runs: a version never changes, so it is done once. */
-  #prepared: ReadonlyMap<WorkerKey, PreparedWorker> = new Map();
+  #prepared: ReadonlyMap<WorkerKey, ReadonlyArray<PreparedWorker>> = new Map();
   #changedAtMs = 0;
   #isPruned = true;
   /** The run or the removal under way: a removal must not take what a run has just seen to be there. */
@@ -67,14 +68,14 @@ export class WorkerRunner {
     ]);
     const failures = [...prepared.failures, ...(await supervisor.apply(prepared.workers))];
     this.#running = settled({ before: this.#running, wanted: workers, failures });
-    this.#prepared = new Map(prepared.workers.map((worker) => [worker.key, worker]));
+    this.#prepared = Map.groupBy(prepared.workers, ({ key }) => key);
     this.#changedAtMs = clock.monotonicMs();
     this.#isPruned = false;
-    ingress.setRoutes(
-      this.#running.flatMap((worker) =>
-        worker.routes.map((pattern) => ({ pattern, worker: workerKey(worker) })),
-      ),
+    const routes = this.#running.flatMap((worker) =>
+      worker.routes.map((pattern) => ({ pattern, worker: workerKey(worker) })),
     );
+    const splits = this.#running.flatMap((worker) => splitOf(worker) ?? []);
+    ingress.setRoutes(routes, { splits });
     return failures;
   }
 
@@ -86,23 +87,31 @@ export class WorkerRunner {
     const failures: WorkerFailure[] = [];
     const prepared: PreparedWorker[] = [];
     for (const worker of workers) {
-      const before = this.#prepared.get(workerKey(worker));
       try {
         // The ingress would refuse all routes for one that is malformed.
         for (const pattern of worker.routes) parseRoutePattern(pattern);
-        const isSame = before?.version.id === servingVersion(worker).version.id;
-        const { settings, isScheduled } = worker;
-        prepared.push(
-          isSame
-            ? { ...before, settings, isScheduled }
-            : await this.#options.preparer.prepare(worker),
-        );
+        const versions: PreparedWorker[] = [];
+        for (const each of roledVersions(worker)) {
+          versions.push(await this.#prepareVersion(worker, each));
+        }
+        prepared.push(...versions);
       } catch (error) {
         failures.push(failureOf(worker, error));
-        if (before !== undefined) prepared.push(before);
+        prepared.push(...(this.#prepared.get(workerKey(worker)) ?? []));
       }
     }
     return { workers: prepared, failures };
+  }
+
+  async #prepareVersion(
+    worker: DesiredWorker,
+    { deployed, role }: RoledVersion,
+  ): Promise<PreparedWorker> {
+    const known = this.#prepared.get(workerKey(worker)) ?? [];
+    const same = known.find(({ version }) => version.id === deployed.version.id);
+    const prepared = same ?? (await this.#options.preparer.prepare(worker, deployed));
+    const { settings, isScheduled } = worker;
+    return { ...prepared, settings, isScheduled, role };
   }
 
   /** Leftovers cost space, not correctness: a failure to remove them is only told. */

@@ -13,8 +13,11 @@ import type {
   OnServed,
   RequestCounts,
   Route,
+  Routing,
 } from "../ingress.ts";
 import { RouteTable } from "../route-table.ts";
+import { SplitChooser } from "../split.ts";
+import type { TargetKey } from "../target-key.ts";
 import { CellLinks, type ProxiedWebSockets } from "./cell-links.ts";
 import {
   appendCallerHeaders,
@@ -68,6 +71,7 @@ export class BuiltinIngress implements Ingress {
   readonly #proxy: Server;
   readonly #connections = new Map<object, ClientConnection>();
   #table = new RouteTable([]);
+  #splits: ReadonlyMap<WorkerKey, SplitChooser> = new Map();
   #requests = 0;
   #errors = 0;
   #closing: Promise<void> | undefined;
@@ -113,12 +117,13 @@ export class BuiltinIngress implements Ingress {
     return `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
   }
 
-  setRoutes(routes: ReadonlyArray<Route>): void {
+  setRoutes(routes: ReadonlyArray<Route>, { splits = [] }: Routing = {}): void {
     this.#table = new RouteTable(routes);
+    this.#splits = new Map(splits.map((split) => [split.worker, new SplitChooser(split)]));
   }
 
-  publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void {
-    this.#links.publish(worker, socketPaths);
+  publish(target: TargetKey, socketPaths: ReadonlyArray<string>): void {
+    this.#links.publish(target, socketPaths);
   }
 
   drain(socketPath: string): Promise<void> {
@@ -227,10 +232,13 @@ export class BuiltinIngress implements Ingress {
       if (!request.complete) discardWithin(request);
       return;
     }
+    const choice = this.#splits.get(route.worker)?.choose(reading.head.headers);
     const exchange = new Exchange(this.#context, {
       request,
       response,
       worker: route.worker,
+      target: choice?.target ?? route.worker,
+      setCookie: choice?.setCookie,
       ray: route.caller.ray,
       head: reading.head,
       expectsContinue,
@@ -263,7 +271,16 @@ export class BuiltinIngress implements Ingress {
       writePage(socket, "host_unknown", { ray: caller.ray, host: head.host, accept: head.accept });
       return;
     }
-    new WebSocketPassage(this.#context, { socket, early, worker, ray: caller.ray, head }).start();
+    const choice = this.#splits.get(worker)?.choose(head.headers);
+    new WebSocketPassage(this.#context, {
+      socket,
+      early,
+      worker,
+      target: choice?.target ?? worker,
+      setCookie: choice?.setCookie,
+      ray: caller.ray,
+      head,
+    }).start();
   }
 
   /** Finds the worker, and completes the head with what only an ingress may say. */
