@@ -132,6 +132,11 @@ export const DesiredWorker = z.object({
    * the form `host/path` with `*` as documented for Workers routes; the most specific one wins.
    */
   routes: z.array(z.string()),
+  /**
+   * Its own host, in front of which a label and a dash name any of its versions, deployed or not; absent
+   * where it has no previews.
+   */
+  previewHost: z.string().max(253).optional(),
   /** Whether it is called by schedules, and its cell has to let it be. */
   isScheduled: z.boolean().default(false),
   /** Of its account. */

@@ -10,7 +10,7 @@ import { configureGroup, type KvCapability } from "../config/group-config.ts";
 import { Turnstile } from "../config/turnstile.ts";
 import { EdgeError } from "../errors.ts";
 import type { Activation, Activator, CellLoss, Ingress } from "../ingress/ingress.ts";
-import { type TargetKey, workerOfTarget } from "../ingress/target-key.ts";
+import { previewNameOf, type TargetKey, workerOfTarget } from "../ingress/target-key.ts";
 import { LIMITS } from "../limits.ts";
 import { CellGroup, type GroupEvents } from "./cell-group.ts";
 import { CellHistory } from "./cell-history.ts";
@@ -24,7 +24,7 @@ import { PublishedCells } from "./published-cells.ts";
 import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { RetiringCells } from "./retiring-cells.ts";
-import { isBeside, targetsOfGroup } from "./version-role.ts";
+import { isBeside, isOnDemand, targetsOfGroup } from "./version-role.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
 
 export interface CellSupervisorOptions extends Omit<CellSources, "listener"> {
@@ -128,7 +128,7 @@ export class CellSupervisor implements Activator {
     // More than one round only when cells are dying, or an apply replaces the group meanwhile.
     for (let round = 0; round < LIMITS.activationRoundsMax; round += 1) {
       const group = this.#groupFor(target);
-      if (group === undefined) throw new EdgeError("worker_unknown", `${worker} is not run here`);
+      if (group === undefined) throw new EdgeError("worker_unknown", `${target} is not run here`);
       const isWarm = group.cells.length > 0 && round === 0;
       const cell = await this.#findCell(group, target);
       if (cell !== undefined) return { cell, isWarm };
@@ -251,9 +251,12 @@ export class CellSupervisor implements Activator {
       throw closed();
     }
     this.#switch(this.#assign(attempts, targetsOfGroup));
-    const deployed = [...this.#groups()].filter(({ identity }) => !known.has(identity));
+    const deployed = attempts.flatMap((attempt) =>
+      attempt.kind === "failed" || attempt.workers.some(isOnDemand) ? [] : [attempt.group],
+    );
+    const added = deployed.filter(({ identity }) => !known.has(identity));
     // What a node finds when it starts was not deployed just now, and may be hundreds.
-    if (this.#hasApplied) this.#keeper.prewarm(deployed);
+    if (this.#hasApplied) this.#keeper.prewarm(added);
     this.#hasApplied = true;
     this.#failed = new Map(
       attempts.flatMap((attempt) =>
@@ -398,9 +401,11 @@ export class CellSupervisor implements Activator {
     }
   }
 
-  /** Who answers for a target now: without a group of its own that is its worker. */
+  /** Who answers for a target now: for a version without a group of its own that is its worker. */
   #groupFor(target: TargetKey): CellGroup | undefined {
-    return this.#groupOf.get(target) ?? this.#groupOf.get(workerOfTarget(target));
+    const own = this.#groupOf.get(target);
+    if (own !== undefined || previewNameOf(target) !== undefined) return own;
+    return this.#groupOf.get(workerOfTarget(target));
   }
 
   #targetsOf(group: CellGroup): ReadonlyArray<TargetKey> {

@@ -3,7 +3,7 @@ import { EdgeError, type EdgeErrorCode } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellGroup } from "./cell-group.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
-import { isBeside } from "./version-role.ts";
+import { isBeside, isOnDemand } from "./version-role.ts";
 
 /**
  * A group that should run, or why it can't, with the workers as they were planned. Those of a group that runs
@@ -39,7 +39,8 @@ export function reasonOf(error: unknown): string {
 }
 
 export function failuresOf(attempt: Attempt): ReadonlyArray<WorkerFailure> {
-  if (attempt.kind === "ready") return [];
+  // A preview that can't be run is no failure of its worker: whoever asks for it hears of it.
+  if (attempt.kind === "ready" || attempt.workers.some(isOnDemand)) return [];
   // Who is beside others in a cell is there for them: what they answer for by themselves runs elsewhere.
   const beside = attempt.workers.filter(isBeside);
   const failed = beside.length > 0 ? beside : attempt.workers;

@@ -1,19 +1,24 @@
-import { type TargetKey, versionTarget } from "../ingress/target-key.ts";
+import { previewTarget, type TargetKey, versionTarget } from "../ingress/target-key.ts";
 import type { GroupMember } from "../config/group-config.ts";
 
 /**
  * What a version is to its worker on this node: the only one that serves; of two that do the one with the
- * larger share, which also gets the calls that are no requests from outside, by bindings and schedules; or
- * the other one.
+ * larger share, which also gets the calls that are no requests from outside, by bindings and schedules; the
+ * other one; or none that serves, which somebody looks at.
  */
-export type VersionRole = "only" | "main" | "other";
+export type VersionRole = "only" | "main" | "other" | "preview";
 
 /** A version with its role, `only` if it tells none. */
 export type RoledMember = Pick<GroupMember, "key" | "version"> & { readonly role?: VersionRole };
 
 /** Whether a version runs in a cell of its own, beside that of its worker. */
 export function isBeside({ role }: Pick<RoledMember, "role">): boolean {
-  return role === "other";
+  return role === "other" || role === "preview";
+}
+
+/** Whether a version is started only when somebody asks for it, however its worker is used. */
+export function isOnDemand({ role }: Pick<RoledMember, "role">): boolean {
+  return role === "preview";
 }
 
 /** What a version answers for. */
@@ -25,6 +30,8 @@ function targetsOf({ key, version, role = "only" }: RoledMember): ReadonlyArray<
       return [key, versionTarget(key, version.id)];
     case "other":
       return [versionTarget(key, version.id)];
+    case "preview":
+      return [previewTarget(key, version.id)];
   }
 }
 

@@ -6,9 +6,9 @@ import { describeHostile } from "./conformance/hostile.conformance.ts";
 import { describeLimits, describeStalledAnswers } from "./conformance/limits.conformance.ts";
 import { describeMetering } from "./conformance/metering.conformance.ts";
 import { describeRouting } from "./conformance/routing.conformance.ts";
-import { describeSplits } from "./conformance/splits.conformance.ts";
 import { describeStreaming } from "./conformance/streaming.conformance.ts";
 import { describeSwitching } from "./conformance/switching.conformance.ts";
+import { describeVersions } from "./conformance/versions.conformance.ts";
 import { describeWebSockets } from "./conformance/websockets.conformance.ts";
 
 /**
@@ -28,7 +28,7 @@ export function describeIngress(name: string, backend: IngressBackend): void {
     describeWebSockets(backend);
     describeSwitching(backend);
     describeBalancing(backend);
-    describeSplits(backend);
+    describeVersions(backend);
     describeHostile(backend);
     describeLimits(backend);
     describeStalledAnswers(backend);

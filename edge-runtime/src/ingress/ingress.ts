@@ -13,6 +13,11 @@ export interface Route {
 export interface Routing {
   /** Workers that two versions serve; requests to them go to the targets of these. */
   readonly splits?: ReadonlyArray<Split>;
+  /**
+   * Hosts of workers that have previews: a request to `<label>-<host>` without a route goes to the worker's
+   * target by that label, over the activator each time.
+   */
+  readonly previewHosts?: ReadonlyMap<string, WorkerKey>;
 }
 
 /** A worker that is ready: where it listens, and what its start cost the request that waited for it. */
@@ -33,7 +38,8 @@ export type CellLoss = EdgeErrorCode | "alive" | "killed";
 export interface Activator {
   /**
    * Rejected with `queue_full`, `cell_failed`, `cell_start_timeout` or, while a worker rests that failed
-   * repeatedly, with `cell_backoff`, `cpu_exceeded` or `memory_exceeded`.
+   * repeatedly, with `cell_backoff`, `cpu_exceeded` or `memory_exceeded`; a preview also with
+   * `preview_unknown` or `preview_unavailable`.
    */
   activate(target: TargetKey): Promise<Activation>;
   /**

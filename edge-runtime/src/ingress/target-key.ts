@@ -1,8 +1,9 @@
 import type { VersionId, WorkerKey } from "@atoll/control-plane/contract";
 
 /**
- * What requests are sent to: a worker by its key, whichever version that is; or one very version of it, as
- * `<worker key>@<version>`.
+ * What requests are sent to: a worker by its key, whichever version that is; one very version of those that
+ * serve, as `<worker key>@<version>`; or a preview, as `<worker key>@preview:<name>`. To the ingress its name is
+ * a label, to the cells the version that this leads to.
  */
 export type TargetKey = string;
 
@@ -19,4 +20,16 @@ export function workerOfTarget(target: TargetKey): WorkerKey {
 /** Whether a target is one very version. */
 export function isVersionTarget(target: TargetKey): boolean {
   return target.includes("@");
+}
+
+const PREVIEW = "@preview:";
+
+export function previewTarget(worker: WorkerKey, name: string): TargetKey {
+  return `${worker}${PREVIEW}${name}`;
+}
+
+/** The name of a preview; `undefined` for what is none. */
+export function previewNameOf(target: TargetKey): string | undefined {
+  const begin = target.indexOf(PREVIEW);
+  return begin === -1 ? undefined : target.slice(begin + PREVIEW.length);
 }

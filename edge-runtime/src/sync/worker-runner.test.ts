@@ -4,6 +4,7 @@ import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
 import type { PreparedWorker } from "../cells/prepared-worker.ts";
 import type { Split } from "../ingress/split.ts";
+import { previewTarget } from "../ingress/target-key.ts";
 import { LIMITS } from "../limits.ts";
 import { KvCapabilities } from "./kv-capabilities.ts";
 import { workerKey } from "./state-follower.ts";
@@ -39,6 +40,7 @@ describe("worker runner", () => {
   let events: string[];
   let applied: ReadonlyArray<PreparedWorker>;
   let splits: ReadonlyArray<Split>;
+  let previewHosts: ReadonlyMap<string, string>;
   let unpreparable: Set<string>;
   let unstartable: Set<string>;
   let nowMs: number;
@@ -88,6 +90,7 @@ describe("worker runner", () => {
         setRoutes: (routes, routing) => {
           events.push(`routes ${routes.map(({ pattern }) => pattern).join(" ")}`);
           splits = routing?.splits ?? [];
+          previewHosts = routing?.previewHosts ?? new Map();
         },
       },
       capabilities,
@@ -134,7 +137,8 @@ describe("worker runner", () => {
     });
     const roles = (): unknown => applied.map(({ version, role }) => [version.number, role]);
     await runner.run([share(10)]);
-    expect(events).toEqual(["prepare a@2", "hold 1", "apply a@1 a@2", "routes a.localhost/*"]);
+    expect(events.slice(0, 2).toSorted()).toEqual(["hold 1", "prepare a@2"]);
+    expect(events.slice(2)).toEqual(["apply a@1 a@2", "routes a.localhost/*"]);
     expect(roles()).toEqual([
       [1, "main"],
       [2, "other"],
@@ -168,6 +172,60 @@ describe("worker runner", () => {
     expect(failures).toHaveLength(2);
     expect(splits).toEqual([]);
     expect(events.at(-1)).toBe("routes a.localhost/*");
+  });
+
+  /** Version 2 of a worker, as a preview has it. */
+  function preview(name: string): DesiredWorker {
+    return { ...worker(name, 2), routes: [] };
+  }
+
+  test("a preview runs beside what serves, until its worker has none any more", async () => {
+    const shown = (version: number): DesiredWorker => ({
+      ...worker("a", version),
+      previewHost: "a.localhost",
+    });
+    await expect(runner.openPreview(preview("a"))).rejects.toMatchObject({
+      code: "preview_unknown",
+    });
+    await runner.run([shown(1)]);
+    expect(await runner.openPreview(worker("a", 1))).toBe(workerKey(worker("a")));
+    events = [];
+    const opened = await Promise.all([1, 2, 3].map(() => runner.openPreview(preview("a"))));
+    const id = worker("a", 2).versions[0]?.version.id ?? "";
+    expect(new Set(opened)).toEqual(new Set([previewTarget(workerKey(worker("a")), id)]));
+    expect(events).toEqual(["prepare a@2", "hold 1", "apply a@1 a@2"]);
+    expect(applied.map(({ role }) => role)).toEqual(["only", "preview"]);
+    // What others deploy leaves it alone; what itself is deployed is no preview any more.
+    await runner.run([shown(1), worker("b")]);
+    expect(events).toContain("apply a@1 b@1 a@2");
+    await runner.run([shown(2)]);
+    expect(events).toContain("apply a@2");
+    expect(await runner.openPreview(preview("a"))).toBe(workerKey(worker("a")));
+    await runner.run([shown(1)]);
+    await runner.openPreview(preview("a"));
+    await runner.run([worker("a", 1)]);
+    expect(events.filter((event) => event.startsWith("apply")).at(-1)).toBe("apply a@1");
+    expect(previewHosts).toEqual(new Map());
+  });
+
+  test("previews are bounded: the one that was not asked for longest goes", async () => {
+    const shown = { ...worker("a", 1), previewHost: "a.localhost" };
+    await runner.run([shown]);
+    const [deployed] = worker("a", 2).versions;
+    if (deployed === undefined) throw new Error("a worker has no version");
+    const numbered = (number: number): DesiredWorker => {
+      const id = VersionId.parse(`10000000-0000-4000-8000-${String(number).padStart(12, "0")}`);
+      const version = { ...deployed.version, id, number };
+      return { ...preview("a"), versions: [{ ...deployed, version }] };
+    };
+    for (let number = 2; number < LIMITS.previewVersionsMax + 2; number += 1) {
+      await runner.openPreview(numbered(number));
+    }
+    await runner.openPreview(numbered(2));
+    await runner.openPreview(numbered(1_000));
+    const numbers = applied.map(({ version }) => version.number);
+    expect(numbers).toHaveLength(1 + LIMITS.previewVersionsMax);
+    expect([numbers.includes(2), numbers.includes(3)]).toEqual([true, false]);
   });
 
   test("new settings of an account reach its workers without preparing them anew", async () => {

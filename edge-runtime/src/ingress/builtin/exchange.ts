@@ -259,7 +259,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   #fail(code: EdgeErrorCode, cause?: unknown): void {
     if (this.#isOver) return;
     const { worker, ray } = this.#routed;
-    this.#context.onFailure({ code, worker, ray, cause });
+    // Who asks for what there never was is told so; it is no failure of ours.
+    if (code !== "preview_unknown") this.#context.onFailure({ code, worker, ray, cause });
     this.refuse(code);
   }
 

@@ -20,7 +20,7 @@ import {
   type Routing,
   sumOfRequests,
 } from "../ingress.ts";
-import type { TargetKey } from "../target-key.ts";
+import { previewNameOf, type TargetKey } from "../target-key.ts";
 import { CellServers } from "./cell-servers.ts";
 import { isCellBackend } from "./haproxy-config.ts";
 import { writeHaproxyFiles } from "./haproxy-files.ts";
@@ -162,7 +162,8 @@ export class HaproxyIngress implements Ingress {
 
   publish(target: TargetKey, socketPaths: ReadonlyArray<string>): void {
     this.#fallback.publish(target, socketPaths);
-    this.#cells.publish(target, socketPaths);
+    // No route of HAProxy's leads to a preview.
+    if (previewNameOf(target) === undefined) this.#cells.publish(target, socketPaths);
   }
 
   settled(): Promise<void> {

@@ -1,8 +1,9 @@
 import { Agent, request as httpRequest } from "node:http";
 import { VersionId } from "@atoll/control-plane/contract";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { EdgeError } from "../../errors.ts";
 import { KEY_COOKIE, KEY_HEADER, OVERRIDES_HEADER, type Split } from "../split.ts";
-import { type TargetKey, versionTarget } from "../target-key.ts";
+import { previewTarget, type TargetKey, versionTarget } from "../target-key.ts";
 import {
   type Answer,
   type IngressBackend,
@@ -18,8 +19,68 @@ const [NEWER, OLDER] = [2, 1].map((digit) =>
 const ROUTES = [{ pattern: "test.localhost/*", worker: worker("test") }];
 const COOKIE = new RegExp(`^${KEY_COOKIE}=~[0-9]{1,6}; Path=/; HttpOnly; SameSite=Lax$`);
 
-/** Requests to a worker that two versions serve. */
-export function describeSplits(backend: IngressBackend): void {
+/** Requests to very versions of a worker: of two that serve it, and of any that has a preview. */
+export function describeVersions(backend: IngressBackend): void {
+  describeSplits(backend);
+  describePreviews(backend);
+}
+
+function describePreviews(backend: IngressBackend): void {
+  describe("previews", () => {
+    let harness: IngressHarness;
+    beforeEach(async () => {
+      harness = await IngressHarness.open(backend);
+    });
+    afterEach(() => harness.dispose());
+
+    test("go to the activator by their label, and only where nothing is routed", async () => {
+      const cell = await harness.startCell((request, response) => {
+        response.end(request.headers.host);
+      });
+      const activated: TargetKey[] = [];
+      harness.activate = async (target) => {
+        activated.push(target);
+        return { socketPath: cell.socketPath };
+      };
+      const routed = { pattern: "taken-test.localhost/*", worker: worker("taken") };
+      const previewHosts = new Map([["test.localhost", worker("test")]]);
+      harness.ingress.setRoutes([...ROUTES, routed], { previewHosts });
+      for (const label of ["0a1b2c3d", "some-alias", "taken"]) {
+        const host = `${label}-test.localhost`;
+        const answer = await harness.call({ host, headers: { "x-atoll-x": "1" } });
+        expect([answer.text, answer.headers["set-cookie"]]).toEqual([host, undefined]);
+      }
+      expect(activated).toEqual([
+        previewTarget(worker("test"), "0a1b2c3d"),
+        previewTarget(worker("test"), "some-alias"),
+        worker("taken"),
+      ]);
+      const told = harness.served;
+      await until(() => told.length === 3, "the requests to be told of");
+      expect(told.map((each) => each.worker)).toEqual(
+        ["test", "test", "taken"].map((name) => worker(name)),
+      );
+      expect((await harness.call({ host: "x-other.localhost" })).status).toBe(404);
+      harness.ingress.setRoutes(ROUTES);
+      expect((await harness.call({ host: "some-alias-test.localhost" })).status).toBe(404);
+    });
+
+    test("that do not exist are told so, and are nobody's failure", async () => {
+      harness.activate = async () => {
+        throw new EdgeError("preview_unknown", "no such preview");
+      };
+      harness.ingress.setRoutes(ROUTES, {
+        previewHosts: new Map([["test.localhost", worker("test")]]),
+      });
+      const answer = await harness.call({ host: "none-test.localhost" });
+      expect([answer.status, answer.headers["x-atoll-error"]]).toEqual([404, "preview_unknown"]);
+      expect(answer.text).toContain("no version or alias");
+      expect((await harness.ingress.counters()).errors).toBe(0);
+    });
+  });
+}
+
+function describeSplits(backend: IngressBackend): void {
   describe("two versions of a worker", () => {
     let harness: IngressHarness;
     let served: Record<string, number>;
