@@ -87,7 +87,8 @@ describe("split: ", () => {
 
   test("the header counts before the cookie, and an empty key is none", () => {
     const chooser = new SplitChooser(splitWith(50));
-    const key = [..."abcdefgh"].find((each) => crc32(each) % POSITIONS < POSITIONS / 2) ?? "";
+    const key =
+      ["a", "b", "c", "d", "e", "f"].find((each) => crc32(each) % POSITIONS < POSITIONS / 2) ?? "";
     const headers = ["cloudflare-workers-version-key", key, "cookie", `${KEY_COOKIE}=~999999`];
     expect(newerOf(chooser, [headers])).toBe(1);
     expect(newerOf(chooser, [headers.slice(2)])).toBe(0);

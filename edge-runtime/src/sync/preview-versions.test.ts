@@ -66,10 +66,10 @@ describe("preview versions: ", () => {
     expect(await Promise.all(all)).toEqual(all.map(() => ({ socketPath: "/cell of opened" })));
     expect(asked).toEqual(["alias"]);
     expect(opened[0]).toMatchObject({ name: WORKER.name, versions: [{ percentage: 100 }] });
-    await clock.advance(LIMITS.previewFreshMs - 1);
+    clock.advance(LIMITS.previewFreshMs - 1);
     await previews.activate(TARGET);
     expect(asked).toHaveLength(1);
-    await clock.advance(1);
+    clock.advance(1);
     await previews.activate(TARGET);
     expect(asked).toHaveLength(2);
   });
@@ -79,7 +79,7 @@ describe("preview versions: ", () => {
     answer = () => {
       throw new Error("unreachable");
     };
-    await clock.advance(LIMITS.previewFreshMs);
+    clock.advance(LIMITS.previewFreshMs);
     expect(await previews.activate(TARGET)).toEqual({ socketPath: "/cell of opened" });
     const other = previewTarget(SAMPLE.key, "other");
     await expect(previews.activate(other)).rejects.toMatchObject({ code: "preview_unavailable" });
@@ -88,7 +88,7 @@ describe("preview versions: ", () => {
   test("what does not exist is unknown, and what left is so after a moment", async () => {
     await previews.activate(TARGET);
     answer = () => undefined;
-    await clock.advance(LIMITS.previewFreshMs);
+    clock.advance(LIMITS.previewFreshMs);
     await expect(previews.activate(TARGET)).rejects.toMatchObject({ code: "preview_unknown" });
     await expect(previews.activate(TARGET)).rejects.toMatchObject({ code: "preview_unknown" });
     expect(asked).toHaveLength(2);
