@@ -3,7 +3,8 @@ import { HEADERS } from "../../config/cell-interface.ts";
 import { LIMITS } from "../../limits.ts";
 import { quote } from "./config-text.ts";
 import { LOST_HEADER } from "../builtin/client-headers.ts";
-import { MANY, MAPS, PATHS, WEB_SOCKETS } from "./haproxy-paths.ts";
+import { chooseVersion } from "./choose-version.ts";
+import { MANY, MAPS, PATHS, VERSIONS, WEB_SOCKETS } from "./haproxy-paths.ts";
 import { LINE_FORMAT, USAGE_RULES } from "./request-line.ts";
 import { PAGES, pageArguments } from "./static-pages.ts";
 
@@ -341,13 +342,20 @@ function cellSections(options: HaproxyConfigOptions): string {
     section(`backend c${index} from cells`, useCell(options)),
   );
   const many = section(`backend ${MANY} from cells`, [
-    ...leastBusy(workerCellsMax),
+    "stick-table type integer size 10k expire 1m store conn_cur",
+    "http-request set-var(txn.cells) var(txn.cell),field(2,.)",
+    ...leastBusy(MANY, workerCellsMax),
+    ...useCell(options),
+  ]);
+  const versions = section(`backend ${VERSIONS} from cells`, [
+    ...chooseVersion(),
+    ...leastBusy(VERSIONS, workerCellsMax),
     ...useCell(options),
   ]);
   const webSockets = section(`backend ${WEB_SOCKETS} from all`, [
     "stick-table type integer size 10k expire 1m store conn_cur",
   ]);
-  return [defaults, ...backends, many, webSockets].join("\n");
+  return [defaults, ...backends, many, versions, webSockets].join("\n");
 }
 
 /**
@@ -373,11 +381,11 @@ function useCell({ webSocketsMax }: HaproxyConfigOptions): ReadonlyArray<string>
 const CELL_OF_NAME = "field(2,.),field(1,_)";
 
 /**
- * Makes `txn.cell` the least busy of the cells that it lists, the first of equals, by counting what each
- * has in flight. Not `balance leastconn`: that would also choose where a request goes that was lost with
- * its cell, and send it to the next one; and it would count the three servers of a cell apart.
+ * Makes `txn.cell` the least busy of `txn.cells`, the first of equals, by counting what each has in flight.
+ * Not `balance leastconn`: that would also choose where a request goes that was lost with its cell, and send
+ * it to the next one; and it would count the three servers of a cell apart.
  */
-function leastBusy(cellsMax: number): ReadonlyArray<string> {
+function leastBusy(backend: string, cellsMax: number): ReadonlyArray<string> {
   const inFlight = `field(1,_),table_conn_cur(${MANY})`;
   const others = Array.from(
     { length: cellsMax - 1 },
@@ -385,21 +393,19 @@ function leastBusy(cellsMax: number): ReadonlyArray<string> {
   );
   const least = `http-request set-var(txn.least) var(txn.pick),${inFlight}`;
   return [
-    "stick-table type integer size 10k expire 1m store conn_cur",
-    "http-request set-var(txn.cells) var(txn.cell),field(2,.)",
     "http-request set-var(txn.pick) var(txn.cells),field(1,-)",
     ...others.flatMap((other) => [
       least,
       `http-request set-var(txn.pick) ${other} if { ${other},${inFlight},sub(txn.least) lt 0 }`,
     ]),
-    "http-request track-sc0 var(txn.pick),field(1,_)",
-    `http-request set-var(txn.cell) str(${MANY}.),concat(,txn.pick)`,
+    `http-request track-sc0 var(txn.pick),field(1,_) table ${MANY}`,
+    `http-request set-var(txn.cell) str(${backend}.),concat(,txn.pick)`,
   ];
 }
 
 /** Whether a backend is one of those that cells are spread over. */
 export function isCellBackend(name: string): boolean {
-  return name === MANY || /^c\d+$/.test(name);
+  return name === MANY || name === VERSIONS || /^c\d+$/.test(name);
 }
 
 function section(head: string, lines: ReadonlyArray<string>): string {
