@@ -2,8 +2,12 @@ import { join } from "node:path";
 import { Command, Option } from "commander";
 import type { AccountApi } from "./account-api.ts";
 import { addAuditCommand } from "./audit/commands.ts";
+import { addBackupCommands } from "./backup/commands.ts";
 import { addKvCommands } from "./kv/commands.ts";
+import { addMasterKeyCommands } from "./master-key/commands.ts";
 import {
+  parseBucket,
+  parseEndpoint,
   parseHistoryDays,
   parseKvBudget,
   parseMegabytes,
@@ -24,6 +28,9 @@ Environment:
 
 const KV_DATABASE_HELP =
   "postgres:// address of a database for the keys and values of KV namespaces; all else, and values over 64 KiB, stay in --data (default: there, too)";
+
+const BLOB_STORE_HELP =
+  "bucket for code, static files and values over 64 KiB, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION (default: --data)";
 
 // Named here once more: `atoll --help` loads no part of a node. The option is typed by what it is passed to.
 const INGRESSES = ["auto", "haproxy", "builtin"];
@@ -53,6 +60,8 @@ export function createProgram(): Command {
   addAuditCommand(program, findApi);
   addFleetCommands(program);
   addAccountCommands(program);
+  addBackupCommands(program, { option: controlPlaneDataOption, folder: controlPlaneData });
+  addMasterKeyCommands(program, { option: controlPlaneDataOption, folder: controlPlaneData });
   return program;
 }
 
@@ -148,6 +157,16 @@ function addFleetCommands(program: Command): void {
       new Option("--kv-database <url>", KV_DATABASE_HELP)
         .env("ATOLL_KV_DATABASE")
         .argParser(parsePostgresUrl),
+    )
+    .addOption(
+      new Option("--blob-store <s3://bucket/folder>", BLOB_STORE_HELP)
+        .env("ATOLL_BLOB_STORE")
+        .argParser(parseBucket),
+    )
+    .addOption(
+      new Option("--s3-endpoint <url>", "another server of S3 than Amazon's")
+        .env("ATOLL_S3_ENDPOINT")
+        .argParser(parseEndpoint),
     )
     .addOption(
       new Option("--kv-history <days>", "how far back a KV namespace can be restored (default: 7)")
