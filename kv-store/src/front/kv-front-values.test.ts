@@ -125,3 +125,15 @@ test("KvFront: values that the replica does not hold are fetched, or a 503, and 
   expect(await get("a")).toMatchObject({ status: 200, body: texts.a });
   expect(JSON.parse((await bulk()).body)).toEqual({ a: texts.a, none: null, b: texts.b });
 });
+
+test("KvFront: what was put where values are absent is read there, also without the control plane", async () => {
+  await bench.replica.setPartial(NAMESPACE, true);
+  const text = "own".repeat(100);
+  await bench.putAt("/own", text);
+  expect(bench.replica.get(NAMESPACE, "own")?.value.kind).toBe("absent");
+  // Nobody has it to be fetched.
+  expect(await bench.call({ path: "/own?urlencoded=true" })).toMatchObject({
+    status: 200,
+    body: text,
+  });
+});

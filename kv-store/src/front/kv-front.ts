@@ -6,6 +6,7 @@ import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { Revision, type NamespaceId } from "../names.ts";
+import { isRemovable } from "../replica/partial-entry.ts";
 import type { Replica } from "../replica/replica.ts";
 import type { CopyState, ReadDemand } from "../replication/read-demand.ts";
 import type { ValueCache } from "../values/value-cache.ts";
@@ -246,7 +247,11 @@ export class KvFront {
     operation: KvOperation,
     conditions: ReadonlyArray<KvCondition>,
   ): Promise<Answer> {
-    const revision = await this.#options.client.write(namespace, [operation], conditions);
+    const { client, replica, values } = this.#options;
+    const revision = await client.write(namespace, [operation], conditions);
+    if (isRemovable(operation) && replica.extent(namespace).isPartial) {
+      await values.keepWritten(operation.value.bytes);
+    }
     const held = operation.kind === "put" ? revision : 0;
     const fields = [[REVISION_HEADER, revision] as const, [ENTRY_REVISION_HEADER, held] as const];
     return { ...OK, fields, body: NO_BODY };
