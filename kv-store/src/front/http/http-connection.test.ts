@@ -104,24 +104,23 @@ test("HttpConnection: HEAD is answered without a body", async () => {
 });
 
 test.each([
-  ["no request", "nonsense\r\n\r\n", "head of the request is malformed"],
-  ["a broken body", "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nx\r\n", undefined],
+  ["no request", "nonsense\r\n\r\n", /head of the request is malformed/],
+  ["a broken body", "PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nx\r\n", /^$/],
   [
     "a head without an end",
     "x".repeat(LIMITS.frontHeadBytesMax + 1),
-    "head of the request is longer",
+    /head of the request is longer/,
   ],
   [
     "a head that is too long",
     `GET / HTTP/1.1\r\nx: ${"x".repeat(LIMITS.frontHeadBytesMax)}\r\n\r\n`,
-    "head of the request is longer",
+    /head of the request is longer/,
   ],
-])("HttpConnection: %s ends the connection", async (_what, text, reason) => {
+])("HttpConnection: %s ends the connection", async (_what, text, answer) => {
   const { socket, heard, closed } = open();
   socket.write(text);
   await closed;
-  if (reason === undefined) expect(heard()).toBe("");
-  else expect(heard()).toContain(reason);
+  expect(heard()).toMatch(answer);
 });
 
 test("HttpConnection: large bodies pass in both directions, as fast as they are read", async () => {
@@ -141,6 +140,8 @@ test("HttpConnection: large bodies pass in both directions, as fast as they are 
   socket.write(Buffer.alloc(sizeBytes, "x"));
   await vi.waitFor(() => expect(heard()).toHaveLength(told("").length + 6 + sizeBytes));
 });
+
+const CHANGED = { code: "value_unavailable" };
 
 test.each([
   ["ends early", ["short"]],
@@ -167,8 +168,7 @@ test.each([
     await closed;
     expect(heard().length).toBeLessThanOrEqual(told("").length + 7);
     expect(stream.destroyed).toBe(true);
-    if (pieces === undefined) expect(rejection).toBe(failure);
-    else expect(rejection).toMatchObject({ code: "value_unavailable" });
+    expect(rejection).toMatchObject(pieces === undefined ? failure : CHANGED);
   },
 );
 
