@@ -7,11 +7,11 @@ import type { HttpServer } from "../http/server.ts";
 import type { ValueStore } from "../kv-namespaces/value-store.ts";
 import type { NodesService } from "../nodes/service.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
-import { deriveKey } from "../secrets/sealing.ts";
 import { type OpenTails, TAILS_PATH } from "../tails/open-tails.ts";
 import type { UsageService } from "../usage/service.ts";
 import { FleetRegistry } from "./fleet-registry.ts";
 import { FleetServer } from "./fleet-server.ts";
+import { createPreviewRoutes } from "./preview-routes.ts";
 import { createFleetRoutes } from "./routes.ts";
 
 export interface FleetOptions {
@@ -25,7 +25,8 @@ export interface FleetOptions {
   readonly usage: UsageService;
   readonly schedules: Dispatcher;
   readonly tails: OpenTails;
-  readonly masterKey: Uint8Array;
+  /** 32 secret bytes. */
+  readonly fleetSeed: Uint8Array;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -52,7 +53,7 @@ export function startFleet(options: FleetOptions): Fleet {
     clock,
     log,
   } = options;
-  const fleetKey = fleetKeyFromSeed(deriveKey(options.masterKey, "atoll fleet signatures v1"));
+  const fleetKey = fleetKeyFromSeed(options.fleetSeed);
   const registry = new FleetRegistry();
   const kv = new OriginServer({
     origin: kvOrigin,
@@ -67,6 +68,7 @@ export function startFleet(options: FleetOptions): Fleet {
   const parts = { nodes, desiredState, registry, kv, usage, schedules, tails };
   const server = new FleetServer({ ...parts, fleetKey, log });
   http.mount("/fleet", createFleetRoutes({ nodes, blobs, values, fleetKey }));
+  http.mount("/fleet", createPreviewRoutes({ nodes, desiredState, fleetKey }));
   http.server.on("upgrade", (request, socket, head) => {
     if (request.url?.startsWith(TAILS_PATH) === true) {
       tails.upgrade(request, socket, head);

@@ -128,8 +128,10 @@ export class WorkersService {
       const isHeardByOthers = !isDeepStrictEqual(heardBefore, heard);
       if (isHeardByOthers) await checkTailConsumers(mutation.transaction, changed);
       await this.#workers.update(mutation.transaction, { ...changed, modifiedAt: mutation.now });
-      const isMoved = changed.isOnSubdomain !== worker.isOnSubdomain;
-      if (isMoved || isHeardByOthers) await mutation.changed(target.name);
+      const isSame =
+        changed.isOnSubdomain === worker.isOnSubdomain &&
+        changed.hasPreviews === worker.hasPreviews;
+      if (!isSame || isHeardByOthers) await mutation.changed(target.name);
       const [before, after] = [auditedWorker(worker), auditedWorker(changed)];
       await mutation.audit({ action, subject: target.name, before, after });
       return changed;

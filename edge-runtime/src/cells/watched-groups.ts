@@ -5,6 +5,7 @@ import type { Ingress } from "../ingress/ingress.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellGroup } from "./cell-group.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
+import { isOnDemand } from "./version-role.ts";
 
 export interface WatchedGroupsOptions {
   /** The groups that serve now. */
@@ -101,9 +102,14 @@ export class WatchedGroups {
     return watch.double.cells.length > 0 || group.cells.length === 0 ? watch.double : group;
   }
 
+  /** The group for which a double stands in; any other one itself. */
+  originalOf(group: CellGroup): CellGroup {
+    return this.#watchOf(group)?.group ?? group;
+  }
+
   /** Lets a group serve by itself until the next look; returns whether it did not. */
   giveUp(double: CellGroup): boolean {
-    const watch = [...this.#watches.values()].find((each) => each.double === double);
+    const watch = this.#watchOf(double);
     if (watch?.state.kind !== "telling") return false;
     this.#serveAlone(watch);
     return true;
@@ -137,7 +143,14 @@ export class WatchedGroups {
     return doubles;
   }
 
+  #watchOf(double: CellGroup): Watch | undefined {
+    return [...this.#watches.values()].find((each) => each.double === double);
+  }
+
   #watchedOf(group: CellGroup): ReadonlySet<WorkerKey> {
+    // A version that nobody is served is watched when somebody looks at it.
+    const isUnused = group.workers.some(isOnDemand) && !this.isInUse(group);
+    if (isUnused && !this.#watches.has(group)) return new Set();
     const watched = group.workers.filter(
       // Static files alone run no code that could tell.
       ({ key, version }) => this.#workers.has(key) && version.code.kind !== "none",
@@ -182,6 +195,7 @@ export class WatchedGroups {
   }
 
   #look(): void {
+    void this.follow();
     for (const watch of this.#watches.values()) {
       const { state, double, group } = watch;
       watch.told = 0;

@@ -8,6 +8,7 @@ import { RequestBody } from "../../http/request-body.ts";
 import { headerText } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Activator, OnFailure, OnServed } from "../ingress.ts";
+import type { SplitChoice } from "../split.ts";
 import type { CellLink, CellLinks, Traffic } from "./cell-links.ts";
 import { discardWithin, sendPage } from "./page-answers.ts";
 import type { RequestHead } from "./request-head.ts";
@@ -23,7 +24,7 @@ export interface ExchangeContext {
 }
 
 /** One sound request on its way to one worker. */
-export interface RoutedRequest {
+export interface RoutedRequest extends SplitChoice {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly worker: WorkerKey;
@@ -93,7 +94,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   }
 
   #begin(): void {
-    const socketPath = this.#context.links.publishedPath(this.#routed.worker);
+    const socketPath = this.#context.links.publishedPath(this.#routed.target);
     if (socketPath === undefined) void this.#activate();
     else this.#send(socketPath);
   }
@@ -124,8 +125,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
 
   async #activate(): Promise<void> {
     try {
-      const { worker } = this.#routed;
-      const activation = await this.#context.activator.activate(worker);
+      const { target } = this.#routed;
+      const activation = await this.#context.activator.activate(target);
       if (this.#isOver) return;
       this.#coldMs = activation.coldMs ?? this.#coldMs;
       this.#send(activation.socketPath);
@@ -170,7 +171,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
       this.#fail("worker_threw");
       return;
     }
-    const { response, ray } = this.#routed;
+    const { response, ray, setCookie } = this.#routed;
     const passed = endToEnd(raw);
     const isTooLarge =
       lineBytes(passed) > LIMITS.cellHeadBytesMax || passed.length > 2 * LIMITS.headerLinesMax;
@@ -178,7 +179,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
       this.#fail("answer_head_too_large");
       return;
     }
-    const headers = clientHeaders(passed, { ray, coldMs: this.#coldMs });
+    const headers = clientHeaders(passed, { ray, coldMs: this.#coldMs, setCookie });
     // A client that still holds its body back cannot tell whether it has to send it after this.
     if (this.#body?.isHeldBack === true) headers.push("connection", "close");
     this.#meter.status = status;
@@ -256,7 +257,11 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   #fail(code: EdgeErrorCode, cause?: unknown): void {
     if (this.#isOver) return;
     const { request, worker, ray, head } = this.#routed;
-    this.#context.onFailure({ code, worker, ray, method: request.method ?? "GET", head, cause });
+    const method = request.method ?? "GET";
+    // Who asks for what there never was is told so; it is no failure of ours.
+    if (code !== "preview_unknown") {
+      this.#context.onFailure({ code, worker, ray, method, head, cause });
+    }
     this.refuse(code);
   }
 
