@@ -1,19 +1,17 @@
 import { hkdfSync } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { NodeName, Region } from "@atoll/control-plane/contract";
 import { systemClock } from "@atoll/kv-store";
-import type { Logger } from "pino";
+import type { Agent, AgentOptions } from "./agent-options.ts";
 import { CacheFront } from "./cells/cache-front.ts";
 import { CellSupervisor } from "./cells/cell-supervisor.ts";
 import { installedWorkerdPath, WorkerdHost } from "./cells/workerd-host.ts";
-import { TAIL_SOCKET } from "./config/cell-interface.ts";
 import { ConfigCompiler } from "./config/compile-config.ts";
 import { ConfigCache } from "./config/config-cache.ts";
 import { EgressPolicy } from "./egress/egress-policy.ts";
 import { EgressProxy } from "./egress/egress-proxy.ts";
 import type { Activator, Ingress } from "./ingress/ingress.ts";
-import { type IngressChoice, openIngress } from "./ingress/open-ingress.ts";
+import { openIngress } from "./ingress/open-ingress.ts";
 import { previewNameOf } from "./ingress/target-key.ts";
 import { LIMITS } from "./limits.ts";
 import { MetricsServer } from "./metrics/metrics-server.ts";
@@ -37,50 +35,12 @@ import { NodeLink } from "./sync/node-link.ts";
 import { PreviewVersions } from "./sync/preview-versions.ts";
 import { StateFollower } from "./sync/state-follower.ts";
 import { StateStore } from "./sync/state-store.ts";
-import { WorkerPreparer, type SiteMaterialiser } from "./sync/worker-preparer.ts";
+import { WorkerPreparer } from "./sync/worker-preparer.ts";
 import { WorkerRunner } from "./sync/worker-runner.ts";
-import { NodeTails } from "./tail/node-tails.ts";
+import type { NodeTails } from "./tail/node-tails.ts";
+import { openNodeTails } from "./tail/open-node-tails.ts";
 import { TailCapabilities } from "./tail/tail-capabilities.ts";
-import { TailServer } from "./tail/tail-server.ts";
 import { NodeUsage } from "./usage/node-usage.ts";
-
-export interface AgentOptions {
-  readonly name: NodeName;
-  readonly region: Region;
-  /** Such as `http://127.0.0.1:4400`. */
-  readonly controlPlaneUrl: string;
-  /** One-time token; needed only while `dataDirectory` holds no identity. */
-  readonly joinToken: string | undefined;
-  /** Identity, state, blobs, sites and data. For one agent. */
-  readonly dataDirectory: string;
-  readonly ingress: IngressChoice;
-  /** Where the ingress listens. */
-  readonly host: string;
-  readonly port: number;
-  /** Hosts that workers may reach at private addresses, as `host` or `host:port`. */
-  readonly egressAllow: ReadonlyArray<string>;
-  /** What all cells together may take, in bytes; by default a part of the memory that there is. */
-  readonly memoryBudgetBytes?: number;
-  /** What the key-value store may take of the disk, in bytes; by default a part of the disk. */
-  readonly kvBudgetBytes?: number | undefined;
-  /** Port on 127.0.0.1 where `GET /metrics` tells what the node does; nowhere if absent. */
-  readonly metricsPort?: number | undefined;
-  /** Refuses to start on a host that can't confine cells fully; else it says so, and runs. */
-  readonly requireSandbox?: boolean;
-  readonly createSites: (options: {
-    readonly root: string;
-    readonly log: Logger;
-  }) => SiteMaterialiser;
-  readonly log: Logger;
-}
-
-/** A running node. */
-export interface Agent {
-  /** Where it serves. */
-  readonly url: string;
-  /** Stops accepting, drains, stops every cell. May be called twice. */
-  close(): Promise<void>;
-}
 
 /** What was opened, to be closed in the opposite order. */
 type Closer = () => Promise<void> | void;
@@ -157,10 +117,9 @@ async function openGround(
   const run = await openRunDirectories(dataDirectory, confinement.sandbox);
   closers.push(() => rm(run.root, { recursive: true, force: true }));
   const metrics = options.metricsPort === undefined ? undefined : new NodeMetrics();
-  return {
-    ...{ options, identity, client, capabilities, confinement, run, metrics, closers },
-    tailCapabilities: new TailCapabilities(identity.nodeKey),
-  };
+  const tailCapabilities = new TailCapabilities(identity.nodeKey);
+  const parts = { options, identity, client, capabilities, tailCapabilities, confinement };
+  return { ...parts, run, metrics, closers };
 }
 
 /** What cells may call, and what counts it. */
@@ -202,7 +161,10 @@ async function openServices(
   closers.push(() => kv.close());
   const cache = await CacheFront.listen(join(run.sockets, "cache.sock"));
   closers.push(() => cache.close());
-  const { tails, server } = await openTails(ground, supervisor);
+  const { tails, server } = await openNodeTails({
+    ...{ directory: run.sockets, capabilities: ground.tailCapabilities, supervisor, log },
+  });
+  closers.push(() => server.close());
   const egress = new EgressProxy({ policy: new EgressPolicy({ allow: options.egressAllow }), log });
   closers.push(() => egress.close());
   const cellServices = new NodeCellServices({
@@ -213,30 +175,6 @@ async function openServices(
     egress,
   });
   return { usage, kv, tails, cellServices };
-}
-
-/** What follows tails, and where cells tell what happens. */
-async function openTails(
-  { options, run, tailCapabilities, closers }: Ground,
-  supervisor: () => CellSupervisor | undefined,
-): Promise<{ readonly tails: NodeTails; readonly server: TailServer }> {
-  const { log } = options;
-  const tails = new NodeTails({
-    watch: async (workers) => supervisor()?.watch(workers),
-    onTold: (worker, count) => supervisor()?.noteTold(worker, count),
-    versionOf: (worker) => supervisor()?.versionOf(worker),
-    random: Math.random,
-    clock: systemClock,
-    log,
-  });
-  const server = await TailServer.listen({
-    socketPath: join(run.sockets, TAIL_SOCKET),
-    resolveCapability: (capability) => tailCapabilities.resolve(capability),
-    onEvents: (source, told) => tails.receive(source, told),
-    log,
-  });
-  closers.push(() => server.close());
-  return { tails, server };
 }
 
 /** What keeps cells, and what brings requests to them. */

@@ -1,5 +1,10 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { RELEASES, startAtoll, type TestAtoll, type WranglerRelease } from "../support/atoll.ts";
+import {
+  EVERYDAY_RELEASES,
+  startAtoll,
+  type TestAtoll,
+  type WranglerRelease,
+} from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { createProject, type TestProject } from "../support/project.ts";
 import { accountPath } from "../support/refusal.ts";
@@ -52,7 +57,7 @@ async function ask(name: string): Promise<{ readonly status: number; readonly bo
   return { status, body };
 }
 
-test.each(RELEASES)(
+test.each(EVERYDAY_RELEASES)(
   "wrangler %s: a worker calls a named entrypoint of another one, which has props",
   async (release) => {
     const [owner, caller] = ["owner", "caller"].map(
@@ -112,7 +117,7 @@ test("a tail consumer hears what happens, and is asked about before it is delete
       fetch: () => Response.json(heard),
     };`;
   const speaker = `export default { fetch() { console.log("spoken"); return new Response("fine"); } };`;
-  for (const release of RELEASES) {
+  for (const release of EVERYDAY_RELEASES) {
     const name = `speaker-${release.replace(".", "")}`;
     await deploy(release, { name: "listener", source: listener });
     const settings = { tail_consumers: [{ service: "listener" }] };

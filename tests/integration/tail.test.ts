@@ -1,11 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import {
+  ALL_RELEASES,
   IS_THOROUGH,
   REGIONS,
   type RegionName,
   startAtoll,
   type TestAtoll,
-  WRANGLERS,
   type WranglerRelease,
 } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
@@ -71,7 +71,7 @@ async function firstEvent(watching: TailProcess, ask: () => Promise<unknown>): P
 
 describe.each(["haproxy", "builtin"])("tail behind %s: ", (ingress) => {
   // What both wranglers ask for reaches the same code behind either ingress.
-  const releases = (Object.keys(WRANGLERS) as WranglerRelease[]).filter(
+  const releases = ALL_RELEASES.filter(
     (release) => IS_THOROUGH || ingress === "haproxy" || release === "4.164",
   );
 

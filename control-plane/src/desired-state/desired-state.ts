@@ -156,8 +156,9 @@ export class DesiredState {
       const secrets = await this.#versions.openSecrets(transaction, worker.id, version.id);
       const settings = await this.#accounts.settings(transaction, worker.account);
       const versions = [{ version, percentage: 100, secrets }];
+      const tailConsumers = tailConsumersOf(worker.settings);
       const { account, name } = worker;
-      return { account, name, versions, routes: [], isScheduled: false, settings };
+      return { account, name, versions, routes: [], isScheduled: false, tailConsumers, settings };
     });
   }
 

@@ -17,14 +17,23 @@ import { CellHistory } from "./cell-history.ts";
 import { CellKeeper } from "./cell-keeper.ts";
 import { type CellListener, listenTogether } from "./cell-events.ts";
 import { CellLog } from "./cell-log.ts";
-import { cellStatus } from "./cell-status.ts";
-import { failuresOf, isFaultOfWorker, reasonOf, type Attempt } from "./group-attempt.ts";
+import { countsOf, statusOf } from "./cell-status.ts";
+import {
+  assignGroups,
+  type Attempt,
+  failedGroups,
+  failuresOf,
+  groupsToPrewarm,
+  isFaultOfWorker,
+  reasonOf,
+} from "./group-attempt.ts";
+import { LatestTurn } from "./latest-turn.ts";
 import { defaultMemoryBudget } from "./memory-budget.ts";
 import { PublishedCells } from "./published-cells.ts";
 import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { RetiringCells } from "./retiring-cells.ts";
-import { isBeside, isOnDemand, targetsOfGroup } from "./version-role.ts";
+import { isBeside, targetsOfGroup } from "./version-role.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
 import { WatchedGroups } from "./watched-groups.ts";
 
@@ -42,12 +51,6 @@ export interface CellSupervisorOptions extends Omit<CellSources, "listener"> {
   readonly memoryBudgetBytes?: number;
   /** Processors that cells can run on; by default all that there are. */
   readonly cores?: number;
-}
-
-interface QueuedApply {
-  readonly workers: ReadonlyArray<PreparedWorker>;
-  readonly resolve: (failures: ReadonlyArray<WorkerFailure>) => void;
-  readonly reject: (reason: unknown) => void;
 }
 
 /**
@@ -69,12 +72,11 @@ export class CellSupervisor implements Activator {
    * dying, so that a version which never starts does not slow down everybody else's deploys.
    */
   #failed: ReadonlyMap<string, CellGroup> = new Map();
-  /** What the ingress was told last. */
-  readonly #published = new Map<TargetKey, ReadonlyArray<string>>();
-  readonly #publishedCells = new PublishedCells();
+  readonly #published: PublishedCells;
   readonly #retiring: RetiringCells;
-  #queued: QueuedApply | undefined;
-  #applying: Promise<void> | undefined;
+  readonly #applies = new LatestTurn((workers: ReadonlyArray<PreparedWorker>) =>
+    this.#changes.run(() => this.#apply(workers)),
+  );
   #isDisposed = false;
   readonly #keeper: CellKeeper;
   readonly #watched: WatchedGroups;
@@ -84,6 +86,7 @@ export class CellSupervisor implements Activator {
   constructor(options: CellSupervisorOptions) {
     const listeners = [new CellLog(options.log), this.#history, ...(options.listeners ?? [])];
     this.#options = { ...options, listener: listenTogether(listeners) };
+    this.#published = new PublishedCells(options.ingress);
     this.#retiring = new RetiringCells(options);
     this.#events = {
       cellChanged: (group) => this.#publish(this.#targetsOf(this.#watched.originalOf(group))),
@@ -98,7 +101,7 @@ export class CellSupervisor implements Activator {
     this.#watched = new WatchedGroups({
       ...options,
       groups: () => this.#groups(),
-      double: (workers, watched) => this.#double(workers, watched),
+      newGroup: (workers) => this.#newGroup(workers),
       start: (group) => this.#starts.run(() => group.warmUp()),
       changed: (group) => this.#publish(this.#targetsOf(group)),
     });
@@ -113,11 +116,7 @@ export class CellSupervisor implements Activator {
    */
   async apply(workers: ReadonlyArray<PreparedWorker>): Promise<ReadonlyArray<WorkerFailure>> {
     if (this.#isDisposed) throw closed();
-    this.#queued?.reject(new EdgeError("superseded", "a newer state came before this one's turn"));
-    const { promise, resolve, reject } = Promise.withResolvers<ReadonlyArray<WorkerFailure>>();
-    this.#queued = { workers, resolve, reject };
-    this.#applying ??= this.#applyQueued();
-    return promise;
+    return this.#applies.take(workers);
   }
 
   /** What does not run here as a version any more, as when a split has just ended, goes to its worker. */
@@ -184,28 +183,21 @@ export class CellSupervisor implements Activator {
     // This one retires: an apply that plans the same again needs one to know by its identity, and to try.
     const whole = new CellGroup({ ...this.#options, workers, config, events: this.#events });
     this.#failed = new Map([...this.#failed, [whole.identity, whole]]);
-    const assigned = this.#assign(attempts, (part) => {
+    const targetsOf = (part: ReadonlyArray<PreparedWorker>): ReadonlyArray<TargetKey> => {
       const keys = new Set(part.map(({ key }) => key));
       return targets.filter((target) => keys.has(workerOfTarget(target)));
-    });
+    };
+    const assigned = assignGroups(attempts, targetsOf, this.#groupOf);
     this.#switch(new Map([...this.#groupOf, ...assigned]));
   }
 
-  /**
-   * Lets the cells of exactly these workers tell what happens, and no others. Resolves when they do, or can't.
-   * A deploy meanwhile changes nothing of it.
-   */
-  watch(workers: ReadonlySet<WorkerKey>): Promise<void> {
-    return this.#watched.watch(workers);
-  }
-
-  /** Hears how much a watched worker told; one that tells too much is asked less often. */
-  noteTold(worker: WorkerKey, count: number): void {
-    this.#watched.noteTold(worker, count);
+  /** Those of its workers that somebody watches; a deploy changes nothing of it. */
+  get watched(): Pick<WatchedGroups, "watch" | "noteTold"> {
+    return this.#watched;
   }
 
   lossOf(socketPath: string): Promise<CellLoss | undefined> {
-    return this.#publishedCells.lossOf(socketPath);
+    return this.#published.lossOf(socketPath);
   }
 
   /** The version of a worker that serves here. */
@@ -221,49 +213,23 @@ export class CellSupervisor implements Activator {
 
   /** Cells that have a process, by whether new requests go to them, and requests that wait for one. */
   get counts(): { readonly warm: number; readonly draining: number; readonly waiting: number } {
-    const groups = this.#allGroups();
-    return {
-      warm: groups.reduce((sum, { cells }) => sum + cells.length, 0),
-      draining: this.#retiring.all.length,
-      waiting: groups.reduce((sum, { waiting }) => sum + waiting, 0),
-    };
+    return { ...countsOf(this.#allGroups()), draining: this.#retiring.all.length };
   }
 
   /** Every cell that has a process, those that drain included. */
   status(): ReadonlyArray<CellStatus> {
-    const warm = this.#allGroups().flatMap((group) =>
-      group.cells.map((cell) => cellStatus(group, cell, "warm")),
-    );
-    const draining = this.#retiring.all.map(({ group, cell }) =>
-      cellStatus(group, cell, "draining"),
-    );
-    return [...warm, ...draining];
+    return statusOf(this.#allGroups(), this.#retiring.all);
   }
 
   /** Drains and stops every cell. May be called twice. The host and the ingress stay their owner's. */
   async dispose(): Promise<void> {
     this.#isDisposed = true;
-    this.#queued?.reject(closed());
-    this.#queued = undefined;
-    await this.#applying;
+    await this.#applies.stop(closed());
     await this.#keeper.stop();
     const groups = [...this.#groups(), ...this.#watched.close()];
     this.#switch(new Map());
     await Promise.all(groups.map((group) => group.settled()));
     await this.#retiring.settled();
-  }
-
-  async #applyQueued(): Promise<void> {
-    for (let next = this.#queued; next !== undefined; next = this.#queued) {
-      this.#queued = undefined;
-      try {
-        next.resolve(await this.#changes.run(() => this.#apply(next.workers)));
-      } catch (error) {
-        next.reject(error);
-      }
-    }
-    // In the same turn as the look that found the queue empty, so that no call falls between.
-    this.#applying = undefined;
   }
 
   async #apply(workers: ReadonlyArray<PreparedWorker>): Promise<ReadonlyArray<WorkerFailure>> {
@@ -276,21 +242,12 @@ export class CellSupervisor implements Activator {
       for (const attempt of attempts) if (attempt.kind === "ready") attempt.group.retire("stopped");
       throw closed();
     }
-    this.#switch(this.#assign(attempts, targetsOfGroup));
-    const deployed = attempts.flatMap((attempt) =>
-      attempt.kind === "failed" || attempt.workers.some(isOnDemand) ? [] : [attempt.group],
-    );
-    const added = deployed.filter(({ identity }) => !known.has(identity));
+    this.#switch(assignGroups(attempts, targetsOfGroup, this.#groupOf));
+    const added = groupsToPrewarm(attempts).filter(({ identity }) => !known.has(identity));
     // What a node finds when it starts was not deployed just now, and may be hundreds.
     if (this.#hasApplied) this.#keeper.prewarm(added);
     this.#hasApplied = true;
-    this.#failed = new Map(
-      attempts.flatMap((attempt) =>
-        attempt.kind === "failed" && attempt.group !== undefined
-          ? [[attempt.group.identity, attempt.group]]
-          : [],
-      ),
-    );
+    this.#failed = failedGroups(attempts);
     const configs = this.#allGroups().map((group) => group.config);
     this.#options.host.keepReady(configs.flatMap((config) => config.sites));
     await this.#options.compiler.retain(configs.map((config) => config.hash));
@@ -331,8 +288,7 @@ export class CellSupervisor implements Activator {
     known: ReadonlyMap<string, CellGroup>,
   ): Promise<Attempt> {
     try {
-      const config = configureGroup(workers, this.#options.kvCapability);
-      const group = new CellGroup({ ...this.#options, workers, config, events: this.#events });
+      const group = this.#newGroup(workers);
       const same = known.get(group.identity);
       if (same !== undefined) return { kind: "ready", workers, group: same };
       await group.compile();
@@ -384,21 +340,6 @@ export class CellSupervisor implements Activator {
     }
   }
 
-  /** Which group serves each target from now on: what failed keeps the one it has. */
-  #assign(
-    attempts: ReadonlyArray<Attempt>,
-    targetsOf: (workers: ReadonlyArray<PreparedWorker>) => ReadonlyArray<TargetKey>,
-  ): ReadonlyMap<TargetKey, CellGroup> {
-    const assigned = new Map<TargetKey, CellGroup>();
-    for (const attempt of attempts) {
-      for (const target of targetsOf(attempt.workers)) {
-        const group = attempt.kind === "ready" ? attempt.group : this.#groupOf.get(target);
-        if (group !== undefined) assigned.set(target, group);
-      }
-    }
-    return assigned;
-  }
-
   /** The moment of change, without a pause inside: requests go to the new groups, the old ones retire. */
   #switch(groupOf: ReadonlyMap<TargetKey, CellGroup>): void {
     const before = this.#groupOf;
@@ -418,15 +359,9 @@ export class CellSupervisor implements Activator {
   /** Tells the ingress where these targets listen, as far as that changed. */
   #publish(targets: ReadonlyArray<TargetKey>): void {
     for (const target of targets) {
-      const worker = workerOfTarget(target);
       const group = this.#groupOf.get(target);
       const cells = group === undefined ? [] : this.#watched.serving(group).cells;
-      const socketPaths = cells.map((cell) => cell.socketPath(worker));
-      if (socketPaths.join() === (this.#published.get(target) ?? []).join()) continue;
-      for (const cell of cells) this.#publishedCells.add(cell, cell.socketPath(worker));
-      if (cells.length === 0) this.#published.delete(target);
-      else this.#published.set(target, socketPaths);
-      this.#options.ingress.publish(target, socketPaths);
+      this.#published.publish(target, cells);
     }
   }
 
@@ -436,15 +371,10 @@ export class CellSupervisor implements Activator {
     return group === undefined ? undefined : this.#watched.serving(group);
   }
 
-  /** A group that runs the same, with a tail to each worker that is watched. */
-  #double(workers: ReadonlyArray<PreparedWorker>, watched: ReadonlySet<WorkerKey>): CellGroup {
-    const doubles = workers.map((worker) =>
-      watched.has(worker.key)
-        ? { ...worker, tailCapability: this.#options.tailCapability(worker) }
-        : worker,
-    );
-    const config = configureGroup(doubles, this.#options.kvCapability);
-    return new CellGroup({ ...this.#options, workers: doubles, config, events: this.#events });
+  /** Throws `config_invalid`. */
+  #newGroup(workers: ReadonlyArray<PreparedWorker>): CellGroup {
+    const config = configureGroup(workers, this.#options.kvCapability);
+    return new CellGroup({ ...this.#options, workers, config, events: this.#events });
   }
 
   /** Those that serve, and those that tell in their place. */

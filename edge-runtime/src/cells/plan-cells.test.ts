@@ -138,7 +138,7 @@ test("plan: small workers of an account that shares are in as few cells as their
 test("plan: a version beside its worker has a cell of its own, with all that it calls and no caller", () => {
   const [account] = ACCOUNTS as [AccountId];
   const draft = (name: number, ...calls: ReadonlyArray<number>): PlannedWorker =>
-    plannedWorker({ account, name, calls, size: 1 }, "shared");
+    plannedWorker({ account, name, calls, consumers: [], size: 1 }, "shared");
   const main = { ...draft(1, 2), role: "main" as const };
   const other = { ...draft(1, 3), role: "other" as const };
   const workers = [draft(0, 1), main, other, draft(2), draft(3, 4, 1), draft(4)];

@@ -10,11 +10,10 @@ import { isOnDemand } from "./version-role.ts";
 export interface WatchedGroupsOptions {
   /** The groups that serve now. */
   readonly groups: () => ReadonlySet<CellGroup>;
-  /** A group that runs the same and tells what happens to those of its workers that are watched. */
-  readonly double: (
-    workers: ReadonlyArray<PreparedWorker>,
-    watched: ReadonlySet<WorkerKey>,
-  ) => CellGroup;
+  /** Makes a group, not started; throws `config_invalid`. */
+  readonly newGroup: (workers: ReadonlyArray<PreparedWorker>) => CellGroup;
+  /** What a watched worker's tail tells with. */
+  readonly tailCapability: (worker: Pick<PreparedWorker, "key" | "version">) => string;
   /** Starts a group's cell beside those that serve; rejected as `CellGroup.warmUp`. */
   readonly start: (group: CellGroup) => Promise<void>;
   /** Other cells of a group are to serve from now on. */
@@ -159,7 +158,13 @@ export class WatchedGroups {
   }
 
   #begin(group: CellGroup, watched: ReadonlySet<WorkerKey>): void {
-    const double = this.#options.double(group.workers, watched);
+    const double = this.#options.newGroup(
+      group.workers.map((worker) =>
+        watched.has(worker.key)
+          ? { ...worker, tailCapability: this.#options.tailCapability(worker) }
+          : worker,
+      ),
+    );
     const watch: Watch = {
       ...{ group, double, watched, told: 0, isTiring: false },
       state: { kind: "starting" },

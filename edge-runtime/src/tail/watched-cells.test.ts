@@ -70,8 +70,8 @@ beforeEach(async () => {
   });
   const { supervisor } = sample;
   tails = new NodeTails({
-    watch: (workers) => supervisor.watch(workers),
-    onTold: (worker, count) => supervisor.noteTold(worker, count),
+    watch: (workers) => supervisor.watched.watch(workers),
+    onTold: (worker, count) => supervisor.watched.noteTold(worker, count),
     versionOf: (worker) => supervisor.versionOf(worker),
     random: () => 0.5,
     clock: systemClock,
