@@ -2,6 +2,7 @@
 // and sample to `tests/bench/results/<time>.json`. The name `kv` stands for all that begin with `kv-`.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
+import { BENCHMARK_PROGRAMS, installPackages } from "../../scripts/debian-packages.ts";
 import type { Benchmark, Outcome } from "./benchmark.ts";
 import { churn } from "./churn.bench.ts";
 import { coldBundle } from "./cold-bundle.bench.ts";
@@ -79,6 +80,7 @@ async function measure(benchmark: Benchmark, end: AbortSignal): Promise<Outcome>
 }
 
 const chosen = choose(process.argv.slice(2));
+installPackages(BENCHMARK_PROGRAMS);
 const machine = await describeMachine();
 const startedAt = new Date();
 const end = endOfRun();
