@@ -7,7 +7,6 @@ import type { HttpServer } from "../http/server.ts";
 import type { ValueStore } from "../kv-namespaces/value-store.ts";
 import type { NodesService } from "../nodes/service.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
-import { deriveKey } from "../secrets/sealing.ts";
 import type { UsageService } from "../usage/service.ts";
 import { FleetRegistry } from "./fleet-registry.ts";
 import { FleetServer } from "./fleet-server.ts";
@@ -24,7 +23,8 @@ export interface FleetOptions {
   readonly kvOrigin: KvOrigin;
   readonly usage: UsageService;
   readonly schedules: Dispatcher;
-  readonly masterKey: Uint8Array;
+  /** 32 secret bytes. */
+  readonly fleetSeed: Uint8Array;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -40,7 +40,7 @@ export interface Fleet {
 export function startFleet(options: FleetOptions): Fleet {
   const { http, nodes, blobs, values, desiredState, kvOrigin, usage, schedules, clock, log } =
     options;
-  const fleetKey = fleetKeyFromSeed(deriveKey(options.masterKey, "atoll fleet signatures v1"));
+  const fleetKey = fleetKeyFromSeed(options.fleetSeed);
   const registry = new FleetRegistry();
   const kv = new OriginServer({
     origin: kvOrigin,

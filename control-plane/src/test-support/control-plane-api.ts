@@ -55,30 +55,23 @@ export class ControlPlaneApi {
   /** Tests with nodes that never acknowledge should not wait for them. */
   static async start(options: { readonly servedWaitMs?: number } = {}): Promise<ControlPlaneApi> {
     const directory = await mkdtemp(join(tmpdir(), "atoll-control-plane-"));
-    const log = pino({ level: "silent" });
     const clock = new TestClock();
     const preflight = new ScriptedPreflight();
-    const origin = SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock, log });
-    const controlPlane = await createControlPlane({
-      dataDirectory: directory,
-      host: "127.0.0.1",
-      port: 0,
-      baseDomain: "atoll.test",
-      publicIngressPort: 4401,
-      environmentFile: "wrangler.env",
-      masterKey: undefined,
-      preflight,
-      kvOrigin: origin,
-      ...options,
-      log,
-      clock,
-    });
+    const parts = { directory, clock, preflight };
+    const { controlPlane, origin } = await open({ ...parts, ...options });
     const { accounts } = controlPlane;
     const tenants = {
       ours: await accounts.create("Ours"),
       theirs: await accounts.create("Theirs"),
     };
-    return new ControlPlaneApi({ directory, controlPlane, preflight, clock, tenants, origin });
+    return new ControlPlaneApi({ ...parts, controlPlane, tenants, origin });
+  }
+
+  /** Another control plane with the same accounts, over a directory that it takes over and removes. */
+  async reopen(directory: string): Promise<ControlPlaneApi> {
+    const { clock, preflight, tenants } = this;
+    const parts = { directory, clock, preflight };
+    return new ControlPlaneApi({ ...parts, ...(await open(parts)), tenants });
   }
 
   principal(tenant: Tenant = "ours"): Principal {
@@ -130,6 +123,32 @@ export class ControlPlaneApi {
     await this.origin.close();
     await rm(this.directory, { recursive: true, force: true });
   }
+}
+
+async function open(parts: {
+  readonly directory: string;
+  readonly clock: TestClock;
+  readonly preflight: ScriptedPreflight;
+  readonly servedWaitMs?: number;
+}): Promise<{ readonly controlPlane: ControlPlane; readonly origin: SqliteOrigin }> {
+  const { directory, clock, preflight, ...options } = parts;
+  const log = pino({ level: "silent" });
+  const origin = SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock, log });
+  const controlPlane = await createControlPlane({
+    dataDirectory: directory,
+    host: "127.0.0.1",
+    port: 0,
+    baseDomain: "atoll.test",
+    publicIngressPort: 4401,
+    environmentFile: "wrangler.env",
+    masterKey: undefined,
+    preflight,
+    kvOrigin: origin,
+    ...options,
+    log,
+    clock,
+  });
+  return { controlPlane, origin };
 }
 
 export const MAIN_MODULE: UploadedFileSpec = {

@@ -5,6 +5,7 @@ import {
   type VersionId,
 } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
+import { secretContext } from "../secrets/contexts.ts";
 import type { SecretSealer } from "../secrets/sealing.ts";
 import { VersionNotes, type StoredVersion } from "./schemas.ts";
 
@@ -35,7 +36,7 @@ export class VersionStore {
     };
     await transaction.insertInto("versions").values(row).execute();
     for (const [name, value] of Object.entries(secrets)) {
-      const sealed = this.#sealer.seal(value, sealContext(workerId, name));
+      const sealed = this.#sealer.seal(value, secretContext(workerId, name));
       const secret = { version_id: version.id, name, sealed };
       await transaction.insertInto("version_secrets").values(secret).execute();
     }
@@ -150,15 +151,10 @@ export class VersionStore {
     return Object.fromEntries(
       rows.map(({ name, sealed }) => [
         name,
-        this.#sealer.open(sealed, sealContext(workerId, name)),
+        this.#sealer.open(sealed, secretContext(workerId, name)),
       ]),
     );
   }
-}
-
-/** Binds a sealed value to its place: it opens for no other worker and under no other name. */
-function sealContext(workerId: string, name: string): string {
-  return `worker ${workerId}, secret ${name}`;
 }
 
 function toVersion(row: { readonly document: string; readonly notes: string }): StoredVersion {
