@@ -26,18 +26,16 @@ import {
 import { openConfinement, type Confinement } from "./sandbox/confinement.ts";
 import { ScheduledCaller } from "./scheduled/scheduled-caller.ts";
 import { ScheduledRuns } from "./scheduled/scheduled-runs.ts";
-import { BlobCache } from "./sync/blob-cache.ts";
 import { ControlPlaneClient } from "./sync/control-plane-client.ts";
 import { loadOrEnrol, type NodeIdentity } from "./sync/identity.ts";
 import { KvCapabilities } from "./sync/kv-capabilities.ts";
 import { NodeCellServices } from "./sync/node-cell-services.ts";
 import { NodeKv } from "./sync/node-kv.ts";
 import { NodeLink } from "./sync/node-link.ts";
-import { PreviewVersions } from "./sync/preview-versions.ts";
-import { StateFollower } from "./sync/state-follower.ts";
-import { StateStore } from "./sync/state-store.ts";
-import { WorkerPreparer, type SiteMaterialiser } from "./sync/worker-preparer.ts";
-import { WorkerRunner } from "./sync/worker-runner.ts";
+import { openWorkers } from "./sync/open-workers.ts";
+import type { PreviewVersions } from "./sync/preview-versions.ts";
+import type { StateFollower } from "./sync/state-follower.ts";
+import type { SiteMaterialiser } from "./sync/worker-preparer.ts";
 import { NodeUsage } from "./usage/node-usage.ts";
 
 export interface AgentOptions {
@@ -124,9 +122,11 @@ async function openParts(
   let previews: PreviewVersions | undefined;
   const services = await openServices(ground, (worker) => cells?.supervisor.versionOf(worker));
   cells = await openCells(ground, services, () => previews);
-  const runner = openRunner(ground, services, cells);
-  previews = openPreviews(ground, cells, runner);
-  const follower = await openFollower(ground, cells, runner);
+  const workers = openWorkers({ ...options, ...ground, ...services, ...cells });
+  closers.push(() => workers.runner.close());
+  previews = workers.previews;
+  const { follower } = workers;
+  await follower.restore();
   const link = openLink(ground, { follower, ...services, ...cells });
   await openMetrics(ground, { follower, link, ...services, ...cells });
   const { url } = cells.ingress;
@@ -291,68 +291,6 @@ async function openHost({
   });
   closers.push(() => host.dispose());
   return { host, compiler };
-}
-
-/** What makes workers run here. */
-function openRunner(
-  { options, identity, client, capabilities, closers }: Ground,
-  { kv }: Services,
-  { supervisor, ingress }: Cells,
-): WorkerRunner {
-  const { dataDirectory, log } = options;
-  const blobs = new BlobCache({
-    directory: join(dataDirectory, "blobs"),
-    fetchBlob: (hash) => client.fetchBlob(hash),
-  });
-  const sites = options.createSites({ root: join(dataDirectory, "sites"), log });
-  const runner = new WorkerRunner({
-    preparer: new WorkerPreparer({ blobs, sites, sealingKey: identity.sealingKey }),
-    supervisor,
-    ingress,
-    capabilities,
-    hold: (namespaces) => kv.hold(namespaces),
-    clock: systemClock,
-    log,
-  });
-  closers.push(() => runner.close());
-  return runner;
-}
-
-/** What brings versions here that are looked at without being deployed. */
-function openPreviews(
-  { client, identity }: Ground,
-  { supervisor }: Cells,
-  runner: WorkerRunner,
-): PreviewVersions {
-  return new PreviewVersions({
-    activator: supervisor,
-    fetchPreview: (worker, label) => client.fetchPreview(worker, label),
-    fleetKey: identity.fleetKey,
-    open: (worker) => runner.openPreview(worker),
-    clock: systemClock,
-  });
-}
-
-/** Follows the desired state. Resolves when what the node ran last runs again. */
-async function openFollower(
-  { options, identity }: Ground,
-  { ingress }: Cells,
-  runner: WorkerRunner,
-): Promise<StateFollower> {
-  const { dataDirectory, log } = options;
-  const follower = new StateFollower({
-    store: new StateStore({ directory: join(dataDirectory, "state"), log }),
-    fleetKey: identity.fleetKey,
-    run: async (workers) => {
-      const failures = await runner.run(workers);
-      // What is acknowledged is what every new request meets.
-      await ingress.settled();
-      return failures;
-    },
-    log,
-  });
-  await follower.restore();
-  return follower;
 }
 
 /** Connects to the control plane, for as long as the node runs. */

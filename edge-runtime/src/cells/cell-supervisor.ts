@@ -10,7 +10,7 @@ import { configureGroup, type KvCapability } from "../config/group-config.ts";
 import { Turnstile } from "../config/turnstile.ts";
 import { EdgeError } from "../errors.ts";
 import type { Activation, Activator, CellLoss, Ingress } from "../ingress/ingress.ts";
-import { previewNameOf, type TargetKey, workerOfTarget } from "../ingress/target-key.ts";
+import { type TargetKey, workerOfTarget } from "../ingress/target-key.ts";
 import { LIMITS } from "../limits.ts";
 import { CellGroup, type GroupEvents } from "./cell-group.ts";
 import { CellHistory } from "./cell-history.ts";
@@ -24,6 +24,7 @@ import { PublishedCells } from "./published-cells.ts";
 import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { RetiringCells } from "./retiring-cells.ts";
+import { ServingGroups } from "./serving-groups.ts";
 import { isBeside, isOnDemand, targetsOfGroup } from "./version-role.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
 
@@ -57,16 +58,13 @@ export class CellSupervisor implements Activator {
   readonly #starts = new Turnstile(LIMITS.cellStartsMax);
   /** Whoever changes which group serves whom goes through here alone. */
   readonly #changes = new Turnstile(1);
-  /** The group that serves each target. A group lives as long as it is in here. */
-  #groupOf: ReadonlyMap<TargetKey, CellGroup> = new Map();
+  #serving = new ServingGroups();
   /**
    * Groups that did not start in the latest apply or since, by identity. They rest like a cell that keeps
    * dying, so that a version which never starts does not slow down everybody else's deploys.
    */
   #failed: ReadonlyMap<string, CellGroup> = new Map();
-  /** What the ingress was told last. */
-  readonly #published = new Map<TargetKey, ReadonlyArray<string>>();
-  readonly #publishedCells = new PublishedCells();
+  readonly #published: PublishedCells;
   readonly #retiring: RetiringCells;
   #queued: QueuedApply | undefined;
   #applying: Promise<void> | undefined;
@@ -78,16 +76,17 @@ export class CellSupervisor implements Activator {
   constructor(options: CellSupervisorOptions) {
     const listeners = [new CellLog(options.log), this.#history, ...(options.listeners ?? [])];
     this.#options = { ...options, listener: listenTogether(listeners) };
+    this.#published = new PublishedCells(options.ingress);
     this.#retiring = new RetiringCells(options);
     this.#events = {
-      cellChanged: (group) => this.#publish(this.#targetsOf(group)),
+      cellChanged: (group) => this.#publish(this.#serving.targetsOf(group)),
       retired: (group, cell, reason) => this.#retiring.add({ group, cell }, reason),
     };
     this.#keeper = new CellKeeper({
       memoryBudgetBytes: defaultMemoryBudget(),
       cores: availableParallelism(),
       ...options,
-      groups: () => this.#groups(),
+      groups: () => this.#serving.all,
     });
   }
 
@@ -127,7 +126,7 @@ export class CellSupervisor implements Activator {
     const worker = workerOfTarget(target);
     // More than one round only when cells are dying, or an apply replaces the group meanwhile.
     for (let round = 0; round < LIMITS.activationRoundsMax; round += 1) {
-      const group = this.#groupFor(target);
+      const group = this.#serving.groupFor(target);
       if (group === undefined) throw new EdgeError("worker_unknown", `${target} is not run here`);
       const isWarm = group.cells.length > 0 && round === 0;
       const cell = await this.#findCell(group, target);
@@ -138,7 +137,7 @@ export class CellSupervisor implements Activator {
 
   /** A cell of a group that takes requests; none when it lost its cells, or was replaced, meanwhile. */
   async #findCell(group: CellGroup, target: TargetKey): Promise<WarmCell | undefined> {
-    const isCurrent = (): boolean => this.#groupFor(target) === group;
+    const isCurrent = (): boolean => this.#serving.groupFor(target) === group;
     try {
       const isWarm = group.cells.length > 0;
       const cell = isWarm
@@ -160,9 +159,9 @@ export class CellSupervisor implements Activator {
    */
   async #takeApart(group: CellGroup): Promise<void> {
     // Others who waited for it, or a deploy, may have come first.
-    if (!this.#groups().has(group) || group.cells.length > 0) return;
+    if (!this.#serving.all.has(group) || group.cells.length > 0) return;
     const { workers, config } = group;
-    const targets = this.#targetsOf(group);
+    const targets = this.#serving.targetsOf(group);
     const parts = planApart(workers).map((part) => this.#prepare(part, new Map()));
     const attempts = await Promise.all(parts);
     if (this.#isDisposed) return;
@@ -175,16 +174,16 @@ export class CellSupervisor implements Activator {
       const keys = new Set(part.map(({ key }) => key));
       return targets.filter((target) => keys.has(workerOfTarget(target)));
     });
-    this.#switch(new Map([...this.#groupOf, ...assigned]));
+    this.#switch(this.#serving.with(assigned));
   }
 
   lossOf(socketPath: string): Promise<CellLoss | undefined> {
-    return this.#publishedCells.lossOf(socketPath);
+    return this.#published.lossOf(socketPath);
   }
 
   /** The version of a worker that serves here. */
   versionOf(worker: WorkerKey): VersionId | undefined {
-    const workers = this.#groupOf.get(worker)?.workers;
+    const workers = this.#serving.ownOf(worker)?.workers;
     return workers?.find(({ key }) => key === worker)?.version.id;
   }
 
@@ -195,7 +194,7 @@ export class CellSupervisor implements Activator {
 
   /** Cells that have a process, by whether new requests go to them, and requests that wait for one. */
   get counts(): { readonly warm: number; readonly draining: number; readonly waiting: number } {
-    const groups = [...this.#groups()];
+    const groups = [...this.#serving.all];
     return {
       warm: groups.reduce((sum, { cells }) => sum + cells.length, 0),
       draining: this.#retiring.all.length,
@@ -205,7 +204,7 @@ export class CellSupervisor implements Activator {
 
   /** Every cell that has a process, those that drain included. */
   status(): ReadonlyArray<CellStatus> {
-    const warm = [...this.#groups()].flatMap((group) =>
+    const warm = [...this.#serving.all].flatMap((group) =>
       group.cells.map((cell) => cellStatus(group, cell, "warm")),
     );
     const draining = this.#retiring.all.map(({ group, cell }) =>
@@ -221,8 +220,8 @@ export class CellSupervisor implements Activator {
     this.#queued = undefined;
     await this.#applying;
     await this.#keeper.stop();
-    const groups = this.#groups();
-    this.#switch(new Map());
+    const groups = this.#serving.all;
+    this.#switch(new ServingGroups());
     await Promise.all([...groups].map((group) => group.settled()));
     await this.#retiring.settled();
   }
@@ -243,14 +242,14 @@ export class CellSupervisor implements Activator {
   async #apply(workers: ReadonlyArray<PreparedWorker>): Promise<ReadonlyArray<WorkerFailure>> {
     const known = new Map([
       ...this.#failed,
-      ...[...this.#groups()].map((group) => [group.identity, group] as const),
+      ...[...this.#serving.all].map((group) => [group.identity, group] as const),
     ]);
     const attempts = await this.#attempt(planCells(workers), known);
     if (this.#isDisposed) {
       for (const attempt of attempts) if (attempt.kind === "ready") attempt.group.retire("stopped");
       throw closed();
     }
-    this.#switch(this.#assign(attempts, targetsOfGroup));
+    this.#switch(new ServingGroups(this.#assign(attempts, targetsOfGroup)));
     const deployed = attempts.flatMap((attempt) =>
       attempt.kind === "failed" || attempt.workers.some(isOnDemand) ? [] : [attempt.group],
     );
@@ -265,7 +264,7 @@ export class CellSupervisor implements Activator {
           : [],
       ),
     );
-    const configs = [...this.#groups()].map((group) => group.config);
+    const configs = [...this.#serving.all].map((group) => group.config);
     this.#options.host.keepReady(configs.flatMap((config) => config.sites));
     await this.#options.compiler.retain(configs.map((config) => config.hash));
     return attempts.flatMap(failuresOf);
@@ -338,7 +337,7 @@ export class CellSupervisor implements Activator {
     if (attempt.kind === "failed" || attempt.group.cells.length > 0) return false;
     // A version that is to get a part of a worker's requests follows on the one that has them all.
     return targetsOfGroup(attempt.workers).some((target) => {
-      const current = this.#groupFor(target);
+      const current = this.#serving.groupFor(target);
       return current !== attempt.group && current?.isInUse === true;
     });
   }
@@ -365,7 +364,7 @@ export class CellSupervisor implements Activator {
     const assigned = new Map<TargetKey, CellGroup>();
     for (const attempt of attempts) {
       for (const target of targetsOf(attempt.workers)) {
-        const group = attempt.kind === "ready" ? attempt.group : this.#groupOf.get(target);
+        const group = attempt.kind === "ready" ? attempt.group : this.#serving.ownOf(target);
         if (group !== undefined) assigned.set(target, group);
       }
     }
@@ -373,47 +372,25 @@ export class CellSupervisor implements Activator {
   }
 
   /** The moment of change, without a pause inside: requests go to the new groups, the old ones retire. */
-  #switch(groupOf: ReadonlyMap<TargetKey, CellGroup>): void {
-    const before = this.#groupOf;
-    const old = this.#groups();
-    this.#groupOf = groupOf;
-    this.#publish([...new Set([...before.keys(), ...groupOf.keys()])]);
-    const kept = this.#groups();
-    for (const group of old) if (!kept.has(group)) group.retire(this.#reasonToRetire(group));
+  #switch(serving: ServingGroups): void {
+    const before = this.#serving;
+    this.#serving = serving;
+    this.#publish([...new Set([...before.targets, ...serving.targets])]);
+    const kept = serving.all;
+    for (const group of before.all) if (!kept.has(group)) group.retire(this.#reasonToRetire(group));
   }
 
   #reasonToRetire(group: CellGroup): CellStopReason {
     if (this.#isDisposed) return "stopped";
-    return group.workers.some(({ key }) => this.#groupOf.has(key)) ? "replaced" : "removed";
+    return group.workers.some(({ key }) => this.#serving.ownOf(key) !== undefined)
+      ? "replaced"
+      : "removed";
   }
 
-  /** Tells the ingress where these targets listen, as far as that changed. */
   #publish(targets: ReadonlyArray<TargetKey>): void {
     for (const target of targets) {
-      const worker = workerOfTarget(target);
-      const cells = this.#groupOf.get(target)?.cells ?? [];
-      const socketPaths = cells.map((cell) => cell.socketPath(worker));
-      if (socketPaths.join() === (this.#published.get(target) ?? []).join()) continue;
-      for (const cell of cells) this.#publishedCells.add(cell, cell.socketPath(worker));
-      if (cells.length === 0) this.#published.delete(target);
-      else this.#published.set(target, socketPaths);
-      this.#options.ingress.publish(target, socketPaths);
+      this.#published.publish(target, this.#serving.ownOf(target)?.cells ?? []);
     }
-  }
-
-  /** Who answers for a target now: for a version without a group of its own that is its worker. */
-  #groupFor(target: TargetKey): CellGroup | undefined {
-    const own = this.#groupOf.get(target);
-    if (own !== undefined || previewNameOf(target) !== undefined) return own;
-    return this.#groupOf.get(workerOfTarget(target));
-  }
-
-  #targetsOf(group: CellGroup): ReadonlyArray<TargetKey> {
-    return [...this.#groupOf].flatMap(([target, each]) => (each === group ? [target] : []));
-  }
-
-  #groups(): ReadonlySet<CellGroup> {
-    return new Set(this.#groupOf.values());
   }
 }
 
