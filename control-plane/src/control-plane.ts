@@ -5,9 +5,11 @@ import type { Logger } from "pino";
 import { AccountsService } from "./accounts/service.ts";
 import type { BlobStore } from "./blobs/blob-store.ts";
 import { DirectoryBlobStore } from "./blobs/directory-blob-store.ts";
-import { DATABASE_FILE, openSqliteDatabase, type Database } from "./database/database.ts";
+import type { Database } from "./database/database.ts";
+import { openDatabase } from "./database/open-database.ts";
 import { createConsoleRoutes } from "./console/routes.ts";
 import { startFleet } from "./fleet/fleet.ts";
+import { openSharing } from "./fleet/sharing.ts";
 import { createApi } from "./http/api.ts";
 import { requireToken } from "./http/authentication.ts";
 import { HttpServer } from "./http/server.ts";
@@ -34,6 +36,8 @@ import { VersionStore } from "./versions/store.ts";
 export interface ControlPlaneOptions {
   /** Everything that is kept: database, blobs, master key. Made when it is missing. */
   readonly dataDirectory: string;
+  /** `postgres://` address in place of the database there: several control planes may share it. */
+  readonly databaseUrl?: string | undefined;
   readonly host: string;
   /** 0 picks a free one. */
   readonly port: number;
@@ -82,9 +86,10 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     fromEnvironment: options.masterKey,
   });
   const blobs = new DirectoryBlobStore(join(dataDirectory, "blobs"));
-  const database = await openSqliteDatabase(join(dataDirectory, DATABASE_FILE));
+  const database = await openDatabase(options, log);
   try {
-    const mutations = new Mutations({ database, clock });
+    const sharing = await openSharing({ ...options, database, masterKey });
+    const mutations = new Mutations({ database, clock, tellOthers: sharing.tellOfChange });
     const accounts = new AccountsService({ database, mutations, clock });
     const tokens = new TokensService({ database, mutations, clock });
     const nodes = new NodesService({ database, clock });
@@ -123,6 +128,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const parts = { http, nodes, blobs, values, desiredState, masterKey, usage, schedules };
     const fleet = startFleet({ ...options, ...parts });
     const { registry } = fleet;
+    sharing.start({ mutations, registry });
     const management = new ManagementService({
       ...{ origin: options.kvOrigin, entries, blobs: values, nodes, registry, accounts },
     });
@@ -160,6 +166,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
         quotas.close();
         await schedules.close();
         await http.close();
+        await sharing.close();
         await database.destroy();
       },
     };

@@ -7,6 +7,7 @@ import { churn } from "./churn.bench.ts";
 import { coldBundle } from "./cold-bundle.bench.ts";
 import { coldStart } from "./cold-start.bench.ts";
 import { density } from "./density.bench.ts";
+import { controlPlane } from "./control-plane.bench.ts";
 import { deploys } from "./deploy.bench.ts";
 import { kvFanout } from "./kv-fanout.bench.ts";
 import { kvGet } from "./kv-get.bench.ts";
@@ -30,6 +31,7 @@ const BENCHMARKS: ReadonlyArray<Benchmark> = [
   density,
   churn,
   deploys,
+  controlPlane,
   kvReplica,
   kvGet,
   kvPeers,

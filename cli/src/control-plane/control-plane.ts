@@ -18,7 +18,9 @@ export interface ControlPlaneCommandOptions {
   readonly baseDomain: string;
   readonly ingressPort: number;
   readonly wranglerEnv?: string;
-  /** Address of a PostgreSQL database. */
+  /** Address of a PostgreSQL database, for everything but blobs. */
+  readonly database?: string;
+  /** Of another one, for keys and values. */
   readonly kvDatabase?: string;
   /** How much of each namespace's history is kept, in days and in MB. */
   readonly kvHistoryDays?: number;
@@ -33,7 +35,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
   await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
   const kvOrigin = await openKvOrigin({
     dataDirectory,
-    url: options.kvDatabase,
+    url: options.kvDatabase ?? options.database,
     horizon: horizonOf(options),
     log,
   });
@@ -44,6 +46,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
   });
   const controlPlane = await createControlPlane({
     dataDirectory,
+    databaseUrl: options.database,
     host: "127.0.0.1",
     port: options.port,
     baseDomain: options.baseDomain,

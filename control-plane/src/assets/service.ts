@@ -95,7 +95,9 @@ export class AssetsService implements CompletedAssets {
       await this.#parts.blobs.put(blob, asset.content);
       const size = asset.content.length;
       const type = asset.contentType === undefined ? {} : { contentType: asset.contentType };
-      await this.#parts.database.transaction().execute((transaction) =>
+      // Beside other writers: content that is there already is left as it is.
+      const transactions = this.#parts.database.transaction().setIsolationLevel("read committed");
+      await transactions.execute((transaction) =>
         this.#store.insertContent(transaction, account, {
           hash: asset.hash,
           blob,

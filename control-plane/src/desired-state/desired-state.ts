@@ -90,7 +90,7 @@ export class DesiredState {
 
   /** All of it, as of one revision. */
   async snapshot(): Promise<StateSnapshot> {
-    return this.#database.transaction().execute(async (transaction) => {
+    return this.#reading(async (transaction) => {
       const revision = StateRevision.parse(await readRevision(transaction));
       const workers: WorkerState[] = [];
       for (const worker of await this.#workers.listAll(transaction)) {
@@ -106,7 +106,7 @@ export class DesiredState {
    * ahead: then only a snapshot leads on.
    */
   async changesSince(from: StateRevision): Promise<StateDelta | undefined> {
-    return this.#database.transaction().execute(async (transaction) => {
+    return this.#reading(async (transaction) => {
       const revision = StateRevision.parse(await readRevision(transaction));
       if (from > revision) return undefined;
       const rows = await transaction
@@ -134,7 +134,7 @@ export class DesiredState {
 
   /** Every deployed worker, by name, without anything secret. */
   async summaries(): Promise<ReadonlyArray<WorkerSummary>> {
-    return this.#database.transaction().execute(async (transaction) => {
+    return this.#reading(async (transaction) => {
       const summaries: WorkerSummary[] = [];
       for (const worker of await this.#workers.listAll(transaction)) {
         const deployment = await this.#deployments.active(transaction, worker.id);
@@ -154,6 +154,11 @@ export class DesiredState {
   /** Calls back after each commit with a new revision. Returns its end. */
   onChange(listener: () => void): () => void {
     return this.#mutations.onStateChange(listener);
+  }
+
+  /** What is read is of one revision. */
+  #reading<Result>(read: (transaction: Transaction) => Promise<Result>): Promise<Result> {
+    return this.#database.transaction().setAccessMode("read only").execute(read);
   }
 
   /** `undefined` for a worker of which nothing is deployed. */

@@ -2,10 +2,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SqliteOrigin } from "@atoll/kv-store";
-import { pino } from "pino";
+import { pino, type Logger } from "pino";
 import type { Bootstrap } from "../accounts/schemas.ts";
 import { createControlPlane, type ControlPlane } from "../control-plane.ts";
 import type { Principal } from "../http/request-context.ts";
+import { createRunDatabase } from "./postgres-run.ts";
 import { ScriptedPreflight } from "./scripted-preflight.ts";
 import { TestClock } from "./test-clock.ts";
 
@@ -35,6 +36,7 @@ export class ControlPlaneApi {
   readonly clock: TestClock;
   readonly tenants: Readonly<Record<Tenant, Bootstrap>>;
   readonly origin: SqliteOrigin;
+  readonly databaseUrl: string | undefined;
 
   private constructor(parts: {
     readonly directory: string;
@@ -43,6 +45,7 @@ export class ControlPlaneApi {
     readonly clock: TestClock;
     readonly tenants: Readonly<Record<Tenant, Bootstrap>>;
     readonly origin: SqliteOrigin;
+    readonly databaseUrl: string | undefined;
   }) {
     this.directory = parts.directory;
     this.controlPlane = parts.controlPlane;
@@ -50,35 +53,37 @@ export class ControlPlaneApi {
     this.clock = parts.clock;
     this.tenants = parts.tenants;
     this.origin = parts.origin;
+    this.databaseUrl = parts.databaseUrl;
   }
 
-  /** Tests with nodes that never acknowledge should not wait for them. */
-  static async start(options: { readonly servedWaitMs?: number } = {}): Promise<ControlPlaneApi> {
+  /**
+   * Tests with nodes that never acknowledge should not wait for them. In the run of all tests on PostgreSQL
+   * each has a database there, whatever it says.
+   */
+  static async start(options: StartOptions = {}): Promise<ControlPlaneApi> {
     const directory = await mkdtemp(join(tmpdir(), "atoll-control-plane-"));
     const log = pino({ level: "silent" });
     const clock = new TestClock();
     const preflight = new ScriptedPreflight();
     const origin = SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock, log });
-    const controlPlane = await createControlPlane({
-      dataDirectory: directory,
-      host: "127.0.0.1",
-      port: 0,
-      baseDomain: "atoll.test",
-      publicIngressPort: 4401,
-      environmentFile: "wrangler.env",
-      masterKey: undefined,
-      preflight,
-      kvOrigin: origin,
-      ...options,
-      log,
-      clock,
-    });
+    const parts = { directory, preflight, clock, origin };
+    const databaseUrl = options.databaseUrl ?? (await createRunDatabase());
+    const controlPlane = await createTestControlPlane({ ...parts, ...options, databaseUrl, log });
     const { accounts } = controlPlane;
     const tenants = {
       ours: await accounts.create("Ours"),
       theirs: await accounts.create("Theirs"),
     };
-    return new ControlPlaneApi({ directory, controlPlane, preflight, clock, tenants, origin });
+    return new ControlPlaneApi({ ...parts, databaseUrl, controlPlane, tenants });
+  }
+
+  /** Another control plane on the same database, with the same blobs and master key. It is closed by itself. */
+  async startAnother(options: StartOptions = {}): Promise<ControlPlaneApi> {
+    const { directory, preflight, clock, origin, tenants, databaseUrl } = this;
+    const parts = { directory, preflight, clock, origin };
+    const log = pino({ level: "silent" });
+    const controlPlane = await createTestControlPlane({ databaseUrl, ...parts, ...options, log });
+    return new ControlPlaneApi({ ...parts, databaseUrl, controlPlane, tenants });
   }
 
   principal(tenant: Tenant = "ours"): Principal {
@@ -130,6 +135,34 @@ export class ControlPlaneApi {
     await this.origin.close();
     await rm(this.directory, { recursive: true, force: true });
   }
+}
+
+interface StartOptions {
+  readonly servedWaitMs?: number;
+  readonly databaseUrl?: string;
+}
+
+function createTestControlPlane(parts: {
+  readonly directory: string;
+  readonly databaseUrl: string | undefined;
+  readonly preflight: ScriptedPreflight;
+  readonly clock: TestClock;
+  readonly origin: SqliteOrigin;
+  readonly servedWaitMs?: number;
+  readonly log: Logger;
+}): Promise<ControlPlane> {
+  const { directory, origin, ...rest } = parts;
+  return createControlPlane({
+    dataDirectory: directory,
+    host: "127.0.0.1",
+    port: 0,
+    baseDomain: "atoll.test",
+    publicIngressPort: 4401,
+    environmentFile: "wrangler.env",
+    masterKey: undefined,
+    kvOrigin: origin,
+    ...rest,
+  });
 }
 
 export const MAIN_MODULE: UploadedFileSpec = {

@@ -156,8 +156,9 @@ export class Publisher {
         `The name '${name}' is taken: ${this.#parts.hostNames.hostOf(name)} belongs to another account`,
       );
     }
-    const routes = await this.#routes.listAll(database);
-    checkOwnHost(this.#parts.hostNames.hostOf(name), routes, principal.account);
+    const host = this.#parts.hostNames.hostOf(name);
+    const routes = await this.#routes.listNear(database, [host]);
+    checkOwnHost(host, routes, principal.account);
     return undefined;
   }
 
