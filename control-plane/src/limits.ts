@@ -94,6 +94,8 @@ export const LIMITS = {
   listedVersionsMax: 10,
   /** Versions of a worker that are kept to roll back to, as many as on Cloudflare; older ones are removed. */
   versionsKeptMax: 100,
+  /** How often a version is drafted and started when other control planes publish the same worker meanwhile. */
+  publicationAttemptsMax: 3,
   /** Deployments kept as history; the versions that they name are kept as well. */
   deploymentsKeptMax: 100,
   /** Annotations are a message and a tag, for people. */
