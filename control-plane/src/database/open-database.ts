@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Database, DatabasePlace } from "./database.ts";
 import type { DatabaseLog } from "./postgres-connections.ts";
@@ -9,7 +10,9 @@ export const DATABASE_FILE = "control-plane.sqlite";
 /** Opens or creates the tables at a place, and brings them up to date. End it with `destroy()`. */
 export async function openDatabase(place: DatabasePlace, log?: DatabaseLog): Promise<Database> {
   const { dataDirectory, databaseUrl: url } = place;
-  if (url === undefined) return openSqliteDatabase(join(dataDirectory, DATABASE_FILE));
+  const file = join(dataDirectory, DATABASE_FILE);
+  if (url === undefined) return openSqliteDatabase(file);
+  if (existsSync(file)) log?.warn({ file }, "the database of the data folder is not used");
   // Loaded only here: its client is of no use to anybody else.
   const { openPostgresDatabase } = await import("./postgres-database.ts");
   return openPostgresDatabase(url, log);

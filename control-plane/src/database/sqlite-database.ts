@@ -43,7 +43,7 @@ function sqliteDialect(file: SqliteDatabase.Database): Dialect {
   const usual = new SqliteDialect({ database: file });
   return {
     createAdapter: () => new TransactionalAdapter(),
-    createDriver: () => new EarlyWriterDriver({ database: file }),
+    createDriver: () => new EarlyWriterDriver(file),
     createIntrospector: (database) => usual.createIntrospector(database),
     createQueryCompiler: () => usual.createQueryCompiler(),
   };
@@ -57,6 +57,13 @@ class TransactionalAdapter extends SqliteAdapter {
 }
 
 class EarlyWriterDriver extends SqliteDriver {
+  readonly #file: SqliteDatabase.Database;
+
+  constructor(file: SqliteDatabase.Database) {
+    super({ database: file });
+    this.#file = file;
+  }
+
   /**
    * A writer says so at its begin. One that reads first and then finds that another process has written
    * since could only fail.
@@ -67,5 +74,10 @@ class EarlyWriterDriver extends SqliteDriver {
   ): Promise<void> {
     const begin = settings.accessMode === "read only" ? "begin" : "begin immediate";
     await connection.executeQuery(CompiledQuery.raw(begin));
+  }
+
+  /** After some errors, such as that of a full disk, SQLite has undone it already: those are what is told. */
+  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    if (this.#file.inTransaction) await super.rollbackTransaction(connection);
   }
 }

@@ -8,17 +8,21 @@ const HOSTS_PER_QUERY = 20;
 
 /** The routes of all workers: patterns from `routes`, and the hosts of custom domains as `host/*`. */
 export class RouteStore {
+  /** Of some workers, by the worker's id. */
   async patternsOf(
     database: Database | Transaction,
-    workerId: string,
-  ): Promise<ReadonlyArray<string>> {
+    workerIds: ReadonlyArray<string>,
+  ): Promise<ReadonlyMap<string, ReadonlyArray<string>>> {
     const rows = await database
       .selectFrom("routes")
-      .select("pattern")
-      .where("worker_id", "=", workerId)
+      .select(["worker_id", "pattern"])
+      .where("worker_id", "in", workerIds)
       .orderBy("pattern")
       .execute();
-    return rows.map(({ pattern }) => pattern);
+    const byWorker = Map.groupBy(rows, ({ worker_id: id }) => id);
+    return new Map(
+      [...byWorker].map(([id, of]) => [id, of.map(({ pattern }) => pattern)] as const),
+    );
   }
 
   /** Every route of an account. */

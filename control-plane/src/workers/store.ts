@@ -60,6 +60,7 @@ export class WorkerStore {
       .selectFrom("workers")
       .selectAll()
       .where("name", "in", names)
+      .orderBy("name")
       .execute();
     return rows.map(toWorker);
   }
