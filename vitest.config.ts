@@ -6,7 +6,9 @@ const POSTGRES = {
     name: "postgres",
     include: ["control-plane/**/*.test.ts"],
     globalSetup: "control-plane/src/test-support/postgres-run.ts",
-    testTimeout: 30_000,
+    // Ten thousand changes in a row, or calls, each of which waits for a server.
+    testTimeout: 120_000,
+    hookTimeout: 60_000,
   },
 };
 

@@ -37,11 +37,6 @@ const CALLS: Readonly<Record<string, (parts: CallParts) => Call>> = {
   "list versions": ({ script }) => ({ path: `${script}/versions` }),
   "look at a version": ({ script, version }) => ({ path: `${script}/versions/${version}` }),
   "list deployments": ({ script }) => ({ path: `${script}/deployments` }),
-  "deploy a version": ({ script, version }) => ({
-    method: "POST",
-    path: `${script}/deployments`,
-    body: { strategy: "percentage", versions: [{ version_id: version, percentage: 100 }] },
-  }),
   "put a secret": ({ script, turn }) => ({
     method: "PUT",
     path: `${script}/secrets`,
@@ -69,6 +64,12 @@ const CALLS: Readonly<Record<string, (parts: CallParts) => Call>> = {
   "list tokens": () => ({ path: "/tokens" }),
   "read the audit trail": () => ({ path: "/audit" }),
   "read the usage": () => ({ path: "/usage" }),
+  // The last: secrets are put to the newest version alone, and this makes another one serve.
+  "deploy a version": ({ script, version }) => ({
+    method: "POST",
+    path: `${script}/deployments`,
+    body: { strategy: "percentage", versions: [{ version_id: version, percentage: 100 }] },
+  }),
 };
 
 interface CallParts {

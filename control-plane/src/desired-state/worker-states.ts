@@ -1,9 +1,9 @@
-import {
+import type {
   AccountId,
+  AccountSettings,
+  SecretValues,
+  Version,
   WorkerName,
-  type AccountSettings,
-  type SecretValues,
-  type Version,
 } from "../contract/index.ts";
 import { AccountStore } from "../accounts/store.ts";
 import type { Transaction } from "../database/database.ts";

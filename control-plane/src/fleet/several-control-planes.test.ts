@@ -66,8 +66,10 @@ test("control planes on one database: a deploy at either is answered when the no
     expect(there.revision).toBe(index + 1);
     expect(id).toBeDefined();
   }
-  const { nodes: shown } = await statusAt(first);
-  expect(shown.map(({ revision }) => revision)).toEqual([4, 4]);
+  await vi.waitFor(async () => {
+    const { nodes: shown } = await statusAt(first);
+    expect(shown.map(({ revision }) => revision)).toEqual([4, 4]);
+  });
 });
 
 test("control planes on one database: what one was told of a worker the other one knows", async () => {
