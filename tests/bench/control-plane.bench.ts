@@ -67,7 +67,7 @@ const CALLS: Readonly<Record<string, (parts: CallParts) => Call>> = {
   // The last: secrets are put to the newest version alone, and this makes another one serve.
   "deploy a version": ({ script, version }) => ({
     method: "POST",
-    path: `${script}/deployments`,
+    path: `${script}/deployments?force=true`,
     body: { strategy: "percentage", versions: [{ version_id: version, percentage: 100 }] },
   }),
 };
