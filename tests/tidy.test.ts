@@ -37,6 +37,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
     "@atoll/kv-store/transfer",
     "@atoll/control-plane",
     "@atoll/control-plane/contract",
+    "@atoll/control-plane/s3",
     "@atoll/edge-runtime",
     "@atoll/edge-runtime/memory-budget",
     "@atoll/sites",

@@ -1,10 +1,15 @@
 import { join } from "node:path";
 import type { DatabasePlace } from "@atoll/control-plane";
 import { Command, Option } from "commander";
+import type { AccountApi } from "./account-api.ts";
 import { addAuditCommand } from "./audit/commands.ts";
+import { addBackupCommands } from "./backup/commands.ts";
 import { besideDatabaseOption, databaseOption } from "./database-place.ts";
 import { addKvCommands } from "./kv/commands.ts";
+import { addMasterKeyCommands } from "./master-key/commands.ts";
 import {
+  parseBucket,
+  parseEndpoint,
   parseHistoryDays,
   parseKvBudget,
   parseMegabytes,
@@ -29,6 +34,9 @@ const DATABASE_HELP =
 const KV_DATABASE_HELP =
   "the same for the keys and values of KV namespaces alone; values over 64 KiB stay in --data (default: that of --database, else in --data)";
 
+const BLOB_STORE_HELP =
+  "bucket for code, static files and values over 64 KiB, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION (default: --data)";
+
 // Named here once more: `atoll --help` loads no part of a node. The option is typed by what it is passed to.
 const INGRESSES = ["auto", "haproxy", "builtin"];
 const CELL_POLICIES = ["per-worker", "shared"];
@@ -43,20 +51,22 @@ export function createProgram(): Command {
     .version("0.1.0")
     .showHelpAfterError("(run the command with --help for its options)");
   addLocalCommands(program);
-  addUsageCommand(program);
-  addSchedulesCommand(program);
-  addKvCommands(program, async () => {
-    const { KvApi } = await import("./kv/api.ts");
-    return new KvApi(await findVariables());
-  });
   const findApi = async () => {
     const { AccountApi } = await import("./account-api.ts");
     return new AccountApi(await findVariables());
   };
+  addUsageCommand(program, findApi);
+  addSchedulesCommand(program, findApi);
+  addKvCommands(program, async () => {
+    const { KvApi } = await import("./kv/api.ts");
+    return new KvApi(await findVariables());
+  });
   addTokenCommands(program, findApi);
   addAuditCommand(program, findApi);
   addFleetCommands(program);
   addAccountCommands(program);
+  addBackupCommands(program, { option: controlPlaneDataOption, folder: controlPlaneData });
+  addMasterKeyCommands(program, { option: controlPlaneDataOption, place: placeOf });
   return program;
 }
 
@@ -111,7 +121,7 @@ function addLocalCommands(program: Command): void {
 }
 
 /** What an account's workers used. */
-function addUsageCommand(program: Command): void {
+function addUsageCommand(program: Command, findApi: () => Promise<AccountApi>): void {
   program
     .command("usage")
     .description("show what your workers used in the last month, by version")
@@ -119,13 +129,13 @@ function addUsageCommand(program: Command): void {
     .option("--json", "print JSON", false)
     .action(async (worker: string | undefined, options: { json: boolean }) => {
       const { fetchUsage, formatUsage } = await import("./usage/usage.ts");
-      const usage = await fetchUsage(await findVariables(), worker);
+      const usage = await fetchUsage(await findApi(), worker);
       console.log(options.json ? JSON.stringify(usage, null, 2) : formatUsage(usage));
     });
 }
 
 /** When an account's workers are called without a request. */
-function addSchedulesCommand(program: Command): void {
+function addSchedulesCommand(program: Command, findApi: () => Promise<AccountApi>): void {
   program
     .command("schedules")
     .description("show the cron schedules of your workers, and what became of their latest times")
@@ -133,7 +143,7 @@ function addSchedulesCommand(program: Command): void {
     .option("--json", "print JSON", false)
     .action(async (worker: string | undefined, options: { json: boolean }) => {
       const { fetchSchedules, formatSchedules } = await import("./schedules/schedules.ts");
-      const schedules = await fetchSchedules(await findVariables(), worker);
+      const schedules = await fetchSchedules(await findApi(), worker);
       console.log(options.json ? JSON.stringify(schedules, null, 2) : formatSchedules(schedules));
     });
 }
@@ -153,6 +163,16 @@ function addFleetCommands(program: Command): void {
       new Option("--kv-database <url>", KV_DATABASE_HELP)
         .env("ATOLL_KV_DATABASE")
         .argParser(parsePostgresUrl),
+    )
+    .addOption(
+      new Option("--blob-store <s3://bucket/folder>", BLOB_STORE_HELP)
+        .env("ATOLL_BLOB_STORE")
+        .argParser(parseBucket),
+    )
+    .addOption(
+      new Option("--s3-endpoint <url>", "another server of S3 than Amazon's")
+        .env("ATOLL_S3_ENDPOINT")
+        .argParser(parseEndpoint),
     )
     .addOption(
       new Option("--kv-history <days>", "how far back a KV namespace can be restored (default: 7)")
@@ -277,14 +297,17 @@ function controlPlaneDataOption(): Option {
   return new Option("--data <folder>", "the control plane's data folder (default: in ATOLL_DATA)");
 }
 
+function controlPlaneData(given: string | undefined): string {
+  return given ?? join(readSettings(process.env).dataDirectory, "control-plane");
+}
+
 interface PlaceOptions<Data = string | undefined> {
   readonly data: Data;
   readonly database?: string;
 }
 
 function placeOf({ data, database }: PlaceOptions): DatabasePlace {
-  const dataDirectory = data ?? join(readSettings(process.env).dataDirectory, "control-plane");
-  return { dataDirectory, databaseUrl: database };
+  return { dataDirectory: controlPlaneData(data), databaseUrl: database };
 }
 
 async function findVariables(): Promise<WranglerEnvironment> {

@@ -14,6 +14,15 @@ export { AccountQuota } from "./accounts/quota.ts";
 export { FleetStatus } from "./fleet/status.ts";
 /** What workers used, as the API tells it. */
 export { WorkerUsage } from "./usage/schemas.ts";
+/** Copies of all that an installation keeps. */
+export { backUp } from "./backup/backup.ts";
+export { BackupError } from "./backup/backup-error.ts";
+export { restoreBackup } from "./backup/restore.ts";
+/** The master key, and how it is replaced. */
+export {
+  openMasterKeyRotation,
+  type MasterKeyRotation,
+} from "./secrets/open-master-key-rotation.ts";
 /** Who changed what, as the API tells it. */
 export { openAuditTrail } from "./audit/open-audit-trail.ts";
 export { AuditQuery, AuditRecord } from "./audit/schemas.ts";

@@ -55,6 +55,17 @@ export const LIMITS = {
   assetBucketFilesMax: 1_000,
   /** A bucket's body: one asset of 25 MiB in base64 and the multipart around it. */
   assetUploadBytesMax: 40 * MIB,
+  /** A file's part of it: an asset in base64, with room for line ends that nobody should send. */
+  assetPartBytesMax: 36 * MIB,
+  /** Files of a bucket that are held until they are stored together: some disk writes at once, little memory. */
+  assetBatchBytesMax: 4 * MIB,
+  assetBatchFilesMax: 250,
+  /** Before the first delimiter of a multipart body there is nothing in practice. */
+  multipartPreambleBytesMax: 1 * KIB,
+  /** Headers of one part: a name and a content type. */
+  multipartHeadersBytesMax: 16 * KIB,
+  /** What is held of a multipart body to begin with; a larger part makes it grow. */
+  multipartWindowBytes: 256 * KIB,
   /** Life of an upload session's tokens, as Cloudflare's: an hour over a slow link. */
   assetSessionMs: 60 * 60 * 1_000,
   /** Cloudflare's own limits of `_headers` and `_redirects` leave them far below this. */
@@ -165,6 +176,36 @@ export const LIMITS = {
   linkPingMs: 5_000,
   /** Bytes waiting for one node; past it the node is cut and starts over. */
   linkBufferedBytesMax: 64 * MIB,
+  /** Blobs written at once by one upload: they wait for the disk, or the bucket, together. */
+  blobWritesAtOnce: 16,
+  /** A blob that has been being written for so long never will be: a request has five minutes. */
+  blobWritingMs: 60 * 60_000,
+  /** Blobs that come in pieces and are held until they are known to be right; the next ones wait. */
+  blobPiecesHeldMax: 4,
+  /** A bucket is near: who takes longer to connect is not there. */
+  s3ConnectMs: 2_000,
+  /** A call that stands still for so long is made again: 25 MiB in pieces never do. */
+  s3SilenceMs: 10_000,
+  /** How often a call is made before it fails: a server that is started again is there by then. */
+  s3AttemptsMax: 3,
+  /** How often blobs are looked for that nothing names: reading all names takes seconds. */
+  blobLookMs: 6 * 60 * 60_000,
+  /** How long a blob has had no name before it is removed: longer than an upload, or than a node that is connected takes to follow. */
+  blobUnnamedMs: 24 * 60 * 60_000,
+  /** A removal that began so long ago is over, however it ended: all attempts of a bucket's call take less. */
+  blobRemovalMs: 60_000,
+  /** How long an upload waits for the removal of what it brings; past it it is refused, and may be repeated. */
+  blobClaimWaitMs: 5_000,
+  /** How often it looks whether that is over. */
+  blobClaimLookMs: 20,
+  /** Rows that one statement of that look reads or changes: others get their turn in between. */
+  blobRowsPerStatement: 500,
+  /** How often a backup begins again when something of it was collected meanwhile: that is rare. */
+  backupAttemptsMax: 5,
+  /** Master keys at a time: the current one, and those that some record may still need. */
+  masterKeysMax: 16,
+  /** Sealed records read at once while the master key is replaced. */
+  sealedRowsPerStatement: 500,
   /** Usage is kept for the bills of a year, and another month to ask about them. */
   usageKeptMs: 400 * 24 * 60 * 60 * 1_000,
   /** What a question for usage is about when nobody says: a month. */

@@ -6,6 +6,7 @@ import type { Benchmark, Outcome } from "./benchmark.ts";
 import { churn } from "./churn.bench.ts";
 import { coldBundle } from "./cold-bundle.bench.ts";
 import { coldStart } from "./cold-start.bench.ts";
+import { controlPlaneAssets } from "./control-plane-assets.bench.ts";
 import { density } from "./density.bench.ts";
 import { controlPlane } from "./control-plane.bench.ts";
 import { deploys } from "./deploy.bench.ts";
@@ -32,6 +33,7 @@ const BENCHMARKS: ReadonlyArray<Benchmark> = [
   churn,
   deploys,
   controlPlane,
+  controlPlaneAssets,
   kvReplica,
   kvGet,
   kvPeers,

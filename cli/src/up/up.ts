@@ -18,6 +18,7 @@ import { LogFiles } from "./log-files.ts";
 import { nodeArguments, nodeData } from "./node-arguments.ts";
 import { requireFreePorts } from "./ports.ts";
 import { writeProcessIds } from "./process-ids.ts";
+import { starterMarker } from "./starter-marker.ts";
 import { deployStarter, STARTER_NAME } from "./starter.ts";
 
 // Starting takes seconds; what has not come together by then says why in its log.
@@ -150,7 +151,7 @@ async function deployStarterOnce(options: {
   readonly dataDirectory: string;
   readonly variables: WranglerEnvironment;
 }): Promise<void> {
-  const marker = join(options.dataDirectory, "starter-deployed");
+  const marker = starterMarker(options.dataDirectory);
   if (existsSync(marker)) return;
   console.log("Deploying the example site with wrangler …");
   await deployStarter(options);

@@ -1,3 +1,4 @@
+import { blake3 } from "hash-wasm";
 import { expect, test } from "vitest";
 import { assetHashOf } from "./asset-hash.ts";
 
@@ -16,3 +17,12 @@ test("asset hash: depends on the extension and not on the rest of the path", asy
   expect(await assetHashOf(content, "/sub/b.txt")).toBe(hash);
   expect(await assetHashOf(content, "/a.html")).not.toBe(hash);
 });
+
+test.each([-1, 0, 1, 2, 3, 786_432])(
+  "asset hash: of %i bytes over a piece is as of one",
+  async (over) => {
+    const content = Buffer.alloc(786_432 + over, "abcdefg");
+    const text = `${content.toString("base64")}bin`;
+    expect(await assetHashOf(content, "/large.bin")).toBe((await blake3(text)).slice(0, 32));
+  },
+);

@@ -43,6 +43,9 @@ export const AnnouncedManifest = z
   });
 export type AnnouncedManifest = z.infer<typeof AnnouncedManifest>;
 
+/** The same as it is stored: its paths were checked, and each bucket of files reads it. */
+export const StoredManifest = z.record(z.string(), z.object({ hash: AssetHash, size: z.number() }));
+
 /** Body of `POST assets-upload-session`. */
 export const AssetSessionRequest = z.object({ manifest: AnnouncedManifest });
 

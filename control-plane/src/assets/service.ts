@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
 import { refuseAssets } from "../accounts/quota.ts";
 import { AccountStore } from "../accounts/store.ts";
+import { blobHashOf } from "../blobs/blob-hash.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
-import { blobHashOf } from "../blobs/directory-blob-store.ts";
 import type { AssetManifest, BlobHash } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
@@ -13,7 +13,7 @@ import type { CompletedAssets, Target } from "../versions/service.ts";
 import { assetHashOf } from "./asset-hash.ts";
 import type { AssetClaims, AssetTokens } from "./asset-tokens.ts";
 import { filesByHash, packBuckets } from "./buckets.ts";
-import type { AnnouncedManifest, AssetSession } from "./schemas.ts";
+import type { AnnouncedManifest, AssetContent, AssetSession } from "./schemas.ts";
 import { AssetStore } from "./store.ts";
 
 /** One file of a bucket, decoded. */
@@ -45,7 +45,7 @@ export interface AssetsServiceParts {
  */
 export class AssetsService implements CompletedAssets {
   readonly #parts: AssetsServiceParts;
-  readonly #store = new AssetStore();
+  readonly #assets = new AssetStore();
   readonly #accounts = new AccountStore();
 
   constructor(parts: AssetsServiceParts) {
@@ -63,8 +63,10 @@ export class AssetsService implements CompletedAssets {
     const session = { id: randomUUID(), account, worker: target.name, manifest };
     const oldest = new Date(this.#now() - LIMITS.assetSessionMs).toISOString();
     await this.#parts.mutations.run(target.principal, async ({ transaction, now }) => {
-      await this.#store.removeSessionsBefore(transaction, oldest);
-      await this.#store.insertSession(transaction, { ...session, createdAt: now });
+      await this.#assets.removeSessionsBefore(transaction, oldest);
+      await this.#assets.insertSession(transaction, { ...session, createdAt: now });
+      const hashes = [...filesByHash(manifest).keys()];
+      await this.#assets.touch(transaction, { account, hashes, usedAt: now });
     });
     const claims = { session: session.id, account, worker: target.name };
     const missing = await this.#missing(session);
@@ -80,32 +82,24 @@ export class AssetsService implements CompletedAssets {
 
   /**
    * Stores files of a session. Resolves with the completion token once nothing is missing any more.
-   * Rejected with `asset_invalid` when content does not have its hash or size; files before it stay.
+   * Rejected with `asset_invalid` when one's content does not have its hash or size; files before it may stay.
    */
   async upload(
     claims: AssetClaims,
-    assets: ReadonlyArray<UploadedAsset>,
+    assets: AsyncIterable<UploadedAsset>,
   ): Promise<string | undefined> {
     const { session: id, account, worker } = claims;
     const session = await this.#session(id);
     const files = filesByHash(session.manifest);
-    for (const asset of assets) {
+    let batch = new AssetBatch();
+    for await (const asset of assets) {
       await checkContent(asset, files.get(asset.hash));
-      const blob = blobHashOf(asset.content);
-      await this.#parts.blobs.put(blob, asset.content);
-      const size = asset.content.length;
-      const type = asset.contentType === undefined ? {} : { contentType: asset.contentType };
-      // Beside other writers: content that is there already is left as it is.
-      const transactions = this.#parts.database.transaction().setIsolationLevel("read committed");
-      await transactions.execute((transaction) =>
-        this.#store.insertContent(transaction, account, {
-          hash: asset.hash,
-          blob,
-          size,
-          ...type,
-        }),
-      );
+      batch.add(asset);
+      if (!batch.isFull) continue;
+      await this.#store(account, batch);
+      batch = new AssetBatch();
     }
+    await this.#store(account, batch);
     if ((await this.#missing(session)).size > 0) return undefined;
     const completed = { kind: "completion", session: id, account, worker } as const;
     return this.#parts.tokens.issue(completed, this.#now());
@@ -123,7 +117,7 @@ export class AssetsService implements CompletedAssets {
     const session = await this.#session(claims.session);
     const hashes = [...filesByHash(session.manifest).keys()];
     const { database, blobs } = this.#parts;
-    const contents = await this.#store.findContents(database, claims.account, hashes);
+    const contents = await this.#assets.findContents(database, claims.account, hashes);
     const manifest: AssetManifest = {};
     for (const [path, { hash }] of Object.entries(session.manifest)) {
       const found = contents.get(hash);
@@ -137,8 +131,20 @@ export class AssetsService implements CompletedAssets {
     return hash;
   }
 
+  /** Blobs before the rows that name them. */
+  async #store(account: string, { blobs, contents }: AssetBatch): Promise<void> {
+    if (contents.length === 0) return;
+    await this.#parts.blobs.putAll(blobs);
+    const usedAt = new Date(this.#now()).toISOString();
+    await this.#parts.database
+      .transaction()
+      .execute((transaction) =>
+        this.#assets.insertContents(transaction, account, { contents, usedAt }),
+      );
+  }
+
   async #session(id: string): Promise<AssetSession> {
-    const session = await this.#store.findSession(this.#parts.database, id);
+    const session = await this.#assets.findSession(this.#parts.database, id);
     if (session !== undefined) return session;
     throw new ControlPlaneError(
       "asset_session_invalid",
@@ -148,7 +154,7 @@ export class AssetsService implements CompletedAssets {
 
   async #missing(session: AssetSession) {
     const files = filesByHash(session.manifest);
-    const known = await this.#store.findContents(this.#parts.database, session.account, [
+    const known = await this.#assets.findContents(this.#parts.database, session.account, [
       ...files.keys(),
     ]);
     return new Map([...files].filter(([hash]) => !known.has(hash)));
@@ -156,6 +162,25 @@ export class AssetsService implements CompletedAssets {
 
   #now(): number {
     return this.#parts.clock.nowMs();
+  }
+}
+
+/** Files that are stored together. */
+class AssetBatch {
+  readonly blobs = new Map<BlobHash, Uint8Array>();
+  readonly contents: AssetContent[] = [];
+  #bytes = 0;
+
+  get isFull(): boolean {
+    const { assetBatchBytesMax: bytesMax, assetBatchFilesMax: filesMax } = LIMITS;
+    return this.#bytes >= bytesMax || this.contents.length >= filesMax;
+  }
+
+  add({ hash, content, ...type }: UploadedAsset): void {
+    const blob = blobHashOf(content);
+    this.blobs.set(blob, content);
+    this.contents.push({ hash, blob, size: content.length, ...type });
+    this.#bytes += content.length;
   }
 }
 

@@ -1,9 +1,12 @@
 import {
   StateRevision,
+  type AccountId,
+  type PreviewLabel,
   type VersionId,
   type WorkerKey,
   type WorkerName,
 } from "../contract/index.ts";
+import { AccountStore } from "../accounts/store.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { DeployedVersions } from "../deployments/schemas.ts";
 import { DeploymentStore } from "../deployments/store.ts";
@@ -48,6 +51,7 @@ export class DesiredState {
   readonly #states: WorkerStates;
   readonly #workers = new WorkerStore();
   readonly #deployments = new DeploymentStore();
+  readonly #accounts = new AccountStore();
 
   constructor(parts: {
     readonly database: Database;
@@ -99,6 +103,30 @@ export class DesiredState {
       for (const { account, name } of upserts) changed.delete(`${account}/${name}`);
       const removals = [...changed];
       return { revision, upserts, removals };
+    });
+  }
+
+  /**
+   * The version that a preview's label names, as if it were the only one of its worker; `undefined` without
+   * such a version, or where the worker has no previews.
+   */
+  async preview(asked: {
+    readonly account: AccountId;
+    readonly name: WorkerName;
+    readonly label: PreviewLabel;
+  }): Promise<WorkerState | undefined> {
+    return this.#reading(async (transaction) => {
+      const worker = await this.#workers.find(transaction, asked);
+      if (worker === undefined || !worker.hasPreviews) return undefined;
+      const query = { workerId: worker.id, label: asked.label };
+      const found = await this.#versions.findPreview(transaction, query);
+      if (found === undefined) return undefined;
+      const { version } = found;
+      const secrets = await this.#versions.openSecrets(transaction, worker.id, version.id);
+      const { settings } = await this.#accounts.configured(transaction, worker.account);
+      const versions = [{ version, percentage: 100, secrets }];
+      const { account, name } = worker;
+      return { account, name, versions, routes: [], isScheduled: false, settings };
     });
   }
 

@@ -92,6 +92,23 @@ export async function readRevision(database: Database | Transaction): Promise<nu
   return row?.value ?? 0;
 }
 
+/**
+ * Goes on from a revision that no node has seen, `nowMs` at least, and forgets the outbox: whoever follows gets a
+ * snapshot. For a database that is older than its nodes; `backup/BACKUP.md` says why time is enough.
+ */
+export async function restartRevision(database: Database, nowMs: number): Promise<number> {
+  return database.transaction().execute(async (transaction) => {
+    const value = Math.max((await readRevision(transaction)) + 1, nowMs);
+    await transaction
+      .insertInto("counters")
+      .values({ name: COUNTER, value })
+      .onConflict((conflict) => conflict.column("name").doUpdateSet({ value }))
+      .execute();
+    await transaction.deleteFrom("state_changes").execute();
+    return value;
+  });
+}
+
 async function appendChange(
   transaction: Transaction,
   change: { readonly account: string; readonly worker: string; readonly now: string },

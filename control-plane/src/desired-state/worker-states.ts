@@ -27,6 +27,8 @@ export interface WorkerState {
   readonly name: WorkerName;
   readonly versions: ReadonlyArray<VersionState>;
   readonly routes: ReadonlyArray<string>;
+  /** As the contract's `DesiredWorker` has it. */
+  readonly previewHost?: string;
   /** Whether it has schedules. */
   readonly isScheduled: boolean;
   readonly settings: AccountSettings;
@@ -113,6 +115,7 @@ export class WorkerStates {
           secrets: secrets.get(id) ?? {},
         })),
         routes: routes.get(worker.id) ?? [],
+        ...(worker.hasPreviews ? { previewHost: this.#hostNames.hostOf(worker.name) } : {}),
         isScheduled: scheduled.has(worker.id),
         settings: known(settings.get(worker.account), worker.account),
       });

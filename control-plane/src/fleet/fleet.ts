@@ -8,10 +8,10 @@ import type { HttpServer } from "../http/server.ts";
 import type { ValueStore } from "../kv-namespaces/value-store.ts";
 import type { NodesService } from "../nodes/service.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
-import { deriveKey } from "../secrets/sealing.ts";
 import type { UsageService } from "../usage/service.ts";
 import { FleetRegistry } from "./fleet-registry.ts";
 import { FleetServer } from "./fleet-server.ts";
+import { createPreviewRoutes } from "./preview-routes.ts";
 import { createFleetRoutes } from "./routes.ts";
 
 export interface FleetOptions {
@@ -24,7 +24,8 @@ export interface FleetOptions {
   readonly kvOrigin: KvOrigin;
   readonly usage: UsageService;
   readonly schedules: Dispatcher;
-  readonly masterKey: Uint8Array;
+  /** 32 secret bytes. */
+  readonly fleetSeed: Uint8Array;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -40,7 +41,7 @@ export interface Fleet {
 export function startFleet(options: FleetOptions): Fleet {
   const { http, nodes, blobs, values, desiredState, kvOrigin, usage, schedules, clock, log } =
     options;
-  const fleetKey = fleetKeyFromSeed(deriveKey(options.masterKey, "atoll fleet signatures v1"));
+  const fleetKey = fleetKeyFromSeed(options.fleetSeed);
   const registry = new FleetRegistry();
   const kv = new OriginServer({
     origin: kvOrigin,
@@ -55,6 +56,7 @@ export function startFleet(options: FleetOptions): Fleet {
   const parts = { nodes, desiredState, registry, kv, usage, schedules };
   const server = new FleetServer({ ...parts, fleetKey, log });
   http.mount("/fleet", createFleetRoutes({ nodes, blobs, values, fleetKey }));
+  http.mount("/fleet", createPreviewRoutes({ nodes, desiredState, fleetKey }));
   http.server.on("upgrade", (request, socket, head) => {
     server.upgrade(request, socket, head).catch((error: unknown) => {
       // Every node tries again all the time; that the database is away its connections say.

@@ -2,7 +2,6 @@ import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { Database } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
-import { requireSameMasterKey } from "../secrets/master-key-check.ts";
 import type { FleetRegistry } from "./fleet-registry.ts";
 import { FleetView } from "./fleet-view.ts";
 
@@ -10,7 +9,6 @@ export interface SharingOptions {
   /** Absent when the database is nobody else's. */
   readonly databaseUrl?: string | undefined;
   readonly database: Database;
-  readonly masterKey: Uint8Array;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -31,11 +29,9 @@ const ALONE: Sharing = {
   close: () => Promise.resolve(),
 };
 
-/** Rejected when the database's control planes have another master key. */
 export async function openSharing(options: SharingOptions): Promise<Sharing> {
-  const { databaseUrl: url, database, masterKey, clock, log } = options;
+  const { databaseUrl: url, database, clock, log } = options;
   if (url === undefined) return ALONE;
-  await requireSameMasterKey(database, masterKey);
   // Loaded only here: its client is of no use to anybody else.
   const { PostgresSignals } = await import("../database/postgres-signals.ts");
   const signals = new PostgresSignals({ url, clock, log });

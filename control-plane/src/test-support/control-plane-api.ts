@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { SqliteOrigin } from "@atoll/kv-store";
-import { pino, type Logger } from "pino";
+import { pino } from "pino";
 import type { Bootstrap } from "../accounts/schemas.ts";
 import { createControlPlane, type ControlPlane } from "../control-plane.ts";
 import type { Principal } from "../http/request-context.ts";
@@ -62,28 +62,32 @@ export class ControlPlaneApi {
    */
   static async start(options: StartOptions = {}): Promise<ControlPlaneApi> {
     const directory = await mkdtemp(join(tmpdir(), "atoll-control-plane-"));
-    const log = pino({ level: "silent" });
     const clock = new TestClock();
     const preflight = new ScriptedPreflight();
-    const origin = SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock, log });
-    const parts = { directory, preflight, clock, origin };
+    const parts = { directory, clock, preflight };
     const databaseUrl = options.databaseUrl ?? (await createRunDatabase());
-    const controlPlane = await createTestControlPlane({ ...parts, ...options, databaseUrl, log });
+    const { controlPlane, origin } = await open({ ...parts, ...options, databaseUrl });
     const { accounts } = controlPlane;
     const tenants = {
       ours: await accounts.create("Ours"),
       theirs: await accounts.create("Theirs"),
     };
-    return new ControlPlaneApi({ ...parts, databaseUrl, controlPlane, tenants });
+    return new ControlPlaneApi({ ...parts, databaseUrl, controlPlane, tenants, origin });
+  }
+
+  /** Another control plane with the same accounts, over a directory that it takes over and removes. */
+  async reopen(directory: string): Promise<ControlPlaneApi> {
+    const { clock, preflight, tenants, databaseUrl } = this;
+    const parts = { directory, clock, preflight, databaseUrl };
+    return new ControlPlaneApi({ ...parts, ...(await open(parts)), tenants });
   }
 
   /** Another control plane on the same database, with the same blobs and master key. It is closed by itself. */
   async startAnother(options: StartOptions = {}): Promise<ControlPlaneApi> {
-    const { directory, preflight, clock, origin, tenants, databaseUrl } = this;
-    const parts = { directory, preflight, clock, origin };
-    const log = pino({ level: "silent" });
-    const controlPlane = await createTestControlPlane({ databaseUrl, ...parts, ...options, log });
-    return new ControlPlaneApi({ ...parts, databaseUrl, controlPlane, tenants });
+    const { directory, clock, preflight, tenants, databaseUrl, origin } = this;
+    const parts = { directory, clock, preflight, databaseUrl, origin };
+    const { controlPlane } = await open({ ...parts, ...options });
+    return new ControlPlaneApi({ ...parts, controlPlane, tenants });
   }
 
   principal(tenant: Tenant = "ours"): Principal {
@@ -142,17 +146,20 @@ interface StartOptions {
   readonly databaseUrl?: string;
 }
 
-function createTestControlPlane(parts: {
+async function open(parts: {
   readonly directory: string;
-  readonly databaseUrl: string | undefined;
-  readonly preflight: ScriptedPreflight;
   readonly clock: TestClock;
-  readonly origin: SqliteOrigin;
+  readonly preflight: ScriptedPreflight;
+  readonly databaseUrl: string | undefined;
+  /** Made when there is none yet. */
+  readonly origin?: SqliteOrigin;
   readonly servedWaitMs?: number;
-  readonly log: Logger;
-}): Promise<ControlPlane> {
-  const { directory, origin, ...rest } = parts;
-  return createControlPlane({
+}): Promise<{ readonly controlPlane: ControlPlane; readonly origin: SqliteOrigin }> {
+  const { directory, clock, preflight, ...options } = parts;
+  const log = pino({ level: "silent" });
+  const file = { path: join(directory, "kv.sqlite"), clock, log };
+  const origin = parts.origin ?? SqliteOrigin.open(file);
+  const controlPlane = await createControlPlane({
     dataDirectory: directory,
     host: "127.0.0.1",
     port: 0,
@@ -160,9 +167,13 @@ function createTestControlPlane(parts: {
     publicIngressPort: 4401,
     environmentFile: "wrangler.env",
     masterKey: undefined,
+    preflight,
     kvOrigin: origin,
-    ...rest,
+    ...options,
+    log,
+    clock,
   });
+  return { controlPlane, origin };
 }
 
 export const MAIN_MODULE: UploadedFileSpec = {

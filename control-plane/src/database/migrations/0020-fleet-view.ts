@@ -1,7 +1,7 @@
 import type { Kysely } from "kysely";
 import type { Migration } from "kysely/migration";
 
-/** What control planes that share a database tell each other of their nodes, and by which key they seal. */
+/** What control planes that share a database tell each other of their nodes. */
 export const fleetView: Migration = {
   async up(database: Kysely<unknown>): Promise<void> {
     await database.schema
@@ -13,11 +13,6 @@ export const fleetView: Migration = {
       .addColumn("alive", "bigint", (column) => column.notNull())
       .addColumn("written", "bigint", (column) => column.notNull())
       .addColumn("document", "text", (column) => column.notNull())
-      .execute();
-    await database.schema
-      .createTable("installation")
-      .addColumn("name", "text", (column) => column.primaryKey())
-      .addColumn("value", "text", (column) => column.notNull())
       .execute();
   },
 };
