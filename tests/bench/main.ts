@@ -9,6 +9,7 @@ import { coldBundle } from "./cold-bundle.bench.ts";
 import { coldStart } from "./cold-start.bench.ts";
 import { controlPlaneAssets } from "./control-plane-assets.bench.ts";
 import { density } from "./density.bench.ts";
+import { controlPlane } from "./control-plane.bench.ts";
 import { deploys } from "./deploy.bench.ts";
 import { kvFanout } from "./kv-fanout.bench.ts";
 import { kvGet } from "./kv-get.bench.ts";
@@ -32,6 +33,7 @@ const BENCHMARKS: ReadonlyArray<Benchmark> = [
   density,
   churn,
   deploys,
+  controlPlane,
   controlPlaneAssets,
   kvReplica,
   kvGet,
