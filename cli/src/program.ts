@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { Command, Option } from "commander";
+import type { AccountApi } from "./account-api.ts";
 import { addAuditCommand } from "./audit/commands.ts";
 import { addBackupCommands } from "./backup/commands.ts";
 import { addKvCommands } from "./kv/commands.ts";
@@ -45,16 +46,16 @@ export function createProgram(): Command {
     .version("0.1.0")
     .showHelpAfterError("(run the command with --help for its options)");
   addLocalCommands(program);
-  addUsageCommand(program);
-  addSchedulesCommand(program);
-  addKvCommands(program, async () => {
-    const { KvApi } = await import("./kv/api.ts");
-    return new KvApi(await findVariables());
-  });
   const findApi = async () => {
     const { AccountApi } = await import("./account-api.ts");
     return new AccountApi(await findVariables());
   };
+  addUsageCommand(program, findApi);
+  addSchedulesCommand(program, findApi);
+  addKvCommands(program, async () => {
+    const { KvApi } = await import("./kv/api.ts");
+    return new KvApi(await findVariables());
+  });
   addTokenCommands(program, findApi);
   addAuditCommand(program, findApi);
   addFleetCommands(program);
@@ -115,7 +116,7 @@ function addLocalCommands(program: Command): void {
 }
 
 /** What an account's workers used. */
-function addUsageCommand(program: Command): void {
+function addUsageCommand(program: Command, findApi: () => Promise<AccountApi>): void {
   program
     .command("usage")
     .description("show what your workers used in the last month, by version")
@@ -123,13 +124,13 @@ function addUsageCommand(program: Command): void {
     .option("--json", "print JSON", false)
     .action(async (worker: string | undefined, options: { json: boolean }) => {
       const { fetchUsage, formatUsage } = await import("./usage/usage.ts");
-      const usage = await fetchUsage(await findVariables(), worker);
+      const usage = await fetchUsage(await findApi(), worker);
       console.log(options.json ? JSON.stringify(usage, null, 2) : formatUsage(usage));
     });
 }
 
 /** When an account's workers are called without a request. */
-function addSchedulesCommand(program: Command): void {
+function addSchedulesCommand(program: Command, findApi: () => Promise<AccountApi>): void {
   program
     .command("schedules")
     .description("show the cron schedules of your workers, and what became of their latest times")
@@ -137,7 +138,7 @@ function addSchedulesCommand(program: Command): void {
     .option("--json", "print JSON", false)
     .action(async (worker: string | undefined, options: { json: boolean }) => {
       const { fetchSchedules, formatSchedules } = await import("./schedules/schedules.ts");
-      const schedules = await fetchSchedules(await findVariables(), worker);
+      const schedules = await fetchSchedules(await findApi(), worker);
       console.log(options.json ? JSON.stringify(schedules, null, 2) : formatSchedules(schedules));
     });
 }

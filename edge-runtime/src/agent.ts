@@ -13,6 +13,7 @@ import { EgressPolicy } from "./egress/egress-policy.ts";
 import { EgressProxy } from "./egress/egress-proxy.ts";
 import type { Activator, Ingress } from "./ingress/ingress.ts";
 import { type IngressChoice, openIngress } from "./ingress/open-ingress.ts";
+import { previewNameOf } from "./ingress/target-key.ts";
 import { LIMITS } from "./limits.ts";
 import { MetricsServer } from "./metrics/metrics-server.ts";
 import { NodeMetrics } from "./metrics/node-metrics.ts";
@@ -32,6 +33,7 @@ import { KvCapabilities } from "./sync/kv-capabilities.ts";
 import { NodeCellServices } from "./sync/node-cell-services.ts";
 import { NodeKv } from "./sync/node-kv.ts";
 import { NodeLink } from "./sync/node-link.ts";
+import { PreviewVersions } from "./sync/preview-versions.ts";
 import { StateFollower } from "./sync/state-follower.ts";
 import { StateStore } from "./sync/state-store.ts";
 import { WorkerPreparer, type SiteMaterialiser } from "./sync/worker-preparer.ts";
@@ -119,9 +121,12 @@ async function openParts(
   const ground = await openGround(options, identity, closers);
   // Usage is told apart by version, once there are cells that have any.
   let cells: Cells | undefined;
+  let previews: PreviewVersions | undefined;
   const services = await openServices(ground, (worker) => cells?.supervisor.versionOf(worker));
-  cells = await openCells(ground, services);
-  const follower = await openFollower(ground, services, cells);
+  cells = await openCells(ground, services, () => previews);
+  const runner = openRunner(ground, services, cells);
+  previews = openPreviews(ground, cells, runner);
+  const follower = await openFollower(ground, cells, runner);
   const link = openLink(ground, { follower, ...services, ...cells });
   await openMetrics(ground, { follower, link, ...services, ...cells });
   const { url } = cells.ingress;
@@ -204,7 +209,11 @@ interface Cells {
   readonly ingress: Ingress;
 }
 
-async function openCells(ground: Ground, { usage, cellServices }: Services): Promise<Cells> {
+async function openCells(
+  ground: Ground,
+  { usage, cellServices }: Services,
+  previews: () => PreviewVersions | undefined,
+): Promise<Cells> {
   const { options, identity, capabilities, metrics, closers } = ground;
   const { log } = options;
   const { host, compiler } = await openHost(ground);
@@ -217,7 +226,10 @@ async function openCells(ground: Ground, { usage, cellServices }: Services): Pro
     address: options.host,
     region: identity.region,
     activator: {
-      activate: (worker) => requireActivator(activator).activate(worker),
+      activate: (target) => {
+        const isPreview = previewNameOf(target) !== undefined;
+        return requireActivator(isPreview ? previews() : activator).activate(target);
+      },
       lossOf: (socketPath) => requireActivator(activator).lossOf(socketPath),
     },
     onServed: (request) => {
@@ -281,12 +293,12 @@ async function openHost({
   return { host, compiler };
 }
 
-/** Follows the desired state. Resolves when what the node ran last runs again. */
-async function openFollower(
+/** What makes workers run here. */
+function openRunner(
   { options, identity, client, capabilities, closers }: Ground,
   { kv }: Services,
   { supervisor, ingress }: Cells,
-): Promise<StateFollower> {
+): WorkerRunner {
   const { dataDirectory, log } = options;
   const blobs = new BlobCache({
     directory: join(dataDirectory, "blobs"),
@@ -303,6 +315,31 @@ async function openFollower(
     log,
   });
   closers.push(() => runner.close());
+  return runner;
+}
+
+/** What brings versions here that are looked at without being deployed. */
+function openPreviews(
+  { client, identity }: Ground,
+  { supervisor }: Cells,
+  runner: WorkerRunner,
+): PreviewVersions {
+  return new PreviewVersions({
+    activator: supervisor,
+    fetchPreview: (worker, label) => client.fetchPreview(worker, label),
+    fleetKey: identity.fleetKey,
+    open: (worker) => runner.openPreview(worker),
+    clock: systemClock,
+  });
+}
+
+/** Follows the desired state. Resolves when what the node ran last runs again. */
+async function openFollower(
+  { options, identity }: Ground,
+  { ingress }: Cells,
+  runner: WorkerRunner,
+): Promise<StateFollower> {
+  const { dataDirectory, log } = options;
   const follower = new StateFollower({
     store: new StateStore({ directory: join(dataDirectory, "state"), log }),
     fleetKey: identity.fleetKey,
@@ -379,7 +416,9 @@ async function openMetrics(
   log.info({ url: server.url }, "metrics can be read");
 }
 
-function requireActivator(activator: Activator | undefined): Activator {
+function requireActivator<Found extends Pick<Activator, "activate">>(
+  activator: Found | undefined,
+): Found {
   if (activator === undefined) throw new Error("a request was routed before there were routes");
   return activator;
 }

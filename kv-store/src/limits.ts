@@ -164,8 +164,12 @@ export const LIMITS = {
   frontDrainBytesMax: 128 * 1024 * 1024,
   /** Heads hold a key of 512 escaped bytes and the metadata, which is refused with a sentence when too large. */
   frontHeadBytesMax: 64 * 1024,
+  /** Of a body, what waits in memory for its reader: a few reads of the socket. */
+  frontBodyHeldBytesMax: 256 * 1024,
   /** A request must have arrived within this time: a slow sender is a stuck cell. */
   frontRequestMs: 60_000,
+  /** Stuck senders are looked for this often. */
+  frontWatchMs: 10_000,
   /** Large values kept on a node's disk. */
   valueCacheBytesMax: 1024 * 1024 * 1024,
   /** Time to fetch or store one large value: 25 MiB over a link of 10 Mbit/s. */

@@ -1,13 +1,13 @@
 import { isUtf8 } from "node:buffer";
-import {
+import type {
   Key,
-  type AbsentValue,
-  type ContentHash,
-  type HeldEntry,
-  type HeldOperation,
-  type KvEntry,
-  type KvOperation,
-  type KvValue,
+  AbsentValue,
+  ContentHash,
+  HeldEntry,
+  HeldOperation,
+  KvEntry,
+  KvOperation,
+  KvValue,
 } from "./entry.ts";
 import { KvError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
@@ -210,9 +210,11 @@ function decodeBlob(
 /** The key of stored or received bytes. Fails with `protocol_violation` when they are not one. */
 export function decodeKey(bytes: Uint8Array): Key {
   // Checked first, because bytes that are not UTF-8 would decode to replacement characters.
-  const key = isUtf8(bytes) ? Key.safeParse(asBuffer(bytes).toString("utf8")) : undefined;
-  if (key?.success !== true) throw violation(`a key of ${bytes.length} bytes that is not one`);
-  return key.data;
+  const key = isUtf8(bytes) ? asBuffer(bytes).toString("utf8") : "";
+  // All that `Key` wants, of which UTF-8 is a part: that would cost more than the rest of an operation.
+  const isKey = bytes.length <= LIMITS.keyBytesMax && key !== "" && key !== "." && key !== "..";
+  if (!isKey) throw violation(`a key of ${bytes.length} bytes that is not one`);
+  return key as Key;
 }
 
 function readUInt16(bytes: Buffer, position: number): number {

@@ -13,6 +13,8 @@ export interface BareWorkerdOptions {
   readonly source: string;
   /** A unix socket whose HTTP server the module calls as `env.EXTERNAL`. */
   readonly externalSocketPath?: string;
+  /** A node's socket of KV, where the module has the namespace of the capability as `env.KV`. */
+  readonly kv?: { readonly socketPath: string; readonly capability: string };
   /** Source of a worker that the module may load, as the text module `loaded.txt`, by `env.LOADER`. */
   readonly loadedSource?: string;
   /** Whether the module has a namespace of the KV that is bundled with workerd, as `env.KV`. */
@@ -63,6 +65,9 @@ export class BareWorkerd {
     await writeFile(join(directory, "config.capnp"), config(options));
     if (options.externalSocketPath !== undefined) {
       await symlink(options.externalSocketPath, join(directory, "external.sock"));
+    }
+    if (options.kv !== undefined) {
+      await symlink(options.kv.socketPath, join(directory, "kv.sock"));
     }
     if (options.loadedSource !== undefined) {
       await writeFile(join(directory, "loaded.txt"), options.loadedSource);
@@ -128,13 +133,20 @@ const BUNDLED_KV = `,
 const BUNDLED_KV_BINDING = `(name = "KV", kvNamespace = (name = "kv", props = (json = "{\\"namespace\\": \\"bench\\"}")))`;
 
 function config(options: BareWorkerdOptions): string {
-  const { externalSocketPath, loadedSource, bundledKv } = options;
+  const { externalSocketPath, kv, loadedSource, bundledKv } = options;
   const modules = [`(name = "index.js", esModule = embed "index.js")`];
   const bindings: string[] = [];
   const services: string[] = [];
   if (externalSocketPath !== undefined) {
     bindings.push(`(name = "EXTERNAL", service = "external")`);
     services.push(`, (name = "external", external = (address = "unix:external.sock", http = ()))`);
+  }
+  if (kv !== undefined) {
+    const header = `(name = "x-atoll-kv", value = "${kv.capability}")`;
+    bindings.push(`(name = "KV", kvNamespace = "kv")`);
+    services.push(
+      `, (name = "kv", external = (address = "unix:kv.sock", http = (injectRequestHeaders = [${header}])))`,
+    );
   }
   if (loadedSource !== undefined) {
     modules.push(`(name = "loaded.txt", text = embed "loaded.txt")`);

@@ -7,7 +7,7 @@ import {
   LinkChannel,
   MessageToNode,
 } from "@atoll/control-plane/contract";
-import { LmdbReplica, ReplicaClient, systemClock } from "@atoll/kv-store";
+import { KvFront, LmdbReplica, ReplicaClient, systemClock, ValueCache } from "@atoll/kv-store";
 import { WebSocket } from "ws";
 import { log, NAMESPACE } from "./kv-place.ts";
 import type { Question, ReplicaPlan, Visible } from "./replica-processes.ts";
@@ -30,7 +30,26 @@ async function open(index: number): Promise<LmdbReplica> {
   while (replica.revision(NAMESPACE) === undefined) {
     await client.ready(NAMESPACE).catch(() => undefined);
   }
+  if (index === 0) await serve(replica, client);
   return replica;
+}
+
+/** As a node does. */
+async function serve(replica: LmdbReplica, client: ReplicaClient): Promise<void> {
+  const { directory, front } = plan;
+  if (front === undefined) return;
+  const values = await ValueCache.open({
+    directory: join(directory, "values"),
+    // The benchmarks that read through the front have small values only.
+    blobs: { fetch: async () => undefined, store: () => Promise.reject(new Error("too large")) },
+    ...{ clock: systemClock, log },
+  });
+  const { socketPath, capability } = front;
+  const resolveCapability = (text: string) => (text === capability ? NAMESPACE : undefined);
+  await new KvFront({
+    ...{ socketPath, resolveCapability, replica, client, values },
+    ...{ clock: systemClock, log },
+  }).listen();
 }
 
 function connect(client: ReplicaClient): void {

@@ -18,6 +18,8 @@ export interface ReplicaPlan {
   readonly directory: string;
   readonly url: string;
   readonly replicas: number;
+  /** Where the first of them is served to workers with this capability, if it is. */
+  readonly front?: { readonly socketPath: string; readonly capability: string };
 }
 
 export type Question =

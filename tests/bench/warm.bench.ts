@@ -72,7 +72,9 @@ export const warm: Benchmark = {
   run: async (resources): Promise<Outcome> => {
     const { targets, absent } = await startTargets(resources);
     const generator = resources.use(new LoadGenerator());
-    for (const target of targets) await load(generator, target, WARM_UP);
+    for (const target of targets) {
+      if (target.renew === undefined) await load(generator, target, WARM_UP);
+    }
     const rounds = new Map<Target, Round[]>(targets.map((target) => [target, []]));
     for (let round = 0; round < ROUNDS; round += 1) {
       for (const [target, taken] of rounds) {

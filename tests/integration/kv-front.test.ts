@@ -112,6 +112,7 @@ async function startNode(): Promise<void> {
     replica,
     client,
     values,
+    clock,
     log,
   });
   await front.listen();

@@ -3,6 +3,7 @@ import {
   StateRevision,
   WorkerName,
   type AccountSettings,
+  type PreviewLabel,
   type SecretValues,
   type Version,
   type WorkerKey,
@@ -31,6 +32,8 @@ export interface WorkerState {
   readonly name: WorkerName;
   readonly versions: ReadonlyArray<VersionState>;
   readonly routes: ReadonlyArray<string>;
+  /** As the contract's `DesiredWorker` has it. */
+  readonly previewHost?: string;
   /** Whether it has schedules. */
   readonly isScheduled: boolean;
   readonly settings: AccountSettings;
@@ -132,6 +135,30 @@ export class DesiredState {
     });
   }
 
+  /**
+   * The version that a preview's label names, as if it were the only one of its worker; `undefined` without
+   * such a version, or where the worker has no previews.
+   */
+  async preview(asked: {
+    readonly account: AccountId;
+    readonly name: WorkerName;
+    readonly label: PreviewLabel;
+  }): Promise<WorkerState | undefined> {
+    return this.#database.transaction().execute(async (transaction) => {
+      const worker = await this.#workers.find(transaction, asked);
+      if (worker === undefined || !worker.hasPreviews) return undefined;
+      const query = { workerId: worker.id, label: asked.label };
+      const found = await this.#versions.findPreview(transaction, query);
+      if (found === undefined) return undefined;
+      const { version } = found;
+      const secrets = await this.#versions.openSecrets(transaction, worker.id, version.id);
+      const settings = await this.#accounts.settings(transaction, worker.account);
+      const versions = [{ version, percentage: 100, secrets }];
+      const { account, name } = worker;
+      return { account, name, versions, routes: [], isScheduled: false, settings };
+    });
+  }
+
   /** Every deployed worker, by name, without anything secret. */
   async summaries(): Promise<ReadonlyArray<WorkerSummary>> {
     return this.#database.transaction().execute(async (transaction) => {
@@ -172,7 +199,9 @@ export class DesiredState {
     const routes = await this.#routesOf(transaction, worker);
     const settings = await this.#accounts.settings(transaction, worker.account);
     const isScheduled = await this.#schedules.isScheduled(transaction, worker.id);
-    return { account: worker.account, name: worker.name, versions, routes, isScheduled, settings };
+    const { account, name } = worker;
+    const previews = worker.hasPreviews ? { previewHost: this.#hostNames.hostOf(name) } : {};
+    return { account, name, versions, routes, ...previews, isScheduled, settings };
   }
 
   async #routesOf(transaction: Transaction, worker: StoredWorker): Promise<ReadonlyArray<string>> {

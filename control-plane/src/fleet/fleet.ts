@@ -10,6 +10,7 @@ import type { Dispatcher } from "../schedules/dispatcher.ts";
 import type { UsageService } from "../usage/service.ts";
 import { FleetRegistry } from "./fleet-registry.ts";
 import { FleetServer } from "./fleet-server.ts";
+import { createPreviewRoutes } from "./preview-routes.ts";
 import { createFleetRoutes } from "./routes.ts";
 
 export interface FleetOptions {
@@ -54,6 +55,7 @@ export function startFleet(options: FleetOptions): Fleet {
   const parts = { nodes, desiredState, registry, kv, usage, schedules };
   const server = new FleetServer({ ...parts, fleetKey, log });
   http.mount("/fleet", createFleetRoutes({ nodes, blobs, values, fleetKey }));
+  http.mount("/fleet", createPreviewRoutes({ nodes, desiredState, fleetKey }));
   http.server.on("upgrade", (request, socket, head) => {
     server.upgrade(request, socket, head).catch((error: unknown) => {
       log.error({ err: error }, "could not take over a connection");

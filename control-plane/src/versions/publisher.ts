@@ -284,7 +284,7 @@ function newWorker(parts: {
     createdAt: now,
     modifiedAt: now,
     isOnSubdomain: true,
-    hasPreviews: false,
+    hasPreviews: true,
     settings: {},
     versionNumber: 0,
   };

@@ -1,8 +1,16 @@
-import { Version, type SecretValues, type VersionId } from "../contract/index.ts";
+import {
+  Version,
+  type PreviewLabel,
+  type SecretValues,
+  type VersionId,
+} from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import { secretContext } from "../secrets/contexts.ts";
 import type { SecretSealer } from "../secrets/sealing.ts";
 import { VersionNotes, type StoredVersion } from "./schemas.ts";
+
+/** wrangler prints so many digits of a version's id in front of its worker's host. */
+const PREVIEW_ID_DIGITS = 8;
 
 /** Immutable versions, and the values of their secrets under seal. */
 export class VersionStore {
@@ -61,6 +69,38 @@ export class VersionStore {
       .where("worker_id", "=", address.workerId)
       .where("id", "=", address.id)
       .executeTakeFirst();
+    return row && toVersion(row);
+  }
+
+  /** The newest version with this alias, or else the newest whose id begins with the label. */
+  async findPreview(
+    database: Database | Transaction,
+    query: { readonly workerId: string; readonly label: PreviewLabel },
+  ): Promise<StoredVersion | undefined> {
+    const { workerId, label } = query;
+    // A label holds nothing that a pattern or JSON has another meaning for, and no text within the notes
+    // can look like this: its quotation marks are escaped.
+    const alias = `"workers/alias":${JSON.stringify(label)}`;
+    const aliased = await this.#newestLike(database, { workerId, notes: `%${alias}%` });
+    if (aliased !== undefined) return aliased;
+    if (label.length !== PREVIEW_ID_DIGITS) return undefined;
+    return this.#newestLike(database, { workerId, id: `${label}-%` });
+  }
+
+  async #newestLike(
+    database: Database | Transaction,
+    {
+      workerId,
+      ...patterns
+    }: { readonly workerId: string } & Partial<Readonly<Record<"id" | "notes", string>>>,
+  ): Promise<StoredVersion | undefined> {
+    let query = database
+      .selectFrom("versions")
+      .select(["document", "notes"])
+      .where("worker_id", "=", workerId);
+    if (patterns.id !== undefined) query = query.where("id", "like", patterns.id);
+    if (patterns.notes !== undefined) query = query.where("notes", "like", patterns.notes);
+    const row = await query.orderBy("number", "desc").limit(1).executeTakeFirst();
     return row && toVersion(row);
   }
 

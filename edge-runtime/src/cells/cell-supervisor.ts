@@ -10,6 +10,7 @@ import { configureGroup, type KvCapability } from "../config/group-config.ts";
 import { Turnstile } from "../config/turnstile.ts";
 import { EdgeError } from "../errors.ts";
 import type { Activation, Activator, CellLoss, Ingress } from "../ingress/ingress.ts";
+import { previewNameOf, type TargetKey, workerOfTarget } from "../ingress/target-key.ts";
 import { LIMITS } from "../limits.ts";
 import { CellGroup, type GroupEvents } from "./cell-group.ts";
 import { CellHistory } from "./cell-history.ts";
@@ -23,6 +24,7 @@ import { PublishedCells } from "./published-cells.ts";
 import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { RetiringCells } from "./retiring-cells.ts";
+import { isBeside, isOnDemand, targetsOfGroup } from "./version-role.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
 
 export interface CellSupervisorOptions extends Omit<CellSources, "listener"> {
@@ -55,15 +57,15 @@ export class CellSupervisor implements Activator {
   readonly #starts = new Turnstile(LIMITS.cellStartsMax);
   /** Whoever changes which group serves whom goes through here alone. */
   readonly #changes = new Turnstile(1);
-  /** The group that serves each worker. A group lives as long as it is in here. */
-  #groupOf: ReadonlyMap<WorkerKey, CellGroup> = new Map();
+  /** The group that serves each target. A group lives as long as it is in here. */
+  #groupOf: ReadonlyMap<TargetKey, CellGroup> = new Map();
   /**
    * Groups that did not start in the latest apply or since, by identity. They rest like a cell that keeps
    * dying, so that a version which never starts does not slow down everybody else's deploys.
    */
   #failed: ReadonlyMap<string, CellGroup> = new Map();
   /** What the ingress was told last. */
-  readonly #published = new Map<WorkerKey, ReadonlyArray<string>>();
+  readonly #published = new Map<TargetKey, ReadonlyArray<string>>();
   readonly #publishedCells = new PublishedCells();
   readonly #retiring: RetiringCells;
   #queued: QueuedApply | undefined;
@@ -78,7 +80,7 @@ export class CellSupervisor implements Activator {
     this.#options = { ...options, listener: listenTogether(listeners) };
     this.#retiring = new RetiringCells(options);
     this.#events = {
-      cellChanged: (group) => this.#publish(group.workers.map((worker) => worker.key)),
+      cellChanged: (group) => this.#publish(this.#targetsOf(group)),
       retired: (group, cell, reason) => this.#retiring.add({ group, cell }, reason),
     };
     this.#keeper = new CellKeeper({
@@ -105,10 +107,11 @@ export class CellSupervisor implements Activator {
     return promise;
   }
 
-  async activate(worker: WorkerKey): Promise<Activation> {
+  /** What does not run here as a version any more, as when a split has just ended, goes to its worker. */
+  async activate(target: TargetKey): Promise<Activation> {
     const begunMs = performance.now();
-    const { cell, isWarm } = await this.#activate(worker);
-    const socketPath = cell.socketPath(worker);
+    const { cell, isWarm } = await this.#activate(target);
+    const socketPath = cell.socketPath(workerOfTarget(target));
     if (isWarm) return { socketPath };
     return { socketPath, coldMs: Math.max(1, Math.round(performance.now() - begunMs)) };
   }
@@ -119,25 +122,28 @@ export class CellSupervisor implements Activator {
   }
 
   async #activate(
-    worker: WorkerKey,
+    target: TargetKey,
   ): Promise<{ readonly cell: WarmCell; readonly isWarm: boolean }> {
+    const worker = workerOfTarget(target);
     // More than one round only when cells are dying, or an apply replaces the group meanwhile.
     for (let round = 0; round < LIMITS.activationRoundsMax; round += 1) {
-      const group = this.#groupOf.get(worker);
-      if (group === undefined) throw new EdgeError("worker_unknown", `${worker} is not run here`);
+      const group = this.#groupFor(target);
+      if (group === undefined) throw new EdgeError("worker_unknown", `${target} is not run here`);
       const isWarm = group.cells.length > 0 && round === 0;
-      const cell = await this.#findCell(group, worker);
+      const cell = await this.#findCell(group, target);
       if (cell !== undefined) return { cell, isWarm };
     }
     throw new EdgeError("cell_failed", `${worker} lost its cell, or was replaced, each time`);
   }
 
   /** A cell of a group that takes requests; none when it lost its cells, or was replaced, meanwhile. */
-  async #findCell(group: CellGroup, worker: WorkerKey): Promise<WarmCell | undefined> {
-    const isCurrent = (): boolean => this.#groupOf.get(worker) === group;
+  async #findCell(group: CellGroup, target: TargetKey): Promise<WarmCell | undefined> {
+    const isCurrent = (): boolean => this.#groupFor(target) === group;
     try {
       const isWarm = group.cells.length > 0;
-      const cell = isWarm ? await group.firstAccepting(worker) : await group.activate();
+      const cell = isWarm
+        ? await group.firstAccepting(workerOfTarget(target))
+        : await group.activate();
       // One that was put out of use is drained already, and nobody waits for what comes later.
       return isCurrent() && cell !== undefined && group.cells.includes(cell) ? cell : undefined;
     } catch (error) {
@@ -156,6 +162,7 @@ export class CellSupervisor implements Activator {
     // Others who waited for it, or a deploy, may have come first.
     if (!this.#groups().has(group) || group.cells.length > 0) return;
     const { workers, config } = group;
+    const targets = this.#targetsOf(group);
     const parts = planApart(workers).map((part) => this.#prepare(part, new Map()));
     const attempts = await Promise.all(parts);
     if (this.#isDisposed) return;
@@ -164,7 +171,11 @@ export class CellSupervisor implements Activator {
     // This one retires: an apply that plans the same again needs one to know by its identity, and to try.
     const whole = new CellGroup({ ...this.#options, workers, config, events: this.#events });
     this.#failed = new Map([...this.#failed, [whole.identity, whole]]);
-    this.#switch(new Map([...this.#groupOf, ...this.#assign(attempts)]));
+    const assigned = this.#assign(attempts, (part) => {
+      const keys = new Set(part.map(({ key }) => key));
+      return targets.filter((target) => keys.has(workerOfTarget(target)));
+    });
+    this.#switch(new Map([...this.#groupOf, ...assigned]));
   }
 
   lossOf(socketPath: string): Promise<CellLoss | undefined> {
@@ -239,10 +250,13 @@ export class CellSupervisor implements Activator {
       for (const attempt of attempts) if (attempt.kind === "ready") attempt.group.retire("stopped");
       throw closed();
     }
-    this.#switch(this.#assign(attempts));
-    const deployed = [...this.#groups()].filter(({ identity }) => !known.has(identity));
+    this.#switch(this.#assign(attempts, targetsOfGroup));
+    const deployed = attempts.flatMap((attempt) =>
+      attempt.kind === "failed" || attempt.workers.some(isOnDemand) ? [] : [attempt.group],
+    );
+    const added = deployed.filter(({ identity }) => !known.has(identity));
     // What a node finds when it starts was not deployed just now, and may be hundreds.
-    if (this.#hasApplied) this.#keeper.prewarm(deployed);
+    if (this.#hasApplied) this.#keeper.prewarm(added);
     this.#hasApplied = true;
     this.#failed = new Map(
       attempts.flatMap((attempt) =>
@@ -269,7 +283,8 @@ export class CellSupervisor implements Activator {
     const attempts = (await this.#warmUp(planned)).map(async (attempt) => {
       if (!this.#isFailed(attempt)) return [attempt];
       const { group } = attempt;
-      const parts = planApart(attempt.kind === "ready" ? attempt.group.workers : attempt.workers);
+      // A version beside another one is bound to all that is in its cell.
+      const parts = attempt.workers.some(isBeside) ? [] : planApart(attempt.workers);
       if (parts.length < 2) return [attempt];
       // The whole is kept with nobody in it, so that it rests before it is tried again.
       const whole = { kind: "failed", workers: [], reason: "", group } as const;
@@ -293,9 +308,9 @@ export class CellSupervisor implements Activator {
       const config = configureGroup(workers, this.#options.kvCapability);
       const group = new CellGroup({ ...this.#options, workers, config, events: this.#events });
       const same = known.get(group.identity);
-      if (same !== undefined) return { kind: "ready", group: same };
+      if (same !== undefined) return { kind: "ready", workers, group: same };
       await group.compile();
-      return { kind: "ready", group };
+      return { kind: "ready", workers, group };
     } catch (error) {
       return { kind: "failed", workers, reason: reasonOf(error), group: undefined };
     }
@@ -321,15 +336,16 @@ export class CellSupervisor implements Activator {
 
   #needsStart(attempt: Attempt): boolean {
     if (attempt.kind === "failed" || attempt.group.cells.length > 0) return false;
-    return attempt.group.workers.some(({ key }) => {
-      const current = this.#groupOf.get(key);
+    // A version that is to get a part of a worker's requests follows on the one that has them all.
+    return targetsOfGroup(attempt.workers).some((target) => {
+      const current = this.#groupFor(target);
       return current !== attempt.group && current?.isInUse === true;
     });
   }
 
   async #startBeside(attempt: Attempt): Promise<Attempt> {
     if (attempt.kind === "failed") return attempt;
-    const { group } = attempt;
+    const { group, workers } = attempt;
     try {
       await this.#starts.run(() => group.warmUp());
       return attempt;
@@ -337,25 +353,27 @@ export class CellSupervisor implements Activator {
       this.#options.log.error({ err: error }, "a new version did not start beside the old one");
       // It may have started and not have passed the probe.
       group.sleep("unfit");
-      return { kind: "failed", workers: group.workers, reason: reasonOf(error), group };
+      return { kind: "failed", workers, reason: reasonOf(error), group };
     }
   }
 
-  /** Which group serves each worker from now on: a worker that failed keeps the one it has. */
-  #assign(attempts: ReadonlyArray<Attempt>): ReadonlyMap<WorkerKey, CellGroup> {
-    const assigned = new Map<WorkerKey, CellGroup>();
+  /** Which group serves each target from now on: what failed keeps the one it has. */
+  #assign(
+    attempts: ReadonlyArray<Attempt>,
+    targetsOf: (workers: ReadonlyArray<PreparedWorker>) => ReadonlyArray<TargetKey>,
+  ): ReadonlyMap<TargetKey, CellGroup> {
+    const assigned = new Map<TargetKey, CellGroup>();
     for (const attempt of attempts) {
-      const workers = attempt.kind === "ready" ? attempt.group.workers : attempt.workers;
-      for (const { key } of workers) {
-        const group = attempt.kind === "ready" ? attempt.group : this.#groupOf.get(key);
-        if (group !== undefined) assigned.set(key, group);
+      for (const target of targetsOf(attempt.workers)) {
+        const group = attempt.kind === "ready" ? attempt.group : this.#groupOf.get(target);
+        if (group !== undefined) assigned.set(target, group);
       }
     }
     return assigned;
   }
 
   /** The moment of change, without a pause inside: requests go to the new groups, the old ones retire. */
-  #switch(groupOf: ReadonlyMap<WorkerKey, CellGroup>): void {
+  #switch(groupOf: ReadonlyMap<TargetKey, CellGroup>): void {
     const before = this.#groupOf;
     const old = this.#groups();
     this.#groupOf = groupOf;
@@ -369,17 +387,29 @@ export class CellSupervisor implements Activator {
     return group.workers.some(({ key }) => this.#groupOf.has(key)) ? "replaced" : "removed";
   }
 
-  /** Tells the ingress where these workers listen, as far as that changed. */
-  #publish(workers: ReadonlyArray<WorkerKey>): void {
-    for (const worker of workers) {
-      const cells = this.#groupOf.get(worker)?.cells ?? [];
+  /** Tells the ingress where these targets listen, as far as that changed. */
+  #publish(targets: ReadonlyArray<TargetKey>): void {
+    for (const target of targets) {
+      const worker = workerOfTarget(target);
+      const cells = this.#groupOf.get(target)?.cells ?? [];
       const socketPaths = cells.map((cell) => cell.socketPath(worker));
-      if (socketPaths.join() === (this.#published.get(worker) ?? []).join()) continue;
+      if (socketPaths.join() === (this.#published.get(target) ?? []).join()) continue;
       for (const cell of cells) this.#publishedCells.add(cell, cell.socketPath(worker));
-      if (cells.length === 0) this.#published.delete(worker);
-      else this.#published.set(worker, socketPaths);
-      this.#options.ingress.publish(worker, socketPaths);
+      if (cells.length === 0) this.#published.delete(target);
+      else this.#published.set(target, socketPaths);
+      this.#options.ingress.publish(target, socketPaths);
     }
+  }
+
+  /** Who answers for a target now: for a version without a group of its own that is its worker. */
+  #groupFor(target: TargetKey): CellGroup | undefined {
+    const own = this.#groupOf.get(target);
+    if (own !== undefined || previewNameOf(target) !== undefined) return own;
+    return this.#groupOf.get(workerOfTarget(target));
+  }
+
+  #targetsOf(group: CellGroup): ReadonlyArray<TargetKey> {
+    return [...this.#groupOf].flatMap(([target, each]) => (each === group ? [target] : []));
   }
 
   #groups(): ReadonlySet<CellGroup> {

@@ -1,5 +1,11 @@
 import { createReadStream } from "node:fs";
-import { KV_REVISION_HEADER, type BlobHash } from "@atoll/control-plane/contract";
+import {
+  KV_REVISION_HEADER,
+  PREVIEW_SIGNATURE_HEADER,
+  type BlobHash,
+  type PreviewLabel,
+  type WorkerKey,
+} from "@atoll/control-plane/contract";
 import { KvError, Revision, type ValueBlobs, type ValueFile } from "@atoll/kv-store";
 import { request } from "undici";
 import { LIMITS } from "../limits.ts";
@@ -19,6 +25,23 @@ export class ControlPlaneClient implements ValueBlobs {
     const response = await this.#get(hash, AbortSignal.timeout(LIMITS.blobTransferMs));
     if (response === undefined) throw new Error(`the control plane has no blob ${hash}`);
     return new Uint8Array(await response.arrayBuffer());
+  }
+
+  /** A preview as the control plane signed it; `undefined` when there is none. Rejected when nobody says. */
+  async fetchPreview(
+    worker: WorkerKey,
+    label: PreviewLabel,
+  ): Promise<{ readonly body: Uint8Array; readonly signature: Uint8Array } | undefined> {
+    const query = new URLSearchParams({ worker, label }).toString();
+    const response = await fetch(`${this.#url}/fleet/previews?${query}`, {
+      headers: this.#headers,
+      signal: AbortSignal.timeout(LIMITS.previewLookupMs),
+    });
+    const body = new Uint8Array(await response.arrayBuffer());
+    if (response.status === 404) return undefined;
+    if (!response.ok) throw new Error(`the control plane answered ${response.status} to a preview`);
+    const signature = Buffer.from(response.headers.get(PREVIEW_SIGNATURE_HEADER) ?? "", "base64");
+    return { body, signature };
   }
 
   async fetch(

@@ -1,4 +1,3 @@
-import type { IncomingMessage } from "node:http";
 import type { Key, KvCondition, ListOptions } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { Revision } from "../names.ts";
@@ -11,6 +10,7 @@ import {
   parseMetadata,
   parsePrefix,
 } from "../validation.ts";
+import type { RequestHead } from "./http/request-head.ts";
 
 /** How fresh an answer must be. */
 interface Freshness {
@@ -45,16 +45,16 @@ export const METADATA_HEADER = "cf-kv-metadata";
  * with what Workers KV would refuse. `nowMs` is the time by which entries expire, `undefined` when it is not
  * known: then nothing can be given a time to live.
  */
-export function parseCall(request: IncomingMessage, nowMs: number | undefined): KvCall {
-  const { method } = request;
-  const [path, search] = splitOnce(request.url ?? "", "?");
+export function parseCall(head: RequestHead, nowMs: number | undefined): KvCall {
+  const { method, target } = head;
+  const [path, search] = splitOnce(target, "?");
   const query = new URLSearchParams(search);
   if (method === "GET" && path === "/") return parseList(query);
   if (method === "POST" && path === "/bulk/get") {
     return { kind: "bulk-get", freshness: freshnessOf(query) };
   }
   if (method === "GET") return parseGet(path, query);
-  if (method === "PUT") return parsePut(request, { path, query, nowMs });
+  if (method === "PUT") return parsePut(head, { path, query, nowMs });
   if (method === "DELETE") {
     const key = keyOf(path, query);
     return { kind: "delete", key, conditions: conditionsOf(key, query) };
@@ -69,19 +69,19 @@ function parseGet(path: string, query: URLSearchParams): KvCall {
 }
 
 function parsePut(
-  request: IncomingMessage,
-  head: {
+  head: RequestHead,
+  call: {
     readonly path: string;
     readonly query: URLSearchParams;
     readonly nowMs: number | undefined;
   },
 ): KvCall {
-  const { path, query, nowMs } = head;
+  const { path, query, nowMs } = call;
   const key = keyOf(path, query);
   const expiresAt = expiryOf(query, nowMs);
-  const metadata = metadataOf(request);
+  const metadata = metadataOf(head);
   // Without a length the body is measured as it comes.
-  checkValueSize(Number(request.headers["content-length"] ?? 0));
+  checkValueSize(head.framing.kind === "length" ? head.framing.bytes : 0);
   return {
     kind: "put",
     key,
@@ -150,11 +150,11 @@ function keyOf(path: string, query: URLSearchParams): Key {
   }
 }
 
-function metadataOf(request: IncomingMessage): string | undefined {
-  const header = request.headers[METADATA_HEADER];
-  if (typeof header !== "string") return undefined;
-  // Node reads header bytes as Latin-1; the binding wrote UTF-8.
-  return parseMetadata(Buffer.from(header, "latin1").toString("utf8"));
+function metadataOf({ fields }: RequestHead): string | undefined {
+  const field = fields.get(METADATA_HEADER);
+  if (field === undefined) return undefined;
+  // Fields are read as Latin-1; the binding wrote UTF-8.
+  return parseMetadata(Buffer.from(field, "latin1").toString("utf8"));
 }
 
 function splitOnce(text: string, separator: string): [string, string] {

@@ -294,6 +294,7 @@ class World {
         freshness: (namespace) => ({ revision: this.#replica.revision(namespace), lagMs: 0 }),
       },
       values: this.#values,
+      clock,
       log,
     });
     await this.#front.listen();

@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from "node:crypto";
+import { createHash, hash, randomUUID } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import {
   mkdir,
@@ -153,6 +153,14 @@ export class ValueCache {
     }
   }
 
+  /**
+   * Keeps a small value that was written here, as one that was fetched: whoever wrote it is likely to read it, also
+   * while the fleet is away. Never rejected.
+   */
+  async keepWritten(content: Uint8Array): Promise<void> {
+    await this.#keepSmall(hash("sha256", content), content);
+  }
+
   /** Ends the transfers under way. May be called twice. */
   async close(): Promise<void> {
     this.#closing.abort(new KvError("closed", "the node is stopping"));
@@ -259,7 +267,7 @@ export class ValueCache {
   }
 
   /** Never rejected: whoever asked has the content, and the next one fetches it again. */
-  async #keepSmall(hash: ContentHash, content: Buffer): Promise<void> {
+  async #keepSmall(hash: ContentHash, content: Uint8Array): Promise<void> {
     const path = this.incomingPath();
     try {
       await writeFile(path, content);

@@ -8,7 +8,8 @@ import { simulate, worldOf } from "./simulation.ts";
 const USAGE = `npm run simulate -- [--seeds <count>] [--first <seed>]   runs so many seeds, from the first on
              [--threads <count>]                         at the same time: by default one a core
 npm run simulate -- --seed <seed> [--trace]              runs one, and tells what happens in it
-npm run simulate -- --mutations                          proves that deliberate bugs are found`;
+npm run simulate -- --mutations [--named <text>]         proves that deliberate bugs are found,
+                                                         of some those whose name has the text in it`;
 
 const { values } = parseArgs({
   options: {
@@ -18,6 +19,7 @@ const { values } = parseArgs({
     seed: { type: "string" },
     trace: { type: "boolean", default: false },
     mutations: { type: "boolean", default: false },
+    named: { type: "string", default: "" },
     help: { type: "boolean", default: false },
   },
 });
@@ -25,7 +27,8 @@ const { values } = parseArgs({
 const REPORT_MS = 10_000;
 
 if (values.help) console.log(USAGE);
-else if (values.mutations) process.exitCode = (await findMutations(console.log)) ? 0 : 1;
+else if (values.mutations)
+  process.exitCode = (await findMutations(values.named, console.log)) ? 0 : 1;
 else if (values.seed !== undefined) process.exitCode = runOne(integer(values.seed)) ? 0 : 1;
 else {
   const first = values.first === undefined ? Date.now() % 1_000_000 : integer(values.first);

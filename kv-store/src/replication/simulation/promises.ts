@@ -3,6 +3,7 @@ import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
 import type { MessageToOrigin } from "../messages.ts";
 import type { WriteResult } from "../pending-writes.ts";
+import type { ReplicaPosition } from "../replica-exchange.ts";
 import { ReadCheck } from "./read-check.ts";
 import { isHeavy, type Holding } from "./simulated-disk.ts";
 import { sameEntries, type SimulatedHistory } from "./simulated-history.ts";
@@ -163,6 +164,12 @@ export class Promises implements NodeWatcher {
     throw new Error(`node ${node.number}: a cut where nothing is wrong: ${reason}`);
   }
 
+  /** What is held is wrong, however that came to be: asking for the same change again would not mend it. */
+  damageFound(node: SimulatedNode, namespace: NamespaceId): void {
+    if (!node.wanted.has(namespace) || node.position(namespace)?.repairing != null) return;
+    throw new Error(`${place(node, namespace)}: what it holds is wrong, and is not replaced`);
+  }
+
   readonly readEnded: NodeWatcher["readEnded"] = (node, read) => this.reads.check(node, read);
 
   changed(node: SimulatedNode): void {
@@ -285,7 +292,7 @@ export class Promises implements NodeWatcher {
       return "has other values than it should";
     if (position !== undefined && position.repairing !== null) return "is still being repaired";
     if (position?.standing !== "following") return `is ${position?.standing}`;
-    const lagMs = this.#timeline.nowMs - (node.freshMs(namespace) ?? -Infinity);
+    const lagMs = this.#timeline.nowMs - (node.momentOf(position.freshMs) ?? -Infinity);
     if (lagMs > LAG_MAX_MS) return `says that it lags by ${lagMs} ms`;
     const timeLagMs = this.#origin.nowMs() - (node.originNowMs() ?? -Infinity);
     return timeLagMs > LAG_MAX_MS ? `is ${timeLagMs} ms behind the origin's time` : undefined;
@@ -293,9 +300,11 @@ export class Promises implements NodeWatcher {
 
   #checkHolding(node: SimulatedNode, namespace: NamespaceId, seen: Map<NamespaceId, Seen>): void {
     const holding = node.holding(namespace);
-    const freshMs = node.freshMs(namespace);
+    const position = node.position(namespace);
+    const freshMs = node.momentOf(position?.freshMs ?? null);
     const before = seen.get(namespace);
     this.#checkLag(node, namespace, freshMs);
+    if (position !== undefined && position.repairing !== null) this.#checkRepair(node, position);
     if (holding === undefined) {
       seen.delete(namespace);
       if (before === undefined || !node.wanted.has(namespace) || this.#isGone(namespace)) return;
@@ -324,6 +333,19 @@ export class Promises implements NodeWatcher {
     }
     if (freshMs > this.#origin.restoredMs && !isStateOf(history, holding)) {
       throw new Error(`${where}: says that it is fresh, shows ${revision} of another history`);
+    }
+  }
+
+  /** All that is held is replaced only for a reason, and its age is unknown while it is of another history. */
+  #checkRepair(node: SimulatedNode, position: ReplicaPosition): void {
+    const { namespace, repairing, freshMs } = position;
+    // A snapshot that was begun in one history and went on in another leads nowhere, either.
+    const isOneHistory = this.#origin.histories(namespace).length === 1;
+    if (repairing === "damaged" && isOneHistory && !node.hasFlipped(namespace)) {
+      throw new Error(`${place(node, namespace)}: replaces what no disk has changed`);
+    }
+    if (repairing === "other-history" && freshMs !== null) {
+      throw new Error(`${place(node, namespace)}: knows the age of what is of another history`);
     }
   }
 

@@ -16,6 +16,9 @@ export interface SeedRun {
   readonly onOutcome: (outcome: SeedOutcome) => void;
 }
 
+// A seed leaves nothing but garbage behind: most of it dies before it is looked at.
+const YOUNG_MB = 128;
+
 /**
  * Runs so many seeds, until one breaks a promise: no further one is begun then, and those that had been are
  * run to their end, so that of all broken ones the lowest is among the outcomes.
@@ -24,7 +27,9 @@ export async function runSeeds({ first, count, threads, onOutcome }: SeedRun): P
   let next = first;
   let end = first + count;
   const work = async (): Promise<void> => {
-    const worker = new Worker(new URL("./seed-worker.ts", import.meta.url));
+    const worker = new Worker(new URL("./seed-worker.ts", import.meta.url), {
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
+    });
     try {
       while (next < end) {
         const seed = next;

@@ -9,6 +9,7 @@ import {
   applied,
   digestOfAll,
   entryOf,
+  lightForm,
   NOTHING,
   type SimulatedEntry,
   type State,
@@ -52,6 +53,8 @@ export class SimulatedDisk {
   readonly #unanswered = new Map<NamespaceId, number>();
   /** Namespaces of which a change failed while others were under way, too: those need not fit. */
   readonly #torn = new Set<NamespaceId>();
+  /** Namespaces of which it has ever changed a bit. */
+  readonly flipped = new Set<NamespaceId>();
 
   holding(namespace: NamespaceId): Holding | undefined {
     return this.#copies.get(namespace)?.stored.held;
@@ -69,6 +72,11 @@ export class SimulatedDisk {
   /** Whether the session knows how all changes of the namespace ended. */
   isIdle(namespace: NamespaceId): boolean {
     return (this.#unanswered.get(namespace) ?? 0) === 0;
+  }
+
+  /** Whether it knows of all changes but the one that is ending now. */
+  isLast(namespace: NamespaceId): boolean {
+    return this.#unanswered.get(namespace) === 1;
   }
 
   /** Every namespace of which something is there. */
@@ -110,6 +118,7 @@ export class SimulatedDisk {
     bytes[0] = (bytes[0] ?? 0) ^ (1 << random.below(8));
     const damaged = entryOf({ ...put, value: { kind: "inline", bytes } }, revision);
     const entries = new Map(held.entries).set(put.key, damaged);
+    this.flipped.add(namespace);
     copy.stored = { ...copy.stored, held: { ...held, entries, isDamaged: true } };
     this.#put(namespace, copy.stored);
   }
@@ -252,7 +261,7 @@ export class SimulatedDisk {
 function changed(stored: Stored, action: StoreAction): Stored | undefined {
   const { held, snapshot, isPartial } = stored;
   const kept = (operations: ReadonlyArray<HeldOperation>): ReadonlyArray<HeldOperation> =>
-    isPartial ? operations.map(withoutValue) : operations;
+    isPartial ? operations.map(lightForm) : operations;
   switch (action.kind) {
     case "batch": {
       if (held?.revision !== action.after) return undefined;

@@ -1,5 +1,5 @@
 import type { HeldOperation, KvOperation, KvRecord } from "../../entry.ts";
-import { Revision, type HistoryPoint, type StateDigest } from "../../names.ts";
+import type { HistoryPoint, Revision, StateDigest } from "../../names.ts";
 import { encodeOperation } from "../../record-codec.ts";
 import { withoutValue } from "../../replica/partial-entry.ts";
 import { EMPTY_STATE, entryDigest, StateSum } from "../../state-digest.ts";
@@ -51,7 +51,7 @@ export class SimulatedHistory {
   }
 
   get revision(): Revision {
-    return Revision.parse(this.records.length);
+    return this.records.length as Revision; // a count is one
   }
 
   get point(): HistoryPoint {
@@ -69,7 +69,7 @@ export class SimulatedHistory {
 
   append(operations: ReadonlyArray<KvOperation>, nowMs: number): KvRecord[] {
     return operations.map((operation) => {
-      const revision = Revision.parse(this.records.length + 1);
+      const revision = (this.records.length + 1) as Revision; // a count is one
       const state = applied(this.#state, [operation], [revision]);
       const record = { revision, digest: state.digest, operation };
       this.records.push(record);
@@ -130,21 +130,56 @@ export function sameEntries(model: Entries, held: Entries): boolean {
   return true;
 }
 
-/** What entries are without their values: compared far more often than made. */
+// Entries never change, and are compared far more often than made. What entries of the model are without their
+// values, and of each entry that was held the one of the model that it was found equal to.
 const lightForms = new WeakMap<SimulatedEntry, Buffer>();
+const equals = new WeakMap<SimulatedEntry, SimulatedEntry>();
 
 function isSameEntry(model: SimulatedEntry, held: SimulatedEntry | undefined): boolean {
   if (held?.revision !== model.revision) return false;
-  if (held.put.value.kind !== "absent") return held.bytes.equals(model.bytes);
+  if (equals.get(held) === model) return true;
+  const isSame = held.bytes.equals(held.put.value.kind === "absent" ? lightOf(model) : model.bytes);
+  if (isSame) equals.set(held, model);
+  return isSame;
+}
+
+function lightOf(model: SimulatedEntry): Buffer {
   let light = lightForms.get(model);
   if (light === undefined) {
     light = encodeOperation(withoutValue(model.put));
     lightForms.set(model, light);
   }
-  return light.equals(held.bytes);
+  return light;
 }
 
 export function entryOf(put: SimulatedEntry["put"], revision: number): SimulatedEntry {
+  return madeOnce(put, `entry ${revision}`, () => made(put, revision));
+}
+
+/** What a partial node holds of an operation. */
+export function lightForm(operation: HeldOperation): HeldOperation {
+  if (operation.kind === "delete") return operation;
+  return madeOnce(operation, "light", () => withoutValue(operation));
+}
+
+/**
+ * What was made of values within one piece of memory, by where they are in it and what else they have: nodes get
+ * the same messages, and the memory of a message never changes.
+ */
+const madeWithin = new WeakMap<ArrayBufferLike, Map<string, unknown>>();
+
+function madeOnce<Made>(put: SimulatedEntry["put"], what: string, make: () => Made): Made {
+  const { key, value, metadata = "", expiresAt = 0 } = put;
+  if (value.kind !== "inline") return make();
+  const { buffer, byteOffset, length } = value.bytes;
+  const known = madeWithin.get(buffer) ?? new Map<string, unknown>();
+  madeWithin.set(buffer, known);
+  const place = `${byteOffset} ${length} ${expiresAt} ${what} ${key} ${metadata}`;
+  if (!known.has(place)) known.set(place, make());
+  return known.get(place) as Made; // what is made once of a name is always made of it
+}
+
+function made(put: SimulatedEntry["put"], revision: number): SimulatedEntry {
   const bytes = encodeOperation(put);
   const { value } = put;
   const digest = value.kind === "absent" ? Buffer.from(value.digest) : entryDigest(bytes);

@@ -29,6 +29,8 @@ export interface NodeWatcher {
   asked(node: SimulatedNode, message: MessageToOrigin & { kind: "subscribe" }): void;
   /** Somebody reads all that it shows. */
   read(node: SimulatedNode): void;
+  /** While it followed, its disk found that the last change does not lead to the state of the origin. */
+  damageFound(node: SimulatedNode, namespace: NamespaceId): void;
   /** Its session found something wrong with its stream. */
   repaired(node: SimulatedNode, text: string): void;
   /** A read of a key ended; without an answer the value could not be had. */
@@ -130,10 +132,9 @@ export class SimulatedNode {
     return this.#session.position(namespace);
   }
 
-  /** The moment, by the simulation's clock, of which it says that it has seen all; null for none. */
-  freshMs(namespace: NamespaceId): number | null {
-    const freshMs = this.#session.position(namespace)?.freshMs ?? null;
-    return freshMs === null ? null : freshMs + this.#clockStartMs;
+  /** What its monotonic clock calls a moment, by the simulation's; null for none. */
+  momentOf(nodeMs: number | null): number | null {
+    return nodeMs === null ? null : nodeMs + this.#clockStartMs;
   }
 
   /** Whether reads show no entry that expires then. */
@@ -211,6 +212,11 @@ export class SimulatedNode {
   /** Since when it has run and been connected, both at once. */
   get steadySinceMs(): number {
     return Math.max(this.runningSinceMs, this.connectedSinceMs);
+  }
+
+  /** Whether its disk has ever changed a bit of the namespace. */
+  hasFlipped(namespace: NamespaceId): boolean {
+    return this.#disk.flipped.has(namespace);
   }
 
   isPartial(namespace: NamespaceId): boolean {
@@ -378,7 +384,12 @@ export class SimulatedNode {
     if (this.#random.chance(0.3)) this.#disk.flush();
     const { token, namespace } = done.change;
     const held = this.#disk.held(namespace);
-    this.#take({ kind: "stored", token, outcome: done.outcome, held });
+    const { outcome } = done;
+    const isFollowing = this.position(namespace)?.standing === "following";
+    // What else is under way may remove it, for a namespace that was not wanted meanwhile.
+    const isFound = outcome === "damaged" && isFollowing && this.#disk.isLast(namespace);
+    this.#take({ kind: "stored", token, outcome, held });
+    if (isFound) this.#watcher.damageFound(this, namespace);
     this.#whenAwake(() => this.#disk.answered(namespace));
   }
 }

@@ -31,6 +31,7 @@ const LOG_HOLD_MS = 2_000;
 export class SimulatedOrigin {
   /** Of each namespace all histories that there were; the last one counts. */
   readonly #histories: ReadonlyMap<NamespaceId, SimulatedHistory[]>;
+  readonly namespaces: ReadonlyArray<NamespaceId>;
   readonly #timeline: Timeline;
   readonly #random: Random;
   readonly #connections = new Set<SimulatedConnection>();
@@ -62,6 +63,7 @@ export class SimulatedOrigin {
     namespaces: ReadonlyArray<NamespaceId>,
     parts: { readonly timeline: Timeline; readonly random: Random; readonly isSound: boolean },
   ) {
+    this.namespaces = namespaces;
     this.#histories = new Map(namespaces.map((each) => [each, [new SimulatedHistory()]]));
     this.#timeline = parts.timeline;
     this.#random = parts.random;
@@ -106,10 +108,6 @@ export class SimulatedOrigin {
 
   forget(connection: SimulatedConnection): void {
     this.#connections.delete(connection);
-  }
-
-  get namespaces(): ReadonlyArray<NamespaceId> {
-    return [...this.#histories.keys()];
   }
 
   /** All that there ever was, in order. */
@@ -211,12 +209,11 @@ export class SimulatedOrigin {
     const history = this.history(namespace);
     history.heldUntilMs = this.#timeline.nowMs + LOG_HOLD_MS;
     const entries = [...history.entries.values()]
-      .map(({ put, revision }) => ({ ...put, revision: Revision.parse(revision) }) as KvEntry) // a put is an entry, and says so
-      .filter(({ key }) => after === null || key > after)
-      .toSorted((left, right) => (left.key < right.key ? -1 : 1));
-    const page = encodePage(after, entries.slice(0, 1 + this.#random.below(4)), {
-      valuesByReference,
-    });
+      .filter(({ put: { key } }) => after === null || key > after)
+      .toSorted(({ put: left }, { put: right }) => (left.key < right.key ? -1 : 1))
+      .slice(0, 1 + this.#random.below(4))
+      .map(({ put, revision }) => ({ ...put, revision: Revision.parse(revision) }) as KvEntry); // a put is an entry, and says so
+    const page = encodePage(after, entries, { valuesByReference });
     return { point: history.point, page };
   }
 

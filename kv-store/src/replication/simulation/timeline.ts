@@ -61,13 +61,15 @@ export class Timeline {
 
   /** Whether what is at one place comes before what is at another; a place behind the end never does. */
   #isBefore(one: number, other: number): boolean {
-    const [first, second] = [this.#events[one], this.#events[other]];
+    const first = this.#events[one];
+    const second = this.#events[other];
     if (first === undefined || second === undefined) return false;
     return first.atMs === second.atMs ? first.number < second.number : first.atMs < second.atMs;
   }
 
   #swap(one: number, other: number): void {
-    const [first, second] = [this.#events[one], this.#events[other]];
+    const first = this.#events[one];
+    const second = this.#events[other];
     if (first === undefined || second === undefined) return;
     this.#events[one] = second;
     this.#events[other] = first;
