@@ -59,7 +59,7 @@ export const LIMITS = {
   assetPartBytesMax: 36 * MIB,
   /** Files of a bucket that are held until they are stored together: some disk writes at once, little memory. */
   assetBatchBytesMax: 4 * MIB,
-  assetBatchFilesMax: 250,
+  assetBatchFilesMax: 500,
   /** Before the first delimiter of a multipart body there is nothing in practice. */
   multipartPreambleBytesMax: 1 * KIB,
   /** Headers of one part: a name and a content type. */
