@@ -21,6 +21,9 @@ const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
     "@atoll/kv-store/management",
     // For tests, which share one clock.
     "@atoll/kv-store/manual-clock",
+    // For tests, which share one way to a database server.
+    "@atoll/kv-store/test-support/postgres-proxy",
+    "@atoll/kv-store/test-support/postgres-server",
   ],
   "edge-runtime": [
     "@atoll/kv-store",

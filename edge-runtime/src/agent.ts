@@ -1,8 +1,9 @@
 import { hkdfSync } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { NodeName, Region } from "@atoll/control-plane/contract";
 import { systemClock } from "@atoll/kv-store";
-import type { Agent, AgentOptions } from "./agent-options.ts";
+import type { Logger } from "pino";
 import { CacheFront } from "./cells/cache-front.ts";
 import { CellSupervisor } from "./cells/cell-supervisor.ts";
 import { installedWorkerdPath, WorkerdHost } from "./cells/workerd-host.ts";
@@ -11,7 +12,7 @@ import { ConfigCache } from "./config/config-cache.ts";
 import { EgressPolicy } from "./egress/egress-policy.ts";
 import { EgressProxy } from "./egress/egress-proxy.ts";
 import type { Activator, Ingress } from "./ingress/ingress.ts";
-import { openIngress } from "./ingress/open-ingress.ts";
+import { type IngressChoice, openIngress } from "./ingress/open-ingress.ts";
 import { previewNameOf } from "./ingress/target-key.ts";
 import { LIMITS } from "./limits.ts";
 import { MetricsServer } from "./metrics/metrics-server.ts";
@@ -25,22 +26,59 @@ import {
 import { openConfinement, type Confinement } from "./sandbox/confinement.ts";
 import { ScheduledCaller } from "./scheduled/scheduled-caller.ts";
 import { ScheduledRuns } from "./scheduled/scheduled-runs.ts";
-import { BlobCache } from "./sync/blob-cache.ts";
 import { ControlPlaneClient } from "./sync/control-plane-client.ts";
+import { ControlPlanes } from "./sync/control-planes.ts";
 import { loadOrEnrol, type NodeIdentity } from "./sync/identity.ts";
 import { KvCapabilities } from "./sync/kv-capabilities.ts";
 import { NodeCellServices } from "./sync/node-cell-services.ts";
 import { NodeKv } from "./sync/node-kv.ts";
 import { NodeLink } from "./sync/node-link.ts";
-import { PreviewVersions } from "./sync/preview-versions.ts";
-import { StateFollower } from "./sync/state-follower.ts";
-import { StateStore } from "./sync/state-store.ts";
-import { WorkerPreparer } from "./sync/worker-preparer.ts";
-import { WorkerRunner } from "./sync/worker-runner.ts";
+import { openWorkers } from "./sync/open-workers.ts";
+import type { PreviewVersions } from "./sync/preview-versions.ts";
+import type { StateFollower } from "./sync/state-follower.ts";
+import type { SiteMaterialiser } from "./sync/worker-preparer.ts";
 import type { NodeTails } from "./tail/node-tails.ts";
 import { openNodeTails } from "./tail/open-node-tails.ts";
 import { TailCapabilities } from "./tail/tail-capabilities.ts";
 import { NodeUsage } from "./usage/node-usage.ts";
+
+export interface AgentOptions {
+  readonly name: NodeName;
+  readonly region: Region;
+  /** Such as `http://127.0.0.1:4400`; any of several is as good as another. */
+  readonly controlPlaneUrls: ReadonlyArray<string>;
+  /** One-time token; needed only while `dataDirectory` holds no identity. */
+  readonly joinToken: string | undefined;
+  /** Identity, state, blobs, sites and data. For one agent. */
+  readonly dataDirectory: string;
+  readonly ingress: IngressChoice;
+  /** Where the ingress listens. */
+  readonly host: string;
+  readonly port: number;
+  /** Hosts that workers may reach at private addresses, as `host` or `host:port`. */
+  readonly egressAllow: ReadonlyArray<string>;
+  /** What all cells together may take, in bytes; by default a part of the memory that there is. */
+  readonly memoryBudgetBytes?: number;
+  /** What the key-value store may take of the disk, in bytes; by default a part of the disk. */
+  readonly kvBudgetBytes?: number | undefined;
+  /** Port on 127.0.0.1 where `GET /metrics` tells what the node does; nowhere if absent. */
+  readonly metricsPort?: number | undefined;
+  /** Refuses to start on a host that can't confine cells fully; else it says so, and runs. */
+  readonly requireSandbox?: boolean;
+  readonly createSites: (options: {
+    readonly root: string;
+    readonly log: Logger;
+  }) => SiteMaterialiser;
+  readonly log: Logger;
+}
+
+/** A running node. */
+export interface Agent {
+  /** Where it serves. */
+  readonly url: string;
+  /** Stops accepting, drains, stops every cell. May be called twice. */
+  close(): Promise<void>;
+}
 
 /** What was opened, to be closed in the opposite order. */
 type Closer = () => Promise<void> | void;
@@ -55,18 +93,24 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
   };
   try {
-    const identity = await loadOrEnrol(options);
-    return { url: await openParts(options, identity, closers), close };
+    const controlPlanes = new ControlPlanes(options.controlPlaneUrls);
+    const identity = await loadOrEnrol({ ...options, controlPlanes });
+    return { url: await openParts(options, { identity, controlPlanes }, closers), close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
-/** What every part of a node may need. */
-interface Ground {
-  readonly options: AgentOptions;
+/** Who the node is, and to whom it belongs. */
+interface Membership {
   readonly identity: NodeIdentity;
+  readonly controlPlanes: ControlPlanes;
+}
+
+/** What every part of a node may need. */
+interface Ground extends Membership {
+  readonly options: AgentOptions;
   readonly client: ControlPlaneClient;
   readonly capabilities: KvCapabilities;
   readonly tailCapabilities: TailCapabilities;
@@ -80,32 +124,35 @@ interface Ground {
 /** Opens every part in the order of their needs; resolves with where the node serves. */
 async function openParts(
   options: AgentOptions,
-  identity: NodeIdentity,
+  membership: Membership,
   closers: Closer[],
 ): Promise<string> {
-  const ground = await openGround(options, identity, closers);
+  const ground = await openGround(options, membership, closers);
   // Usage is told apart by version, and workers are watched, once there are cells that have any.
   let cells: Cells | undefined;
   let previews: PreviewVersions | undefined;
   const services = await openServices(ground, () => cells?.supervisor);
   cells = await openCells(ground, services, () => previews);
-  const runner = openRunner(ground, services, cells);
-  previews = openPreviews(ground, cells, runner);
-  const follower = await openFollower(ground, cells, runner);
+  const workers = openWorkers({ ...options, ...ground, ...services, ...cells });
+  closers.push(() => workers.runner.close());
+  previews = workers.previews;
+  const { follower } = workers;
+  await follower.restore();
   const link = openLink(ground, { follower, ...services, ...cells });
   await openMetrics(ground, { follower, link, ...services, ...cells });
   const { url } = cells.ingress;
-  options.log.info({ url, region: identity.region }, "node serves");
+  options.log.info({ url, region: membership.identity.region }, "node serves");
   return url;
 }
 
 async function openGround(
   options: AgentOptions,
-  identity: NodeIdentity,
+  membership: Membership,
   closers: Closer[],
 ): Promise<Ground> {
   const { dataDirectory, log } = options;
-  const client = new ControlPlaneClient({ ...options, credential: identity.credential });
+  const { identity, controlPlanes } = membership;
+  const client = new ControlPlaneClient({ controlPlanes, credential: identity.credential });
   const capabilities = new KvCapabilities(identity.nodeKey);
   await hideData(dataDirectory);
   const confinement = await openConfinement({
@@ -117,8 +164,8 @@ async function openGround(
   const run = await openRunDirectories(dataDirectory, confinement.sandbox);
   closers.push(() => rm(run.root, { recursive: true, force: true }));
   const metrics = options.metricsPort === undefined ? undefined : new NodeMetrics();
-  const tailCapabilities = new TailCapabilities(identity.nodeKey);
-  const parts = { options, identity, client, capabilities, tailCapabilities, confinement };
+  const tailCapabilities = new TailCapabilities(membership.identity.nodeKey);
+  const parts = { options, ...membership, client, capabilities, tailCapabilities, confinement };
   return { ...parts, run, metrics, closers };
 }
 
@@ -271,71 +318,9 @@ async function openHost({
   return { host, compiler };
 }
 
-/** What makes workers run here. */
-function openRunner(
-  { options, identity, client, capabilities, closers }: Ground,
-  { kv }: Services,
-  { supervisor, ingress }: Cells,
-): WorkerRunner {
-  const { dataDirectory, log } = options;
-  const blobs = new BlobCache({
-    directory: join(dataDirectory, "blobs"),
-    fetchBlob: (hash) => client.fetchBlob(hash),
-  });
-  const sites = options.createSites({ root: join(dataDirectory, "sites"), log });
-  const runner = new WorkerRunner({
-    preparer: new WorkerPreparer({ blobs, sites, sealingKey: identity.sealingKey }),
-    supervisor,
-    ingress,
-    capabilities,
-    hold: (namespaces) => kv.hold(namespaces),
-    clock: systemClock,
-    log,
-  });
-  closers.push(() => runner.close());
-  return runner;
-}
-
-/** What brings versions here that are looked at without being deployed. */
-function openPreviews(
-  { client, identity }: Ground,
-  { supervisor }: Cells,
-  runner: WorkerRunner,
-): PreviewVersions {
-  return new PreviewVersions({
-    activator: supervisor,
-    fetchPreview: (worker, label) => client.fetchPreview(worker, label),
-    fleetKey: identity.fleetKey,
-    open: (worker) => runner.openPreview(worker),
-    clock: systemClock,
-  });
-}
-
-/** Follows the desired state. Resolves when what the node ran last runs again. */
-async function openFollower(
-  { options, identity }: Ground,
-  { ingress }: Cells,
-  runner: WorkerRunner,
-): Promise<StateFollower> {
-  const { dataDirectory, log } = options;
-  const follower = new StateFollower({
-    store: new StateStore({ directory: join(dataDirectory, "state"), log }),
-    fleetKey: identity.fleetKey,
-    run: async (workers) => {
-      const failures = await runner.run(workers);
-      // What is acknowledged is what every new request meets.
-      await ingress.settled();
-      return failures;
-    },
-    log,
-  });
-  await follower.restore();
-  return follower;
-}
-
 /** Connects to the control plane, for as long as the node runs. */
 function openLink(
-  { options, identity, confinement, closers }: Ground,
+  { options, identity, controlPlanes, confinement, closers }: Ground,
   parts: Services & Cells & { readonly follower: StateFollower },
 ): NodeLink {
   const { supervisor, usage } = parts;
@@ -349,7 +334,7 @@ function openLink(
     log: options.log,
   });
   const link = new NodeLink({
-    controlPlaneUrl: options.controlPlaneUrl,
+    controlPlanes,
     credential: identity.credential,
     random: Math.random,
     follower: parts.follower,

@@ -1,6 +1,5 @@
 /** The node. */
-export { startAgent } from "./agent.ts";
-export type { Agent, AgentOptions } from "./agent-options.ts";
+export { startAgent, type Agent, type AgentOptions } from "./agent.ts";
 export type { IngressChoice } from "./ingress/open-ingress.ts";
 export type { SiteMaterialiser } from "./sync/worker-preparer.ts";
 /** The check that a version starts, for the control plane. */

@@ -226,13 +226,14 @@ async function readVariables(file: string): Promise<Record<string, string>> {
   return Object.fromEntries([...lines].map(([, name, value]) => [name ?? "", value ?? ""]));
 }
 
-/** The script of a release. */
+/** The program of a wrangler. */
 export function wranglerScript(release: WranglerRelease): string {
   const manifest = createRequire(import.meta.url).resolve(`${WRANGLERS[release]}/package.json`);
   return join(dirname(manifest), "bin", "wrangler.js");
 }
 
-function run(
+/** Runs a program of Node to its end. */
+export function run(
   commandArguments: ReadonlyArray<string>,
   options: {
     readonly directory: string;

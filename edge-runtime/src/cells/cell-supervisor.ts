@@ -10,7 +10,7 @@ import { configureGroup, type KvCapability } from "../config/group-config.ts";
 import { Turnstile } from "../config/turnstile.ts";
 import { EdgeError } from "../errors.ts";
 import type { Activation, Activator, CellLoss, Ingress } from "../ingress/ingress.ts";
-import { previewNameOf, type TargetKey, workerOfTarget } from "../ingress/target-key.ts";
+import { type TargetKey, workerOfTarget } from "../ingress/target-key.ts";
 import { LIMITS } from "../limits.ts";
 import { CellGroup, type GroupEvents } from "./cell-group.ts";
 import { CellHistory } from "./cell-history.ts";
@@ -33,6 +33,7 @@ import { PublishedCells } from "./published-cells.ts";
 import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { RetiringCells } from "./retiring-cells.ts";
+import { ServingGroups } from "./serving-groups.ts";
 import { isBeside, targetsOfGroup } from "./version-role.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
 import { WatchedGroups } from "./watched-groups.ts";
@@ -65,8 +66,7 @@ export class CellSupervisor implements Activator {
   readonly #starts = new Turnstile(LIMITS.cellStartsMax);
   /** Whoever changes which group serves whom goes through here alone. */
   readonly #changes = new Turnstile(1);
-  /** The group that serves each target. A group lives as long as it is in here. */
-  #groupOf: ReadonlyMap<TargetKey, CellGroup> = new Map();
+  #serving = new ServingGroups();
   /**
    * Groups that did not start in the latest apply or since, by identity. They rest like a cell that keeps
    * dying, so that a version which never starts does not slow down everybody else's deploys.
@@ -89,7 +89,8 @@ export class CellSupervisor implements Activator {
     this.#published = new PublishedCells(options.ingress);
     this.#retiring = new RetiringCells(options);
     this.#events = {
-      cellChanged: (group) => this.#publish(this.#targetsOf(this.#watched.originalOf(group))),
+      cellChanged: (group) =>
+        this.#publish(this.#serving.targetsOf(this.#watched.originalOf(group))),
       retired: (group, cell, reason) => this.#retiring.add({ group, cell }, reason),
     };
     this.#keeper = new CellKeeper({
@@ -100,10 +101,10 @@ export class CellSupervisor implements Activator {
     });
     this.#watched = new WatchedGroups({
       ...options,
-      groups: () => this.#groups(),
+      groups: () => this.#serving.all,
       newGroup: (workers) => this.#newGroup(workers),
       start: (group) => this.#starts.run(() => group.warmUp()),
-      changed: (group) => this.#publish(this.#targetsOf(group)),
+      changed: (group) => this.#publish(this.#serving.targetsOf(group)),
     });
   }
 
@@ -139,7 +140,7 @@ export class CellSupervisor implements Activator {
     const worker = workerOfTarget(target);
     // More than one round only when cells are dying, or an apply replaces the group meanwhile.
     for (let round = 0; round < LIMITS.activationRoundsMax; round += 1) {
-      const group = this.#serving(target);
+      const group = this.#servingFor(target);
       if (group === undefined) throw new EdgeError("worker_unknown", `${target} is not run here`);
       const isWarm = group.cells.length > 0 && round === 0;
       const cell = await this.#findCell(group, target);
@@ -150,7 +151,7 @@ export class CellSupervisor implements Activator {
 
   /** A cell of a group that takes requests; none when it lost its cells, or was replaced, meanwhile. */
   async #findCell(group: CellGroup, target: TargetKey): Promise<WarmCell | undefined> {
-    const isCurrent = (): boolean => this.#serving(target) === group;
+    const isCurrent = (): boolean => this.#servingFor(target) === group;
     try {
       const isWarm = group.cells.length > 0;
       const cell = isWarm
@@ -172,9 +173,9 @@ export class CellSupervisor implements Activator {
    */
   async #takeApart(group: CellGroup): Promise<void> {
     // Others who waited for it, or a deploy, may have come first.
-    if (!this.#groups().has(group) || group.cells.length > 0) return;
+    if (!this.#serving.all.has(group) || group.cells.length > 0) return;
     const { workers, config } = group;
-    const targets = this.#targetsOf(group);
+    const targets = this.#serving.targetsOf(group);
     const parts = planApart(workers).map((part) => this.#prepare(part, new Map()));
     const attempts = await Promise.all(parts);
     if (this.#isDisposed) return;
@@ -187,8 +188,7 @@ export class CellSupervisor implements Activator {
       const keys = new Set(part.map(({ key }) => key));
       return targets.filter((target) => keys.has(workerOfTarget(target)));
     };
-    const assigned = assignGroups(attempts, targetsOf, this.#groupOf);
-    this.#switch(new Map([...this.#groupOf, ...assigned]));
+    this.#switch(this.#serving.with(assignGroups(attempts, targetsOf, this.#serving)));
   }
 
   /** Those of its workers that somebody watches; a deploy changes nothing of it. */
@@ -202,7 +202,7 @@ export class CellSupervisor implements Activator {
 
   /** The version of a worker that serves here. */
   versionOf(worker: WorkerKey): VersionId | undefined {
-    const workers = this.#groupOf.get(worker)?.workers;
+    const workers = this.#serving.ownOf(worker)?.workers;
     return workers?.find(({ key }) => key === worker)?.version.id;
   }
 
@@ -226,8 +226,8 @@ export class CellSupervisor implements Activator {
     this.#isDisposed = true;
     await this.#applies.stop(closed());
     await this.#keeper.stop();
-    const groups = [...this.#groups(), ...this.#watched.close()];
-    this.#switch(new Map());
+    const groups = [...this.#serving.all, ...this.#watched.close()];
+    this.#switch(new ServingGroups());
     await Promise.all(groups.map((group) => group.settled()));
     await this.#retiring.settled();
   }
@@ -235,14 +235,14 @@ export class CellSupervisor implements Activator {
   async #apply(workers: ReadonlyArray<PreparedWorker>): Promise<ReadonlyArray<WorkerFailure>> {
     const known = new Map([
       ...this.#failed,
-      ...[...this.#groups()].map((group) => [group.identity, group] as const),
+      ...[...this.#serving.all].map((group) => [group.identity, group] as const),
     ]);
     const attempts = await this.#attempt(planCells(workers), known);
     if (this.#isDisposed) {
       for (const attempt of attempts) if (attempt.kind === "ready") attempt.group.retire("stopped");
       throw closed();
     }
-    this.#switch(assignGroups(attempts, targetsOfGroup, this.#groupOf));
+    this.#switch(new ServingGroups(assignGroups(attempts, targetsOfGroup, this.#serving)));
     const added = groupsToPrewarm(attempts).filter(({ identity }) => !known.has(identity));
     // What a node finds when it starts was not deployed just now, and may be hundreds.
     if (this.#hasApplied) this.#keeper.prewarm(added);
@@ -320,7 +320,7 @@ export class CellSupervisor implements Activator {
     if (attempt.kind === "failed" || attempt.group.cells.length > 0) return false;
     // A version that is to get a part of a worker's requests follows on the one that has them all.
     return targetsOfGroup(attempt.workers).some((target) => {
-      const current = this.#groupFor(target);
+      const current = this.#serving.groupFor(target);
       if (current === undefined || current === attempt.group) return false;
       return this.#watched.isInUse(current);
     });
@@ -341,33 +341,33 @@ export class CellSupervisor implements Activator {
   }
 
   /** The moment of change, without a pause inside: requests go to the new groups, the old ones retire. */
-  #switch(groupOf: ReadonlyMap<TargetKey, CellGroup>): void {
-    const before = this.#groupOf;
-    const old = this.#groups();
-    this.#groupOf = groupOf;
-    this.#publish([...new Set([...before.keys(), ...groupOf.keys()])]);
-    const kept = this.#groups();
-    for (const group of old) if (!kept.has(group)) group.retire(this.#reasonToRetire(group));
+  #switch(serving: ServingGroups): void {
+    const before = this.#serving;
+    this.#serving = serving;
+    this.#publish([...new Set([...before.targets, ...serving.targets])]);
+    const kept = serving.all;
+    for (const group of before.all) if (!kept.has(group)) group.retire(this.#reasonToRetire(group));
     void this.#watched.follow();
   }
 
   #reasonToRetire(group: CellGroup): CellStopReason {
     if (this.#isDisposed) return "stopped";
-    return group.workers.some(({ key }) => this.#groupOf.has(key)) ? "replaced" : "removed";
+    return group.workers.some(({ key }) => this.#serving.ownOf(key) !== undefined)
+      ? "replaced"
+      : "removed";
   }
 
-  /** Tells the ingress where these targets listen, as far as that changed. */
   #publish(targets: ReadonlyArray<TargetKey>): void {
     for (const target of targets) {
-      const group = this.#groupOf.get(target);
+      const group = this.#serving.ownOf(target);
       const cells = group === undefined ? [] : this.#watched.serving(group).cells;
       this.#published.publish(target, cells);
     }
   }
 
   /** The group whose cells take a target's requests. */
-  #serving(target: TargetKey): CellGroup | undefined {
-    const group = this.#groupFor(target);
+  #servingFor(target: TargetKey): CellGroup | undefined {
+    const group = this.#serving.groupFor(target);
     return group === undefined ? undefined : this.#watched.serving(group);
   }
 
@@ -379,22 +379,7 @@ export class CellSupervisor implements Activator {
 
   /** Those that serve, and those that tell in their place. */
   #allGroups(): ReadonlyArray<CellGroup> {
-    return [...this.#groups(), ...this.#watched.doubles];
-  }
-
-  /** Who answers for a target now: for a version without a group of its own that is its worker. */
-  #groupFor(target: TargetKey): CellGroup | undefined {
-    const own = this.#groupOf.get(target);
-    if (own !== undefined || previewNameOf(target) !== undefined) return own;
-    return this.#groupOf.get(workerOfTarget(target));
-  }
-
-  #targetsOf(group: CellGroup): ReadonlyArray<TargetKey> {
-    return [...this.#groupOf].flatMap(([target, each]) => (each === group ? [target] : []));
-  }
-
-  #groups(): ReadonlySet<CellGroup> {
-    return new Set(this.#groupOf.values());
+    return [...this.#serving.all, ...this.#watched.doubles];
   }
 }
 

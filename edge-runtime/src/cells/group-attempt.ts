@@ -4,6 +4,7 @@ import type { TargetKey } from "../ingress/target-key.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellGroup } from "./cell-group.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
+import type { ServingGroups } from "./serving-groups.ts";
 import { isBeside, isOnDemand } from "./version-role.ts";
 
 /**
@@ -56,12 +57,12 @@ export function failuresOf(attempt: Attempt): ReadonlyArray<WorkerFailure> {
 export function assignGroups(
   attempts: ReadonlyArray<Attempt>,
   targetsOf: (workers: ReadonlyArray<PreparedWorker>) => ReadonlyArray<TargetKey>,
-  before: ReadonlyMap<TargetKey, CellGroup>,
+  before: Pick<ServingGroups, "ownOf">,
 ): ReadonlyMap<TargetKey, CellGroup> {
   const assigned = new Map<TargetKey, CellGroup>();
   for (const attempt of attempts) {
     for (const target of targetsOf(attempt.workers)) {
-      const group = attempt.kind === "ready" ? attempt.group : before.get(target);
+      const group = attempt.kind === "ready" ? attempt.group : before.ownOf(target);
       if (group !== undefined) assigned.set(target, group);
     }
   }

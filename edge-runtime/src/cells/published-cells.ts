@@ -6,25 +6,28 @@ import { wasKilled } from "./cell-host.ts";
 import { BREACH_CODES } from "./cell-limits.ts";
 import type { WarmCell } from "./warm-cell.ts";
 
-/** What the ingress was told, and the cell behind each socket path of that, until a while after its end. */
+/**
+ * Tells the ingress where targets listen, and knows the cell behind each socket path that was published, until
+ * a while after its end.
+ */
 export class PublishedCells {
   readonly #ingress: Pick<Ingress, "publish">;
   /** What the ingress was told last. */
-  readonly #socketPaths = new Map<TargetKey, ReadonlyArray<string>>();
+  readonly #told = new Map<TargetKey, ReadonlyArray<string>>();
   readonly #cellAt = new Map<string, WarmCell>();
 
   constructor(ingress: Pick<Ingress, "publish">) {
     this.#ingress = ingress;
   }
 
-  /** Tells the ingress where a target listens, as far as that changed. */
+  /** Makes these a target's cells, unless they are already. */
   publish(target: TargetKey, cells: ReadonlyArray<WarmCell>): void {
     const worker = workerOfTarget(target);
     const socketPaths = cells.map((cell) => cell.socketPath(worker));
-    if (socketPaths.join() === (this.#socketPaths.get(target) ?? []).join()) return;
+    if (socketPaths.join() === (this.#told.get(target) ?? []).join()) return;
     for (const cell of cells) this.#add(cell, cell.socketPath(worker));
-    if (cells.length === 0) this.#socketPaths.delete(target);
-    else this.#socketPaths.set(target, socketPaths);
+    if (cells.length === 0) this.#told.delete(target);
+    else this.#told.set(target, socketPaths);
     this.#ingress.publish(target, socketPaths);
   }
 
