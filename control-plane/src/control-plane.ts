@@ -7,9 +7,11 @@ import { BlobCollector } from "./blobs/blob-collector.ts";
 import type { BlobArea, BlobStore } from "./blobs/blob-store.ts";
 import { ClaimedBlobStore } from "./blobs/claimed-blob-store.ts";
 import { DirectoryBlobStore } from "./blobs/directory-blob-store.ts";
-import { DATABASE_FILE, openSqliteDatabase, type Database } from "./database/database.ts";
+import type { Database } from "./database/database.ts";
+import { openDatabase } from "./database/open-database.ts";
 import { createConsoleRoutes } from "./console/routes.ts";
 import { startFleet } from "./fleet/fleet.ts";
+import { openSharing } from "./fleet/sharing.ts";
 import { createApi } from "./http/api.ts";
 import { requireToken } from "./http/authentication.ts";
 import { HttpServer } from "./http/server.ts";
@@ -37,6 +39,8 @@ import { VersionStore } from "./versions/store.ts";
 export interface ControlPlaneOptions {
   /** Everything that is kept: database, blobs, master key. Made when it is missing. */
   readonly dataDirectory: string;
+  /** `postgres://` address in place of the database there: several control planes may share it. */
+  readonly databaseUrl?: string | undefined;
   readonly host: string;
   /** 0 picks a free one. */
   readonly port: number;
@@ -88,12 +92,13 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
   });
   const openBlobs =
     options.openBlobs ?? ((area) => new DirectoryBlobStore(join(dataDirectory, area)));
-  const database = await openSqliteDatabase(join(dataDirectory, DATABASE_FILE));
+  const database = await openDatabase(options, log);
   try {
     const stored = openBlobs("blobs");
     const blobs = new ClaimedBlobStore({ database, blobs: stored, clock });
     const { fleetSeed, uploadTokens } = await openInstallationKeys(database, masterKeys);
-    const mutations = new Mutations({ database, clock });
+    const sharing = await openSharing({ ...options, database });
+    const mutations = new Mutations({ database, clock, tellOthers: sharing.tellOfChange });
     const accounts = new AccountsService({ database, mutations, clock });
     const tokens = new TokensService({ database, mutations, clock });
     const nodes = new NodesService({ database, clock });
@@ -135,6 +140,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const parts = { http, nodes, blobs, values, desiredState, fleetSeed, usage, schedules };
     const fleet = startFleet({ ...options, ...parts });
     const { registry } = fleet;
+    sharing.start({ mutations, registry });
     const management = new ManagementService({
       ...{ origin: options.kvOrigin, entries, blobs: values, nodes, registry, accounts },
     });
@@ -174,6 +180,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
         await collector.close();
         await schedules.close();
         await http.close();
+        await sharing.close();
         await database.destroy();
       },
     };

@@ -168,6 +168,13 @@ export const CONTROL_PLANE_ERRORS = {
     retryable: true,
     meaning: "The key-value store, or the content of a large value, can't be reached now.",
   },
+  database_unavailable: {
+    status: 503,
+    cloudflareCode: 10_002,
+    retryable: true,
+    meaning:
+      "The database can't be reached, or its disk is full; `retry-after` says when to look again.",
+  },
   conflict: {
     status: 409,
     cloudflareCode: 10_002,

@@ -5,6 +5,7 @@ export {
   type ControlPlaneOptions,
 } from "./control-plane.ts";
 /** What operators do to the database without a running control plane. */
+export type { DatabasePlace } from "./database/database.ts";
 export { openAccountsService } from "./accounts/open-accounts-service.ts";
 export { openNodesService } from "./nodes/open-nodes-service.ts";
 /** What an account may have. */

@@ -59,7 +59,7 @@ export const LIMITS = {
   assetPartBytesMax: 36 * MIB,
   /** Files of a bucket that are held until they are stored together: some disk writes at once, little memory. */
   assetBatchBytesMax: 4 * MIB,
-  assetBatchFilesMax: 250,
+  assetBatchFilesMax: 500,
   /** Before the first delimiter of a multipart body there is nothing in practice. */
   multipartPreambleBytesMax: 1 * KIB,
   /** Headers of one part: a name and a content type. */
@@ -105,6 +105,8 @@ export const LIMITS = {
   listedVersionsMax: 10,
   /** Versions of a worker that are kept to roll back to, as many as on Cloudflare; older ones are removed. */
   versionsKeptMax: 100,
+  /** How often a version is drafted and started when other control planes publish the same worker meanwhile. */
+  publicationAttemptsMax: 3,
   /** Deployments kept as history; the versions that they name are kept as well. */
   deploymentsKeptMax: 100,
   /** Annotations are a message and a tag, for people. */
@@ -113,6 +115,30 @@ export const LIMITS = {
   stateChangesMax: 10_000,
   /** How often changes are looked for that another process made: who made one waits this long for it. */
   stateLookMs: 1_000,
+  /** Connections to a PostgreSQL database: a few calls at once, most of which take milliseconds. */
+  databaseConnectionsMax: 10,
+  /** A connection to it: outlasts a busy server, and a call fails soon enough for its caller to ask elsewhere. */
+  databaseConnectMs: 2_000,
+  /** One statement: outlasts a stalled disk. The longest reads a thousand rows. */
+  databaseStatementMs: 6_000,
+  /** A lock held for longer is held by a control plane that is stuck. */
+  databaseLockMs: 5_000,
+  /** A control plane that is stuck in a transaction is cut by the database, so that others can write. */
+  databaseIdleTransactionMs: 4_000,
+  /** A database that does not answer is given up: after its own limits. */
+  databaseAnswerMs: 8_000,
+  /** A connection that nobody used for this long is closed. */
+  databaseIdleMs: 60_000,
+  /** Changes that wait for their turn; more are refused as `busy`. Each takes some milliseconds. */
+  databaseWritersWaitingMax: 1_000,
+  /** When to ask again what a 503 refused: a database that is started again takes some seconds. */
+  unavailableRetrySeconds: 2,
+  /** Reports of nodes, for people, go to other control planes at most this often. */
+  reportShareMs: 3_000,
+  /** How often a control plane that shares its database shows the others that it lives. */
+  controlPlaneAliveMs: 3_000,
+  /** One that was not seen alive for so long has no nodes any more. Nobody waits for that: nodes come back at once. */
+  controlPlaneSilenceMs: 10_000,
   /** A join token is typed or pasted soon after it was made. */
   joinTokenMs: 60 * 60 * 1_000,
   /** `last seen` of a node and `last used` of a token are for people: written at most this often, so that calls of nodes stay reads. */

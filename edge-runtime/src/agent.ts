@@ -27,6 +27,7 @@ import { openConfinement, type Confinement } from "./sandbox/confinement.ts";
 import { ScheduledCaller } from "./scheduled/scheduled-caller.ts";
 import { ScheduledRuns } from "./scheduled/scheduled-runs.ts";
 import { ControlPlaneClient } from "./sync/control-plane-client.ts";
+import { ControlPlanes } from "./sync/control-planes.ts";
 import { loadOrEnrol, type NodeIdentity } from "./sync/identity.ts";
 import { KvCapabilities } from "./sync/kv-capabilities.ts";
 import { NodeCellServices } from "./sync/node-cell-services.ts";
@@ -41,8 +42,8 @@ import { NodeUsage } from "./usage/node-usage.ts";
 export interface AgentOptions {
   readonly name: NodeName;
   readonly region: Region;
-  /** Such as `http://127.0.0.1:4400`. */
-  readonly controlPlaneUrl: string;
+  /** Such as `http://127.0.0.1:4400`; any of several is as good as another. */
+  readonly controlPlaneUrls: ReadonlyArray<string>;
   /** One-time token; needed only while `dataDirectory` holds no identity. */
   readonly joinToken: string | undefined;
   /** Identity, state, blobs, sites and data. For one agent. */
@@ -89,18 +90,24 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
   };
   try {
-    const identity = await loadOrEnrol(options);
-    return { url: await openParts(options, identity, closers), close };
+    const controlPlanes = new ControlPlanes(options.controlPlaneUrls);
+    const identity = await loadOrEnrol({ ...options, controlPlanes });
+    return { url: await openParts(options, { identity, controlPlanes }, closers), close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
-/** What every part of a node may need. */
-interface Ground {
-  readonly options: AgentOptions;
+/** Who the node is, and to whom it belongs. */
+interface Membership {
   readonly identity: NodeIdentity;
+  readonly controlPlanes: ControlPlanes;
+}
+
+/** What every part of a node may need. */
+interface Ground extends Membership {
+  readonly options: AgentOptions;
   readonly client: ControlPlaneClient;
   readonly capabilities: KvCapabilities;
   readonly confinement: Confinement;
@@ -113,10 +120,10 @@ interface Ground {
 /** Opens every part in the order of their needs; resolves with where the node serves. */
 async function openParts(
   options: AgentOptions,
-  identity: NodeIdentity,
+  membership: Membership,
   closers: Closer[],
 ): Promise<string> {
-  const ground = await openGround(options, identity, closers);
+  const ground = await openGround(options, membership, closers);
   // Usage is told apart by version, once there are cells that have any.
   let cells: Cells | undefined;
   let previews: PreviewVersions | undefined;
@@ -130,17 +137,18 @@ async function openParts(
   const link = openLink(ground, { follower, ...services, ...cells });
   await openMetrics(ground, { follower, link, ...services, ...cells });
   const { url } = cells.ingress;
-  options.log.info({ url, region: identity.region }, "node serves");
+  options.log.info({ url, region: membership.identity.region }, "node serves");
   return url;
 }
 
 async function openGround(
   options: AgentOptions,
-  identity: NodeIdentity,
+  membership: Membership,
   closers: Closer[],
 ): Promise<Ground> {
   const { dataDirectory, log } = options;
-  const client = new ControlPlaneClient({ ...options, credential: identity.credential });
+  const { identity, controlPlanes } = membership;
+  const client = new ControlPlaneClient({ controlPlanes, credential: identity.credential });
   const capabilities = new KvCapabilities(identity.nodeKey);
   await hideData(dataDirectory);
   const confinement = await openConfinement({
@@ -152,7 +160,7 @@ async function openGround(
   const run = await openRunDirectories(dataDirectory, confinement.sandbox);
   closers.push(() => rm(run.root, { recursive: true, force: true }));
   const metrics = options.metricsPort === undefined ? undefined : new NodeMetrics();
-  return { options, identity, client, capabilities, confinement, run, metrics, closers };
+  return { options, ...membership, client, capabilities, confinement, run, metrics, closers };
 }
 
 /** What cells may call, and what counts it. */
@@ -295,7 +303,7 @@ async function openHost({
 
 /** Connects to the control plane, for as long as the node runs. */
 function openLink(
-  { options, identity, confinement, closers }: Ground,
+  { options, identity, controlPlanes, confinement, closers }: Ground,
   parts: Services & Cells & { readonly follower: StateFollower },
 ): NodeLink {
   const { supervisor, usage } = parts;
@@ -308,7 +316,7 @@ function openLink(
     log: options.log,
   });
   const link = new NodeLink({
-    controlPlaneUrl: options.controlPlaneUrl,
+    controlPlanes,
     credential: identity.credential,
     random: Math.random,
     follower: parts.follower,

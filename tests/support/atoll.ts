@@ -28,6 +28,11 @@ export const ALL_RELEASES = Object.keys(WRANGLERS) as ReadonlyArray<WranglerRele
 /** Those for calls that all make alike: the newest, and thoroughly all. */
 export const EVERYDAY_RELEASES = IS_THOROUGH ? ALL_RELEASES : ALL_RELEASES.slice(0, 1);
 
+/** The ingresses for what takes minutes behind each; the conformance suite always runs on both. */
+export const EVERYDAY_INGRESSES: ReadonlyArray<"haproxy" | "builtin"> = IS_THOROUGH
+  ? ["haproxy", "builtin"]
+  : ["haproxy"];
+
 export interface Answer {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
@@ -221,12 +226,14 @@ async function readVariables(file: string): Promise<Record<string, string>> {
   return Object.fromEntries([...lines].map(([, name, value]) => [name ?? "", value ?? ""]));
 }
 
-function wranglerScript(release: WranglerRelease): string {
+/** The program of a wrangler. */
+export function wranglerScript(release: WranglerRelease): string {
   const manifest = createRequire(import.meta.url).resolve(`${WRANGLERS[release]}/package.json`);
   return join(dirname(manifest), "bin", "wrangler.js");
 }
 
-function run(
+/** Runs a program of Node to its end. */
+export function run(
   commandArguments: ReadonlyArray<string>,
   options: {
     readonly directory: string;

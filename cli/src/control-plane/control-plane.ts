@@ -21,7 +21,9 @@ export interface ControlPlaneCommandOptions {
   readonly baseDomain: string;
   readonly ingressPort: number;
   readonly wranglerEnv?: string;
-  /** Address of a PostgreSQL database. */
+  /** Address of a PostgreSQL database, for everything but blobs. */
+  readonly database?: string;
+  /** Of another one, for keys and values. */
   readonly kvDatabase?: string;
   /** Bucket for blobs, and the server that has it. */
   readonly blobStore?: BucketAddress;
@@ -40,7 +42,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
   const bucket = await openBucket(options);
   const kvOrigin = await openKvOrigin({
     dataDirectory,
-    url: options.kvDatabase,
+    url: options.kvDatabase ?? options.database,
     horizon: horizonOf(options),
     log,
   });
@@ -51,6 +53,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
   });
   const controlPlane = await createControlPlane({
     dataDirectory,
+    databaseUrl: options.database,
     host: "127.0.0.1",
     port: options.port,
     baseDomain: options.baseDomain,

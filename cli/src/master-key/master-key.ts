@@ -1,14 +1,15 @@
-import { existsSync } from "node:fs";
 import {
   ControlPlaneError,
   openMasterKeyRotation,
+  type DatabasePlace,
   type MasterKeyRotation,
 } from "@atoll/control-plane";
+import { requirePlace } from "../database-place.ts";
 import { UsageError } from "../settings.ts";
 
 /** The master keys by their ids, and what needs them. */
-export async function masterKeyStatus(dataDirectory: string): Promise<string> {
-  return withRotation(dataDirectory, async (rotation) => {
+export async function masterKeyStatus(place: DatabasePlace): Promise<string> {
+  return withRotation(place, async (rotation) => {
     const { ids, use } = await rotation.status();
     const lines = ids.map((id, index) => {
       const role = index === 0 ? "current" : "earlier";
@@ -23,8 +24,8 @@ export async function masterKeyStatus(dataDirectory: string): Promise<string> {
   });
 }
 
-export async function rotateMasterKey(dataDirectory: string): Promise<string> {
-  return withRotation(dataDirectory, async (rotation) => {
+export async function rotateMasterKey(place: DatabasePlace): Promise<string> {
+  return withRotation(place, async (rotation) => {
     const { kind, records, currentId } = await rotation.rotate();
     const moved = `${count(records)} brought under the master key ${currentId}.`;
     if (kind === "rotated") return `The master key is another one now: ${moved}`;
@@ -36,16 +37,12 @@ export async function rotateMasterKey(dataDirectory: string): Promise<string> {
 }
 
 async function withRotation<Result>(
-  dataDirectory: string,
+  place: DatabasePlace,
   action: (rotation: MasterKeyRotation) => Promise<Result>,
 ): Promise<Result> {
-  if (!existsSync(dataDirectory)) {
-    throw new UsageError(
-      `${dataDirectory} does not exist: run this where the control plane runs, with its --data`,
-    );
-  }
+  requirePlace(place);
   const masterKey = process.env["ATOLL_MASTER_KEY"];
-  const rotation = await openMasterKeyRotation({ dataDirectory, masterKey });
+  const rotation = await openMasterKeyRotation({ ...place, masterKey });
   try {
     return await action(rotation);
   } catch (error) {

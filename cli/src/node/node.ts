@@ -28,11 +28,11 @@ export interface NodeCommandOptions {
 export async function runNode(options: NodeCommandOptions): Promise<Running> {
   const region = parseOption(Region, { option: "--region", text: options.region });
   const name = parseOption(NodeName, { option: "--name", text: options.name ?? options.region });
-  const controlPlaneUrl = parseUrl(options.controlPlane);
+  const controlPlaneUrls = options.controlPlane.split(",").map((url) => parseUrl(url.trim()));
   return startAgent({
     name,
     region,
-    controlPlaneUrl,
+    controlPlaneUrls,
     joinToken: options.join,
     dataDirectory: resolve(options.data),
     host: "127.0.0.1",

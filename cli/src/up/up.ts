@@ -99,7 +99,7 @@ async function startAll(context: {
     ...["--wrangler-env", wranglerEnvironmentFile(dataDirectory)],
     ...confinement,
   ]).start();
-  const joining = await joinTokens({ dataDirectory, controlPlaneData });
+  const joining = await joinTokens(settings, controlPlaneData);
   console.log(`Starting the nodes ${LOCAL_REGIONS.join(", ")} …`);
   await Promise.all(
     LOCAL_REGIONS.map(async (region) => {
@@ -113,15 +113,15 @@ async function startAll(context: {
 }
 
 /** The `--join` option of each node that has no identity yet. */
-async function joinTokens(folders: {
-  readonly dataDirectory: string;
-  readonly controlPlaneData: string;
-}): Promise<ReadonlyMap<string, ReadonlyArray<string>>> {
+async function joinTokens(
+  { dataDirectory, databaseUrl }: Settings,
+  controlPlaneData: string,
+): Promise<ReadonlyMap<string, ReadonlyArray<string>>> {
   const joining = new Map<string, ReadonlyArray<string>>();
   // One after another: within one process, two writers of the database would wait for each other.
   for (const region of LOCAL_REGIONS) {
-    if (existsSync(join(nodeData(folders.dataDirectory, region), "identity.json"))) continue;
-    const token = await issueJoinToken({ dataDirectory: folders.controlPlaneData });
+    if (existsSync(join(nodeData(dataDirectory, region), "identity.json"))) continue;
+    const token = await issueJoinToken({ dataDirectory: controlPlaneData, databaseUrl });
     joining.set(region, ["--join", token]);
   }
   return joining;

@@ -58,7 +58,7 @@ async function* readAssets(request: Request): AsyncIterable<UploadedAsset> {
   for await (const part of readParts(request, LIMITS.assetPartBytesMax)) yield readAsset(part);
 }
 
-function readAsset({ name, contentType: type = "", content: text }: Part): UploadedAsset {
+function readAsset({ name, contentType: type = "", content: base64 }: Part): UploadedAsset {
   const hash = AssetHash.safeParse(name);
   if (!hash.success) {
     throw new ControlPlaneError(
@@ -66,13 +66,12 @@ function readAsset({ name, contentType: type = "", content: text }: Part): Uploa
       `The part '${name.slice(0, 100)}' is not named by an asset's hash`,
     );
   }
-  const content = Buffer.from(text.toString("latin1"), "base64");
-  if (type === "" || type === NO_TYPE) return { hash: hash.data, content };
+  if (type === "" || type === NO_TYPE) return { hash: hash.data, base64 };
   if (!/^[\x20-\x7e]{1,255}$/.test(type)) {
     throw new ControlPlaneError(
       "asset_invalid",
       `The asset ${name} has a content type that is none`,
     );
   }
-  return { hash: hash.data, content, contentType: type };
+  return { hash: hash.data, base64, contentType: type };
 }

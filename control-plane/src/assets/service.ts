@@ -10,16 +10,18 @@ import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { CompletedAssets, Target } from "../versions/service.ts";
-import { assetHashOf } from "./asset-hash.ts";
+import { AssetBatch } from "./asset-batch.ts";
+import { AssetHasher } from "./asset-hash.ts";
 import type { AssetClaims, AssetTokens } from "./asset-tokens.ts";
 import { filesByHash, packBuckets } from "./buckets.ts";
-import type { AnnouncedManifest, AssetContent, AssetSession } from "./schemas.ts";
+import type { AnnouncedManifest, AssetSession } from "./schemas.ts";
 import { AssetStore } from "./store.ts";
 
-/** One file of a bucket, decoded. */
+/** One file of a bucket. */
 export interface UploadedAsset {
   readonly hash: string;
-  readonly content: Uint8Array;
+  /** A view that holds until the next one is asked for. */
+  readonly base64: Buffer;
   /** Absent when it is to be served without a type. */
   readonly contentType?: string;
 }
@@ -46,6 +48,7 @@ export interface AssetsServiceParts {
 export class AssetsService implements CompletedAssets {
   readonly #parts: AssetsServiceParts;
   readonly #assets = new AssetStore();
+  readonly #hasher = AssetHasher.open();
   readonly #accounts = new AccountStore();
 
   constructor(parts: AssetsServiceParts) {
@@ -91,13 +94,15 @@ export class AssetsService implements CompletedAssets {
     const { session: id, account, worker } = claims;
     const session = await this.#session(id);
     const files = filesByHash(session.manifest);
-    let batch = new AssetBatch();
-    for await (const asset of assets) {
-      await checkContent(asset, files.get(asset.hash));
-      batch.add(asset);
-      if (!batch.isFull) continue;
-      await this.#store(account, batch);
-      batch = new AssetBatch();
+    const hasher = await this.#hasher;
+    const batch = new AssetBatch();
+    for await (const { hash, base64, ...type } of assets) {
+      const text = base64.toString("latin1");
+      const bytes = Buffer.byteLength(text, "base64");
+      const { path } = requireAnnounced({ hash, bytes }, files.get(hash));
+      requireHash({ hash, actual: hasher.hashOf(base64, path), path });
+      if (!batch.hasRoomFor(bytes)) await this.#store(account, batch);
+      batch.add({ hash, content: batch.decode(text, bytes), ...type });
     }
     await this.#store(account, batch);
     if ((await this.#missing(session)).size > 0) return undefined;
@@ -132,7 +137,8 @@ export class AssetsService implements CompletedAssets {
   }
 
   /** Blobs before the rows that name them. */
-  async #store(account: string, { blobs, contents }: AssetBatch): Promise<void> {
+  async #store(account: string, batch: AssetBatch): Promise<void> {
+    const { blobs, contents } = batch;
     if (contents.length === 0) return;
     await this.#parts.blobs.putAll(blobs);
     const usedAt = new Date(this.#now()).toISOString();
@@ -141,6 +147,7 @@ export class AssetsService implements CompletedAssets {
       .execute((transaction) =>
         this.#assets.insertContents(transaction, account, { contents, usedAt }),
       );
+    batch.clear();
   }
 
   async #session(id: string): Promise<AssetSession> {
@@ -165,25 +172,6 @@ export class AssetsService implements CompletedAssets {
   }
 }
 
-/** Files that are stored together. */
-class AssetBatch {
-  readonly blobs = new Map<BlobHash, Uint8Array>();
-  readonly contents: AssetContent[] = [];
-  #bytes = 0;
-
-  get isFull(): boolean {
-    const { assetBatchBytesMax: bytesMax, assetBatchFilesMax: filesMax } = LIMITS;
-    return this.#bytes >= bytesMax || this.contents.length >= filesMax;
-  }
-
-  add({ hash, content, ...type }: UploadedAsset): void {
-    const blob = blobHashOf(content);
-    this.blobs.set(blob, content);
-    this.contents.push({ hash, blob, size: content.length, ...type });
-    this.#bytes += content.length;
-  }
-}
-
 function checkSizes(manifest: AnnouncedManifest): void {
   for (const [path, { size }] of Object.entries(manifest)) {
     if (size <= LIMITS.assetBytesMax) continue;
@@ -194,24 +182,35 @@ function checkSizes(manifest: AnnouncedManifest): void {
   }
 }
 
-async function checkContent(
-  asset: UploadedAsset,
-  announced: { readonly path: string; readonly size: number } | undefined,
-): Promise<void> {
+interface AnnouncedFile {
+  readonly path: string;
+  readonly size: number;
+}
+
+function requireAnnounced(
+  sent: { readonly hash: string; readonly bytes: number },
+  announced: AnnouncedFile | undefined,
+): AnnouncedFile {
   if (announced === undefined) {
-    throw new ControlPlaneError("asset_invalid", `The asset ${asset.hash} was not announced`);
+    throw new ControlPlaneError("asset_invalid", `The asset ${sent.hash} was not announced`);
   }
   const { path, size } = announced;
-  if (asset.content.length !== size) {
-    throw new ControlPlaneError(
-      "asset_invalid",
-      `The asset '${path}' was announced with ${size} bytes but has ${asset.content.length}`,
-    );
-  }
-  const actual = await assetHashOf(asset.content, path);
-  if (actual === asset.hash) return;
+  if (sent.bytes === size) return announced;
   throw new ControlPlaneError(
     "asset_invalid",
-    `The content of the asset '${path}' hashes to ${actual}, but was announced as ${asset.hash}`,
+    `The asset '${path}' was announced with ${size} bytes but has ${sent.bytes}`,
+  );
+}
+
+function requireHash(sent: {
+  readonly hash: string;
+  readonly actual: string;
+  readonly path: string;
+}): void {
+  const { hash, actual, path } = sent;
+  if (actual === hash) return;
+  throw new ControlPlaneError(
+    "asset_invalid",
+    `The content of the asset '${path}' hashes to ${actual}, but was announced as ${hash}`,
   );
 }

@@ -6,7 +6,7 @@ import SqliteDatabase from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { blobHashOf } from "../blobs/blob-hash.ts";
 import { DirectoryBlobStore } from "../blobs/directory-blob-store.ts";
-import { openSqliteDatabase } from "../database/database.ts";
+import { openSqliteDatabase } from "../database/sqlite-database.ts";
 import { readRevision } from "../desired-state/mutations.ts";
 import { ControlPlaneApi, MAIN_MODULE } from "../test-support/control-plane-api.ts";
 import { backUp } from "./backup.ts";

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ControlPlaneError } from "../errors.ts";
-import { DATABASE_FILE } from "../database/database.ts";
+import { DATABASE_FILE } from "../database/open-database.ts";
 import { LIMITS } from "../limits.ts";
 import { MASTER_KEY_FILE } from "../secrets/master-keys.ts";
 import { BackupError } from "./backup-error.ts";

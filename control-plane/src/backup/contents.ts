@@ -8,7 +8,7 @@ import type { BlobStore } from "../blobs/blob-store.ts";
 import { DirectoryBlobStore } from "../blobs/directory-blob-store.ts";
 import { MissingManifest, readNamedBlobs } from "../blobs/named-blobs.ts";
 import { BlobHash } from "../contract/index.ts";
-import { DATABASE_FILE } from "../database/database.ts";
+import { DATABASE_FILE } from "../database/open-database.ts";
 import type { Schema } from "../database/schema.ts";
 import { readRevision } from "../desired-state/mutations.ts";
 import { LIMITS } from "../limits.ts";

@@ -1,7 +1,9 @@
 import { existsSync } from "node:fs";
 import { mkdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { DATABASE_FILE, openSqliteDatabase, type Database } from "../database/database.ts";
+import type { Database } from "../database/database.ts";
+import { DATABASE_FILE } from "../database/open-database.ts";
+import { openSqliteDatabase } from "../database/sqlite-database.ts";
 import { restartRevision } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { openInstallationKeys } from "../secrets/installation-keys.ts";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { assetHashOf } from "../assets/asset-hash.ts";
+import { AssetHasher } from "../assets/asset-hash.ts";
 import { BlobHash } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import { ControlPlaneApi, MAIN_MODULE, uploadForm } from "../test-support/control-plane-api.ts";
@@ -9,6 +9,8 @@ import { BlobCollector } from "./blob-collector.ts";
 import { blobHashOf } from "./blob-hash.ts";
 import { ClaimedBlobStore } from "./claimed-blob-store.ts";
 import { DirectoryBlobStore } from "./directory-blob-store.ts";
+
+const hasher = await AssetHasher.open();
 
 let api: ControlPlaneApi;
 let stored: DirectoryBlobStore;
@@ -36,7 +38,7 @@ async function collectAfterADay() {
 }
 
 async function announce(content: string, worker = "site") {
-  const hash = await assetHashOf(Buffer.from(content), "/page.html");
+  const hash = hasher.hashOf(Buffer.from(Buffer.from(content).toString("base64")), "/page.html");
   const manifest = { "/page.html": { hash, size: Buffer.byteLength(content) } };
   const path = `POST A/workers/scripts/${worker}/assets-upload-session`;
   return { hash, ...(await api.call(path, { manifest })).result };

@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { Slots } from "@atoll/kv-store";
@@ -16,8 +16,8 @@ import type { BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
 export class DirectoryBlobStore implements BlobStore {
   readonly #directory: string;
   readonly #writes = new Slots(LIMITS.blobWritesAtOnce);
-  /** Folders that were rid of what a crash left in them. */
-  readonly #swept = new Map<string, Promise<void>>();
+  /** Folders that are there, and rid of what a crash left in them. */
+  readonly #prepared = new Map<string, Promise<void>>();
 
   /** The directory is made when the first blob is stored. */
   constructor(directory: string) {
@@ -83,14 +83,17 @@ export class DirectoryBlobStore implements BlobStore {
     return join(this.#directory, hash.slice(0, 2));
   }
 
-  /** Puts the content in its place. Only the file is synced: its name is durable after `#syncNames`. */
+  /**
+   * Puts the content in its place; that it has this hash was checked before, unless it comes in pieces. Only the
+   * file is synced: its name is durable after `#syncNames`.
+   */
   async #write(hash: BlobHash, content: BlobContent): Promise<void> {
     const folder = this.#folderOf(hash);
     const temporary = join(folder, `.${hash}.${randomUUID()}`);
-    await mkdir(folder, { recursive: true });
-    await this.#sweepOnce(folder);
+    await this.#prepareOnce(folder);
     try {
-      requireSentHash(hash, await writeSynced(temporary, content));
+      if (content instanceof Uint8Array) await writeWhole(temporary, content);
+      else requireSentHash(hash, await writePieces(temporary, content));
       await rename(temporary, this.#pathOf(hash));
     } catch (error) {
       await rm(temporary, { force: true });
@@ -98,10 +101,12 @@ export class DirectoryBlobStore implements BlobStore {
     }
   }
 
-  #sweepOnce(folder: string): Promise<void> {
-    const swept = this.#swept.get(folder) ?? removeLeftovers(folder);
-    this.#swept.set(folder, swept);
-    return swept;
+  #prepareOnce(folder: string): Promise<void> {
+    const prepared = this.#prepared.get(folder) ?? prepare(folder);
+    this.#prepared.set(folder, prepared);
+    // What failed is tried anew by the next.
+    prepared.catch(() => this.#prepared.delete(folder));
+    return prepared;
   }
 
   /** A name is durable once its folder is, and a new folder once its parent is. */
@@ -113,8 +118,9 @@ export class DirectoryBlobStore implements BlobStore {
   }
 }
 
-/** Removes what was being written when a process was killed: no writing takes so long. */
-async function removeLeftovers(folder: string): Promise<void> {
+/** Makes the folder, and removes what was being written when a process was killed: no writing takes so long. */
+async function prepare(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
   const temporary = (await readdir(folder)).filter((name) => name.startsWith("."));
   for (const path of temporary.map((name) => join(folder, name))) {
     const { mtimeMs } = (await absentAsUndefined(stat(path))) ?? {};
@@ -124,12 +130,16 @@ async function removeLeftovers(folder: string): Promise<void> {
   }
 }
 
+async function writeWhole(path: string, content: Uint8Array): Promise<void> {
+  await writeFile(path, content, { flag: "wx", mode: 0o600, flush: true });
+}
+
 /** Returns the hash of what was written. */
-async function writeSynced(path: string, content: BlobContent): Promise<string> {
+async function writePieces(path: string, content: AsyncIterable<Uint8Array>): Promise<string> {
   const hash = createHash("sha256");
   const file = await open(path, "wx", 0o600);
   try {
-    for await (const piece of content instanceof Uint8Array ? [content] : content) {
+    for await (const piece of content) {
       hash.update(piece);
       await file.writeFile(piece);
     }

@@ -167,6 +167,21 @@ export interface Schema {
     /** The last batch of its usage that is in the table below. */
     usage_sequence: number;
   };
+  /** What a control plane that shares its database with others tells of a node, while it has its connection. */
+  node_statuses: {
+    node: string;
+    /** Which one has, or had last, the node's connection. */
+    control_plane: string;
+    connected: number;
+    /** The last revision that the node acknowledged. */
+    revision: number;
+    /** Grows as long as that control plane lives: others see its death in that it does not. */
+    alive: number;
+    /** Grows with each change of the document. */
+    written: number;
+    /** `SharedDocument`: all else that is known of the node. */
+    document: string;
+  };
   /** What a version used on a node within an hour; see the contract's `UsageRow`. */
   usage: {
     account_id: string;

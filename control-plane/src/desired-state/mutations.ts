@@ -28,11 +28,18 @@ export class Mutations {
   readonly #database: Database;
   readonly #clock: Clock;
   readonly #auditTrail = new AuditStore();
+  readonly #tellOthers: (() => void) | undefined;
   readonly #listeners = new Set<() => void>();
 
-  constructor(parts: { readonly database: Database; readonly clock: Clock }) {
+  constructor(parts: {
+    readonly database: Database;
+    readonly clock: Clock;
+    /** Called after each commit that appended to the outbox, for whoever listens elsewhere. */
+    readonly tellOthers?: () => void;
+  }) {
     this.#database = parts.database;
     this.#clock = parts.clock;
+    this.#tellOthers = parts.tellOthers;
   }
 
   /** Runs `work` in one transaction. It must not wait for anything but that transaction. */
@@ -56,8 +63,16 @@ export class Mutations {
       assert(isAudited || !isStateChanged, "what nodes are told of is in the audit trail");
       return worked;
     });
-    if (isStateChanged) for (const listener of this.#listeners) listener();
+    if (isStateChanged) {
+      this.#tellOthers?.();
+      this.hearOfChange();
+    }
     return result;
+  }
+
+  /** Tells the listeners here, also of a commit of another control plane. */
+  hearOfChange(): void {
+    for (const listener of this.#listeners) listener();
   }
 
   /** Calls back after each commit that appended to the outbox. Returns its end. */

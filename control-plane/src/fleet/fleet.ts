@@ -2,6 +2,7 @@ import { OriginServer, type Clock, type KvOrigin } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { BlobStore } from "../blobs/blob-store.ts";
 import { BlobHash, fleetKeyFromSeed } from "../contract/index.ts";
+import { isDatabaseUnavailable } from "../database/unavailable.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
 import type { HttpServer } from "../http/server.ts";
 import type { ValueStore } from "../kv-namespaces/value-store.ts";
@@ -58,7 +59,9 @@ export function startFleet(options: FleetOptions): Fleet {
   http.mount("/fleet", createPreviewRoutes({ nodes, desiredState, fleetKey }));
   http.server.on("upgrade", (request, socket, head) => {
     server.upgrade(request, socket, head).catch((error: unknown) => {
-      log.error({ err: error }, "could not take over a connection");
+      // Every node tries again all the time; that the database is away its connections say.
+      if (!isDatabaseUnavailable(error))
+        log.error({ err: error }, "could not take over a connection");
       socket.destroy();
     });
   });

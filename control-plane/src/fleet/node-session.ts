@@ -10,7 +10,8 @@ import {
   type MessageToNode,
   type StateChange,
 } from "../contract/index.ts";
-import type { DesiredState, WorkerState } from "../desired-state/desired-state.ts";
+import type { DesiredState } from "../desired-state/desired-state.ts";
+import type { WorkerState } from "../desired-state/worker-states.ts";
 import type { EventLink } from "../schedules/carriers.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
 import type { UsageService } from "../usage/service.ts";

@@ -1,6 +1,6 @@
 import type { KeyObject } from "node:crypto";
 import { sealBox, type DeployedVersion, type DesiredWorker } from "../contract/index.ts";
-import type { WorkerState } from "../desired-state/desired-state.ts";
+import type { WorkerState } from "../desired-state/worker-states.ts";
 
 /** The form that travels: each version's secrets in a box that only the node with this key can open. */
 export function sealWorker(worker: WorkerState, sealingKey: KeyObject): DesiredWorker {

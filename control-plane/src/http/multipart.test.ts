@@ -21,7 +21,9 @@ function requestOf(
 
 async function partsOf(request: Parameters<typeof readParts>[0], bytesMax = 1_000_000) {
   const parts: Part[] = [];
-  for await (const part of readParts(request, bytesMax)) parts.push(part);
+  for await (const part of readParts(request, bytesMax)) {
+    parts.push({ ...part, content: Buffer.from(part.content) });
+  }
   return parts;
 }
 

@@ -6,6 +6,7 @@ export interface Part {
   readonly name: string;
   /** As it was sent; absent when it was not. */
   readonly contentType?: string;
+  /** A view that holds until the next part is asked for. */
   readonly content: Buffer;
 }
 
@@ -92,7 +93,7 @@ class Window {
     this.#append(rest);
   }
 
-  /** A copy of the bytes before the mark, which is taken as well. */
+  /** The bytes before the mark, which is taken as well: a view that holds until the next call. */
   async until(mark: Buffer, bytesMax: number): Promise<Buffer> {
     let lookedAt = 0;
     for (;;) {
@@ -102,7 +103,7 @@ class Window {
         throw new ControlPlaneError("body_too_large", `A part has more than ${bytesMax} bytes`);
       }
       if (at !== -1) {
-        const taken = Buffer.from(held.subarray(0, at));
+        const taken = held.subarray(0, at);
         this.#start += at + mark.length;
         return taken;
       }

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import SqliteDatabase from "better-sqlite3";
-import { DATABASE_FILE, openSqliteDatabase } from "../database/database.ts";
+import type { DatabasePlace } from "../database/database.ts";
+import { openDatabase } from "../database/open-database.ts";
 import { MASTER_KEY_FILE, MasterKeys } from "./master-keys.ts";
 import { Rewrapping, type KeyUse } from "./rewrapping.ts";
 
@@ -22,12 +23,11 @@ export interface MasterKeyRotation {
   close(): Promise<void>;
 }
 
-export async function openMasterKeyRotation(options: {
-  readonly dataDirectory: string;
-  readonly masterKey: string | undefined;
-}): Promise<MasterKeyRotation> {
+export async function openMasterKeyRotation(
+  options: DatabasePlace & { readonly masterKey: string | undefined },
+): Promise<MasterKeyRotation> {
   const { dataDirectory } = options;
-  const database = await openSqliteDatabase(join(dataDirectory, DATABASE_FILE));
+  const database = await openDatabase(options);
   try {
     const file = join(dataDirectory, MASTER_KEY_FILE);
     const keys = await MasterKeys.load({ file, fromEnvironment: options.masterKey });

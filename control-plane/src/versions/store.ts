@@ -114,6 +114,32 @@ export class VersionStore {
     return toVersion(row);
   }
 
+  /** Those of these ids, by id. */
+  async getAll(
+    database: Database | Transaction,
+    ids: ReadonlyArray<VersionId>,
+  ): Promise<ReadonlyMap<VersionId, StoredVersion>> {
+    const rows = await database
+      .selectFrom("versions")
+      .select(["document", "notes"])
+      .where("id", "in", ids)
+      .execute();
+    return new Map(rows.map(toVersion).map((stored) => [stored.version.id, stored]));
+  }
+
+  /** When those of these ids were made, by id. */
+  async createdAt(
+    database: Database | Transaction,
+    ids: ReadonlyArray<VersionId>,
+  ): Promise<ReadonlyMap<string, string>> {
+    const rows = await database
+      .selectFrom("versions")
+      .select(["id", "created_at"])
+      .where("id", "in", ids)
+      .execute();
+    return new Map(rows.map(({ id, created_at: at }) => [id, at]));
+  }
+
   /** The newest versions first. */
   async list(
     database: Database | Transaction,
@@ -135,6 +161,28 @@ export class VersionStore {
   ): Promise<StoredVersion | undefined> {
     const [latest] = await this.list(database, { workerId, limit: 1 });
     return latest;
+  }
+
+  /** The secrets of some versions in the clear, by the version's id. Rejected as `openSecrets` is. */
+  async openAllSecrets(
+    database: Database | Transaction,
+    versions: ReadonlyArray<{ readonly workerId: string; readonly versionId: VersionId }>,
+  ): Promise<ReadonlyMap<string, SecretValues>> {
+    const owners = new Map(
+      versions.map(({ versionId, workerId }) => [String(versionId), workerId]),
+    );
+    const rows = await database
+      .selectFrom("version_secrets")
+      .selectAll()
+      .where("version_id", "in", [...owners.keys()])
+      .execute();
+    const opened = new Map<string, Record<string, string>>();
+    for (const { version_id: id, name, sealed } of rows) {
+      const values = opened.get(id) ?? {};
+      opened.set(id, values);
+      values[name] = this.#sealer.open(sealed, secretContext(owners.get(id) ?? "", name));
+    }
+    return opened;
   }
 
   /** The secrets of a version in the clear. Rejected with `secret_unreadable` under another master key. */
