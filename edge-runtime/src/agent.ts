@@ -69,6 +69,8 @@ export interface AgentOptions {
     readonly root: string;
     readonly log: Logger;
   }) => SiteMaterialiser;
+  /** Told of what only another process of the node can mend: whoever runs it should end it, and start it again. */
+  readonly onFatal: (error: Error) => void;
   readonly log: Logger;
 }
 
@@ -202,6 +204,7 @@ async function openServices(
       const caller = capabilities.callerOf(capability);
       if (caller !== undefined) usage.meters.onKvUse(caller, use, count);
     },
+    onGivenUp: options.onFatal,
     clock: systemClock,
     log,
   });
