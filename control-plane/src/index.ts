@@ -36,7 +36,6 @@ export {
   ImportResult,
   NamespaceCheck,
   RestoreResult,
-  StorageCheck,
 } from "./kv-namespaces/management-schemas.ts";
 export { openNamespacesService } from "./kv-namespaces/open-namespaces-service.ts";
 /** How calls fail. */

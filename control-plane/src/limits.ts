@@ -55,6 +55,8 @@ export const LIMITS = {
   assetBucketFilesMax: 1_000,
   /** A bucket's body: one asset of 25 MiB in base64 and the multipart around it. */
   assetUploadBytesMax: 40 * MIB,
+  /** Uploads whose announcement is held between buckets: 20,000 files take some MiB. */
+  assetSessionsHeldMax: 4,
   /** A file's part of it: an asset in base64, with room for line ends that nobody should send. */
   assetPartBytesMax: 36 * MIB,
   /** Files of a bucket that are held until they are stored together: some disk writes at once, little memory. */

@@ -66,6 +66,8 @@ export interface AgentOptions {
     readonly root: string;
     readonly log: Logger;
   }) => SiteMaterialiser;
+  /** Told of what only another process of the node can mend: whoever runs it should end it, and start it again. */
+  readonly onFatal: (error: Error) => void;
   readonly log: Logger;
 }
 
@@ -193,6 +195,7 @@ async function openServices(
       const caller = capabilities.callerOf(capability);
       if (caller !== undefined) usage.meters.onKvUse(caller, use, count);
     },
+    onGivenUp: options.onFatal,
     clock: systemClock,
     log,
   });

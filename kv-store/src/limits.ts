@@ -204,6 +204,8 @@ export const LIMITS = {
   absentValueBytesMin: 128,
   /** What a node holds is compared with its budget this often: at 100 MB/s it is 100 MB over before that. */
   replicaBudgetMs: 1_000,
+  /** Room on the disk for a new replica: what LMDB maps of it at first, several times over. */
+  replicaRoomBytesMin: 256 * 1024,
   /** A namespace becomes whole again only when all would then take this share: else it would come and go. */
   replicaWholeShare: 0.8,
   /** Entries whose values are removed, or looked through for such, in one transaction: some milliseconds. */

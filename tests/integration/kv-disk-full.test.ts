@@ -169,6 +169,22 @@ test.skipIf(!isPossible)(
 );
 
 test.skipIf(!isPossible)(
+  "KV replica: a new one on a full disk is refused, and made once there is room",
+  { timeout: 60_000 },
+  async () => {
+    const filler = await fillDisk();
+    const place = { directory: join(disk, "other"), clock, log };
+    for (let time = 0; time < 2; time += 1) {
+      await expect(LmdbReplica.open(place)).rejects.toMatchObject({ code: "storage_failed" });
+    }
+    await rm(filler);
+    const other = await LmdbReplica.open(place);
+    expect(other.held()).toEqual([]);
+    await other.close();
+  },
+);
+
+test.skipIf(!isPossible)(
   "KV values: where the disk is full small ones are read, large ones say so, and come later",
   { timeout: 60_000 },
   async () => {

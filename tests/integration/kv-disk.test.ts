@@ -95,6 +95,25 @@ test("KV: while a node's disk is full it serves what it has, its lag says so, an
   expect((await atoll.pids())["fra"]).toBe(pid);
 });
 
+test("KV: a node whose store gives up its files after a write that failed starts anew by itself, and follows", async () => {
+  const { atoll, worker, disk } = await startOnFaultyDisk("/nodes/fra/kv/replica/data.mdb");
+  const pid = (await atoll.pids())["fra"];
+  // The page that says where the newest state is.
+  await disk.order({ failBelow: 2 * 4_096 });
+  await worker.result("iad", "put", "during", "2");
+  await eventually(async () => (await disk.read("faults")) > 0, { what: "a write fails" });
+  await disk.heal();
+  await eventually(async () => (await atoll.pids())["fra"] !== pid, { what: "fra starts anew" });
+  await worker.result("nrt", "put", "after", "3");
+  for (const [key, value] of [
+    ["before", "1"],
+    ["during", "2"],
+    ["after", "3"],
+  ] as const) {
+    await shows(worker, "fra", [key, value]);
+  }
+});
+
 /** How far behind a node is, in each namespace that it follows. */
 async function lagsMs(atoll: TestAtoll, region: RegionName): Promise<ReadonlyArray<number>> {
   const { nodes } = await readStatus(atoll);

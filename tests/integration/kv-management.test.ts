@@ -99,7 +99,7 @@ describe.each(STORES)("kv management with %s", (store) => {
         ["nrt", true],
       ],
     ]);
-    expect(await succeed("status")).toMatch(/account .*: 3 keys, .*words.*nrt/s);
+    expect(await succeed("status")).toMatch(/account .*: 3 keys, .*words.*nrt.* B.* all /s);
     expect(await succeed("check")).toMatch(/words .*sound at the origin.*Nothing differs\./s);
     expect(await succeed("check", id, "--content")).toContain("fra, revision 3: the same as");
 
@@ -246,6 +246,8 @@ describe("kv management of a store that changes", () => {
     const busy = await atoll.atoll(migrate);
     expect(busy).toMatchObject({ exitCode: 1 });
     expect(busy.output).toContain("stop the control plane first");
+    const checkStore = ["kv", "check-store", "--data", data];
+    expect(await atoll.atoll(checkStore)).toMatchObject({ exitCode: 0 });
     await atoll.pause();
     const moved = await atoll.atoll(migrate);
     expect(moved.output).toContain("namespaces with 1 keys are in the database");
@@ -253,6 +255,9 @@ describe("kv management of a store that changes", () => {
     const missing = await atoll.atoll(["kv", "recreate", "--data", data]);
     expect(missing.output).toContain(id);
     await rm(join(data, "kv.sqlite"));
+    expect((await atoll.atoll(checkStore)).output).toContain("kv.sqlite does not exist");
+    const checked = await atoll.atoll([...checkStore, "--kv-database", url]);
+    expect(checked.output).toContain("Nothing is wrong.");
     await atoll.resume({ ATOLL_KV_DATABASE: url });
     expect((await atoll.api(value)).body).toBe("before");
     expect((await atoll.atoll(["kv", "check"])).output).toContain("Nothing differs.");

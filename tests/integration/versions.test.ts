@@ -1,11 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   REGIONS,
+  EVERYDAY_RELEASES,
   startAtoll,
-  WRANGLERS,
   type CommandResult,
   type TestAtoll,
-  type WranglerRelease,
 } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { createProject, type TestProject } from "../support/project.ts";
@@ -33,7 +32,7 @@ function sourceOf(text: string): string {
   }) };`;
 }
 
-describe.each(Object.keys(WRANGLERS) as WranglerRelease[])("wrangler %s", (release) => {
+describe.each(EVERYDAY_RELEASES)("wrangler %s", (release) => {
   const name = `versions-${release.replace(".", "")}`;
   const host = `${name}.localhost`;
   let project: TestProject;

@@ -1,14 +1,13 @@
-import { NamespaceCheck, StorageCheck } from "@atoll/control-plane";
+import { NamespaceCheck } from "@atoll/control-plane";
 import type { KvApi } from "./api.ts";
 import { Progress } from "./progress.ts";
 
-/** What a check found, of the origin's database and of each namespace. */
+/** What a check found of each namespace. */
 export interface KvCheck {
-  readonly storage: ReadonlyArray<string>;
   readonly namespaces: ReadonlyArray<NamespaceCheck>;
 }
 
-/** Checks one namespace, or all. With `content` each large value is read and hashed, too. */
+/** Checks one namespace, or all of the account. With `content` each large value is read and hashed, too. */
 export async function checkKv(
   api: KvApi,
   options: { readonly namespace: string | undefined; readonly content: boolean },
@@ -16,8 +15,6 @@ export async function checkKv(
   const { namespace, content } = options;
   const progress = new Progress();
   try {
-    progress.show("the database");
-    const { findings } = await api.call("/check", StorageCheck);
     const namespaces: NamespaceCheck[] = [];
     const checked = namespace === undefined ? await api.list() : [await api.find(namespace)];
     for (const { id, title } of checked) {
@@ -25,20 +22,17 @@ export async function checkKv(
       const path = `/namespaces/${id}/check?content=${content}`;
       namespaces.push(await api.call(path, NamespaceCheck));
     }
-    return { storage: findings, namespaces };
+    return { namespaces };
   } finally {
     progress.end();
   }
 }
 
 /** Whether nothing differs. What is only behind, or not connected, does not. */
-export function isSound({ storage, namespaces }: KvCheck): boolean {
-  return (
-    storage.length === 0 &&
-    namespaces.every(
-      ({ findings, replicas }) =>
-        findings.length === 0 && replicas.every(({ verdict }) => verdict !== "differs"),
-    )
+export function isSound({ namespaces }: KvCheck): boolean {
+  return namespaces.every(
+    ({ findings, replicas }) =>
+      findings.length === 0 && replicas.every(({ verdict }) => verdict !== "differs"),
   );
 }
 
@@ -51,7 +45,6 @@ const VERDICTS = {
 
 /** The findings as people read them. */
 export function formatCheck(check: KvCheck): string {
-  const storage = check.storage.map((finding) => `the database: ${finding}`);
   const namespaces = check.namespaces.flatMap(({ title, id, findings, replicas }) => [
     `${title} (${id}): ${findings.length === 0 ? "sound at the origin" : "WRONG at the origin"}`,
     ...findings.map((finding) => `  ${finding}`),
@@ -60,5 +53,5 @@ export function formatCheck(check: KvCheck): string {
     ),
   ]);
   const verdict = isSound(check) ? "Nothing differs." : "Something differs: see above.";
-  return [...storage, ...namespaces, verdict].join("\n");
+  return [...namespaces, verdict].join("\n");
 }

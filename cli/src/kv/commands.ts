@@ -33,7 +33,7 @@ function addReadingCommands(kv: Command, findApi: () => Promise<KvApi>): void {
 
   kv.command("check")
     .description(
-      "compare the store with itself and every node's copy with it; exit code 1 if something differs",
+      "compare the account's namespaces with themselves and every node's copy with them; exit code 1 if something differs",
     )
     .argument("[namespace]", "this one alone: its id or title")
     .option("--content", "read and hash large values, too", false)
@@ -86,7 +86,7 @@ function addWritingCommands(kv: Command, findApi: () => Promise<KvApi>): void {
     });
 }
 
-/** What operators do where the control plane runs, while it does not. */
+/** What operators do where the control plane runs. */
 function addStoreCommands(kv: Command): void {
   const database = "postgres:// address of the database";
   kv.command("migrate")
@@ -103,6 +103,23 @@ function addStoreCommands(kv: Command): void {
     .action(async (options: { data: string; kvDatabase: string }) => {
       const { migrateKv } = await import("./migrate.ts");
       console.log(await migrateKv(options));
+    });
+
+  kv.command("check-store")
+    .description(
+      "check the tables that hold the keys and values of all accounts; exit code 1 if something is wrong",
+    )
+    .requiredOption("--data <folder>", "the control plane's data folder")
+    .addOption(
+      new Option("--kv-database <url>", database)
+        .env("ATOLL_KV_DATABASE")
+        .argParser(parsePostgresUrl),
+    )
+    .action(async (options: { data: string; kvDatabase?: string }) => {
+      const { checkStore } = await import("./check-store.ts");
+      const findings = await checkStore(options);
+      console.log(findings.length === 0 ? "Nothing is wrong." : findings.join("\n"));
+      if (findings.length > 0) process.exitCode = 1;
     });
 
   kv.command("recreate")

@@ -23,7 +23,7 @@ export function formatKvStatus({ account, namespaces }: AccountKvStatus): string
     style: { head: [], border: [] },
   });
   const replicas = new Table({
-    head: ["namespace", "node", "region", "revision", "lag", "state"],
+    head: ["namespace", "node", "region", "revision", "lag", "size there", "values", "state"],
     style: { head: [], border: [] },
   });
   for (const { title, id, revision, keys, bytes, log, replicas: copies } of namespaces) {
@@ -31,8 +31,10 @@ export function formatKvStatus({ account, namespaces }: AccountKvStatus): string
     origin.push([title, id, revision, keys, formatBytes(bytes), logText, log.since]);
     for (const copy of copies) {
       const { node, region } = copy;
+      const [size, extent] = [formatBytes(copy.bytes), EXTENTS[copy.extent]];
       const lag = copy.lagMs === null ? "unknown" : `${Math.round(copy.lagMs)} ms`;
-      replicas.push([title, node, region, revisionText(copy, revision), lag, stateText(copy)]);
+      const place = [title, node, region, revisionText(copy, revision), lag];
+      replicas.push([...place, size, extent, stateText(copy)]);
     }
   }
   const { quota } = account;
@@ -48,12 +50,16 @@ export function formatKvStatus({ account, namespaces }: AccountKvStatus): string
   ].join("\n");
 }
 
+/** Which values the copy has on its node. */
+const EXTENTS = { whole: "all", partial: "those read lately", filling: "all soon" } as const;
+
 function revisionText({ revision }: { readonly revision: number }, latest: number): string {
   return revision === latest ? `${revision}` : `${revision} of ${latest}`;
 }
 
 function stateText(copy: NamespaceStatus["replicas"][number]): string {
   if (!copy.connected) return "not connected";
+  if (copy.isStorageFailing) return "stays as it is: the node's disk refuses changes";
   const times = copy.repairs === 1 ? "once" : `${copy.repairs} times`;
   const repaired = copy.repairs === 0 ? "" : `, replaced ${times} (${copy.lastRepair})`;
   const state = copy.repairing === null ? "follows" : `is being replaced (${copy.repairing})`;

@@ -24,11 +24,15 @@ export interface NodeCommandOptions {
   readonly requireSandbox: boolean;
 }
 
+/** Exit code of a node that has to be started again; `atoll up` does that, and so does any supervisor. */
+const FATAL = 70;
+
 /** `atoll node`. Resolves when it serves, which does not need the control plane after the first time. */
 export async function runNode(options: NodeCommandOptions): Promise<Running> {
   const region = parseOption(Region, { option: "--region", text: options.region });
   const name = parseOption(NodeName, { option: "--name", text: options.name ?? options.region });
   const controlPlaneUrls = options.controlPlane.split(",").map((url) => parseUrl(url.trim()));
+  const log = createLog(name);
   return startAgent({
     name,
     region,
@@ -46,7 +50,11 @@ export async function runNode(options: NodeCommandOptions): Promise<Running> {
     metricsPort: options.metricsPort,
     requireSandbox: options.requireSandbox,
     createSites: (site) => new SiteDirectories(site),
-    log: createLog(name),
+    onFatal: (err) => {
+      log.fatal({ err }, "the node ends, to be started again: it can't go on in this process");
+      process.exit(FATAL);
+    },
+    log,
   });
 }
 

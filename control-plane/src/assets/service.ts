@@ -13,7 +13,7 @@ import type { CompletedAssets, Target } from "../versions/service.ts";
 import { AssetBatch } from "./asset-batch.ts";
 import { AssetHasher } from "./asset-hash.ts";
 import type { AssetClaims, AssetTokens } from "./asset-tokens.ts";
-import { filesByHash, packBuckets } from "./buckets.ts";
+import { filesByHash, packBuckets, type FilesByHash } from "./buckets.ts";
 import type { AnnouncedManifest, AssetSession } from "./schemas.ts";
 import { AssetStore } from "./store.ts";
 
@@ -49,6 +49,8 @@ export class AssetsService implements CompletedAssets {
   readonly #parts: AssetsServiceParts;
   readonly #assets = new AssetStore();
   readonly #hasher = AssetHasher.open();
+  /** Files of the sessions that were last asked for, the latest at the end. */
+  readonly #recent = new Map<string, FilesByHash>();
   readonly #accounts = new AccountStore();
 
   constructor(parts: AssetsServiceParts) {
@@ -92,8 +94,7 @@ export class AssetsService implements CompletedAssets {
     assets: AsyncIterable<UploadedAsset>,
   ): Promise<string | undefined> {
     const { session: id, account, worker } = claims;
-    const session = await this.#session(id);
-    const files = filesByHash(session.manifest);
+    const files = await this.#filesOf(id);
     const hasher = await this.#hasher;
     const batch = new AssetBatch();
     for await (const { hash, base64, ...type } of assets) {
@@ -105,7 +106,9 @@ export class AssetsService implements CompletedAssets {
       batch.add({ hash, content: batch.decode(text, bytes), ...type });
     }
     await this.#store(account, batch);
-    if ((await this.#missing(session)).size > 0) return undefined;
+    const { database } = this.#parts;
+    const count = await this.#assets.countContents(database, account, [...files.keys()]);
+    if (count < files.size) return undefined;
     const completed = { kind: "completion", session: id, account, worker } as const;
     return this.#parts.tokens.issue(completed, this.#now());
   }
@@ -148,6 +151,18 @@ export class AssetsService implements CompletedAssets {
         this.#assets.insertContents(transaction, account, { contents, usedAt }),
       );
     batch.clear();
+  }
+
+  /** A session never changes, and each bucket of it asks for the same. */
+  async #filesOf(id: string): Promise<FilesByHash> {
+    const files = this.#recent.get(id) ?? filesByHash((await this.#session(id)).manifest);
+    this.#recent.delete(id);
+    this.#recent.set(id, files);
+    for (const oldest of this.#recent.keys()) {
+      if (this.#recent.size <= LIMITS.assetSessionsHeldMax) break;
+      this.#recent.delete(oldest);
+    }
+    return files;
   }
 
   async #session(id: string): Promise<AssetSession> {

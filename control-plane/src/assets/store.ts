@@ -66,6 +66,26 @@ export class AssetStore {
     return found;
   }
 
+  /** How many of these hashes the account has: whether an upload is complete takes no more than that. */
+  async countContents(
+    database: Database,
+    account: string,
+    hashes: ReadonlyArray<string>,
+  ): Promise<number> {
+    let count = 0;
+    for (let start = 0; start < hashes.length; start += HASHES_PER_QUERY) {
+      const row = await database
+        .selectFrom("asset_contents")
+        .select(({ fn }) => fn.countAll().as("count"))
+        .where("account_id", "=", account)
+        .where("hash", "in", hashes.slice(start, start + HASHES_PER_QUERY))
+        .executeTakeFirstOrThrow();
+      // PostgreSQL counts in 64 bits, which come as text.
+      count += Number(row.count);
+    }
+    return count;
+  }
+
   /** Notes that an upload wants these: they stay for as long as uploads take, and longer. */
   async touch(
     transaction: Transaction,

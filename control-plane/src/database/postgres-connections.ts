@@ -1,20 +1,15 @@
+import type { Log } from "@atoll/kv-store";
 import { Pool, type CustomTypesConfig, type PoolClient } from "pg";
 import { LIMITS } from "../limits.ts";
 import { databaseUnavailable } from "./unavailable.ts";
-
-/** What connections tell of: that the database went, and that it is back. */
-export interface DatabaseLog {
-  info(fields: object, message: string): void;
-  warn(fields: object, message: string): void;
-  error(fields: object, message: string): void;
-}
 
 /** The schema that holds the tables: a database may have others beside it, such as the key-value store's. */
 export const POSTGRES_SCHEMA = "atoll";
 
 /** The connections to the database, made when they are needed and made again when they were lost. */
 export class PostgresConnections {
-  readonly #log: DatabaseLog | undefined;
+  /** That the database went, and that it is back. */
+  readonly #log: Log | undefined;
   readonly #pool: Pool;
   /** Whose settings are made: a new connection has the server's defaults. */
   readonly #prepared = new WeakSet<PoolClient>();
@@ -24,7 +19,7 @@ export class PostgresConnections {
   constructor(options: {
     readonly url: string;
     readonly purpose: "calls" | "migration";
-    readonly log: DatabaseLog | undefined;
+    readonly log: Log | undefined;
   }) {
     this.#log = options.log;
     this.#settings = sessionSettings(options.purpose);

@@ -1,5 +1,6 @@
-import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import { generateKeyPairSync, hash, type KeyObject } from "node:crypto";
 import { once } from "node:events";
+import { Key, NamespaceId } from "@atoll/kv-store";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import WebSocket from "ws";
 import {
@@ -68,6 +69,10 @@ class ScriptedNode {
     const socket = new WebSocket(url, { headers });
     await once(socket, "open");
     return new ScriptedNode(socket, enrolment, sealingKey);
+  }
+
+  get headers(): Readonly<Record<string, string>> {
+    return { authorization: `Bearer ${this.#enrolment.credential}` };
   }
 
   reconnect(api: ControlPlaneApi): Promise<ScriptedNode> {
@@ -347,6 +352,28 @@ describe("fleet", () => {
     const startedAt = performance.now();
     await api.deploy("alone");
     expect(performance.now() - startedAt).toBeLessThan(LIMITS.servedWaitMs);
+  });
+
+  test("a small value is there by its key, or the answer has the revision of what replaced it", async () => {
+    const { headers } = await enrol();
+    const namespace = NamespaceId.parse("d".repeat(32));
+    await api.origin.createNamespace(namespace);
+    const put = (text: string): Promise<number> =>
+      api.origin.write(namespace, [
+        { kind: "put", key: Key.parse("a/b"), value: { kind: "inline", bytes: Buffer.from(text) } },
+      ]);
+    const ask = async (text: string, id: string = namespace): Promise<ReadonlyArray<unknown>> => {
+      const query = new URLSearchParams({ namespace: id, key: "a/b" });
+      const url = `${api.controlPlane.url}/fleet/blobs/${hash("sha256", text)}?${query.toString()}`;
+      const answer = await fetch(url, { headers });
+      return [answer.status, answer.headers.get("x-atoll-kv-revision"), await answer.text()];
+    };
+    await put("first");
+    expect(await ask("first")).toEqual([200, null, "first"]);
+    await put("second");
+    expect(await ask("first")).toEqual([404, "2", ""]);
+    expect(await ask("second")).toEqual([200, null, "second"]);
+    expect(await ask("second", "e".repeat(32))).toEqual([404, null, ""]);
   });
 
   test("nobody gets a connection or a blob without a node's credential", async () => {

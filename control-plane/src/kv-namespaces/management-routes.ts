@@ -36,10 +36,6 @@ export function createManagementRoutes(
     return context.json(success(await management.status(principal, all)));
   });
 
-  routes.get("/check", allowAccount("admin"), inTurn, async (context) =>
-    context.json(success({ findings: await management.checkStorage() })),
-  );
-
   routes.get(`${NAMESPACE}/status`, allowNamespace("viewer"), async (context) => {
     const namespace = await namespaceOf(context);
     return context.json(success(await management.status(context.var.principal, [namespace])));

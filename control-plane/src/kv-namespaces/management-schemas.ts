@@ -67,9 +67,6 @@ export const NamespaceCheck = z.object({
 });
 export type NamespaceCheck = z.infer<typeof NamespaceCheck>;
 
-/** What the origin's database says of its own tables and indices. */
-export const StorageCheck = z.object({ findings: z.array(z.string()) });
-
 export const RestoreRequest = z.strictObject({
   at: z.iso.datetime(),
   dry_run: z.boolean(),

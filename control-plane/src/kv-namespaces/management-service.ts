@@ -131,10 +131,6 @@ export class ManagementService {
     return { id, title, findings: [...findings], replicas };
   }
 
-  async checkStorage(): Promise<ReadonlyArray<string>> {
-    return this.#options.origin.administration.checkStorage();
-  }
-
   async #namespaceStatus({ id, title }: Namespace): Promise<NamespaceStatus> {
     const extent = await this.#options.origin.administration.describe(id);
     const { revision, digest, keys, bytes, log } = extent;

@@ -26,6 +26,8 @@ export interface NodeKvOptions {
   readonly blobs: ValueBlobs;
   readonly resolveCapability: KvFrontOptions["resolveCapability"];
   readonly onUse: NonNullable<KvFrontOptions["onUse"]>;
+  /** As `LmdbReplicaOptions` has it. */
+  readonly onGivenUp: (error: Error) => void;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -57,11 +59,14 @@ export class NodeKv {
 
   /** Serves reads from what is on disk as soon as this resolves. */
   static async open(options: NodeKvOptions): Promise<NodeKv> {
-    const { directory, clock, log } = options;
+    const { directory, clock, log, onGivenUp } = options;
     await mkdir(directory, { recursive: true });
     const budgetBytes = options.budgetBytes ?? (await defaultKvBudget(directory));
     const cacheBytesMax = Math.floor(budgetBytes * LIMITS.kvCacheShare);
-    const replica = await LmdbReplica.open({ directory: join(directory, "replica"), clock, log });
+    const replica = await LmdbReplica.open({
+      directory: join(directory, "replica"),
+      ...{ clock, log, onGivenUp },
+    });
     const values = await ValueCache.open({
       directory: join(directory, "values"),
       blobs: options.blobs,

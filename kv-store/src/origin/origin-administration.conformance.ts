@@ -1,12 +1,13 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Key, KvEntry, KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { entriesAt } from "../management/entries-at.ts";
 import { checkNamespace } from "../management/namespace-check.ts";
 import { restoreSome } from "../management/restore.ts";
 import { NamespaceId, type Revision } from "../names.ts";
-import { ManualClock } from "../test-support/manual-clock.ts";
+import type { ManualClock } from "../test-support/manual-clock.ts";
 import { put, remove, textOf, type OriginPlace } from "../test-support/origin-place.ts";
+import { useOrigin } from "../test-support/use-origin.ts";
 import { Random } from "../replication/simulation/random.ts";
 import type { ManagedOrigin } from "./administration.ts";
 
@@ -22,18 +23,11 @@ export function describeOriginAdministration(
 ): void {
   describe(`administration of origin: ${name}`, () => {
     let clock: ManualClock;
-    let place: OriginPlace;
     let origin: ManagedOrigin;
 
-    beforeEach(async () => {
-      clock = new ManualClock();
-      place = await createPlace();
-      origin = await place.open(clock);
-      await origin.createNamespace(NAMESPACE);
-    });
-    afterEach(async () => {
-      await origin.close();
-      await place.remove();
+    const { reopen } = useOrigin(createPlace, {
+      namespaces: [NAMESPACE],
+      onOpen: (opened) => ({ clock, origin } = opened),
     });
 
     const write = (...operations: ReadonlyArray<KvOperation>): Promise<Revision> =>
@@ -83,8 +77,7 @@ export function describeOriginAdministration(
       expect(extent.log.records).toBe(4);
       await write(remove("b"), remove("b"));
       expect(await describeIt()).toMatchObject({ keys: 0, bytes: 0 });
-      await origin.close();
-      origin = await place.open(clock);
+      await reopen();
       expect(await describeIt()).toMatchObject({ revision: 6, keys: 0, bytes: 0 });
     });
 
@@ -167,9 +160,8 @@ export function describeOriginAdministration(
     });
 
     test("horizon: it can be set, and bounds the bytes of what was written and replaced", async () => {
-      await origin.close();
       const bytesMax = 100_000;
-      origin = await place.open(clock, { ageMs: HOUR_MS, bytesMax });
+      await reopen({ ageMs: HOUR_MS, bytesMax });
       const text = "x".repeat(10_000);
       for (let count = 0; count < 30; count += 1) await write(put("k", text));
       const { log } = await origin.administration.describe(NAMESPACE);

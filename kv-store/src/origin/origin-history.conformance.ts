@@ -1,10 +1,11 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { Key, KvEntry, KvRecord } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision, StateDigest, type HistoryPoint } from "../names.ts";
 import { EMPTY_STATE } from "../state-digest.ts";
-import { ManualClock } from "../test-support/manual-clock.ts";
+import type { ManualClock } from "../test-support/manual-clock.ts";
 import { put, remove, textOf, type OriginPlace } from "../test-support/origin-place.ts";
+import { BEGINNING, recordsAfter, useOrigin } from "../test-support/use-origin.ts";
 import { TrackedState } from "../test-support/tracked-state.ts";
 import type { EntriesPage, KvOrigin } from "./origin.ts";
 
@@ -17,29 +18,14 @@ export function describeOriginHistory(
 ): void {
   describe(`history of origin: ${name}`, () => {
     let clock: ManualClock;
-    let place: OriginPlace;
     let origin: KvOrigin;
 
-    beforeEach(async () => {
-      clock = new ManualClock();
-      place = await createPlace();
-      origin = await place.open(clock);
-      await origin.createNamespace(NAMESPACE);
-    });
-    afterEach(async () => {
-      await origin.close();
-      await place.remove();
+    const { reopen } = useOrigin(createPlace, {
+      namespaces: [NAMESPACE],
+      onOpen: (opened) => ({ clock, origin } = opened),
     });
 
     const nowSeconds = (): number => Math.floor(clock.nowMs() / 1_000);
-
-    const beginning: HistoryPoint = { revision: Revision.parse(0), digest: EMPTY_STATE };
-
-    async function recordsAfter(after: HistoryPoint): Promise<ReadonlyArray<KvRecord>> {
-      const page = await origin.readLog(NAMESPACE, after);
-      if (page.kind === "records") return page.records;
-      throw new Error(`the log is ${page.kind} behind ${after.revision}`);
-    }
 
     const point = (): Promise<HistoryPoint> => origin.point(NAMESPACE);
 
@@ -67,11 +53,11 @@ export function describeOriginHistory(
         remove(`k${index}`),
       );
       await origin.write(NAMESPACE, operations);
-      const first = await recordsAfter(beginning);
+      const first = await recordsAfter(origin, NAMESPACE, BEGINNING);
       expect(first).toHaveLength(LIMITS.logPageRecordsMax);
-      const second = await recordsAfter(first.at(-1) ?? beginning);
+      const second = await recordsAfter(origin, NAMESPACE, first.at(-1) ?? BEGINNING);
       expect(second).toEqual([{ ...(await point()), operation: operations.at(-1) }]);
-      expect(await recordsAfter(await point())).toEqual([]);
+      expect(await recordsAfter(origin, NAMESPACE, await point())).toEqual([]);
     });
 
     test("log: a page of large records ends by its bytes", async () => {
@@ -80,7 +66,7 @@ export function describeOriginHistory(
         NAMESPACE,
         Array.from({ length: 20 }, (_, index) => put(`${index}`, text)),
       );
-      const first = await recordsAfter(beginning);
+      const first = await recordsAfter(origin, NAMESPACE, BEGINNING);
       expect(first.length).toBeGreaterThan(0);
       expect(first.length).toBeLessThan(20);
     });
@@ -92,9 +78,9 @@ export function describeOriginHistory(
         await origin.write(NAMESPACE, batch);
         points.push(await point());
       }
-      expect(await origin.readLog(NAMESPACE, beginning)).toEqual({ kind: "truncated" });
-      const start = points[0] ?? beginning;
-      expect(await recordsAfter(start)).toHaveLength(LIMITS.logPageRecordsMax);
+      expect(await origin.readLog(NAMESPACE, BEGINNING)).toEqual({ kind: "truncated" });
+      const start = points[0] ?? BEGINNING;
+      expect(await recordsAfter(origin, NAMESPACE, start)).toHaveLength(LIMITS.logPageRecordsMax);
       const digest = StateDigest.parse("5".repeat(32));
       for (const { revision } of points) {
         const page = await origin.readLog(NAMESPACE, { revision, digest });
@@ -108,7 +94,7 @@ export function describeOriginHistory(
       const agreed = other.apply([put("base", ""), put("w", "")]);
       const diverged = other.apply([put("x", "")]);
       const ahead = other.apply([put("y", "")]);
-      expect(await recordsAfter(agreed)).toHaveLength(1);
+      expect(await recordsAfter(origin, NAMESPACE, agreed)).toHaveLength(1);
       for (const after of [diverged, ahead]) {
         expect(await origin.readLog(NAMESPACE, after)).toEqual({ kind: "diverged" });
       }
@@ -127,11 +113,10 @@ export function describeOriginHistory(
       ];
       const points = operations.map((operation) => state.apply([operation]));
       await Promise.all(operations.map((operation) => origin.write(NAMESPACE, [operation])));
-      const records = await recordsAfter(beginning);
+      const records = await recordsAfter(origin, NAMESPACE, BEGINNING);
       expect(records.map(({ revision, digest }) => ({ revision, digest }))).toEqual(points);
       expect(await origin.readEntries(NAMESPACE, null)).toMatchObject(state.point);
-      await origin.close();
-      origin = await place.open(clock);
+      await reopen();
       expect(await point()).toEqual(state.point);
       await origin.write(NAMESPACE, [remove("b")]);
       expect((await point()).digest).toBe(EMPTY_STATE);
@@ -171,7 +156,7 @@ export function describeOriginHistory(
       expect(pages.length).toBeGreaterThan(5);
       const copied = new Map<string, KvEntry>();
       for (const { entries } of pages) for (const entry of entries) copied.set(entry.key, entry);
-      for (const { operation } of await recordsAfter(pages[0] ?? beginning)) {
+      for (const { operation } of await recordsAfter(origin, NAMESPACE, pages[0] ?? BEGINNING)) {
         if (operation.kind === "delete") copied.delete(operation.key);
         else copied.set(operation.key, operation as KvEntry); // a put has all that an entry has
       }
@@ -183,7 +168,7 @@ export function describeOriginHistory(
 
     test("entries: of an empty namespace there are none, as of its revision", async () => {
       await origin.write(NAMESPACE, [put("k", "1"), remove("k")]);
-      const { digest } = beginning;
+      const { digest } = BEGINNING;
       expect(await origin.readEntries(NAMESPACE, null)).toEqual({
         revision: 2,
         digest,
@@ -211,15 +196,17 @@ export function describeOriginHistory(
       await writeMany();
       clock.advance(LIMITS.logHoldMs - 1);
       // Reading the log on is a sign of life, too.
-      expect(await recordsAfter(start)).not.toEqual([]);
+      expect(await recordsAfter(origin, NAMESPACE, start)).not.toEqual([]);
       clock.advance(LIMITS.logHoldMs - 1);
       await writeMany();
-      expect(await recordsAfter(start)).not.toEqual([]);
+      expect(await recordsAfter(origin, NAMESPACE, start)).not.toEqual([]);
       // An origin may hold it for longer, so as not to note each page that is read.
       clock.advance(2 * LIMITS.logHoldMs);
       const { revision: latest, digest } = await point();
       const late = Revision.parse(latest - LIMITS.logCatchUpRecordsMax - 1);
-      await expect(recordsAfter({ revision: late, digest })).rejects.toThrow("truncated");
+      await expect(recordsAfter(origin, NAMESPACE, { revision: late, digest })).rejects.toThrow(
+        "truncated",
+      );
     });
 
     test("log: while entries are being read it is still bounded by its bytes", async () => {
@@ -229,7 +216,7 @@ export function describeOriginHistory(
       for (let bytes = 0; bytes <= LIMITS.logBytesMax; bytes += batch.length * text.length) {
         await origin.write(NAMESPACE, batch);
       }
-      await expect(recordsAfter(beginning)).rejects.toThrow("truncated");
+      await expect(recordsAfter(origin, NAMESPACE, BEGINNING)).rejects.toThrow("truncated");
     });
 
     test("onCommit: tells every record once, in revision order, after it can be read", async () => {
@@ -244,7 +231,7 @@ export function describeOriginHistory(
       ]);
       clock.advance(60_000);
       await origin.expire();
-      expect(heard).toEqual(await recordsAfter(beginning));
+      expect(heard).toEqual(await recordsAfter(origin, NAMESPACE, BEGINNING));
       expect(heard.map(({ revision }) => revision)).toEqual([1, 2, 3]);
       stop();
       await origin.write(NAMESPACE, [put("c", "3")]);

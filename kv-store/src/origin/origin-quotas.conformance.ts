@@ -1,9 +1,10 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import type { Key, KvOperation } from "../entry.ts";
 import type { KvErrorCode } from "../errors.ts";
 import { NamespaceId } from "../names.ts";
-import { ManualClock } from "../test-support/manual-clock.ts";
+import type { ManualClock } from "../test-support/manual-clock.ts";
 import { put, remove, type OriginPlace } from "../test-support/origin-place.ts";
+import { useOrigin } from "../test-support/use-origin.ts";
 import { Random } from "../replication/simulation/random.ts";
 import type { ManagedOrigin } from "./administration.ts";
 import { NO_QUOTA, sizeOf, type KvQuota } from "./quota.ts";
@@ -21,21 +22,15 @@ export function describeOriginQuotas(
 ): void {
   describe(`quotas of origin: ${name}`, () => {
     let clock: ManualClock;
-    let place: OriginPlace;
     let origin: ManagedOrigin;
 
+    const { reopen } = useOrigin(createPlace, {
+      namespaces: [FIRST, SECOND, THEIRS],
+      onOpen: (opened) => ({ clock, origin } = opened),
+    });
     beforeEach(async () => {
-      // A second begins, and it is far from midnight.
-      clock = new ManualClock(1_800_000_000_000);
-      place = await createPlace();
-      origin = await place.open(clock);
-      for (const namespace of [FIRST, SECOND, THEIRS]) await origin.createNamespace(namespace);
       await origin.administration.assign(ACCOUNT, [FIRST, SECOND]);
       await origin.administration.assign(OTHER, [THEIRS]);
-    });
-    afterEach(async () => {
-      await origin.close();
-      await place.remove();
     });
 
     const grant = (quota: Partial<KvQuota>): Promise<void> =>
@@ -132,8 +127,7 @@ export function describeOriginQuotas(
       await grant({ writesPerDayMax: 2 });
       expect(await refusals([FIRST, put("a", "1")])).toEqual([undefined]);
       clock.advance(2_000);
-      await origin.close();
-      origin = await place.open(clock);
+      await reopen();
       expect(await refusals([FIRST, put("a", "1")])).toEqual([undefined]);
       expect(await origin.administration.accountUse(ACCOUNT)).toMatchObject({ writesToday: 2 });
       expect(await refusals([SECOND, put("a", "1")])).toEqual(["daily_writes_exceeded"]);
@@ -195,8 +189,7 @@ export function describeOriginQuotas(
         clock.advance(random.below(30_000));
         if (random.below(4) === 0) await origin.expire();
         if (random.below(8) === 0) {
-          await origin.close();
-          origin = await place.open(clock);
+          await reopen();
         }
         const total = { keys: 0, bytes: 0 };
         for (const namespace of [FIRST, SECOND]) {

@@ -1,10 +1,11 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { Key, type ContentHash, type KvOperation } from "../entry.ts";
 import type { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId } from "../names.ts";
-import { ManualClock } from "../test-support/manual-clock.ts";
+import type { ManualClock } from "../test-support/manual-clock.ts";
 import { put, remove, type OriginPlace } from "../test-support/origin-place.ts";
+import { useOrigin } from "../test-support/use-origin.ts";
 import type { KvOrigin } from "./origin.ts";
 
 const NAMESPACE = NamespaceId.parse("1".repeat(32));
@@ -18,22 +19,16 @@ export function describeOriginValues(
 ): void {
   describe(`large values of origin: ${name}`, () => {
     let clock: ManualClock;
-    let place: OriginPlace;
     let origin: KvOrigin;
     /** The blob store: what is there. */
     let stored: Set<ContentHash>;
 
-    beforeEach(async () => {
-      clock = new ManualClock();
-      place = await createPlace();
-      origin = await place.open(clock);
-      stored = new Set();
-      await origin.createNamespace(NAMESPACE);
-      await origin.createNamespace(OTHER);
+    const { reopen } = useOrigin(createPlace, {
+      namespaces: [NAMESPACE, OTHER],
+      onOpen: (opened) => ({ clock, origin } = opened),
     });
-    afterEach(async () => {
-      await origin.close();
-      await place.remove();
+    beforeEach(() => {
+      stored = new Set();
     });
 
     /** As an upload does. */
@@ -228,8 +223,7 @@ export function describeOriginValues(
       await store(A);
       await store(B);
       await origin.write(NAMESPACE, [large("k", A)]);
-      await origin.close();
-      origin = await place.open(clock);
+      await reopen();
       clock.advance(LIMITS.valueClaimMs);
       expect(await collect()).toEqual([A]);
     });

@@ -1,10 +1,10 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { Key, type KvCondition, type KvRecord } from "../entry.ts";
+import { describe, expect, test } from "vitest";
+import { Key, type KvCondition } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision, type HistoryPoint } from "../names.ts";
-import { EMPTY_STATE } from "../state-digest.ts";
-import { ManualClock } from "../test-support/manual-clock.ts";
+import type { ManualClock } from "../test-support/manual-clock.ts";
 import { put, remove, textOf, type OriginPlace } from "../test-support/origin-place.ts";
+import { BEGINNING, recordsAfter, useOrigin } from "../test-support/use-origin.ts";
 import { describeOriginAdministration } from "./origin-administration.conformance.ts";
 import { describeOriginHistory } from "./origin-history.conformance.ts";
 import { describeOriginQuotas } from "./origin-quotas.conformance.ts";
@@ -27,29 +27,14 @@ export function describeOrigin(
 
   describe(`origin: ${name}`, () => {
     let clock: ManualClock;
-    let place: OriginPlace;
     let origin: KvOrigin;
 
-    beforeEach(async () => {
-      clock = new ManualClock();
-      place = await createPlace();
-      origin = await place.open(clock);
-      await origin.createNamespace(NAMESPACE);
-    });
-    afterEach(async () => {
-      await origin.close();
-      await place.remove();
+    const { reopen } = useOrigin(createPlace, {
+      namespaces: [NAMESPACE],
+      onOpen: (opened) => ({ clock, origin } = opened),
     });
 
     const nowSeconds = (): number => Math.floor(clock.nowMs() / 1_000);
-
-    const beginning: HistoryPoint = { revision: Revision.parse(0), digest: EMPTY_STATE };
-
-    async function recordsAfter(after: HistoryPoint): Promise<ReadonlyArray<KvRecord>> {
-      const page = await origin.readLog(NAMESPACE, after);
-      if (page.kind === "records") return page.records;
-      throw new Error(`the log is ${page.kind} behind ${after.revision}`);
-    }
 
     const point = (): Promise<HistoryPoint> => origin.point(NAMESPACE);
 
@@ -100,7 +85,7 @@ export function describeOrigin(
       expect(revisions.toSorted((a, b) => a - b)).toEqual(
         Array.from({ length: 50 }, (_, index) => 2 * (index + 1)),
       );
-      const records = await recordsAfter(beginning);
+      const records = await recordsAfter(origin, NAMESPACE, BEGINNING);
       expect(records.map(({ revision }) => revision)).toEqual(
         Array.from({ length: 100 }, (_, index) => index + 1),
       );
@@ -130,8 +115,7 @@ export function describeOrigin(
 
     test("write: a reopened origin has everything that was acknowledged", async () => {
       await origin.write(NAMESPACE, [put("k", "kept")]);
-      await origin.close();
-      origin = await place.open(clock);
+      await reopen();
       expect(textOf(await origin.get(NAMESPACE, "k"))).toBe("kept");
       expect(await origin.write(NAMESPACE, [put("k", "next")])).toBe(2);
     });
@@ -202,7 +186,9 @@ export function describeOrigin(
       clock.advance(1_000);
       expect(await origin.expire()).toBe(1);
       const after = await point();
-      expect(await recordsAfter(before)).toEqual([{ ...after, operation: remove("due") }]);
+      expect(await recordsAfter(origin, NAMESPACE, before)).toEqual([
+        { ...after, operation: remove("due") },
+      ]);
       expect([before.revision, after.revision]).toEqual([4, 5]);
       expect(await origin.expire()).toBe(0);
     });
@@ -229,7 +215,7 @@ export function describeOrigin(
       expect(await origin.expire()).toBe(1);
       await origin.close();
       clock.stepWall(-3_600_000);
-      origin = await place.open(clock);
+      await reopen();
       expect(origin.nowMs()).toBeGreaterThanOrEqual(expiresAt * 1_000);
       await origin.write(NAMESPACE, [put("k", "late", expiresAt)]);
       expect(await origin.get(NAMESPACE, "k")).toBeUndefined();
@@ -312,8 +298,7 @@ export function describeOrigin(
 
     test("revisions: pages of entries have that of each entry, and a new start keeps them", async () => {
       await origin.write(NAMESPACE, [put("a", "1"), put("b", "1"), put("a", "2")]);
-      await origin.close();
-      origin = await place.open(clock);
+      await reopen();
       const { entries } = await origin.readEntries(NAMESPACE, null);
       expect(entries.map(({ key, revision }) => [key, revision])).toEqual([
         ["a", 3],
@@ -332,7 +317,7 @@ export function describeOrigin(
         code: "namespace_not_found",
       });
       await origin.createNamespace(NAMESPACE);
-      expect([await point(), await keysOf()]).toEqual([beginning, []]);
+      expect([await point(), await keysOf()]).toEqual([BEGINNING, []]);
     });
 
     test("namespaces: every call on one that does not exist is refused", async () => {
@@ -341,7 +326,7 @@ export function describeOrigin(
         () => origin.get(MISSING, "k"),
         () => origin.list(MISSING, { prefix: "", limit: 1 }),
         () => origin.point(MISSING),
-        () => origin.readLog(MISSING, beginning),
+        () => origin.readLog(MISSING, BEGINNING),
         () => origin.readEntries(MISSING, null),
       ]) {
         await expect(call()).rejects.toMatchObject({ code: "namespace_not_found" });

@@ -1,5 +1,4 @@
 import type { KvOperation, KvRecord } from "../entry.ts";
-import { LIMITS } from "../limits.ts";
 import { Revision, StateDigest, type NamespaceId } from "../names.ts";
 import { encodeOperation } from "../record-codec.ts";
 import { entryDigest, StateSum } from "../state-digest.ts";
@@ -7,6 +6,7 @@ import { byteaArray } from "./bytea-array.ts";
 import { nextLogStart } from "./log-horizon.ts";
 import type { Change, Statement } from "./postgres-connections.ts";
 import { sizeOf, type KvSize } from "./quota.ts";
+import { chunksOf } from "./statement-chunks.ts";
 
 /** A namespace's row, locked by the transaction that has read it. */
 export interface LockedRow {
@@ -310,25 +310,4 @@ function columnsOf(
 
 function inlineBytes({ value }: Put): number {
   return value.kind === "inline" ? value.bytes.length : 0;
-}
-
-// Each row's own share, which bounds a chunk of small ones.
-const ROW_BYTES = 1_024;
-
-/** Rows in pieces, each of which ends after the row that crosses the size of a statement. */
-function* chunksOf<Row>(
-  rows: ReadonlyArray<Row>,
-  bytesOf: (row: Row) => number,
-): Iterable<ReadonlyArray<Row>> {
-  let chunk: Row[] = [];
-  let bytes = 0;
-  for (const row of rows) {
-    chunk.push(row);
-    bytes += ROW_BYTES + bytesOf(row);
-    if (bytes < LIMITS.statementBytesMax) continue;
-    yield chunk;
-    chunk = [];
-    bytes = 0;
-  }
-  if (chunk.length > 0) yield chunk;
 }

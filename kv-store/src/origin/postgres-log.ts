@@ -12,6 +12,7 @@ import {
 import type { PostgresConnections, RunStatement, Statement } from "./postgres-connections.ts";
 import { TRIM_LOG } from "./postgres-history.ts";
 import { digestOf, contentOf, recordOf, type ContentRow, type LogRow } from "./postgres-tables.ts";
+import { REPLACED_COLUMNS } from "./replaced-columns.ts";
 
 interface ExtentRow {
   readonly id: number;
@@ -24,10 +25,6 @@ interface ExtentRow {
   readonly log_start_ms: number;
   readonly log_bytes: number;
 }
-
-const REPLACED_COLUMNS = `replaced_digest, replaced_expires_at AS expires_at,
-  replaced_metadata AS metadata, replaced_hash AS blob_hash, replaced_size AS blob_size,
-  replaced_value AS value`;
 
 interface EarlierRow extends Omit<ContentRow, "key" | "digest"> {
   /** Null where there is no such row. */

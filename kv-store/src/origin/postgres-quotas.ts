@@ -16,18 +16,11 @@ import {
   isSameQuota,
   NO_QUOTA,
   NO_WRITES,
+  quotaOf,
   type KvQuota,
   type KvSize,
-  type WriteCounts,
+  type QuotaRow,
 } from "./quota.ts";
-
-interface QuotaRow extends WriteCounts {
-  readonly account: string;
-  readonly keys_max: number | null;
-  readonly bytes_max: number | null;
-  readonly writes_per_second_max: number | null;
-  readonly writes_per_day_max: number | null;
-}
 
 // In the order of their names, and behind the namespaces' own locks, so that nobody waits in a circle.
 const LOCK_QUOTAS: Statement = {
@@ -121,15 +114,6 @@ function budgetOf(
   has: { readonly size: KvSize; readonly nowMs: number },
 ): AccountBudget {
   return new AccountBudget({ account: row.account, quota: quotaOf(row), counts: row }, has);
-}
-
-function quotaOf(row: QuotaRow): KvQuota {
-  return {
-    keysMax: row.keys_max,
-    bytesMax: row.bytes_max,
-    writesPerSecondMax: row.writes_per_second_max,
-    writesPerDayMax: row.writes_per_day_max,
-  };
 }
 
 /** Writes nothing when it is as it was. */

@@ -48,6 +48,24 @@ export interface WriteCounts {
 
 export const NO_WRITES: WriteCounts = { second: 0, second_writes: 0, day: 0, day_writes: 0 };
 
+/** What a database has of an account. */
+export interface QuotaRow extends WriteCounts {
+  readonly account: string;
+  readonly keys_max: number | null;
+  readonly bytes_max: number | null;
+  readonly writes_per_second_max: number | null;
+  readonly writes_per_day_max: number | null;
+}
+
+export function quotaOf(row: QuotaRow): KvQuota {
+  return {
+    keysMax: row.keys_max,
+    bytesMax: row.bytes_max,
+    writesPerSecondMax: row.writes_per_second_max,
+    writesPerDayMax: row.writes_per_day_max,
+  };
+}
+
 /** What an operation leaves at its key, in bytes. */
 export function sizeOf(operation: KvOperation & { readonly kind: "put" }): number {
   const { key, value, metadata = "" } = operation;

@@ -5,6 +5,7 @@ import { HistoryPoint, type Revision, type StateDigest } from "../names.ts";
 import { decodeKey, decodeOperations } from "../record-codec.ts";
 import { standingOf, type EarlierEntry, type LinkedRecord } from "./administration.ts";
 import { nextLogStart } from "./log-horizon.ts";
+import { REPLACED_COLUMNS } from "./replaced-columns.ts";
 import { openSealed } from "./sealed-entry.ts";
 import { contentOf, type ContentRow, type NamespaceRow } from "./sqlite-tables.ts";
 
@@ -20,10 +21,6 @@ interface LinkRow extends ContentRow {
   readonly operation: Buffer;
   readonly replaced_digest: Buffer | null;
 }
-
-const REPLACED_COLUMNS = `replaced_digest, replaced_expires_at AS expires_at,
-  replaced_metadata AS metadata, replaced_hash AS blob_hash, replaced_size AS blob_size,
-  replaced_value AS value`;
 
 interface CommitRow {
   readonly digest: StateDigest;

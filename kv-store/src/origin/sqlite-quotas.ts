@@ -6,18 +6,12 @@ import {
   isUnbounded,
   NO_QUOTA,
   NO_WRITES,
+  quotaOf,
   type KvQuota,
   type KvSize,
+  type QuotaRow,
   type WriteCounts,
 } from "./quota.ts";
-
-interface QuotaRow extends WriteCounts {
-  readonly account: string;
-  readonly keys_max: number | null;
-  readonly bytes_max: number | null;
-  readonly writes_per_second_max: number | null;
-  readonly writes_per_day_max: number | null;
-}
 
 /** Whose the namespaces are, and what each account may have and do. Each call is part of the caller's transaction. */
 export class SqliteQuotas {
@@ -84,13 +78,4 @@ export class SqliteQuotas {
   saveCounts({ account, counts }: AccountBudget): void {
     this.#saveCounts.run({ account, ...counts });
   }
-}
-
-function quotaOf(row: QuotaRow): KvQuota {
-  return {
-    keysMax: row.keys_max,
-    bytesMax: row.bytes_max,
-    writesPerSecondMax: row.writes_per_second_max,
-    writesPerDayMax: row.writes_per_day_max,
-  };
 }

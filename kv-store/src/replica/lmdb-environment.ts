@@ -1,7 +1,25 @@
+import { existsSync } from "node:fs";
+import { rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { open, type Database, type RootDatabase } from "lmdb";
+import { LIMITS } from "../limits.ts";
 
 // Keys and values are bytes as they are: LMDB then orders keys as UTF-8 orders them.
 const BINARY = { keyEncoding: "binary", encoding: "binary" } as const;
+
+/**
+ * Rejected when the disk has no room for a new environment. LMDB maps files that it has only made longer, and where
+ * their pages can't be had the process dies of the first use.
+ */
+export async function requireRoom(directory: string): Promise<void> {
+  if (["data.mdb", "lock.mdb"].every((file) => existsSync(join(directory, file)))) return;
+  const probe = join(directory, "room");
+  try {
+    await writeFile(probe, Buffer.alloc(LIMITS.replicaRoomBytesMin, 1));
+  } finally {
+    await rm(probe, { force: true });
+  }
+}
 
 /** Opens or creates the environment in a directory. Throws when the files can't be used. */
 export function openEnvironment(directory: string): RootDatabase<Buffer, Buffer> {

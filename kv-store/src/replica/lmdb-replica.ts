@@ -11,8 +11,8 @@ import { NamespaceId, type HistoryPoint, type Revision } from "../names.ts";
 import { decodeEntry, decodeKey, decodeListing, expiryOf } from "../record-codec.ts";
 import { ContentCheck } from "./content-check.ts";
 import type { HeldExtent } from "./extent-plan.ts";
-import { openBinary, openEnvironment, transact } from "./lmdb-environment.ts";
-import { isDamage, storageError } from "./lmdb-errors.ts";
+import { openBinary, openEnvironment, requireRoom, transact } from "./lmdb-environment.ts";
+import { isDamage, isGivenUp, storageError } from "./lmdb-errors.ts";
 import { OriginTime, type HeardTime } from "./origin-time.ts";
 import type { DamageListener, Replica, SnapshotPosition, StoreAction } from "./replica.ts";
 import { SavedSeconds } from "./saved-seconds.ts";
@@ -26,6 +26,11 @@ export interface LmdbReplicaOptions {
   readonly directory: string;
   readonly clock: Clock;
   readonly log: Log;
+  /**
+   * Told once when LMDB has given up the files, after a write of its own that failed: from then on nothing is
+   * read or stored in this process, whatever becomes of the disk. Another process opens them as they were.
+   */
+  readonly onGivenUp?: ((error: KvError) => void) | undefined;
 }
 
 /**
@@ -44,6 +49,7 @@ interface Copy {
  */
 export class LmdbReplica implements Replica {
   readonly #log: Log;
+  #onGivenUp: LmdbReplicaOptions["onGivenUp"];
   readonly #root: RootDatabase<Buffer, Buffer>;
   readonly #entries: SlotEntries;
   readonly #values: SlotValues;
@@ -64,6 +70,7 @@ export class LmdbReplica implements Replica {
   static async open(options: LmdbReplicaOptions): Promise<LmdbReplica> {
     try {
       await mkdir(options.directory, { recursive: true });
+      await requireRoom(options.directory);
       return new LmdbReplica(options);
     } catch (cause) {
       throw storageError(`the replica in ${options.directory} can't be opened`, cause);
@@ -73,6 +80,7 @@ export class LmdbReplica implements Replica {
   private constructor(options: LmdbReplicaOptions) {
     const { clock } = options;
     this.#log = options.log;
+    this.#onGivenUp = options.onGivenUp;
     this.#root = openEnvironment(options.directory);
     this.#entries = new SlotEntries(openBinary(this.#root, "entries"));
     this.#values = new SlotValues(this.#entries);
@@ -231,7 +239,7 @@ export class LmdbReplica implements Replica {
     try {
       await this.#storeAction(namespace, action);
     } catch (error) {
-      throw error instanceof KvError ? error : storageError("a change can't be stored", error);
+      throw this.#failed("a change can't be stored", error);
     }
   }
 
@@ -298,7 +306,7 @@ export class LmdbReplica implements Replica {
       );
     } catch (error) {
       if (isDamage(error)) this.#tellDamage(namespace, error.message);
-      throw error instanceof KvError ? error : storageError("values can't be moved", error);
+      throw this.#failed("values can't be moved", error);
     }
   }
 
@@ -324,7 +332,29 @@ export class LmdbReplica implements Replica {
   /** The error of a read; one that means damage is told of. */
   #told(namespace: NamespaceId, error: unknown): KvError {
     if (isDamage(error)) this.#tellDamage(namespace, error.message);
-    return error instanceof KvError ? error : storageError("the replica can't be read", error);
+    return this.#failed("the replica can't be read", error);
+  }
+
+  #failed(what: string, cause: unknown): KvError {
+    if (cause instanceof KvError) return cause;
+    const error = storageError(what, cause);
+    if (this.#onGivenUp !== undefined && this.#hasGivenUp()) {
+      const tell = this.#onGivenUp;
+      this.#onGivenUp = undefined;
+      tell(error);
+    }
+    return error;
+  }
+
+  /** LMDB says so only when it is asked for something the next time. */
+  #hasGivenUp(): boolean {
+    try {
+      this.#root.resetReadTxn();
+      this.#namespaces.get("none");
+      return false;
+    } catch (error) {
+      return isGivenUp(error);
+    }
   }
 
   #tellDamage(namespace: NamespaceId, what: string): void {

@@ -11,8 +11,10 @@ import { ReplicaClient } from "../replication/replica-client.ts";
 import { connectedChannels } from "./memory-channel.ts";
 
 // A node whose disk fails: its replica, in a directory of its own, follows an origin that is written to all the
-// time. Says again and again how far each is, and what came of a read.
+// time. Says again and again how far each is, and what came of a read. Ends when LMDB has given up.
 const PAUSE_MS = 5;
+/** The exit code that tells it from any other end. */
+const GIVEN_UP = 70;
 // Few keys, each of some pages now and then, so that old pages are used again.
 const KEYS = 50;
 const SIZES = [10, 500, 6_000];
@@ -25,7 +27,12 @@ const origin = SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock, lo
 await origin.createNamespace(namespace);
 const blobs = { has: async () => true, remove: async () => {} };
 const server = new OriginServer({ origin, blobs, clock, log });
-const replica = await LmdbReplica.open({ directory: join(directory, "replica"), clock, log });
+const replica = await LmdbReplica.open({
+  directory: join(directory, "replica"),
+  clock,
+  log,
+  onGivenUp: () => process.exit(GIVEN_UP),
+});
 const client = new ReplicaClient({ replica, clock, log });
 const channels = connectedChannels();
 server.accept(channels.origin);

@@ -6,7 +6,7 @@ import { KvError } from "../errors.ts";
 import { NamespaceId } from "../names.ts";
 import { migrate } from "../origin/sqlite-schema.ts";
 import type { NamespaceRow } from "../origin/sqlite-tables.ts";
-import type { WriteCounts } from "../origin/quota.ts";
+import type { QuotaRow } from "../origin/quota.ts";
 
 export interface SourceEntry {
   readonly key: Buffer;
@@ -31,14 +31,6 @@ export interface SourceRecord {
   readonly replaced_hash: string | null;
   readonly replaced_size: number | null;
   readonly replaced_value: Buffer | null;
-}
-
-export interface SourceQuota extends WriteCounts {
-  readonly account: string;
-  readonly keys_max: number | null;
-  readonly bytes_max: number | null;
-  readonly writes_per_second_max: number | null;
-  readonly writes_per_day_max: number | null;
 }
 
 /** The file of a `SqliteOrigin` that nobody else has open, and nobody can open meanwhile. */
@@ -102,8 +94,8 @@ export class SourceFile {
     return Math.max(0, ...rows.map(({ seconds }) => seconds));
   }
 
-  quotas(): ReadonlyArray<SourceQuota> {
-    return this.#database.prepare<[], SourceQuota>("SELECT * FROM quotas").all();
+  quotas(): ReadonlyArray<QuotaRow> {
+    return this.#database.prepare<[], QuotaRow>("SELECT * FROM quotas").all();
   }
 
   /** Puts the file out of the way, under the name that is returned: a control plane that starts with it finds none. */

@@ -6,8 +6,10 @@ import { byteaArray } from "../origin/bytea-array.ts";
 import { databaseError } from "../origin/postgres-errors.ts";
 import { migrate, SCHEMA } from "../origin/postgres-schema.ts";
 import { postgresTypes } from "../origin/postgres-session.ts";
+import type { QuotaRow } from "../origin/quota.ts";
 import type { NamespaceRow } from "../origin/sqlite-tables.ts";
-import type { SourceEntry, SourceQuota, SourceRecord } from "./source-file.ts";
+import { chunksOf } from "../origin/statement-chunks.ts";
+import type { SourceEntry, SourceRecord } from "./source-file.ts";
 
 /** What the database has of a namespace already. */
 export interface FoundNamespace {
@@ -112,7 +114,7 @@ export class TargetDatabase {
   }
 
   /** Adds what accounts may have and do, where the database knows nothing of the account. */
-  async addQuotas(quotas: ReadonlyArray<SourceQuota>): Promise<void> {
+  async addQuotas(quotas: ReadonlyArray<QuotaRow>): Promise<void> {
     for (const row of quotas) {
       await this.#query(
         `INSERT INTO quotas VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -195,24 +197,4 @@ function textBytes(text: string | null): Buffer | null {
 
 function hexBytes(text: string | null): Buffer | null {
   return text === null ? null : Buffer.from(text, "hex");
-}
-
-// Each row's own share, which bounds a chunk of small ones.
-const ROW_BYTES = 1_024;
-
-function* chunksOf<Row>(
-  rows: Iterable<Row>,
-  bytesOf: (row: Row) => number,
-): Iterable<ReadonlyArray<Row>> {
-  let chunk: Row[] = [];
-  let bytes = 0;
-  for (const row of rows) {
-    chunk.push(row);
-    bytes += ROW_BYTES + bytesOf(row);
-    if (bytes < LIMITS.statementBytesMax) continue;
-    yield chunk;
-    chunk = [];
-    bytes = 0;
-  }
-  if (chunk.length > 0) yield chunk;
 }

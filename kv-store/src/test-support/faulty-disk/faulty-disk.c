@@ -43,6 +43,7 @@ static volatile struct {
   int32_t faults;       /* how often something failed */
   int32_t lost;         /* writes that did not reach the disk, or not wholly */
   int32_t boots;        /* how often the machine was started anew */
+  int32_t fail_below;   /* each write to a place below this fails with EIO */
 } *orders;
 
 struct write {
@@ -213,6 +214,7 @@ static ssize_t write_file(struct file *file, int fd, const void *bytes, size_t l
   if (counts_down(&orders->cut_in)) cut_power();
   int flags = fcntl(fd, F_GETFL);
   off_t place = at >= 0 ? at : lseek(fd, 0, flags & O_APPEND ? SEEK_END : SEEK_CUR);
+  if (place < orders->fail_below) return fail(EIO);
   if (counts_down(&orders->tear_in)) {
     note(file, place, bytes, length / 2);
     sync_all(file);

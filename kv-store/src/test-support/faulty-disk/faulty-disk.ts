@@ -22,6 +22,7 @@ const ORDERS = [
   "faults",
   "lost",
   "boots",
+  "failBelow",
 ] as const;
 type Order = (typeof ORDERS)[number];
 
@@ -76,7 +77,15 @@ export class FaultyDisk {
 
   /** No more faults from now on, also none that were ordered. */
   heal(): Promise<void> {
-    return this.order({ syncErrno: 0, writeErrno: 0, failIn: 0, tearIn: 0, cutIn: 0, syncLies: 0 });
+    return this.order({
+      syncErrno: 0,
+      writeErrno: 0,
+      failIn: 0,
+      tearIn: 0,
+      cutIn: 0,
+      syncLies: 0,
+      failBelow: 0,
+    });
   }
 
   close(): Promise<void> {
