@@ -1,5 +1,17 @@
 import { defineConfig } from "vitest/config";
 
+// All of the control plane once more, on its other database: takes minutes, so it is for a thorough run.
+const POSTGRES = {
+  test: {
+    name: "postgres",
+    include: ["control-plane/**/*.test.ts"],
+    globalSetup: "control-plane/src/test-support/postgres-run.ts",
+    // Ten thousand changes in a row, or calls, each of which waits for a server.
+    testTimeout: 120_000,
+    hookTimeout: 60_000,
+  },
+};
+
 export default defineConfig({
   test: {
     projects: [
@@ -13,6 +25,7 @@ export default defineConfig({
           testTimeout: 20_000,
         },
       },
+      ...(process.env["ATOLL_THOROUGH"] === undefined ? [] : [POSTGRES]),
       {
         test: {
           name: "integration",

@@ -1,8 +1,8 @@
 // `npm test`: every test, against real parts. Arguments go to vitest, such as a path to run alone.
 import { runSteps } from "./steps.ts";
-import { installTestPackages } from "./test-packages.ts";
+import { installPackages, TEST_PROGRAMS } from "./debian-packages.ts";
 
-installTestPackages();
+installPackages(TEST_PROGRAMS);
 await runSteps([
   {
     name: "tests",

@@ -16,7 +16,13 @@ const SOURCES = TRACKED.filter(
 /** What each package may import of ours, by its own name: the layering that keeps parts replaceable. */
 const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
   "kv-store": [],
-  "control-plane": ["@atoll/kv-store", "@atoll/kv-store/management"],
+  "control-plane": [
+    "@atoll/kv-store",
+    "@atoll/kv-store/management",
+    // For tests, which share one way to a database server.
+    "@atoll/kv-store/test-support/postgres-proxy",
+    "@atoll/kv-store/test-support/postgres-server",
+  ],
   "edge-runtime": [
     "@atoll/kv-store",
     // For tests, which share one clock.
@@ -31,6 +37,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
     "@atoll/kv-store/transfer",
     "@atoll/control-plane",
     "@atoll/control-plane/contract",
+    "@atoll/control-plane/s3",
     "@atoll/edge-runtime",
     "@atoll/edge-runtime/memory-budget",
     "@atoll/sites",

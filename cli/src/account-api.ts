@@ -21,6 +21,33 @@ export class RefusedError extends UsageError {
   }
 }
 
+// Within this, what people wait for at their terminal is there, or its control plane is said to be down.
+const HURRY_MS = 5_000;
+
+/**
+ * The control plane's answer, which is a success. Throws a `RefusedError`, or a `UsageError` when there is
+ * no answer.
+ */
+export async function askControlPlane(
+  url: string,
+  token: string,
+  init: RequestInit = {},
+): Promise<Response> {
+  const headers = { authorization: `Bearer ${token}` };
+  const response = await fetch(url, { ...init, headers }).catch((cause: unknown) => {
+    const { origin } = new URL(url);
+    const message = `The control plane at ${origin} does not answer: is Atoll running?`;
+    throw new UsageError(message, { cause });
+  });
+  if (response.ok) return response;
+  throw new RefusedError(await refusalText(response), response);
+}
+
+/** For what has to be there soon or not at all. */
+export function inHurry(): RequestInit {
+  return { signal: AbortSignal.timeout(HURRY_MS) };
+}
+
 /** The API of a running Atoll, for the account of a token. */
 export class AccountApi {
   readonly #base: string;
@@ -43,18 +70,9 @@ export class AccountApi {
     return schema.parse(Envelope.parse(await response.json()).result);
   }
 
-  /** The answer, which is a success. Throws a `RefusedError`, or a `UsageError` when there is no answer. */
+  /** As `askControlPlane`, below the account. */
   async fetch(path: string, init: RequestInit = {}): Promise<Response> {
-    const headers = { authorization: `Bearer ${this.#token}` };
-    const response = await fetch(this.#base + path, { ...init, headers }).catch(
-      (cause: unknown) => {
-        const { origin } = new URL(this.#base);
-        const message = `The control plane at ${origin} does not answer: is Atoll running?`;
-        throw new UsageError(message, { cause });
-      },
-    );
-    if (response.ok) return response;
-    throw new RefusedError(await refusalText(response), response);
+    return askControlPlane(this.#base + path, this.#token, init);
   }
 }
 

@@ -1,6 +1,8 @@
 import { InvalidArgumentError } from "commander";
 import { expect, test } from "vitest";
 import {
+  parseBucket,
+  parseEndpoint,
   parseHistoryDays,
   parseKvBudget,
   parseMegabytes,
@@ -99,5 +101,36 @@ test("options: a bound is a number, or none", () => {
   expect(["0", "1000000000", "none"].map(parseQuota)).toEqual([0, 1_000_000_000, "none"]);
   for (const text of ["-1", "1000000001", "1e3", "", "None"]) {
     expect(() => parseQuota(text)).toThrow("or 'none'");
+  }
+});
+
+test.each([
+  ["s3://bucket", "bucket", ""],
+  ["s3://bucket/", "bucket", ""],
+  ["s3://my.bucket-1/atoll", "my.bucket-1", "atoll/"],
+  ["s3://bucket/a/b/", "bucket", "a/b/"],
+])("options: '%s' is a bucket", (text, bucket, prefix) => {
+  expect(parseBucket(text)).toEqual({ bucket, prefix });
+});
+
+test.each([
+  "",
+  "bucket",
+  "s3://",
+  "s3://b",
+  "s3://UPPER",
+  "s3:///a",
+  "s3://bucket/..",
+  "s3://bucket/a b",
+])("options: '%s' is no bucket", (text) => {
+  expect(() => parseBucket(text)).toThrow("s3://bucket/folder");
+});
+
+test("options: the address of a server of S3 has nothing but a host and a port", () => {
+  for (const text of ["https://s3.example.com", "http://127.0.0.1:9000", "http://h/"]) {
+    expect(parseEndpoint(text)).toBe(text);
+  }
+  for (const text of ["", "s3.example.com", "ftp://h", "http://a:b@h", "http://h/bucket"]) {
+    expect(() => parseEndpoint(text), text).toThrow("https://host:port");
   }
 });

@@ -21,6 +21,33 @@ export function parsePostgresUrl(text: string): string {
   throw new InvalidArgumentError("It has the form postgres://user:password@host:port/database.");
 }
 
+/** A bucket of S3, and where in it. */
+export interface BucketAddress {
+  readonly bucket: string;
+  /** Empty, or ends with a slash. */
+  readonly prefix: string;
+}
+
+/** Parses the address of a bucket. */
+export function parseBucket(text: string): BucketAddress {
+  const match = /^s3:\/\/([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:\/([\w!.*'()/-]{0,512}))?$/.exec(
+    text,
+  );
+  const [, bucket, folder = ""] = match ?? [];
+  if (bucket !== undefined && folder.split("/").every((name) => !/^\.{1,2}$/.test(name))) {
+    const prefix = folder.replace(/^\/+|\/+$/g, "");
+    return { bucket, prefix: prefix === "" ? "" : `${prefix}/` };
+  }
+  throw new InvalidArgumentError("It has the form s3://bucket or s3://bucket/folder.");
+}
+
+/** Parses the address of a server of S3. */
+export function parseEndpoint(text: string): string {
+  const isServer = URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
+  if (isServer && new URL(text).username === "" && new URL(text).pathname === "/") return text;
+  throw new InvalidArgumentError("It has the form https://host or https://host:port.");
+}
+
 /** Parses the value of `--memory-budget`, in MB. */
 export function parseMemoryBudget(text: string): number {
   return parseBudget(text, "memory", MEMORY_BUDGET_MB);

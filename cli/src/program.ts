@@ -1,8 +1,15 @@
 import { join } from "node:path";
+import type { DatabasePlace } from "@atoll/control-plane";
 import { Command, Option } from "commander";
+import type { AccountApi } from "./account-api.ts";
 import { addAuditCommand } from "./audit/commands.ts";
+import { addBackupCommands } from "./backup/commands.ts";
+import { besideDatabaseOption, databaseOption } from "./database-place.ts";
 import { addKvCommands } from "./kv/commands.ts";
+import { addMasterKeyCommands } from "./master-key/commands.ts";
 import {
+  parseBucket,
+  parseEndpoint,
   parseHistoryDays,
   parseKvBudget,
   parseMegabytes,
@@ -19,10 +26,16 @@ const UP_HELP = `
 Environment:
   ATOLL_DATA           folder of everything that is kept (default: .atoll)
   ATOLL_PORT           first of four ports: the control plane's, then one for each node (default: 4400)
+  ATOLL_DATABASE       postgres:// address of a database for all that is not a blob (default: in ATOLL_DATA)
   ATOLL_METRICS_PORT   first of three ports where GET /metrics tells what each node does (default: none)`;
 
+const DATABASE_HELP =
+  "postgres:// address of a database for all that is not a blob, which several control planes may share (default: in --data)";
 const KV_DATABASE_HELP =
-  "postgres:// address of a database for the keys and values of KV namespaces; all else, and values over 64 KiB, stay in --data (default: there, too)";
+  "the same for the keys and values of KV namespaces alone; values over 64 KiB stay in --data (default: that of --database, else in --data)";
+
+const BLOB_STORE_HELP =
+  "bucket for code, static files and values over 64 KiB, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION (default: --data)";
 
 // Named here once more: `atoll --help` loads no part of a node. The option is typed by what it is passed to.
 const INGRESSES = ["auto", "haproxy", "builtin"];
@@ -38,20 +51,22 @@ export function createProgram(): Command {
     .version("0.1.0")
     .showHelpAfterError("(run the command with --help for its options)");
   addLocalCommands(program);
-  addUsageCommand(program);
-  addSchedulesCommand(program);
-  addKvCommands(program, async () => {
-    const { KvApi } = await import("./kv/api.ts");
-    return new KvApi(await findVariables());
-  });
   const findApi = async () => {
     const { AccountApi } = await import("./account-api.ts");
     return new AccountApi(await findVariables());
   };
+  addUsageCommand(program, findApi);
+  addSchedulesCommand(program, findApi);
+  addKvCommands(program, async () => {
+    const { KvApi } = await import("./kv/api.ts");
+    return new KvApi(await findVariables());
+  });
   addTokenCommands(program, findApi);
   addAuditCommand(program, findApi);
   addFleetCommands(program);
   addAccountCommands(program);
+  addBackupCommands(program, { option: controlPlaneDataOption, folder: controlPlaneData });
+  addMasterKeyCommands(program, { option: controlPlaneDataOption, place: placeOf });
   return program;
 }
 
@@ -106,7 +121,7 @@ function addLocalCommands(program: Command): void {
 }
 
 /** What an account's workers used. */
-function addUsageCommand(program: Command): void {
+function addUsageCommand(program: Command, findApi: () => Promise<AccountApi>): void {
   program
     .command("usage")
     .description("show what your workers used in the last month, by version")
@@ -114,13 +129,13 @@ function addUsageCommand(program: Command): void {
     .option("--json", "print JSON", false)
     .action(async (worker: string | undefined, options: { json: boolean }) => {
       const { fetchUsage, formatUsage } = await import("./usage/usage.ts");
-      const usage = await fetchUsage(await findVariables(), worker);
+      const usage = await fetchUsage(await findApi(), worker);
       console.log(options.json ? JSON.stringify(usage, null, 2) : formatUsage(usage));
     });
 }
 
 /** When an account's workers are called without a request. */
-function addSchedulesCommand(program: Command): void {
+function addSchedulesCommand(program: Command, findApi: () => Promise<AccountApi>): void {
   program
     .command("schedules")
     .description("show the cron schedules of your workers, and what became of their latest times")
@@ -128,7 +143,7 @@ function addSchedulesCommand(program: Command): void {
     .option("--json", "print JSON", false)
     .action(async (worker: string | undefined, options: { json: boolean }) => {
       const { fetchSchedules, formatSchedules } = await import("./schedules/schedules.ts");
-      const schedules = await fetchSchedules(await findVariables(), worker);
+      const schedules = await fetchSchedules(await findApi(), worker);
       console.log(options.json ? JSON.stringify(schedules, null, 2) : formatSchedules(schedules));
     });
 }
@@ -143,10 +158,21 @@ function addFleetCommands(program: Command): void {
     .option("--base-domain <domain>", "workers answer at <worker>.<domain>", "localhost")
     .option("--ingress-port <port>", "port of the nodes that URLs name", parsePort, 4401)
     .option("--wrangler-env <file>", "write the variables for wrangler to this file")
+    .addOption(databaseOption(DATABASE_HELP))
     .addOption(
       new Option("--kv-database <url>", KV_DATABASE_HELP)
         .env("ATOLL_KV_DATABASE")
         .argParser(parsePostgresUrl),
+    )
+    .addOption(
+      new Option("--blob-store <s3://bucket/folder>", BLOB_STORE_HELP)
+        .env("ATOLL_BLOB_STORE")
+        .argParser(parseBucket),
+    )
+    .addOption(
+      new Option("--s3-endpoint <url>", "another server of S3 than Amazon's")
+        .env("ATOLL_S3_ENDPOINT")
+        .argParser(parseEndpoint),
     )
     .addOption(
       new Option("--kv-history <days>", "how far back a KV namespace can be restored (default: 7)")
@@ -169,15 +195,19 @@ function addFleetCommands(program: Command): void {
     .command("join-token")
     .description("make a one-time token with which a node joins the fleet")
     .requiredOption("--data <folder>", "the control plane's data folder")
-    .action(async (options: { data: string }) => {
+    .addOption(besideDatabaseOption())
+    .action(async ({ data: dataDirectory, database: databaseUrl }: PlaceOptions<string>) => {
       const { issueJoinToken } = await import("./join-token/join-token.ts");
-      console.log(await issueJoinToken({ dataDirectory: options.data }));
+      console.log(await issueJoinToken({ dataDirectory, databaseUrl }));
     });
 
   program
     .command("node")
     .description("run a node: it serves requests in its region")
-    .requiredOption("--control-plane <url>", "such as https://control.example.com")
+    .requiredOption(
+      "--control-plane <urls>",
+      "such as https://control.example.com; of several with commas between them any is used",
+    )
     .requiredOption("--region <code>", "where the node is, such as fra")
     .requiredOption("--data <folder>", "where its identity, state, blobs and data are kept")
     .option("--join <token>", "one-time token, needed only for the first start")
@@ -225,9 +255,10 @@ function addAccountCommands(program: Command): void {
     .command("list")
     .description("show all accounts and what they are granted")
     .addOption(controlPlaneDataOption())
-    .action(async ({ data }: { data?: string }) => {
+    .addOption(besideDatabaseOption())
+    .action(async (options: PlaceOptions) => {
       const { listAccounts } = await import("./account/account.ts");
-      console.log(await listAccounts({ dataDirectory: controlPlaneData(data) }));
+      console.log(await listAccounts(placeOf(options)));
     });
   accounts
     .command("set")
@@ -255,10 +286,10 @@ function addAccountCommands(program: Command): void {
     .option("--assets <count>", "static assets of one version, or 'none'", parseQuota)
     .option("--assets-size <MB>", "their bytes together, or 'none'", parseQuota)
     .addOption(controlPlaneDataOption())
-    .action(async (account: string, { data, ...options }) => {
+    .addOption(besideDatabaseOption())
+    .action(async (account: string, { data, database, ...options }) => {
       const { setAccount } = await import("./account/account.ts");
-      const dataDirectory = controlPlaneData(data);
-      console.log(await setAccount({ ...options, dataDirectory, account }));
+      console.log(await setAccount({ ...options, ...placeOf({ data, database }), account }));
     });
 }
 
@@ -268,6 +299,15 @@ function controlPlaneDataOption(): Option {
 
 function controlPlaneData(given: string | undefined): string {
   return given ?? join(readSettings(process.env).dataDirectory, "control-plane");
+}
+
+interface PlaceOptions<Data = string | undefined> {
+  readonly data: Data;
+  readonly database?: string;
+}
+
+function placeOf({ data, database }: PlaceOptions): DatabasePlace {
+  return { dataDirectory: controlPlaneData(data), databaseUrl: database };
 }
 
 async function findVariables(): Promise<WranglerEnvironment> {

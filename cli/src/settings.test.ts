@@ -5,6 +5,7 @@ import { readSettings } from "./settings.ts";
 test("settings: without variables everything is as documented", () => {
   expect(readSettings({})).toEqual({
     dataDirectory: resolve(".atoll"),
+    databaseUrl: undefined,
     port: 4400,
     metricsPort: undefined,
   });

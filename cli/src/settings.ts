@@ -12,6 +12,7 @@ const Environment = z.object({
     .min(1)
     .max(65_535 - LOCAL_REGIONS.length)
     .default(4400),
+  ATOLL_DATABASE: z.string().optional(),
   ATOLL_METRICS_PORT: z.coerce
     .number()
     .int()
@@ -24,6 +25,8 @@ const Environment = z.object({
 export interface Settings {
   /** Absolute path of everything that is kept. */
   readonly dataDirectory: string;
+  /** Address of the control plane's database, when it is not in a file. */
+  readonly databaseUrl: string | undefined;
   /** The control plane's port; the nodes take the ones that follow it. */
   readonly port: number;
   /** Where the first node tells its metrics; the others take the ports that follow it. */
@@ -33,7 +36,7 @@ export interface Settings {
 /** Thrown for what the user can mend: shown as one message without a stack. */
 export class UsageError extends Error {}
 
-/** Parses `ATOLL_DATA`, `ATOLL_PORT` and `ATOLL_METRICS_PORT`. Throws a `UsageError` that names the variable and the rule. */
+/** Parses `ATOLL_DATA`, `ATOLL_PORT`, `ATOLL_DATABASE` and `ATOLL_METRICS_PORT`. Throws a `UsageError` that names the variable and the rule. */
 export function readSettings(environment: NodeJS.ProcessEnv): Settings {
   const parsed = Environment.safeParse(environment);
   if (!parsed.success) {
@@ -43,6 +46,7 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
   }
   return {
     dataDirectory: resolve(parsed.data.ATOLL_DATA),
+    databaseUrl: parsed.data.ATOLL_DATABASE,
     port: parsed.data.ATOLL_PORT,
     metricsPort: parsed.data.ATOLL_METRICS_PORT,
   };

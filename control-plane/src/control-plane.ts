@@ -3,11 +3,15 @@ import { join } from "node:path";
 import type { Clock, ManagedOrigin } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { AccountsService } from "./accounts/service.ts";
-import type { BlobStore } from "./blobs/blob-store.ts";
+import { BlobCollector } from "./blobs/blob-collector.ts";
+import type { BlobArea, BlobStore } from "./blobs/blob-store.ts";
+import { ClaimedBlobStore } from "./blobs/claimed-blob-store.ts";
 import { DirectoryBlobStore } from "./blobs/directory-blob-store.ts";
-import { DATABASE_FILE, openSqliteDatabase, type Database } from "./database/database.ts";
+import type { Database } from "./database/database.ts";
+import { openDatabase } from "./database/open-database.ts";
 import { createConsoleRoutes } from "./console/routes.ts";
 import { startFleet } from "./fleet/fleet.ts";
+import { openSharing } from "./fleet/sharing.ts";
 import { createApi } from "./http/api.ts";
 import { requireToken } from "./http/authentication.ts";
 import { HttpServer } from "./http/server.ts";
@@ -25,7 +29,8 @@ import type { Preflight } from "./preflight/preflight.ts";
 import { createResources } from "./resources.ts";
 import { HostNames } from "./routes/host-names.ts";
 import { Dispatcher } from "./schedules/dispatcher.ts";
-import { loadMasterKey } from "./secrets/master-key.ts";
+import { openInstallationKeys } from "./secrets/installation-keys.ts";
+import { MASTER_KEY_FILE, MasterKeys } from "./secrets/master-keys.ts";
 import { SecretSealer } from "./secrets/sealing.ts";
 import { TokensService } from "./tokens/service.ts";
 import { UsageService } from "./usage/service.ts";
@@ -34,6 +39,8 @@ import { VersionStore } from "./versions/store.ts";
 export interface ControlPlaneOptions {
   /** Everything that is kept: database, blobs, master key. Made when it is missing. */
   readonly dataDirectory: string;
+  /** `postgres://` address in place of the database there: several control planes may share it. */
+  readonly databaseUrl?: string | undefined;
   readonly host: string;
   /** 0 picks a free one. */
   readonly port: number;
@@ -43,9 +50,11 @@ export interface ControlPlaneOptions {
   readonly publicIngressPort: number;
   readonly preflight: Preflight;
   readonly kvOrigin: ManagedOrigin;
+  /** Where blobs of an area are kept; by default each in a folder of the data directory. */
+  readonly openBlobs?: (area: BlobArea) => BlobStore;
   /** The file with the variables for wrangler, which the front page tells people to source. */
   readonly environmentFile: string;
-  /** 64 hexadecimal digits in place of the key file in the data directory. */
+  /** Keys of 64 hexadecimal digits, the current one first, in place of the key file in the data directory. */
   readonly masterKey: string | undefined;
   /** How long a change waits to be served by connected nodes; by default `LIMITS.servedWaitMs`. */
   readonly servedWaitMs?: number;
@@ -77,18 +86,23 @@ export interface ControlPlane {
 export async function createControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { dataDirectory, log, clock, servedWaitMs = LIMITS.servedWaitMs } = options;
   await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
-  const masterKey = await loadMasterKey({
-    file: join(dataDirectory, "master.key"),
+  const masterKeys = await MasterKeys.load({
+    file: join(dataDirectory, MASTER_KEY_FILE),
     fromEnvironment: options.masterKey,
   });
-  const blobs = new DirectoryBlobStore(join(dataDirectory, "blobs"));
-  const database = await openSqliteDatabase(join(dataDirectory, DATABASE_FILE));
+  const openBlobs =
+    options.openBlobs ?? ((area) => new DirectoryBlobStore(join(dataDirectory, area)));
+  const database = await openDatabase(options, log);
   try {
-    const mutations = new Mutations({ database, clock });
+    const stored = openBlobs("blobs");
+    const blobs = new ClaimedBlobStore({ database, blobs: stored, clock });
+    const { fleetSeed, uploadTokens } = await openInstallationKeys(database, masterKeys);
+    const sharing = await openSharing({ ...options, database });
+    const mutations = new Mutations({ database, clock, tellOthers: sharing.tellOfChange });
     const accounts = new AccountsService({ database, mutations, clock });
     const tokens = new TokensService({ database, mutations, clock });
     const nodes = new NodesService({ database, clock });
-    const versions = new VersionStore(new SecretSealer(masterKey));
+    const versions = new VersionStore(new SecretSealer(masterKeys));
     const hostNames = new HostNames({
       baseDomain: options.baseDomain,
       publicPort: options.publicIngressPort,
@@ -100,8 +114,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     await namespaces.assignAll();
     const values = new ValueStore({
       origin: options.kvOrigin,
-      blobs: new DirectoryBlobStore(join(dataDirectory, "kv-values")),
-      earlier: blobs,
+      blobs: openBlobs("kv-values"),
+      earlier: stored,
     });
     const entries = new EntriesService({ origin: options.kvOrigin, blobs: values });
     const usage = new UsageService({ database, clock, log });
@@ -118,11 +132,15 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       hostNames,
       usage,
     };
-    const { selfAuthenticated, resources } = createResources({ ...shared, masterKey });
+    const { selfAuthenticated, resources } = createResources({
+      ...shared,
+      uploadTokenKey: uploadTokens,
+    });
     const schedules = new Dispatcher({ database, clock, log });
-    const parts = { http, nodes, blobs, values, desiredState, masterKey, usage, schedules };
+    const parts = { http, nodes, blobs, values, desiredState, fleetSeed, usage, schedules };
     const fleet = startFleet({ ...options, ...parts });
     const { registry } = fleet;
+    sharing.start({ mutations, registry });
     const management = new ManagementService({
       ...{ origin: options.kvOrigin, entries, blobs: values, nodes, registry, accounts },
     });
@@ -130,6 +148,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const whenServed = async (): Promise<void> =>
       registry.whenApplied(await desiredState.revision(), servedWaitMs);
     const quotas = await QuotaFollower.start({ database, origin: options.kvOrigin, clock, log });
+    const collector = new BlobCollector({ database, blobs: stored, clock, log });
     http.mount(
       "/client/v4",
       createApi({
@@ -158,8 +177,10 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       close: async () => {
         fleet.close();
         quotas.close();
+        await collector.close();
         await schedules.close();
         await http.close();
+        await sharing.close();
         await database.destroy();
       },
     };

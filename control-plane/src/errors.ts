@@ -125,6 +125,12 @@ export const CONTROL_PLANE_ERRORS = {
     retryable: false,
     meaning: "Stored content no longer has its hash: the disk damaged it.",
   },
+  blobs_unavailable: {
+    status: 503,
+    cloudflareCode: 10_002,
+    retryable: true,
+    meaning: "What holds the blobs, a disk or a bucket, is full or can't be reached now.",
+  },
   secret_unreadable: {
     status: 500,
     cloudflareCode: 10_002,
@@ -161,6 +167,13 @@ export const CONTROL_PLANE_ERRORS = {
     cloudflareCode: 10_001,
     retryable: true,
     meaning: "The key-value store, or the content of a large value, can't be reached now.",
+  },
+  database_unavailable: {
+    status: 503,
+    cloudflareCode: 10_002,
+    retryable: true,
+    meaning:
+      "The database can't be reached, or its disk is full; `retry-after` says when to look again.",
   },
   conflict: {
     status: 409,

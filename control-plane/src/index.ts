@@ -5,6 +5,7 @@ export {
   type ControlPlaneOptions,
 } from "./control-plane.ts";
 /** What operators do to the database without a running control plane. */
+export type { DatabasePlace } from "./database/database.ts";
 export { openAccountsService } from "./accounts/open-accounts-service.ts";
 export { openNodesService } from "./nodes/open-nodes-service.ts";
 /** What an account may have. */
@@ -13,6 +14,15 @@ export { AccountQuota } from "./accounts/quota.ts";
 export { FleetStatus } from "./fleet/status.ts";
 /** What workers used, as the API tells it. */
 export { WorkerUsage } from "./usage/schemas.ts";
+/** Copies of all that an installation keeps. */
+export { backUp } from "./backup/backup.ts";
+export { BackupError } from "./backup/backup-error.ts";
+export { restoreBackup } from "./backup/restore.ts";
+/** The master key, and how it is replaced. */
+export {
+  openMasterKeyRotation,
+  type MasterKeyRotation,
+} from "./secrets/open-master-key-rotation.ts";
 /** Who changed what, as the API tells it. */
 export { openAuditTrail } from "./audit/open-audit-trail.ts";
 export { AuditQuery, AuditRecord } from "./audit/schemas.ts";

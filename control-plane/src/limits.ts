@@ -55,6 +55,19 @@ export const LIMITS = {
   assetBucketFilesMax: 1_000,
   /** A bucket's body: one asset of 25 MiB in base64 and the multipart around it. */
   assetUploadBytesMax: 40 * MIB,
+  /** Uploads whose announcement is held between buckets: 20,000 files take some MiB. */
+  assetSessionsHeldMax: 4,
+  /** A file's part of it: an asset in base64, with room for line ends that nobody should send. */
+  assetPartBytesMax: 36 * MIB,
+  /** Files of a bucket that are held until they are stored together: some disk writes at once, little memory. */
+  assetBatchBytesMax: 4 * MIB,
+  assetBatchFilesMax: 500,
+  /** Before the first delimiter of a multipart body there is nothing in practice. */
+  multipartPreambleBytesMax: 1 * KIB,
+  /** Headers of one part: a name and a content type. */
+  multipartHeadersBytesMax: 16 * KIB,
+  /** What is held of a multipart body to begin with; a larger part makes it grow. */
+  multipartWindowBytes: 256 * KIB,
   /** Life of an upload session's tokens, as Cloudflare's: an hour over a slow link. */
   assetSessionMs: 60 * 60 * 1_000,
   /** Cloudflare's own limits of `_headers` and `_redirects` leave them far below this. */
@@ -94,6 +107,8 @@ export const LIMITS = {
   listedVersionsMax: 10,
   /** Versions of a worker that are kept to roll back to, as many as on Cloudflare; older ones are removed. */
   versionsKeptMax: 100,
+  /** How often a version is drafted and started when other control planes publish the same worker meanwhile. */
+  publicationAttemptsMax: 3,
   /** Deployments kept as history; the versions that they name are kept as well. */
   deploymentsKeptMax: 100,
   /** Annotations are a message and a tag, for people. */
@@ -102,6 +117,30 @@ export const LIMITS = {
   stateChangesMax: 10_000,
   /** How often changes are looked for that another process made: who made one waits this long for it. */
   stateLookMs: 1_000,
+  /** Connections to a PostgreSQL database: a few calls at once, most of which take milliseconds. */
+  databaseConnectionsMax: 10,
+  /** A connection to it: outlasts a busy server, and a call fails soon enough for its caller to ask elsewhere. */
+  databaseConnectMs: 2_000,
+  /** One statement: outlasts a stalled disk. The longest reads a thousand rows. */
+  databaseStatementMs: 6_000,
+  /** A lock held for longer is held by a control plane that is stuck. */
+  databaseLockMs: 5_000,
+  /** A control plane that is stuck in a transaction is cut by the database, so that others can write. */
+  databaseIdleTransactionMs: 4_000,
+  /** A database that does not answer is given up: after its own limits. */
+  databaseAnswerMs: 8_000,
+  /** A connection that nobody used for this long is closed. */
+  databaseIdleMs: 60_000,
+  /** Changes that wait for their turn; more are refused as `busy`. Each takes some milliseconds. */
+  databaseWritersWaitingMax: 1_000,
+  /** When to ask again what a 503 refused: a database that is started again takes some seconds. */
+  unavailableRetrySeconds: 2,
+  /** Reports of nodes, for people, go to other control planes at most this often. */
+  reportShareMs: 3_000,
+  /** How often a control plane that shares its database shows the others that it lives. */
+  controlPlaneAliveMs: 3_000,
+  /** One that was not seen alive for so long has no nodes any more. Nobody waits for that: nodes come back at once. */
+  controlPlaneSilenceMs: 10_000,
   /** A join token is typed or pasted soon after it was made. */
   joinTokenMs: 60 * 60 * 1_000,
   /** `last seen` of a node and `last used` of a token are for people: written at most this often, so that calls of nodes stay reads. */
@@ -139,6 +178,36 @@ export const LIMITS = {
   linkPingMs: 5_000,
   /** Bytes waiting for one node; past it the node is cut and starts over. */
   linkBufferedBytesMax: 64 * MIB,
+  /** Blobs written at once by one upload: they wait for the disk, or the bucket, together. */
+  blobWritesAtOnce: 16,
+  /** A blob that has been being written for so long never will be: a request has five minutes. */
+  blobWritingMs: 60 * 60_000,
+  /** Blobs that come in pieces and are held until they are known to be right; the next ones wait. */
+  blobPiecesHeldMax: 4,
+  /** A bucket is near: who takes longer to connect is not there. */
+  s3ConnectMs: 2_000,
+  /** A call that stands still for so long is made again: 25 MiB in pieces never do. */
+  s3SilenceMs: 10_000,
+  /** How often a call is made before it fails: a server that is started again is there by then. */
+  s3AttemptsMax: 3,
+  /** How often blobs are looked for that nothing names: reading all names takes seconds. */
+  blobLookMs: 6 * 60 * 60_000,
+  /** How long a blob has had no name before it is removed: longer than an upload, or than a node that is connected takes to follow. */
+  blobUnnamedMs: 24 * 60 * 60_000,
+  /** A removal that began so long ago is over, however it ended: all attempts of a bucket's call take less. */
+  blobRemovalMs: 60_000,
+  /** How long an upload waits for the removal of what it brings; past it it is refused, and may be repeated. */
+  blobClaimWaitMs: 5_000,
+  /** How often it looks whether that is over. */
+  blobClaimLookMs: 20,
+  /** Rows that one statement of that look reads or changes: others get their turn in between. */
+  blobRowsPerStatement: 500,
+  /** How often a backup begins again when something of it was collected meanwhile: that is rare. */
+  backupAttemptsMax: 5,
+  /** Master keys at a time: the current one, and those that some record may still need. */
+  masterKeysMax: 16,
+  /** Sealed records read at once while the master key is replaced. */
+  sealedRowsPerStatement: 500,
   /** Usage is kept for the bills of a year, and another month to ask about them. */
   usageKeptMs: 400 * 24 * 60 * 60 * 1_000,
   /** What a question for usage is about when nobody says: a month. */

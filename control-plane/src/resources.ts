@@ -44,7 +44,8 @@ export interface ResourceParts {
   readonly hostNames: HostNames;
   readonly preflight: Preflight;
   readonly usage: UsageService;
-  readonly masterKey: Uint8Array;
+  /** Signs tokens of uploads. */
+  readonly uploadTokenKey: Uint8Array;
   readonly clock: Clock;
 }
 
@@ -55,9 +56,9 @@ export function createResources(parts: ResourceParts): {
   readonly selfAuthenticated: Routes;
   readonly resources: Routes;
 } {
-  const { accounts, blobs, hostNames, masterKey } = parts;
+  const { accounts, blobs, hostNames } = parts;
   const publisher = new Publisher(parts);
-  const assets = new AssetsService({ ...parts, tokens: new AssetTokens(masterKey) });
+  const assets = new AssetsService({ ...parts, tokens: new AssetTokens(parts.uploadTokenKey) });
   const workers = new WorkersService(parts);
   const versions = new VersionsService({ ...parts, publisher, assets });
   const routes = new RoutesService(parts);

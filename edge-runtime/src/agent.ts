@@ -13,6 +13,7 @@ import { EgressPolicy } from "./egress/egress-policy.ts";
 import { EgressProxy } from "./egress/egress-proxy.ts";
 import type { Activator, Ingress } from "./ingress/ingress.ts";
 import { type IngressChoice, openIngress } from "./ingress/open-ingress.ts";
+import { previewNameOf } from "./ingress/target-key.ts";
 import { LIMITS } from "./limits.ts";
 import { MetricsServer } from "./metrics/metrics-server.ts";
 import { NodeMetrics } from "./metrics/node-metrics.ts";
@@ -25,24 +26,24 @@ import {
 import { openConfinement, type Confinement } from "./sandbox/confinement.ts";
 import { ScheduledCaller } from "./scheduled/scheduled-caller.ts";
 import { ScheduledRuns } from "./scheduled/scheduled-runs.ts";
-import { BlobCache } from "./sync/blob-cache.ts";
 import { ControlPlaneClient } from "./sync/control-plane-client.ts";
+import { ControlPlanes } from "./sync/control-planes.ts";
 import { loadOrEnrol, type NodeIdentity } from "./sync/identity.ts";
 import { KvCapabilities } from "./sync/kv-capabilities.ts";
 import { NodeCellServices } from "./sync/node-cell-services.ts";
 import { NodeKv } from "./sync/node-kv.ts";
 import { NodeLink } from "./sync/node-link.ts";
-import { StateFollower } from "./sync/state-follower.ts";
-import { StateStore } from "./sync/state-store.ts";
-import { WorkerPreparer, type SiteMaterialiser } from "./sync/worker-preparer.ts";
-import { WorkerRunner } from "./sync/worker-runner.ts";
+import { openWorkers } from "./sync/open-workers.ts";
+import type { PreviewVersions } from "./sync/preview-versions.ts";
+import type { StateFollower } from "./sync/state-follower.ts";
+import type { SiteMaterialiser } from "./sync/worker-preparer.ts";
 import { NodeUsage } from "./usage/node-usage.ts";
 
 export interface AgentOptions {
   readonly name: NodeName;
   readonly region: Region;
-  /** Such as `http://127.0.0.1:4400`. */
-  readonly controlPlaneUrl: string;
+  /** Such as `http://127.0.0.1:4400`; any of several is as good as another. */
+  readonly controlPlaneUrls: ReadonlyArray<string>;
   /** One-time token; needed only while `dataDirectory` holds no identity. */
   readonly joinToken: string | undefined;
   /** Identity, state, blobs, sites and data. For one agent. */
@@ -91,18 +92,24 @@ export async function startAgent(options: AgentOptions): Promise<Agent> {
     for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
   };
   try {
-    const identity = await loadOrEnrol(options);
-    return { url: await openParts(options, identity, closers), close };
+    const controlPlanes = new ControlPlanes(options.controlPlaneUrls);
+    const identity = await loadOrEnrol({ ...options, controlPlanes });
+    return { url: await openParts(options, { identity, controlPlanes }, closers), close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
-/** What every part of a node may need. */
-interface Ground {
-  readonly options: AgentOptions;
+/** Who the node is, and to whom it belongs. */
+interface Membership {
   readonly identity: NodeIdentity;
+  readonly controlPlanes: ControlPlanes;
+}
+
+/** What every part of a node may need. */
+interface Ground extends Membership {
+  readonly options: AgentOptions;
   readonly client: ControlPlaneClient;
   readonly capabilities: KvCapabilities;
   readonly confinement: Confinement;
@@ -115,29 +122,35 @@ interface Ground {
 /** Opens every part in the order of their needs; resolves with where the node serves. */
 async function openParts(
   options: AgentOptions,
-  identity: NodeIdentity,
+  membership: Membership,
   closers: Closer[],
 ): Promise<string> {
-  const ground = await openGround(options, identity, closers);
+  const ground = await openGround(options, membership, closers);
   // Usage is told apart by version, once there are cells that have any.
   let cells: Cells | undefined;
+  let previews: PreviewVersions | undefined;
   const services = await openServices(ground, (worker) => cells?.supervisor.versionOf(worker));
-  cells = await openCells(ground, services);
-  const follower = await openFollower(ground, services, cells);
+  cells = await openCells(ground, services, () => previews);
+  const workers = openWorkers({ ...options, ...ground, ...services, ...cells });
+  closers.push(() => workers.runner.close());
+  previews = workers.previews;
+  const { follower } = workers;
+  await follower.restore();
   const link = openLink(ground, { follower, ...services, ...cells });
   await openMetrics(ground, { follower, link, ...services, ...cells });
   const { url } = cells.ingress;
-  options.log.info({ url, region: identity.region }, "node serves");
+  options.log.info({ url, region: membership.identity.region }, "node serves");
   return url;
 }
 
 async function openGround(
   options: AgentOptions,
-  identity: NodeIdentity,
+  membership: Membership,
   closers: Closer[],
 ): Promise<Ground> {
   const { dataDirectory, log } = options;
-  const client = new ControlPlaneClient({ ...options, credential: identity.credential });
+  const { identity, controlPlanes } = membership;
+  const client = new ControlPlaneClient({ controlPlanes, credential: identity.credential });
   const capabilities = new KvCapabilities(identity.nodeKey);
   await hideData(dataDirectory);
   const confinement = await openConfinement({
@@ -149,7 +162,7 @@ async function openGround(
   const run = await openRunDirectories(dataDirectory, confinement.sandbox);
   closers.push(() => rm(run.root, { recursive: true, force: true }));
   const metrics = options.metricsPort === undefined ? undefined : new NodeMetrics();
-  return { options, identity, client, capabilities, confinement, run, metrics, closers };
+  return { options, ...membership, client, capabilities, confinement, run, metrics, closers };
 }
 
 /** What cells may call, and what counts it. */
@@ -207,7 +220,11 @@ interface Cells {
   readonly ingress: Ingress;
 }
 
-async function openCells(ground: Ground, { usage, cellServices }: Services): Promise<Cells> {
+async function openCells(
+  ground: Ground,
+  { usage, cellServices }: Services,
+  previews: () => PreviewVersions | undefined,
+): Promise<Cells> {
   const { options, identity, capabilities, metrics, closers } = ground;
   const { log } = options;
   const { host, compiler } = await openHost(ground);
@@ -220,7 +237,10 @@ async function openCells(ground: Ground, { usage, cellServices }: Services): Pro
     address: options.host,
     region: identity.region,
     activator: {
-      activate: (worker) => requireActivator(activator).activate(worker),
+      activate: (target) => {
+        const isPreview = previewNameOf(target) !== undefined;
+        return requireActivator(isPreview ? previews() : activator).activate(target);
+      },
       lossOf: (socketPath) => requireActivator(activator).lossOf(socketPath),
     },
     onServed: (request) => {
@@ -284,46 +304,9 @@ async function openHost({
   return { host, compiler };
 }
 
-/** Follows the desired state. Resolves when what the node ran last runs again. */
-async function openFollower(
-  { options, identity, client, capabilities, closers }: Ground,
-  { kv }: Services,
-  { supervisor, ingress }: Cells,
-): Promise<StateFollower> {
-  const { dataDirectory, log } = options;
-  const blobs = new BlobCache({
-    directory: join(dataDirectory, "blobs"),
-    fetchBlob: (hash) => client.fetchBlob(hash),
-  });
-  const sites = options.createSites({ root: join(dataDirectory, "sites"), log });
-  const runner = new WorkerRunner({
-    preparer: new WorkerPreparer({ blobs, sites, sealingKey: identity.sealingKey }),
-    supervisor,
-    ingress,
-    capabilities,
-    hold: (namespaces) => kv.hold(namespaces),
-    clock: systemClock,
-    log,
-  });
-  closers.push(() => runner.close());
-  const follower = new StateFollower({
-    store: new StateStore({ directory: join(dataDirectory, "state"), log }),
-    fleetKey: identity.fleetKey,
-    run: async (workers) => {
-      const failures = await runner.run(workers);
-      // What is acknowledged is what every new request meets.
-      await ingress.settled();
-      return failures;
-    },
-    log,
-  });
-  await follower.restore();
-  return follower;
-}
-
 /** Connects to the control plane, for as long as the node runs. */
 function openLink(
-  { options, identity, confinement, closers }: Ground,
+  { options, identity, controlPlanes, confinement, closers }: Ground,
   parts: Services & Cells & { readonly follower: StateFollower },
 ): NodeLink {
   const { supervisor, usage } = parts;
@@ -336,7 +319,7 @@ function openLink(
     log: options.log,
   });
   const link = new NodeLink({
-    controlPlaneUrl: options.controlPlaneUrl,
+    controlPlanes,
     credential: identity.credential,
     random: Math.random,
     follower: parts.follower,
@@ -382,7 +365,9 @@ async function openMetrics(
   log.info({ url: server.url }, "metrics can be read");
 }
 
-function requireActivator(activator: Activator | undefined): Activator {
+function requireActivator<Found extends Pick<Activator, "activate">>(
+  activator: Found | undefined,
+): Found {
   if (activator === undefined) throw new Error("a request was routed before there were routes");
   return activator;
 }

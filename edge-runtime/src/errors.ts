@@ -64,6 +64,16 @@ export const EDGE_ERRORS = {
     retryable: false,
     meaning: "this node does not run the worker",
   },
+  preview_unknown: {
+    status: 404,
+    retryable: false,
+    meaning: "the worker has no version or alias as the host of its preview names it",
+  },
+  preview_unavailable: {
+    status: 503,
+    retryable: true,
+    meaning: "the control plane can't be asked which version a preview is, or too many ask at once",
+  },
   route_invalid: {
     status: 400,
     retryable: false,

@@ -159,6 +159,16 @@ export const LIMITS = {
    * three weeks. They are held in memory as well.
    */
   usageBatchesMax: 250,
+  /** How old an answer about a preview may be: an alias that was moved leads there after this. */
+  previewFreshMs: 1_000,
+  /** Previews that are looked up at once: people look at one, and whoever guesses names has to wait. */
+  previewLookupsMax: 8,
+  /** Answers about previews that are remembered, also that there is none. */
+  previewAnswersMax: 1_000,
+  /** Versions that are here for their previews alone: what everybody of an account looks at on one day. */
+  previewVersionsMax: 50,
+  /** An answer about a preview is one document: a control plane that takes longer is not there. */
+  previewLookupMs: 5_000,
   /** How many blobs are fetched at once: enough to fill a link, few enough to bound memory. */
   blobFetchesMax: 8,
   /** Longer than any host (253) with a path that fits a browser's address bar. */

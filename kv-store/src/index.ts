@@ -17,6 +17,7 @@ export { isKvErrorCode, KV_ERRORS, KvError, type KvErrorCode } from "./errors.ts
 /** What the parts are given. */
 export { systemClock, type Clock } from "./clock.ts";
 export type { Log } from "./log.ts";
+export { Slots } from "./slots.ts";
 /** Where writes are ordered. */
 export type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin/origin.ts";
 export { SqliteOrigin, type SqliteOriginOptions } from "./origin/sqlite-origin.ts";

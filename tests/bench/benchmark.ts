@@ -2,7 +2,7 @@
 export interface Figure {
   readonly name: string;
   readonly value: number;
-  readonly unit: "ms" | "µs" | "s" | "requests/s" | "MB" | "×" | "count";
+  readonly unit: "ms" | "µs" | "s" | "requests/s" | "MB" | "MB/s" | "×" | "count";
   /** The highest value that Atoll wants to show; absent where a figure only informs. */
   readonly atMost?: number;
   /** The lowest one, where more is better. */

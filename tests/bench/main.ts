@@ -2,11 +2,14 @@
 // and sample to `tests/bench/results/<time>.json`. The name `kv` stands for all that begin with `kv-`.
 import { mkdir, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
+import { BENCHMARK_PROGRAMS, installPackages } from "../../scripts/debian-packages.ts";
 import type { Benchmark, Outcome } from "./benchmark.ts";
 import { churn } from "./churn.bench.ts";
 import { coldBundle } from "./cold-bundle.bench.ts";
 import { coldStart } from "./cold-start.bench.ts";
+import { controlPlaneAssets } from "./control-plane-assets.bench.ts";
 import { density } from "./density.bench.ts";
+import { controlPlane } from "./control-plane.bench.ts";
 import { deploys } from "./deploy.bench.ts";
 import { kvFanout } from "./kv-fanout.bench.ts";
 import { kvGet } from "./kv-get.bench.ts";
@@ -30,6 +33,8 @@ const BENCHMARKS: ReadonlyArray<Benchmark> = [
   density,
   churn,
   deploys,
+  controlPlane,
+  controlPlaneAssets,
   kvReplica,
   kvGet,
   kvPeers,
@@ -77,6 +82,7 @@ async function measure(benchmark: Benchmark, end: AbortSignal): Promise<Outcome>
 }
 
 const chosen = choose(process.argv.slice(2));
+installPackages(BENCHMARK_PROGRAMS);
 const machine = await describeMachine();
 const startedAt = new Date();
 const end = endOfRun();

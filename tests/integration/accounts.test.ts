@@ -1,12 +1,10 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startAtoll, WRANGLERS, type TestAtoll, type WranglerRelease } from "../support/atoll.ts";
+import { ALL_RELEASES, startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { copyFixture, type TestProject } from "../support/project.ts";
 import { accountPath, readRefusal, refused, refusedByWrangler } from "../support/refusal.ts";
 import { addAccount } from "../support/second-account.ts";
 import { serveEverywhere } from "../support/serving.ts";
 import { upload } from "../support/upload.ts";
-
-const RELEASES = Object.keys(WRANGLERS) as WranglerRelease[];
 
 let atoll: TestAtoll;
 /** The same Atoll with another account's token. */
@@ -240,7 +238,7 @@ test("workers of two accounts share no namespace and no cell", async () => {
   }
 });
 
-test.each(RELEASES)(
+test.each(ALL_RELEASES)(
   "wrangler %s says what is wrong with a token or an account",
   async (release) => {
     const attempt = (environment: Readonly<Record<string, string>>, ...command: string[]) =>

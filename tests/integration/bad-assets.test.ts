@@ -1,12 +1,6 @@
 import { blake3 } from "hash-wasm";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import {
-  startAtoll,
-  WRANGLERS,
-  type Answer,
-  type TestAtoll,
-  type WranglerRelease,
-} from "../support/atoll.ts";
+import { startAtoll, ALL_RELEASES, type Answer, type TestAtoll } from "../support/atoll.ts";
 import { createProject } from "../support/project.ts";
 import { accountPath, refused, refusedByWrangler } from "../support/refusal.ts";
 import { serveEverywhere } from "../support/serving.ts";
@@ -16,7 +10,6 @@ import { sendForm } from "../support/upload.ts";
 const SITE = "site";
 const PAGE = "<h1>kept</h1>\n";
 const MIB = 1024 * 1024;
-const RELEASES = Object.keys(WRANGLERS) as WranglerRelease[];
 
 let atoll: TestAtoll;
 beforeAll(async () => {
@@ -255,7 +248,7 @@ test.each<readonly [string, Readonly<Record<string, unknown>>, RegExp]>([
 
 test("wrangler shows which asset is too large", async () => {
   await Promise.all(
-    RELEASES.map(async (release) => {
+    ALL_RELEASES.map(async (release) => {
       const project = await createProject({
         "public/index.html": "<h1>changed</h1>",
         "public/film.mp4": new Uint8Array(25 * MIB + 1),

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { startAtoll, WRANGLERS, type TestAtoll, type WranglerRelease } from "../support/atoll.ts";
+import { ALL_RELEASES, startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { createProject } from "../support/project.ts";
 import { accountPath, refused, refusedByWrangler, type Refusal } from "../support/refusal.ts";
 import { serveEverywhere } from "../support/serving.ts";
@@ -8,7 +8,6 @@ import { upload } from "../support/upload.ts";
 const KEPT = "kept";
 const NEVER = "never";
 const ABSENT_NAMESPACE = "0123456789abcdef0123456789abcdef";
-const RELEASES = Object.keys(WRANGLERS) as WranglerRelease[];
 const SOURCE = "export default { fetch: (request, env) => new Response(env.TEXT) };";
 
 let atoll: TestAtoll;
@@ -216,7 +215,7 @@ test.each([
   ],
 ])("wrangler shows why it was refused: %s", async (_, config, says) => {
   await Promise.all(
-    RELEASES.map(async (release) => {
+    ALL_RELEASES.map(async (release) => {
       const settings = { name: KEPT, main: "index.js", compatibility_date: "2026-06-01" };
       const project = await createProject({
         "index.js": SOURCE,

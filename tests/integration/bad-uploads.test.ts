@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startAtoll, WRANGLERS, type TestAtoll, type WranglerRelease } from "../support/atoll.ts";
+import { ALL_RELEASES, startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { createProject } from "../support/project.ts";
 import { accountPath, refused, refusedByWrangler, type Refusal } from "../support/refusal.ts";
 import { serveEverywhere } from "../support/serving.ts";
@@ -12,7 +12,6 @@ const MIB = 1024 * 1024;
 const MODULE = "application/javascript+module";
 const SOURCE = 'export default { fetch: () => new Response("changed") };';
 const METADATA = { main_module: "index.js", compatibility_date: "2026-06-01" };
-const RELEASES = Object.keys(WRANGLERS) as WranglerRelease[];
 
 let atoll: TestAtoll;
 beforeAll(async () => {
@@ -369,7 +368,7 @@ describe("wrangler shows why it was refused", () => {
 
   test.each(Object.entries(CASES))("%s", async (_, { config, files, says }) => {
     await Promise.all(
-      RELEASES.map(async (release) => {
+      ALL_RELEASES.map(async (release) => {
         const settings = { name: NEVER, main: "index.js", compatibility_date: "2026-06-01" };
         const project = await createProject({
           "index.js": SOURCE,

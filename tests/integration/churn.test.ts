@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { startAtoll, type TestAtoll } from "../support/atoll.ts";
+import { EVERYDAY_INGRESSES, startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { Churn } from "../support/churn.ts";
 import { eventually } from "../support/eventually.ts";
 import { growth, type NodeInventory, takeInventory } from "../support/node-inventory.ts";
@@ -8,7 +8,7 @@ const SEED = 7;
 // Blobs that nobody needs are removed when no deploy came for half a minute.
 const LEFTOVERS_MS = 90_000;
 
-describe.each(["haproxy", "builtin"])("churn: behind the %s ingress", (ingress) => {
+describe.each(EVERYDAY_INGRESSES)("churn: behind the %s ingress", (ingress) => {
   let atoll: TestAtoll;
   beforeAll(async () => {
     atoll = await startAtoll({ environment: { ATOLL_INGRESS: ingress } });

@@ -1,6 +1,12 @@
 import { request } from "undici";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { REGIONS, startAtoll, type RegionName, type TestAtoll } from "../support/atoll.ts";
+import {
+  IS_THOROUGH,
+  REGIONS,
+  startAtoll,
+  type RegionName,
+  type TestAtoll,
+} from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { KvWorker } from "../support/kv-worker.ts";
 import { copyFixture, type TestProject } from "../support/project.ts";
@@ -266,7 +272,8 @@ test("KV: without the control plane reads go on, and writes fail soon, as ones t
   }
 });
 
-test("KV: what expires is gone in every region and for the API", async () => {
+// Waits for the shortest life that production allows.
+test.runIf(IS_THOROUGH)("KV: what expires is gone in every region and for the API", async () => {
   const gone = { deadlineMs: 75_000 };
   await eventually(async () => (await atoll.api(valuePath("brief"))).status === 404, {
     what: "the key of the beginning has expired at the origin",

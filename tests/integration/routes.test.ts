@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   REGIONS,
   startAtoll,
-  WRANGLERS,
+  ALL_RELEASES,
   type Answer,
   type CommandResult,
   type TestAtoll,
@@ -13,8 +13,6 @@ import { createProject } from "../support/project.ts";
 import { accountPath, readStatus, refused } from "../support/refusal.ts";
 import { serveEverywhere } from "../support/serving.ts";
 import { removeWorker, upload } from "../support/upload.ts";
-
-const RELEASES = Object.keys(WRANGLERS) as WranglerRelease[];
 
 let atoll: TestAtoll;
 beforeAll(async () => {
@@ -103,7 +101,7 @@ test("routes that wrangler deploys lead to workers, the most specific first", as
   }
 });
 
-describe.each(RELEASES)("wrangler %s", (release) => {
+describe.each(ALL_RELEASES)("wrangler %s", (release) => {
   const tag = release.replace(".", "");
 
   test("a custom domain takes every path of its host", async () => {

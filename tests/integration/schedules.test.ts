@@ -1,6 +1,6 @@
 import { ScheduleStatus } from "@atoll/control-plane";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { IS_THOROUGH, RELEASES, startAtoll, type TestAtoll } from "../support/atoll.ts";
+import { IS_THOROUGH, EVERYDAY_RELEASES, startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { createProject, type TestProject } from "../support/project.ts";
 import { accountPath } from "../support/refusal.ts";
@@ -99,7 +99,7 @@ async function kill(name: string): Promise<void> {
   await eventually(async () => (await atoll.pids())[name] !== pid, { what: `${name} is back` });
 }
 
-describe.each(RELEASES)("wrangler %s: schedules", (release) => {
+describe.each(EVERYDAY_RELEASES)("wrangler %s: schedules", (release) => {
   test("are set by deploy and triggers deploy, and refused by expression and rule", async () => {
     const name = `cron-${release.replace(".", "")}`;
     const project = await createProject({

@@ -1,5 +1,10 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { RELEASES, startAtoll, type TestAtoll, type WranglerRelease } from "../support/atoll.ts";
+import {
+  EVERYDAY_RELEASES,
+  startAtoll,
+  type TestAtoll,
+  type WranglerRelease,
+} from "../support/atoll.ts";
 import { copyFixture, type TestProject } from "../support/project.ts";
 import { accountPath } from "../support/refusal.ts";
 
@@ -87,7 +92,7 @@ test.each([
   expect(output).not.toMatch(/\n\s+at /);
 });
 
-test.each(RELEASES)(
+test.each(EVERYDAY_RELEASES)(
   "wrangler %s: a viewer looks and does not deploy",
   async (release) => {
     const viewer = await make("viewer", "--role", "viewer");
@@ -104,7 +109,7 @@ test.each(RELEASES)(
   120_000,
 );
 
-test.each(RELEASES)(
+test.each(EVERYDAY_RELEASES)(
   "wrangler %s: a deployer deploys, and makes no tokens",
   async (release) => {
     const deployer = await make("deployer", "--role", "deployer");
@@ -118,7 +123,7 @@ test.each(RELEASES)(
   120_000,
 );
 
-test.each(RELEASES)(
+test.each(EVERYDAY_RELEASES)(
   "wrangler %s: one of a worker deploys it and puts its secrets, and no other",
   async (release) => {
     const own = await make("own", "--role", "deployer", "--worker", "echo");
@@ -138,7 +143,7 @@ test.each(RELEASES)(
   120_000,
 );
 
-test.each(RELEASES)(
+test.each(EVERYDAY_RELEASES)(
   "wrangler %s: one of a namespace writes its keys alone",
   async (release) => {
     const own = await make("keys", "--role", "deployer", "--namespace", "visits");

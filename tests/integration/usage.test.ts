@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { startAtoll, type TestAtoll } from "../support/atoll.ts";
+import { EVERYDAY_INGRESSES, startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { accountPath, readStatus } from "../support/refusal.ts";
 import { upload } from "../support/upload.ts";
@@ -65,7 +65,7 @@ function countedOf(row: Row): Counted {
   return { ...NOTHING, ...Object.fromEntries(names.map((name) => [name, row[name]])) };
 }
 
-describe.each(["builtin", "haproxy"] as const)("usage behind %s", (ingress) => {
+describe.each(EVERYDAY_INGRESSES)("usage behind %s", (ingress) => {
   let atoll: TestAtoll;
   beforeAll(async () => {
     atoll = await startAtoll({ environment: { ATOLL_INGRESS: ingress } });

@@ -1,12 +1,6 @@
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import {
-  startAtoll,
-  REGIONS,
-  WRANGLERS,
-  type TestAtoll,
-  type WranglerRelease,
-} from "../support/atoll.ts";
+import { startAtoll, REGIONS, ALL_RELEASES, type TestAtoll } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { copyFixture, type TestProject } from "../support/project.ts";
 
@@ -29,7 +23,7 @@ async function everywhere(
   }
 }
 
-describe.each(Object.keys(WRANGLERS) as WranglerRelease[])("wrangler %s", (release) => {
+describe.each(ALL_RELEASES)("wrangler %s", (release) => {
   const projects: TestProject[] = [];
   const fixture = async (name: string): Promise<TestProject> => {
     const project = await copyFixture(name);

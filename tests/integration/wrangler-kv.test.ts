@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
-  RELEASES,
+  EVERYDAY_RELEASES,
   startAtoll,
   type Answer,
   type CommandResult,
@@ -43,7 +43,7 @@ async function keysOf(namespace: string): Promise<ReadonlyArray<Listed>> {
   return (JSON.parse(answer.body) as { result: ReadonlyArray<Listed> }).result;
 }
 
-describe.each(RELEASES)("wrangler %s", (release) => {
+describe.each(EVERYDAY_RELEASES)("wrangler %s", (release) => {
   const short = release.replace(".", "");
   let project: TestProject;
   let namespace: string;

@@ -15,18 +15,23 @@ export const MAIN = join(ROOT, "cli", "src", "main.ts");
 export const REGIONS = ["iad", "fra", "nrt"] as const;
 export type RegionName = (typeof REGIONS)[number];
 
-/** The wranglers that Atoll promises to serve, by the package that holds each. */
+/** The wranglers that Atoll promises to serve, the newest first, by the package that holds each. */
 export const WRANGLERS = { "4.164": "wrangler", "4.86": "wrangler-4-86" } as const;
 export type WranglerRelease = keyof typeof WRANGLERS;
 
 /** Whether the tests run that `npm test` leaves out to end within its time: with `ATOLL_THOROUGH` set. */
 export const IS_THOROUGH = process.env["ATOLL_THOROUGH"] !== undefined;
 
-/**
- * The releases for tests of calls that both make alike: the newest, and thoroughly all. `wrangler-deploy` and
- * whatever shows a release's own words always take all of `WRANGLERS`.
- */
-export const RELEASES: ReadonlyArray<WranglerRelease> = IS_THOROUGH ? ["4.164", "4.86"] : ["4.164"];
+/** All of them, for what shows a release's own words. */
+export const ALL_RELEASES = Object.keys(WRANGLERS) as ReadonlyArray<WranglerRelease>;
+
+/** Those for calls that all make alike: the newest, and thoroughly all. */
+export const EVERYDAY_RELEASES = IS_THOROUGH ? ALL_RELEASES : ALL_RELEASES.slice(0, 1);
+
+/** The ingresses for what takes minutes behind each; the conformance suite always runs on both. */
+export const EVERYDAY_INGRESSES: ReadonlyArray<"haproxy" | "builtin"> = IS_THOROUGH
+  ? ["haproxy", "builtin"]
+  : ["haproxy"];
 
 export interface Answer {
   readonly status: number;
@@ -221,12 +226,14 @@ async function readVariables(file: string): Promise<Record<string, string>> {
   return Object.fromEntries([...lines].map(([, name, value]) => [name ?? "", value ?? ""]));
 }
 
-function wranglerScript(release: WranglerRelease): string {
+/** The program of a wrangler. */
+export function wranglerScript(release: WranglerRelease): string {
   const manifest = createRequire(import.meta.url).resolve(`${WRANGLERS[release]}/package.json`);
   return join(dirname(manifest), "bin", "wrangler.js");
 }
 
-function run(
+/** Runs a program of Node to its end. */
+export function run(
   commandArguments: ReadonlyArray<string>,
   options: {
     readonly directory: string;

@@ -134,9 +134,12 @@ export class Churn {
 
   /** Whether any version may be killed once more: chance can have used up all of them. */
   get #mayKill(): boolean {
-    return this.#workers.some(
-      (worker) => (this.#killsOfVersion.get(worker) ?? 0) < KILLS_PER_VERSION_MAX,
-    );
+    return this.#workers.some((worker) => this.#killsLeft(worker) > 0);
+  }
+
+  /** How often the version of a worker that serves may still be killed; never, of one that is none of ours. */
+  #killsLeft(worker: string): number {
+    return KILLS_PER_VERSION_MAX - (this.#killsOfVersion.get(worker) ?? KILLS_PER_VERSION_MAX);
   }
 
   async #redeploy(worker: string): Promise<void> {
@@ -180,8 +183,7 @@ export class Churn {
     const cells = nodes.find(({ name }) => name === this.#plan.region)?.cells ?? [];
     const victims = cells.flatMap(({ workers, pid }) => {
       const [worker = ""] = workers;
-      const kills = this.#killsOfVersion.get(worker) ?? KILLS_PER_VERSION_MAX;
-      if (kills >= KILLS_PER_VERSION_MAX || this.#killedPids.has(pid)) return [];
+      if (this.#killsLeft(worker) === 0 || this.#killedPids.has(pid)) return [];
       return [{ worker, pid }];
     });
     if (victims.length === 0) return undefined;

@@ -1,5 +1,4 @@
-import { existsSync } from "node:fs";
-import { AccountQuota, openAccountsService } from "@atoll/control-plane";
+import { AccountQuota, openAccountsService, type DatabasePlace } from "@atoll/control-plane";
 import {
   ACCOUNT_MEMORY_MIB,
   AccountSettings,
@@ -7,13 +6,14 @@ import {
 } from "@atoll/control-plane/contract";
 import { systemClock, type KvQuota } from "@atoll/kv-store";
 import Table from "cli-table3";
+import { requirePlace } from "../database-place.ts";
 import type { Quota } from "../options.ts";
 import { UsageError } from "../settings.ts";
 
 type Accounts = Awaited<ReturnType<typeof openAccountsService>>["accounts"];
 
 /** The accounts as people read them. */
-export async function listAccounts(options: { readonly dataDirectory: string }): Promise<string> {
+export async function listAccounts(options: DatabasePlace): Promise<string> {
   return withAccounts(options, async (accounts) => {
     const head = ["account", "name", "cells", "memory", "kv quota", "quota"];
     const table = new Table({ head, style: { head: [] } });
@@ -29,27 +29,28 @@ export async function listAccounts(options: { readonly dataDirectory: string }):
  * Changes what an account is granted, straight in the control plane's database: whoever can read that
  * folder owns the fleet already. A control plane that runs takes note within a second and tells the nodes.
  */
-export async function setAccount(options: {
-  readonly dataDirectory: string;
-  /** Its id, or its name when no other has the same. */
-  readonly account: string;
-  readonly cells?: CellPolicy;
-  readonly memory?: number;
-  /** Bounds of all its KV namespaces together. */
-  readonly kvKeys?: Quota;
-  /** In MB. */
-  readonly kvSize?: Quota;
-  readonly kvWritesPerSecond?: Quota;
-  readonly kvWritesPerDay?: Quota;
-  readonly workers?: Quota;
-  /** Kept of each worker. */
-  readonly versions?: Quota;
-  /** In MB. */
-  readonly scriptSize?: Quota;
-  readonly assets?: Quota;
-  /** In MB. */
-  readonly assetsSize?: Quota;
-}): Promise<string> {
+export async function setAccount(
+  options: DatabasePlace & {
+    /** Its id, or its name when no other has the same. */
+    readonly account: string;
+    readonly cells?: CellPolicy;
+    readonly memory?: number;
+    /** Bounds of all its KV namespaces together. */
+    readonly kvKeys?: Quota;
+    /** In MB. */
+    readonly kvSize?: Quota;
+    readonly kvWritesPerSecond?: Quota;
+    readonly kvWritesPerDay?: Quota;
+    readonly workers?: Quota;
+    /** Kept of each worker. */
+    readonly versions?: Quota;
+    /** In MB. */
+    readonly scriptSize?: Quota;
+    readonly assets?: Quota;
+    /** In MB. */
+    readonly assetsSize?: Quota;
+  },
+): Promise<string> {
   const { account, memory } = options;
   const settings = settingsOf(options);
   const kvQuota = kvQuotaOf(options);
@@ -150,15 +151,11 @@ async function findAccount(accounts: Accounts, text: string) {
 }
 
 async function withAccounts<Result>(
-  options: { readonly dataDirectory: string },
+  place: DatabasePlace,
   work: (accounts: Accounts) => Promise<Result>,
 ): Promise<Result> {
-  if (!existsSync(options.dataDirectory)) {
-    throw new UsageError(
-      `${options.dataDirectory} does not exist: run this where the control plane runs, with its --data`,
-    );
-  }
-  const { accounts, close } = await openAccountsService({ ...options, clock: systemClock });
+  requirePlace(place);
+  const { accounts, close } = await openAccountsService({ ...place, clock: systemClock });
   try {
     return await work(accounts);
   } finally {

@@ -1,9 +1,8 @@
-import { existsSync } from "node:fs";
-import { AuditQuery, AuditRecord, openAuditTrail } from "@atoll/control-plane";
+import { AuditQuery, AuditRecord, openAuditTrail, type DatabasePlace } from "@atoll/control-plane";
 import Table from "cli-table3";
 import { z } from "zod";
 import type { AccountApi } from "../account-api.ts";
-import { UsageError } from "../settings.ts";
+import { requirePlace } from "../database-place.ts";
 
 export interface AuditFilter {
   readonly action?: string;
@@ -26,14 +25,10 @@ export async function fetchAudit(
 
 /** The trail of any account, or of the fleet, straight from the control plane's database. */
 export async function readAudit(
-  source: { readonly dataDirectory: string; readonly account: string },
+  source: DatabasePlace & { readonly account: string },
   filter: AuditFilter,
 ): Promise<ReadonlyArray<AuditRecord>> {
-  if (!existsSync(source.dataDirectory)) {
-    throw new UsageError(
-      `${source.dataDirectory} does not exist: run this where the control plane runs, with its --data`,
-    );
-  }
+  requirePlace(source);
   const trail = await openAuditTrail(source);
   try {
     return await trail.list(source.account, AuditQuery.parse(queryOf(filter)));

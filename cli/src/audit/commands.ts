@@ -1,5 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from "commander";
 import type { AccountApi } from "../account-api.ts";
+import { besideDatabaseOption } from "../database-place.ts";
 import { parseMoment } from "../moment.ts";
 import type { AuditFilter } from "./audit.ts";
 
@@ -25,16 +26,17 @@ export function addAuditCommand(program: Command, findApi: () => Promise<Account
     .option("--until <time>", "the same", (text) => parseMoment(text))
     .option("--limit <count>", "at most so many, up to 1000", parseLimit, 100)
     .addOption(new Option("--data <folder>", "the control plane's data folder"))
+    .addOption(besideDatabaseOption())
     .option("--account <id>", "with --data: the account, or fleet", "fleet")
     .option("--json", "print JSON", false)
     .addHelpText("after", HELP)
     .action(async (options: AuditOptions) => {
       const { fetchAudit, formatAudit, readAudit } = await import("./audit.ts");
-      const { json, data, account, ...filter } = options;
+      const { json, data, database: databaseUrl, account, ...filter } = options;
       const records =
         data === undefined
           ? await fetchAudit(await findApi(), filter)
-          : await readAudit({ dataDirectory: data, account }, filter);
+          : await readAudit({ dataDirectory: data, databaseUrl, account }, filter);
       console.log(json ? JSON.stringify(records, null, 2) : formatAudit(records));
     });
 }
@@ -42,6 +44,7 @@ export function addAuditCommand(program: Command, findApi: () => Promise<Account
 type AuditOptions = AuditFilter & {
   readonly json: boolean;
   readonly data?: string;
+  readonly database?: string;
   readonly account: string;
 };
 

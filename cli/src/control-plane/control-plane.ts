@@ -1,11 +1,14 @@
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { createControlPlane, type ControlPlane } from "@atoll/control-plane";
+import { ControlPlaneError, createControlPlane, type ControlPlane } from "@atoll/control-plane";
+import type { S3Blobs } from "@atoll/control-plane/s3";
 import { WorkerdPreflight } from "@atoll/edge-runtime";
 import { DEFAULT_HORIZON, systemClock, type LogHorizon } from "@atoll/kv-store";
 import { openKvOrigin } from "../kv/open-origin.ts";
 import { createLog } from "../log.ts";
+import type { BucketAddress } from "../options.ts";
 import type { Running } from "../processes/serve-until-stopped.ts";
+import { UsageError } from "../settings.ts";
 import {
   packagedNodeDirectory,
   readWranglerEnvironment,
@@ -18,8 +21,13 @@ export interface ControlPlaneCommandOptions {
   readonly baseDomain: string;
   readonly ingressPort: number;
   readonly wranglerEnv?: string;
-  /** Address of a PostgreSQL database. */
+  /** Address of a PostgreSQL database, for everything but blobs. */
+  readonly database?: string;
+  /** Of another one, for keys and values. */
   readonly kvDatabase?: string;
+  /** Bucket for blobs, and the server that has it. */
+  readonly blobStore?: BucketAddress;
+  readonly s3Endpoint?: string;
   /** How much of each namespace's history is kept, in days and in MB. */
   readonly kvHistoryDays?: number;
   readonly kvHistorySize?: number;
@@ -31,9 +39,10 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
   const log = createLog("control-plane");
   const dataDirectory = resolve(options.data);
   await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
+  const bucket = await openBucket(options);
   const kvOrigin = await openKvOrigin({
     dataDirectory,
-    url: options.kvDatabase,
+    url: options.kvDatabase ?? options.database,
     horizon: horizonOf(options),
     log,
   });
@@ -44,6 +53,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
   });
   const controlPlane = await createControlPlane({
     dataDirectory,
+    databaseUrl: options.database,
     host: "127.0.0.1",
     port: options.port,
     baseDomain: options.baseDomain,
@@ -52,6 +62,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
     masterKey: process.env["ATOLL_MASTER_KEY"],
     preflight,
     kvOrigin,
+    ...(bucket === undefined ? {} : { openBlobs: bucket.open }),
     log,
     clock: systemClock,
   });
@@ -64,8 +75,28 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
       await controlPlane.close();
       await preflight.dispose();
       await kvOrigin.close();
+      bucket?.close();
     },
   };
+}
+
+/** The bucket for blobs; `undefined` when they are in the data folder. */
+async function openBucket(options: ControlPlaneCommandOptions): Promise<S3Blobs | undefined> {
+  const { blobStore, s3Endpoint } = options;
+  if (blobStore === undefined) return undefined;
+  // Loaded only here: its client is large, and of no use to anybody else.
+  const { openS3Blobs } = await import("@atoll/control-plane/s3");
+  const region = process.env["AWS_REGION"];
+  try {
+    return await openS3Blobs({
+      ...blobStore,
+      ...(s3Endpoint === undefined ? {} : { endpoint: s3Endpoint }),
+      ...(region === undefined ? {} : { region }),
+    });
+  } catch (error) {
+    if (!(error instanceof ControlPlaneError)) throw error;
+    throw new UsageError(error.message, { cause: error });
+  }
 }
 
 function horizonOf({ kvHistoryDays, kvHistorySize }: ControlPlaneCommandOptions): LogHorizon {

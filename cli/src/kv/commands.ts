@@ -1,4 +1,5 @@
 import { Option, type Command } from "commander";
+import { besideDatabaseOption } from "../database-place.ts";
 import { parsePostgresUrl } from "../options.ts";
 import type { KvApi } from "./api.ts";
 import { parseMoment } from "../moment.ts";
@@ -126,14 +127,17 @@ function addStoreCommands(kv: Command): void {
       "when the store of keys and values is lost: show which namespaces it lacks, or make them anew",
     )
     .requiredOption("--data <folder>", "the control plane's data folder")
+    .addOption(besideDatabaseOption())
     .addOption(
       new Option("--kv-database <url>", database)
         .env("ATOLL_KV_DATABASE")
         .argParser(parsePostgresUrl),
     )
     .option("--empty", "make them anew, without their keys", false)
-    .action(async (options: { data: string; kvDatabase?: string; empty: boolean }) => {
-      const { recreateKv } = await import("./recreate.ts");
-      console.log(await recreateKv(options));
-    });
+    .action(
+      async (options: { data: string; database?: string; kvDatabase?: string; empty: boolean }) => {
+        const { recreateKv } = await import("./recreate.ts");
+        console.log(await recreateKv(options));
+      },
+    );
 }

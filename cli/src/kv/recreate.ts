@@ -1,9 +1,8 @@
-import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { openNamespacesService } from "@atoll/control-plane";
 import { systemClock } from "@atoll/kv-store";
 import { createLog } from "../log.ts";
-import { UsageError } from "../settings.ts";
+import { requirePlace } from "../database-place.ts";
 import { openKvOrigin } from "./open-origin.ts";
 
 /**
@@ -12,19 +11,21 @@ import { openKvOrigin } from "./open-origin.ts";
  */
 export async function recreateKv(options: {
   readonly data: string;
+  readonly database?: string;
   readonly kvDatabase?: string;
   readonly empty: boolean;
 }): Promise<string> {
   const dataDirectory = resolve(options.data);
-  if (!existsSync(dataDirectory)) {
-    throw new UsageError(
-      `${dataDirectory} does not exist: run this where the control plane runs, with its --data`,
-    );
-  }
+  const place = { dataDirectory, databaseUrl: options.database };
+  requirePlace(place);
   const log = createLog("kv-recreate");
-  const origin = await openKvOrigin({ dataDirectory, url: options.kvDatabase, log });
+  const origin = await openKvOrigin({
+    dataDirectory,
+    url: options.kvDatabase ?? options.database,
+    log,
+  });
   try {
-    const service = await openNamespacesService({ dataDirectory, origin, clock: systemClock });
+    const service = await openNamespacesService({ ...place, origin, clock: systemClock });
     try {
       const { namespaces } = service;
       const missing = options.empty

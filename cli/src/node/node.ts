@@ -31,12 +31,12 @@ const FATAL = 70;
 export async function runNode(options: NodeCommandOptions): Promise<Running> {
   const region = parseOption(Region, { option: "--region", text: options.region });
   const name = parseOption(NodeName, { option: "--name", text: options.name ?? options.region });
-  const controlPlaneUrl = parseUrl(options.controlPlane);
+  const controlPlaneUrls = options.controlPlane.split(",").map((url) => parseUrl(url.trim()));
   const log = createLog(name);
   return startAgent({
     name,
     region,
-    controlPlaneUrl,
+    controlPlaneUrls,
     joinToken: options.join,
     dataDirectory: resolve(options.data),
     host: "127.0.0.1",

@@ -1,32 +1,17 @@
 import { ScheduleStatus } from "@atoll/control-plane";
 import Table from "cli-table3";
 import { z } from "zod";
-import { UsageError } from "../settings.ts";
-import type { WranglerEnvironment } from "../wrangler-environment.ts";
+import { inHurry, type AccountApi } from "../account-api.ts";
 
-// For people in a hurry, like the status.
-const ANSWER_MS = 5_000;
+const SchedulesAnswer = z.object({ schedules: z.array(ScheduleStatus) });
 
-const SchedulesAnswer = z.object({ result: z.object({ schedules: z.array(ScheduleStatus) }) });
-
-/** Asks the control plane, for one worker or all of them. Throws a `UsageError` when it can't be had. */
+/** Asks for one worker or all of them. Throws a `UsageError` when it can't be had. */
 export async function fetchSchedules(
-  variables: WranglerEnvironment,
+  api: AccountApi,
   worker: string | undefined,
 ): Promise<ReadonlyArray<ScheduleStatus>> {
-  const { CLOUDFLARE_API_BASE_URL: base, CLOUDFLARE_ACCOUNT_ID: account } = variables;
-  const url = new URL(`${base}/accounts/${account}/schedules`);
-  if (worker !== undefined) url.searchParams.set("worker", worker);
-  const response = await fetch(url, {
-    headers: { authorization: `Bearer ${variables.CLOUDFLARE_API_TOKEN}` },
-    signal: AbortSignal.timeout(ANSWER_MS),
-  }).catch((cause: unknown) => {
-    const message = `The control plane at ${url.origin} does not answer: is Atoll running?`;
-    throw new UsageError(message, { cause });
-  });
-  if (response.ok) return SchedulesAnswer.parse(await response.json()).result.schedules;
-  const answer = (await response.text()).slice(0, 300);
-  throw new UsageError(`The control plane at ${url.origin} refused: ${response.status} ${answer}`);
+  const query = worker === undefined ? "" : `?${new URLSearchParams({ worker }).toString()}`;
+  return (await api.call(`/schedules${query}`, SchedulesAnswer, inHurry())).schedules;
 }
 
 /** A row for each of the latest occurrences, and one for each schedule that came to none yet. */

@@ -1,26 +1,13 @@
 import { FleetStatus } from "@atoll/control-plane";
 import Table from "cli-table3";
-import { UsageError } from "../settings.ts";
+import { askControlPlane, inHurry } from "../account-api.ts";
 import type { WranglerEnvironment } from "../wrangler-environment.ts";
-
-// Status is for people in a hurry: an Atoll that does not answer in this time is reported as down.
-const ANSWER_MS = 5_000;
 
 /** Asks the control plane for the fleet's state. Throws a `UsageError` when it can't be had. */
 export async function fetchStatus(variables: WranglerEnvironment): Promise<FleetStatus> {
-  const origin = new URL(variables.CLOUDFLARE_API_BASE_URL).origin;
-  const response = await fetch(`${origin}/console/status`, {
-    headers: { authorization: `Bearer ${variables.CLOUDFLARE_API_TOKEN}` },
-    signal: AbortSignal.timeout(ANSWER_MS),
-  }).catch((cause: unknown) => {
-    throw new UsageError(`The control plane at ${origin} does not answer: is Atoll running?`, {
-      cause,
-    });
-  });
-  if (!response.ok) {
-    const answer = (await response.text()).slice(0, 300);
-    throw new UsageError(`The control plane at ${origin} refused: ${response.status} ${answer}`);
-  }
+  const { origin } = new URL(variables.CLOUDFLARE_API_BASE_URL);
+  const { CLOUDFLARE_API_TOKEN: token } = variables;
+  const response = await askControlPlane(`${origin}/console/status`, token, inHurry());
   return FleetStatus.parse(await response.json());
 }
 

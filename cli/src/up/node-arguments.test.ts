@@ -4,7 +4,12 @@ import { parseMemoryBudget, parsePort } from "../options.ts";
 import { LOCAL_REGIONS } from "../settings.ts";
 import { nodeArguments } from "./node-arguments.ts";
 
-const SETTINGS = { dataDirectory: "/data", port: 4400, metricsPort: undefined };
+const SETTINGS = {
+  dataDirectory: "/data",
+  databaseUrl: undefined,
+  port: 4400,
+  metricsPort: undefined,
+};
 const MIB = 1024 * 1024;
 
 function valuesOf(option: string, settings: Parameters<typeof nodeArguments>[1]): string[] {

@@ -18,6 +18,7 @@ import { LogFiles } from "./log-files.ts";
 import { nodeArguments, nodeData } from "./node-arguments.ts";
 import { requireFreePorts } from "./ports.ts";
 import { writeProcessIds } from "./process-ids.ts";
+import { starterMarker } from "./starter-marker.ts";
 import { deployStarter, STARTER_NAME } from "./starter.ts";
 
 // Starting takes seconds; what has not come together by then says why in its log.
@@ -98,7 +99,7 @@ async function startAll(context: {
     ...["--wrangler-env", wranglerEnvironmentFile(dataDirectory)],
     ...confinement,
   ]).start();
-  const joining = await joinTokens({ dataDirectory, controlPlaneData });
+  const joining = await joinTokens(settings, controlPlaneData);
   console.log(`Starting the nodes ${LOCAL_REGIONS.join(", ")} …`);
   await Promise.all(
     LOCAL_REGIONS.map(async (region) => {
@@ -112,15 +113,15 @@ async function startAll(context: {
 }
 
 /** The `--join` option of each node that has no identity yet. */
-async function joinTokens(folders: {
-  readonly dataDirectory: string;
-  readonly controlPlaneData: string;
-}): Promise<ReadonlyMap<string, ReadonlyArray<string>>> {
+async function joinTokens(
+  { dataDirectory, databaseUrl }: Settings,
+  controlPlaneData: string,
+): Promise<ReadonlyMap<string, ReadonlyArray<string>>> {
   const joining = new Map<string, ReadonlyArray<string>>();
   // One after another: within one process, two writers of the database would wait for each other.
   for (const region of LOCAL_REGIONS) {
-    if (existsSync(join(nodeData(folders.dataDirectory, region), "identity.json"))) continue;
-    const token = await issueJoinToken({ dataDirectory: folders.controlPlaneData });
+    if (existsSync(join(nodeData(dataDirectory, region), "identity.json"))) continue;
+    const token = await issueJoinToken({ dataDirectory: controlPlaneData, databaseUrl });
     joining.set(region, ["--join", token]);
   }
   return joining;
@@ -150,7 +151,7 @@ async function deployStarterOnce(options: {
   readonly dataDirectory: string;
   readonly variables: WranglerEnvironment;
 }): Promise<void> {
-  const marker = join(options.dataDirectory, "starter-deployed");
+  const marker = starterMarker(options.dataDirectory);
   if (existsSync(marker)) return;
   console.log("Deploying the example site with wrangler …");
   await deployStarter(options);

@@ -1,38 +1,20 @@
 import { WorkerUsage } from "@atoll/control-plane";
 import Table from "cli-table3";
 import { z } from "zod";
+import { inHurry, type AccountApi } from "../account-api.ts";
 import { formatBytes } from "../bytes.ts";
-import { UsageError } from "../settings.ts";
-import type { WranglerEnvironment } from "../wrangler-environment.ts";
-
-// For people in a hurry, like the status.
-const ANSWER_MS = 5_000;
-
-const UsageAnswer = z.object({
-  result: z.object({ from: z.string(), to: z.string(), workers: z.array(WorkerUsage) }),
-});
 
 /** What an account's workers used in a period. */
-export type UsageReport = z.infer<typeof UsageAnswer>["result"];
+const UsageReport = z.object({ from: z.string(), to: z.string(), workers: z.array(WorkerUsage) });
+export type UsageReport = z.infer<typeof UsageReport>;
 
-/** Asks the control plane, for one worker or all of them. Throws a `UsageError` when it can't be had. */
+/** Asks for one worker or all of them. Throws a `UsageError` when it can't be had. */
 export async function fetchUsage(
-  variables: WranglerEnvironment,
+  api: AccountApi,
   worker: string | undefined,
 ): Promise<UsageReport> {
-  const { CLOUDFLARE_API_BASE_URL: base, CLOUDFLARE_ACCOUNT_ID: account } = variables;
-  const url = new URL(`${base}/accounts/${account}/usage`);
-  if (worker !== undefined) url.searchParams.set("worker", worker);
-  const response = await fetch(url, {
-    headers: { authorization: `Bearer ${variables.CLOUDFLARE_API_TOKEN}` },
-    signal: AbortSignal.timeout(ANSWER_MS),
-  }).catch((cause: unknown) => {
-    const message = `The control plane at ${url.origin} does not answer: is Atoll running?`;
-    throw new UsageError(message, { cause });
-  });
-  if (response.ok) return UsageAnswer.parse(await response.json()).result;
-  const answer = (await response.text()).slice(0, 300);
-  throw new UsageError(`The control plane at ${url.origin} refused: ${response.status} ${answer}`);
+  const query = worker === undefined ? "" : `?${new URLSearchParams({ worker }).toString()}`;
+  return api.call(`/usage${query}`, UsageReport, inHurry());
 }
 
 /** The report as people read it: a row for each version. */

@@ -44,8 +44,18 @@ export class AccountStore {
     return toConfigured(row);
   }
 
-  async settings(database: Database | Transaction, id: AccountId): Promise<AccountSettings> {
-    return (await this.configured(database, id)).settings;
+  /** Of some accounts, by id. */
+  async settingsOf(
+    database: Database | Transaction,
+    ids: ReadonlyArray<AccountId>,
+  ): Promise<ReadonlyMap<AccountId, AccountSettings>> {
+    const distinct = [...new Set(ids)];
+    const rows = await database
+      .selectFrom("accounts")
+      .selectAll()
+      .where("id", "in", distinct)
+      .execute();
+    return new Map(rows.map(toConfigured).map(({ id, settings }) => [id, settings]));
   }
 
   async configure(

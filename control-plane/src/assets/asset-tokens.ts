@@ -3,7 +3,6 @@ import { z } from "zod";
 import { AccountId, WorkerName } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { deriveKey } from "../secrets/sealing.ts";
 
 /** What a token of an upload says: `upload` lets files in, `completion` stands for a whole manifest. */
 export const AssetClaims = z.object({
@@ -19,10 +18,11 @@ const HEADER = encode({ alg: "HS256", typ: "JWT" });
 
 /** Signs and checks the tokens of uploads, in the shape of JWTs because wrangler reads their `exp`. */
 export class AssetTokens {
-  readonly #key: Buffer;
+  readonly #key: Uint8Array;
 
-  constructor(masterKey: Uint8Array) {
-    this.#key = deriveKey(masterKey, "atoll asset upload tokens v1");
+  /** `key` is 32 bytes that nobody else knows. */
+  constructor(key: Uint8Array) {
+    this.#key = key;
   }
 
   /** A token that holds for `LIMITS.assetSessionMs` from `nowMs`. */

@@ -2,9 +2,9 @@ import { LIMITS } from "../limits.ts";
 import type { AnnouncedManifest, AssetHash } from "./schemas.ts";
 
 /** Files of a manifest by hash: several paths may share one. */
-export function filesByHash(
-  manifest: AnnouncedManifest,
-): ReadonlyMap<AssetHash, { readonly path: string; readonly size: number }> {
+export type FilesByHash = ReadonlyMap<AssetHash, { readonly path: string; readonly size: number }>;
+
+export function filesByHash(manifest: AnnouncedManifest): FilesByHash {
   return new Map(Object.entries(manifest).map(([path, { hash, size }]) => [hash, { path, size }]));
 }
 

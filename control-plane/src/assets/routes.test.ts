@@ -2,7 +2,9 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BlobHash } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import { ControlPlaneApi, uploadForm } from "../test-support/control-plane-api.ts";
-import { assetHashOf } from "./asset-hash.ts";
+import { AssetHasher } from "./asset-hash.ts";
+
+const hasher = await AssetHasher.open();
 
 let api: ControlPlaneApi;
 beforeEach(async () => {
@@ -18,7 +20,12 @@ interface Asset {
 }
 
 async function asset(path: string, content: string, type = "text/html"): Promise<Asset> {
-  return { path, content, type, hash: await assetHashOf(Buffer.from(content), path) };
+  return {
+    path,
+    content,
+    type,
+    hash: hasher.hashOf(Buffer.from(Buffer.from(content).toString("base64")), path),
+  };
 }
 
 function manifestOf(assets: ReadonlyArray<Asset>) {

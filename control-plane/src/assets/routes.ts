@@ -4,10 +4,10 @@ import { bearerToken } from "../http/authentication.ts";
 import { limitBody, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
 import { limitConcurrency } from "../http/gate.ts";
+import { readParts, type Part } from "../http/multipart.ts";
 import { allowWorker } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
-import { readFormData } from "../versions/upload-form.ts";
 import { targetOf } from "../workers/target.ts";
 import { AssetHash, AssetSessionRequest } from "./schemas.ts";
 import type { AssetsService, UploadedAsset } from "./service.ts";
@@ -48,16 +48,17 @@ export function createAssetUploadRoutes(assets: AssetsService): Hono<ApiEnvironm
     if (context.req.query("base64") !== "true") {
       throw new ControlPlaneError("invalid_body", "Assets are uploaded in base64: set base64=true");
     }
-    const form = await readFormData(context.req.raw);
-    const uploaded: UploadedAsset[] = [];
-    for (const [name, part] of form.entries()) uploaded.push(await readAsset(name, part));
-    const jwt = await assets.upload(claims, uploaded);
+    const jwt = await assets.upload(claims, readAssets(context.req.raw));
     return context.json(success(jwt === undefined ? {} : { jwt }), jwt === undefined ? 202 : 201);
   });
   return routes;
 }
 
-async function readAsset(name: string, part: File | string): Promise<UploadedAsset> {
+async function* readAssets(request: Request): AsyncIterable<UploadedAsset> {
+  for await (const part of readParts(request, LIMITS.assetPartBytesMax)) yield readAsset(part);
+}
+
+function readAsset({ name, contentType: type = "", content: base64 }: Part): UploadedAsset {
   const hash = AssetHash.safeParse(name);
   if (!hash.success) {
     throw new ControlPlaneError(
@@ -65,15 +66,12 @@ async function readAsset(name: string, part: File | string): Promise<UploadedAss
       `The part '${name.slice(0, 100)}' is not named by an asset's hash`,
     );
   }
-  const text = typeof part === "string" ? part : await part.text();
-  const content = Buffer.from(text, "base64");
-  const type = typeof part === "string" ? "" : part.type;
-  if (type === "" || type === NO_TYPE) return { hash: hash.data, content };
+  if (type === "" || type === NO_TYPE) return { hash: hash.data, base64 };
   if (!/^[\x20-\x7e]{1,255}$/.test(type)) {
     throw new ControlPlaneError(
       "asset_invalid",
       `The asset ${name} has a content type that is none`,
     );
   }
-  return { hash: hash.data, content, contentType: type };
+  return { hash: hash.data, base64, contentType: type };
 }

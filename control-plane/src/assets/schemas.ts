@@ -11,23 +11,10 @@ export type AssetHash = z.infer<typeof AssetHash>;
  * A path as it is below the directory of assets, with `/` first, not URL-encoded. It becomes a file name
  * on nodes, so nothing in it may lead elsewhere, or be longer than what file systems hold.
  */
-const AssetPath = z
-  .string()
-  .startsWith("/", "an asset's path begins with '/'")
-  .regex(/^[^\p{Cc}]*$/u, "an asset's path holds no control characters")
-  .refine((path) => path.isWellFormed(), { error: "an asset's path is not valid Unicode" })
-  .refine((path) => Buffer.byteLength(path) <= LIMITS.assetPathBytesMax, {
-    error: `an asset's path has at most ${LIMITS.assetPathBytesMax} bytes`,
-  })
-  .refine((path) => namesOf(path).every(isName), {
-    error: "an asset's path has no empty name, '.' or '..'",
-  })
-  .refine((path) => namesOf(path).length <= LIMITS.assetPathNamesMax, {
-    error: `an asset's path has at most ${LIMITS.assetPathNamesMax} names`,
-  })
-  .refine((path) => namesOf(path).every(fitsFileSystem), {
-    error: `a name in an asset's path has at most ${LIMITS.assetNameBytesMax} bytes`,
-  });
+const AssetPath = z.string().superRefine((path, context) => {
+  const message = faultOfPath(path);
+  if (message !== undefined) context.addIssue({ code: "custom", message });
+});
 
 /** The files that wrangler announces before it uploads those that are missing. */
 export const AnnouncedManifest = z
@@ -42,6 +29,9 @@ export const AnnouncedManifest = z
     context.addIssue({ code: "custom", message });
   });
 export type AnnouncedManifest = z.infer<typeof AnnouncedManifest>;
+
+/** The same as it is stored: its paths were checked, and each bucket of files reads it. */
+export const StoredManifest = z.record(z.string(), z.object({ hash: AssetHash, size: z.number() }));
 
 /** Body of `POST assets-upload-session`. */
 export const AssetSessionRequest = z.object({ manifest: AnnouncedManifest });
@@ -62,16 +52,25 @@ export interface AssetContent {
   readonly contentType?: string;
 }
 
-function namesOf(path: string): ReadonlyArray<string> {
-  return path.slice(1).split("/");
-}
-
-function isName(name: string): boolean {
-  return name !== "" && name !== "." && name !== "..";
-}
-
-function fitsFileSystem(name: string): boolean {
-  return Buffer.byteLength(name) <= LIMITS.assetNameBytesMax;
+/** One look at a path instead of a rule after the other: there are thousands in each announcement. */
+function faultOfPath(path: string): string | undefined {
+  if (!path.startsWith("/")) return "an asset's path begins with '/'";
+  if (/\p{Cc}/u.test(path)) return "an asset's path holds no control characters";
+  if (!path.isWellFormed()) return "an asset's path is not valid Unicode";
+  if (Buffer.byteLength(path) > LIMITS.assetPathBytesMax) {
+    return `an asset's path has at most ${LIMITS.assetPathBytesMax} bytes`;
+  }
+  const names = path.slice(1).split("/");
+  if (names.some((name) => name === "" || name === "." || name === "..")) {
+    return "an asset's path has no empty name, '.' or '..'";
+  }
+  if (names.length > LIMITS.assetPathNamesMax) {
+    return `an asset's path has at most ${LIMITS.assetPathNamesMax} names`;
+  }
+  if (names.some((name) => Buffer.byteLength(name) > LIMITS.assetNameBytesMax)) {
+    return `a name in an asset's path has at most ${LIMITS.assetNameBytesMax} bytes`;
+  }
+  return undefined;
 }
 
 /** The folder of a path that is itself one of the files: no directory can hold both. */

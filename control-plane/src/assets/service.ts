@@ -2,24 +2,26 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
 import { refuseAssets } from "../accounts/quota.ts";
 import { AccountStore } from "../accounts/store.ts";
+import { blobHashOf } from "../blobs/blob-hash.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
-import { blobHashOf } from "../blobs/directory-blob-store.ts";
 import type { AssetManifest, BlobHash } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { CompletedAssets, Target } from "../versions/service.ts";
-import { assetHashOf } from "./asset-hash.ts";
+import { AssetBatch } from "./asset-batch.ts";
+import { AssetHasher } from "./asset-hash.ts";
 import type { AssetClaims, AssetTokens } from "./asset-tokens.ts";
-import { filesByHash, packBuckets } from "./buckets.ts";
+import { filesByHash, packBuckets, type FilesByHash } from "./buckets.ts";
 import type { AnnouncedManifest, AssetSession } from "./schemas.ts";
 import { AssetStore } from "./store.ts";
 
-/** One file of a bucket, decoded. */
+/** One file of a bucket. */
 export interface UploadedAsset {
   readonly hash: string;
-  readonly content: Uint8Array;
+  /** A view that holds until the next one is asked for. */
+  readonly base64: Buffer;
   /** Absent when it is to be served without a type. */
   readonly contentType?: string;
 }
@@ -45,7 +47,10 @@ export interface AssetsServiceParts {
  */
 export class AssetsService implements CompletedAssets {
   readonly #parts: AssetsServiceParts;
-  readonly #store = new AssetStore();
+  readonly #assets = new AssetStore();
+  readonly #hasher = AssetHasher.open();
+  /** Files of the sessions that were last asked for, the latest at the end. */
+  readonly #recent = new Map<string, FilesByHash>();
   readonly #accounts = new AccountStore();
 
   constructor(parts: AssetsServiceParts) {
@@ -63,8 +68,10 @@ export class AssetsService implements CompletedAssets {
     const session = { id: randomUUID(), account, worker: target.name, manifest };
     const oldest = new Date(this.#now() - LIMITS.assetSessionMs).toISOString();
     await this.#parts.mutations.run(target.principal, async ({ transaction, now }) => {
-      await this.#store.removeSessionsBefore(transaction, oldest);
-      await this.#store.insertSession(transaction, { ...session, createdAt: now });
+      await this.#assets.removeSessionsBefore(transaction, oldest);
+      await this.#assets.insertSession(transaction, { ...session, createdAt: now });
+      const hashes = [...filesByHash(manifest).keys()];
+      await this.#assets.touch(transaction, { account, hashes, usedAt: now });
     });
     const claims = { session: session.id, account, worker: target.name };
     const missing = await this.#missing(session);
@@ -80,31 +87,28 @@ export class AssetsService implements CompletedAssets {
 
   /**
    * Stores files of a session. Resolves with the completion token once nothing is missing any more.
-   * Rejected with `asset_invalid` when content does not have its hash or size; files before it stay.
+   * Rejected with `asset_invalid` when one's content does not have its hash or size; files before it may stay.
    */
   async upload(
     claims: AssetClaims,
-    assets: ReadonlyArray<UploadedAsset>,
+    assets: AsyncIterable<UploadedAsset>,
   ): Promise<string | undefined> {
     const { session: id, account, worker } = claims;
-    const session = await this.#session(id);
-    const files = filesByHash(session.manifest);
-    for (const asset of assets) {
-      await checkContent(asset, files.get(asset.hash));
-      const blob = blobHashOf(asset.content);
-      await this.#parts.blobs.put(blob, asset.content);
-      const size = asset.content.length;
-      const type = asset.contentType === undefined ? {} : { contentType: asset.contentType };
-      await this.#parts.database.transaction().execute((transaction) =>
-        this.#store.insertContent(transaction, account, {
-          hash: asset.hash,
-          blob,
-          size,
-          ...type,
-        }),
-      );
+    const files = await this.#filesOf(id);
+    const hasher = await this.#hasher;
+    const batch = new AssetBatch();
+    for await (const { hash, base64, ...type } of assets) {
+      const text = base64.toString("latin1");
+      const bytes = Buffer.byteLength(text, "base64");
+      const { path } = requireAnnounced({ hash, bytes }, files.get(hash));
+      requireHash({ hash, actual: hasher.hashOf(base64, path), path });
+      if (!batch.hasRoomFor(bytes)) await this.#store(account, batch);
+      batch.add({ hash, content: batch.decode(text, bytes), ...type });
     }
-    if ((await this.#missing(session)).size > 0) return undefined;
+    await this.#store(account, batch);
+    const { database } = this.#parts;
+    const count = await this.#assets.countContents(database, account, [...files.keys()]);
+    if (count < files.size) return undefined;
     const completed = { kind: "completion", session: id, account, worker } as const;
     return this.#parts.tokens.issue(completed, this.#now());
   }
@@ -121,7 +125,7 @@ export class AssetsService implements CompletedAssets {
     const session = await this.#session(claims.session);
     const hashes = [...filesByHash(session.manifest).keys()];
     const { database, blobs } = this.#parts;
-    const contents = await this.#store.findContents(database, claims.account, hashes);
+    const contents = await this.#assets.findContents(database, claims.account, hashes);
     const manifest: AssetManifest = {};
     for (const [path, { hash }] of Object.entries(session.manifest)) {
       const found = contents.get(hash);
@@ -135,8 +139,34 @@ export class AssetsService implements CompletedAssets {
     return hash;
   }
 
+  /** Blobs before the rows that name them. */
+  async #store(account: string, batch: AssetBatch): Promise<void> {
+    const { blobs, contents } = batch;
+    if (contents.length === 0) return;
+    await this.#parts.blobs.putAll(blobs);
+    const usedAt = new Date(this.#now()).toISOString();
+    await this.#parts.database
+      .transaction()
+      .execute((transaction) =>
+        this.#assets.insertContents(transaction, account, { contents, usedAt }),
+      );
+    batch.clear();
+  }
+
+  /** A session never changes, and each bucket of it asks for the same. */
+  async #filesOf(id: string): Promise<FilesByHash> {
+    const files = this.#recent.get(id) ?? filesByHash((await this.#session(id)).manifest);
+    this.#recent.delete(id);
+    this.#recent.set(id, files);
+    for (const oldest of this.#recent.keys()) {
+      if (this.#recent.size <= LIMITS.assetSessionsHeldMax) break;
+      this.#recent.delete(oldest);
+    }
+    return files;
+  }
+
   async #session(id: string): Promise<AssetSession> {
-    const session = await this.#store.findSession(this.#parts.database, id);
+    const session = await this.#assets.findSession(this.#parts.database, id);
     if (session !== undefined) return session;
     throw new ControlPlaneError(
       "asset_session_invalid",
@@ -146,7 +176,7 @@ export class AssetsService implements CompletedAssets {
 
   async #missing(session: AssetSession) {
     const files = filesByHash(session.manifest);
-    const known = await this.#store.findContents(this.#parts.database, session.account, [
+    const known = await this.#assets.findContents(this.#parts.database, session.account, [
       ...files.keys(),
     ]);
     return new Map([...files].filter(([hash]) => !known.has(hash)));
@@ -167,24 +197,35 @@ function checkSizes(manifest: AnnouncedManifest): void {
   }
 }
 
-async function checkContent(
-  asset: UploadedAsset,
-  announced: { readonly path: string; readonly size: number } | undefined,
-): Promise<void> {
+interface AnnouncedFile {
+  readonly path: string;
+  readonly size: number;
+}
+
+function requireAnnounced(
+  sent: { readonly hash: string; readonly bytes: number },
+  announced: AnnouncedFile | undefined,
+): AnnouncedFile {
   if (announced === undefined) {
-    throw new ControlPlaneError("asset_invalid", `The asset ${asset.hash} was not announced`);
+    throw new ControlPlaneError("asset_invalid", `The asset ${sent.hash} was not announced`);
   }
   const { path, size } = announced;
-  if (asset.content.length !== size) {
-    throw new ControlPlaneError(
-      "asset_invalid",
-      `The asset '${path}' was announced with ${size} bytes but has ${asset.content.length}`,
-    );
-  }
-  const actual = await assetHashOf(asset.content, path);
-  if (actual === asset.hash) return;
+  if (sent.bytes === size) return announced;
   throw new ControlPlaneError(
     "asset_invalid",
-    `The content of the asset '${path}' hashes to ${actual}, but was announced as ${asset.hash}`,
+    `The asset '${path}' was announced with ${size} bytes but has ${sent.bytes}`,
+  );
+}
+
+function requireHash(sent: {
+  readonly hash: string;
+  readonly actual: string;
+  readonly path: string;
+}): void {
+  const { hash, actual, path } = sent;
+  if (actual === hash) return;
+  throw new ControlPlaneError(
+    "asset_invalid",
+    `The content of the asset '${path}' hashes to ${actual}, but was announced as ${hash}`,
   );
 }

@@ -1,9 +1,16 @@
 import { BlobHash } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
-import { AnnouncedManifest, type AssetContent, type AssetSession } from "./schemas.ts";
+import { StoredManifest, type AssetContent, type AssetSession } from "./schemas.ts";
 
 // Parameters of one query: SQLite takes 32,766, PostgreSQL 65,535; fewer keep the statement small.
 const HASHES_PER_QUERY = 500;
+
+/** A file that an account uploaded. */
+interface IdleContent {
+  readonly account: string;
+  readonly hash: string;
+  readonly blob: BlobHash;
+}
 
 /** Sessions of uploads, and what each account has uploaded. */
 export class AssetStore {
@@ -28,7 +35,7 @@ export class AssetStore {
       .where("id", "=", id)
       .executeTakeFirst();
     if (row === undefined) return undefined;
-    const manifest = AnnouncedManifest.parse(JSON.parse(row.manifest));
+    const manifest = StoredManifest.parse(JSON.parse(row.manifest));
     return { id: row.id, account: row.account_id, worker: row.worker, manifest };
   }
 
@@ -59,22 +66,137 @@ export class AssetStore {
     return found;
   }
 
-  async insertContent(
+  /** How many of these hashes the account has: whether an upload is complete takes no more than that. */
+  async countContents(
+    database: Database,
+    account: string,
+    hashes: ReadonlyArray<string>,
+  ): Promise<number> {
+    let count = 0;
+    for (let start = 0; start < hashes.length; start += HASHES_PER_QUERY) {
+      const row = await database
+        .selectFrom("asset_contents")
+        .select(({ fn }) => fn.countAll().as("count"))
+        .where("account_id", "=", account)
+        .where("hash", "in", hashes.slice(start, start + HASHES_PER_QUERY))
+        .executeTakeFirstOrThrow();
+      // PostgreSQL counts in 64 bits, which come as text.
+      count += Number(row.count);
+    }
+    return count;
+  }
+
+  /** Notes that an upload wants these: they stay for as long as uploads take, and longer. */
+  async touch(
+    transaction: Transaction,
+    contents: {
+      readonly account: string;
+      readonly hashes: ReadonlyArray<string>;
+      readonly usedAt: string;
+    },
+  ): Promise<void> {
+    const { account, hashes, usedAt } = contents;
+    for (let start = 0; start < hashes.length; start += HASHES_PER_QUERY) {
+      await transaction
+        .updateTable("asset_contents")
+        .set({ used_at: usedAt })
+        .where("account_id", "=", account)
+        .where("hash", "in", hashes.slice(start, start + HASHES_PER_QUERY))
+        .execute();
+    }
+  }
+
+  async insertContents(
     transaction: Transaction,
     account: string,
-    content: AssetContent,
+    uploaded: { readonly contents: ReadonlyArray<AssetContent>; readonly usedAt: string },
   ): Promise<void> {
-    const row = {
+    const rows = uploaded.contents.map((content) => ({
       account_id: account,
       hash: content.hash,
       blob: content.blob,
       size: content.size,
       content_type: content.contentType ?? null,
+      used_at: uploaded.usedAt,
+    }));
+    for (let start = 0; start < rows.length; start += HASHES_PER_QUERY) {
+      await transaction
+        .insertInto("asset_contents")
+        .values(rows.slice(start, start + HASHES_PER_QUERY))
+        .onConflict((conflict) =>
+          conflict.columns(["account_id", "hash"]).doUpdateSet({ used_at: uploaded.usedAt }),
+        )
+        .execute();
+    }
+  }
+
+  /** What no upload has wanted since, of all accounts, page by page. */
+  async *idleContents(
+    database: Database,
+    usedBefore: string,
+  ): AsyncIterable<ReadonlyArray<IdleContent>> {
+    let after: { readonly account_id: string; readonly hash: string } = {
+      account_id: "",
+      hash: "",
     };
-    await transaction
-      .insertInto("asset_contents")
-      .values(row)
-      .onConflict((conflict) => conflict.columns(["account_id", "hash"]).doNothing())
+    for (;;) {
+      const { account_id: account, hash } = after;
+      const rows = await database
+        .selectFrom("asset_contents")
+        .select(["account_id", "hash", "blob"])
+        .where("used_at", "<=", usedBefore)
+        .where((is) =>
+          is.or([
+            is("account_id", ">", account),
+            is.and([is("account_id", "=", account), is("hash", ">", hash)]),
+          ]),
+        )
+        .orderBy("account_id")
+        .orderBy("hash")
+        .limit(HASHES_PER_QUERY)
+        .execute();
+      const last = rows.at(-1);
+      if (last === undefined) return;
+      after = last;
+      yield rows.map((row) => ({
+        account: row.account_id,
+        hash: row.hash,
+        blob: BlobHash.parse(row.blob),
+      }));
+    }
+  }
+
+  /** Whether it was still as idle, and the account no longer has it. */
+  async removeIdle(
+    database: Database,
+    content: { readonly account: string; readonly hash: string; readonly usedBefore: string },
+  ): Promise<boolean> {
+    const { numDeletedRows } = await database
+      .deleteFrom("asset_contents")
+      .where("account_id", "=", content.account)
+      .where("hash", "=", content.hash)
+      .where("used_at", "<=", content.usedBefore)
+      .executeTakeFirst();
+    return numDeletedRows > 0n;
+  }
+
+  /** Every blob that is a file of an account. */
+  async allBlobs(database: Database): Promise<ReadonlyArray<BlobHash>> {
+    const rows = await database.selectFrom("asset_contents").select("blob").distinct().execute();
+    return rows.map(({ blob }) => BlobHash.parse(blob));
+  }
+
+  /** Which of these blobs are files that an account has uploaded. */
+  async blobsAmong(
+    database: Database,
+    hashes: ReadonlyArray<BlobHash>,
+  ): Promise<ReadonlySet<string>> {
+    const rows = await database
+      .selectFrom("asset_contents")
+      .select("blob")
+      .distinct()
+      .where("blob", "in", hashes)
       .execute();
+    return new Set(rows.map(({ blob }) => blob));
   }
 }

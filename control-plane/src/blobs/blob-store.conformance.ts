@@ -44,6 +44,37 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
       },
     );
 
+    test("many are stored together, also when some are there already", async () => {
+      const contents = new Map(
+        Array.from({ length: 100 }, (_, index) => {
+          const content = Buffer.from(`file ${index}`);
+          return [hashOf(content), content];
+        }),
+      );
+      const [first] = contents;
+      if (first !== undefined) await harness.store.put(...first);
+      await harness.store.putAll(contents);
+      await harness.store.putAll(new Map());
+      const reopened = harness.reopen();
+      for (const [each, expected] of contents) {
+        expect(Buffer.from((await reopened.get(each)) ?? [])).toEqual(expected);
+      }
+    });
+
+    test("of many of which one has a wrong hash none is stored", async () => {
+      const content = Buffer.from("right");
+      const wrong = hashOf(Buffer.from("other"));
+      const storing = harness.store.putAll(
+        new Map([
+          [hashOf(content), content],
+          [wrong, Buffer.from("wrong")],
+        ]),
+      );
+      await expect(storing).rejects.toMatchObject({ code: "blob_mismatch" });
+      expect(await harness.store.has(hashOf(content))).toBe(false);
+      expect(await harness.store.has(wrong)).toBe(false);
+    });
+
     test("pieces that are cut, or of other content, are refused and not stored", async () => {
       const content = Buffer.alloc(200_000, 7);
       const hash = hashOf(content);

@@ -2,7 +2,8 @@ import type { BlobHash } from "../contract/index.ts";
 
 /**
  * Immutable content under its own SHA-256. What `put` resolved for stays readable until it is removed, also
- * after a power cut; content is verified against its hash when it is written and when it is read.
+ * after a power cut; content is verified against its hash when it is written and when it is read. Every call is
+ * rejected with `blobs_unavailable`, and may be repeated, while what holds the blobs is full or can't be reached.
  */
 export interface BlobStore {
   /**
@@ -10,6 +11,11 @@ export interface BlobStore {
    * when the content does not hash to `hash`, and with what the pieces throw; then nothing is stored.
    */
   put(hash: BlobHash, content: BlobContent): Promise<void>;
+  /**
+   * Stores many that are in memory, several at a time: quicker than one after the other. Rejected as `put`
+   * is, once none is being written any more; then some of them may be stored.
+   */
+  putAll(contents: ReadonlyMap<BlobHash, Uint8Array>): Promise<void>;
   /** The content, or `undefined` when there is none. Rejected with `blob_corrupt` when it was damaged. */
   get(hash: BlobHash): Promise<Uint8Array | undefined>;
   /** The content in pieces, for whoever verifies it when all have come. The caller reads or cancels them. */
@@ -19,6 +25,9 @@ export interface BlobStore {
   /** Removes the content; nothing when there is none. What is being read is read to its end. */
   remove(hash: BlobHash): Promise<void>;
 }
+
+/** What is kept apart: code and files of workers, and large values of the key-value store. */
+export type BlobArea = "blobs" | "kv-values";
 
 export type BlobContent = Uint8Array | AsyncIterable<Uint8Array>;
 

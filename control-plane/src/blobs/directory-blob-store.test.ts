@@ -1,9 +1,11 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { LIMITS } from "../limits.ts";
+import { blobHashOf } from "./blob-hash.ts";
 import { describeBlobStore } from "./blob-store.conformance.ts";
-import { blobHashOf, DirectoryBlobStore } from "./directory-blob-store.ts";
+import { DirectoryBlobStore } from "./directory-blob-store.ts";
 
 describeBlobStore("directory blob store", async () => {
   const directory = await mkdtemp(join(tmpdir(), "atoll-blobs-"));
@@ -30,6 +32,41 @@ test("directory blob store: a blob is one file, and nothing else is left beside 
       hash.slice(0, 2),
       join(hash.slice(0, 2), hash),
     ]);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
+test("directory blob store: what a killed process left is removed, and what another one is writing stays", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "atoll-blobs-"));
+  try {
+    const content = Buffer.from("content");
+    const hash = blobHashOf(content);
+    const folder = join(directory, hash.slice(0, 2));
+    await mkdir(folder);
+    await writeFile(join(folder, ".left"), "half");
+    const longAgo = new Date(Date.now() - LIMITS.blobWritingMs - 60_000);
+    await utimes(join(folder, ".left"), longAgo, longAgo);
+    await writeFile(join(folder, ".under-way"), "half");
+    await new DirectoryBlobStore(directory).put(hash, content);
+    expect((await readdir(folder)).sort()).toEqual([".under-way", hash]);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
+test("directory blob store: a disk that takes no more is told of as such", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "atoll-blobs-"));
+  try {
+    const content = Buffer.from("content");
+    const hash = blobHashOf(content);
+    async function* full(): AsyncIterable<Uint8Array> {
+      yield content;
+      throw Object.assign(new Error("no space left on device"), { code: "ENOSPC" });
+    }
+    const storing = new DirectoryBlobStore(directory).put(hash, full());
+    await expect(storing).rejects.toMatchObject({ code: "blobs_unavailable", retryable: true });
+    expect(await readdir(join(directory, hash.slice(0, 2)))).toEqual([]);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }

@@ -22,6 +22,8 @@ export {
   Version,
   type ModuleKind,
 } from "./worker.ts";
+/** Versions that are looked at without being deployed. */
+export { Preview, PREVIEW_SIGNATURE_HEADER, PreviewLabel } from "./preview.ts";
 /** What an operator grants an account. */
 export {
   ACCOUNT_MEMORY_MIB,

@@ -4,8 +4,8 @@ import { createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
 const PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
 
 /**
- * The fleet's Ed25519 private key, as PKCS#8 PEM, from 32 secret bytes. The control planes derive these
- * from their master key, so all of them sign as one; nodes know only the public half.
+ * The fleet's Ed25519 private key, as PKCS#8 PEM, from 32 secret bytes. The control planes keep these
+ * sealed in their database, so all of them sign as one; nodes know only the public half.
  */
 export function fleetKeyFromSeed(seed: Uint8Array): string {
   const key = Buffer.concat([PKCS8_PREFIX, seed]);

@@ -112,8 +112,11 @@ export type SecretValues = z.infer<typeof SecretValues>;
 /** A version with its secrets sealed to the one node that receives it; see `sealed-box.ts`. */
 export const DeployedVersion = z.object({
   version: Version,
-  /** Percentage of the requests, above 0; those of a worker's versions add up to 100. */
-  percentage: z.number().positive().max(100),
+  /**
+   * Percentage of the requests; those of a worker's versions add up to 100. 0: only requests that ask for
+   * this very version go to it.
+   */
+  percentage: z.number().min(0).max(100),
   /** A sealed box whose content is the JSON of a `SecretValues`; absent when there are none. */
   secrets: z.instanceof(Uint8Array).optional(),
 });
@@ -129,6 +132,11 @@ export const DesiredWorker = z.object({
    * the form `host/path` with `*` as documented for Workers routes; the most specific one wins.
    */
   routes: z.array(z.string()),
+  /**
+   * Its own host, in front of which a label and a dash name any of its versions, deployed or not; absent
+   * where it has no previews.
+   */
+  previewHost: z.string().max(253).optional(),
   /** Whether it is called by schedules, and its cell has to let it be. */
   isScheduled: z.boolean().default(false),
   /** Of its account. */

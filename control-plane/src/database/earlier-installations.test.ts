@@ -1,16 +1,13 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import SqliteDatabase from "better-sqlite3";
-import { Kysely, sql, SqliteDialect } from "kysely";
-import { Migrator } from "kysely/migration";
+import { sql } from "kysely";
 import { expect, test } from "vitest";
 import { AuditQuery } from "../audit/schemas.ts";
 import { AuditStore } from "../audit/store.ts";
 import { AccountId } from "../contract/index.ts";
-import { openSqliteDatabase } from "./database.ts";
-import { MIGRATIONS } from "./migrations/index.ts";
-import type { Schema } from "./schema.ts";
+import { migrate } from "./migrate.ts";
+import { connectSqlite, openSqliteDatabase } from "./sqlite-database.ts";
 import { Mutations } from "../desired-state/mutations.ts";
 import { mintCredential } from "../secrets/credential.ts";
 import { TestClock } from "../test-support/test-clock.ts";
@@ -19,11 +16,8 @@ import { TokensService } from "../tokens/service.ts";
 test("migrations: earlier tokens are admins' of their whole account, and the audit trail goes on", async () => {
   const directory = await mkdtemp(join(tmpdir(), "atoll-earlier-"));
   const path = join(directory, "control-plane.sqlite");
-  const earlier = new Kysely<Schema>({
-    dialect: new SqliteDialect({ database: new SqliteDatabase(path) }),
-  });
-  const provider = { getMigrations: () => Promise.resolve(MIGRATIONS) };
-  await new Migrator({ db: earlier, provider }).migrateTo("0005-kv-quotas");
+  const earlier = connectSqlite(path);
+  await migrate(earlier, { target: "0005-kv-quotas" });
   const account = "a".repeat(32);
   const { id, hash, text } = mintCredential("atoll");
   const created_at = "2026-01-01T00:00:00.000Z";

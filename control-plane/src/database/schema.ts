@@ -88,6 +88,8 @@ export interface Schema {
   };
   /** Values of a version's `secret_text` bindings, sealed under the master key. */
   version_secrets: { version_id: string; name: string; sealed: string };
+  /** Keys that outlive the master key, sealed under it; see `secrets/SEALING.md`. */
+  installation_keys: { name: string; sealed: string };
   deployments: {
     id: string;
     worker_id: string;
@@ -141,6 +143,16 @@ export interface Schema {
     blob: string;
     size: number;
     content_type: string | null;
+    /** When an upload last stored it or found it stored. */
+    used_at: Generated<string>;
+  };
+  /** Each blob of code and files that is, or may be, stored; see `blobs/BLOBS.md`. */
+  code_blobs: {
+    hash: string;
+    /** When it was first found without a name; null while it has one, or was stored since. */
+    unnamed_at: string | null;
+    /** When its content began to be removed: until that is over nobody may store it. */
+    removing_at: string | null;
   };
   join_tokens: { id: string; token_hash: string; expires_at: string; used_at: string | null };
   nodes: {
@@ -154,6 +166,21 @@ export interface Schema {
     last_seen_at: string;
     /** The last batch of its usage that is in the table below. */
     usage_sequence: number;
+  };
+  /** What a control plane that shares its database with others tells of a node, while it has its connection. */
+  node_statuses: {
+    node: string;
+    /** Which one has, or had last, the node's connection. */
+    control_plane: string;
+    connected: number;
+    /** The last revision that the node acknowledged. */
+    revision: number;
+    /** Grows as long as that control plane lives: others see its death in that it does not. */
+    alive: number;
+    /** Grows with each change of the document. */
+    written: number;
+    /** `SharedDocument`: all else that is known of the node. */
+    document: string;
   };
   /** What a version used on a node within an hour; see the contract's `UsageRow`. */
   usage: {

@@ -3,9 +3,12 @@ import { VersionId } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import type { Annotations } from "../versions/schemas.ts";
 
-/** Which versions serve, with the percentage of requests each gets. */
+/**
+ * Which versions serve, with the percentage of requests each gets: 0 for one that only those requests reach
+ * that ask for it. Stored ones add up to 100.
+ */
 export const DeployedVersions = z
-  .array(z.object({ version_id: VersionId, percentage: z.number().positive().max(100) }))
+  .array(z.object({ version_id: VersionId, percentage: z.number().min(0).max(100) }))
   .min(1)
   .max(2);
 export type DeployedVersions = z.infer<typeof DeployedVersions>;

@@ -1,4 +1,3 @@
-import type { VersionId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
@@ -8,8 +7,9 @@ import { workerNotFound } from "../versions/publisher.ts";
 import type { StoredVersion } from "../versions/schemas.ts";
 import { versionNotFound, type Target } from "../versions/service.ts";
 import type { VersionStore } from "../versions/store.ts";
+import type { StoredWorker } from "../workers/schemas.ts";
 import { WorkerStore } from "../workers/store.ts";
-import type { Deployment, DeploymentRequest } from "./schemas.ts";
+import type { DeployedVersions, Deployment, DeploymentRequest } from "./schemas.ts";
 import { DeploymentStore } from "./store.ts";
 
 export interface DeploymentsServiceParts {
@@ -18,7 +18,7 @@ export interface DeploymentsServiceParts {
   readonly versions: VersionStore;
 }
 
-/** The choice of the version that serves. Rolling back is deploying an older version. */
+/** The choice of the versions that serve. Rolling back is deploying an older version. */
 export class DeploymentsService {
   readonly #parts: DeploymentsServiceParts;
   readonly #workers = new WorkerStore();
@@ -40,9 +40,9 @@ export class DeploymentsService {
   }
 
   /**
-   * Makes the version of the request serve everything. Rejected with `unsupported` for a split, and
-   * without force with `secrets_changed` for an older version whose secrets differ from those that serve:
-   * a version brings its secrets along.
+   * Makes the versions of the request serve. Rejected with `deployment_invalid` when they are no split of
+   * everything, and without force with `secrets_changed` for one that would come back with other secrets
+   * than those that serve: a version brings its secrets along.
    */
   async create(
     target: Target,
@@ -50,23 +50,24 @@ export class DeploymentsService {
     options: { readonly isForced: boolean },
   ): Promise<Deployment> {
     const { principal, name } = target;
-    const id = onlyVersionOf(request);
+    checkSplit(request.versions);
     return this.#parts.mutations.run(principal, async (mutation) => {
       const { transaction, now } = mutation;
       const worker = await this.#workers.find(transaction, { account: principal.account, name });
       if (worker === undefined) throw workerNotFound(name);
-      const chosen = await this.#parts.versions.find(transaction, { workerId: worker.id, id });
-      if (chosen === undefined) throw versionNotFound(name, id);
-      // An older version may bind what was deleted since.
-      const scope = { account: principal.account, worker: name, database: transaction };
-      await checkBindings({ ...scope, ...chosen.version, assets: chosen.version.assets });
-      const serving = await this.#serving(transaction, worker.id);
-      const isRollback = serving !== undefined && chosen.version.number < serving.version.number;
-      if (isRollback && !options.isForced) {
-        await this.#requireSameSecrets(transaction, worker.id, { chosen, serving });
-      }
-      const trigger = isRollback ? "rollback" : "upload";
       const previous = await this.#deployments.active(transaction, worker.id);
+      const serving = await this.#servingVersions(transaction, previous);
+      const chosen = await this.#chosenVersions(transaction, { target, worker, request });
+      const [newest] = serving;
+      const isOlder = ({ version }: StoredVersion): boolean =>
+        newest !== undefined && version.number < newest.version.number;
+      const isServing = ({ version }: StoredVersion): boolean =>
+        serving.some((each) => each.version.id === version.id);
+      for (const each of options.isForced ? [] : chosen) {
+        if (newest === undefined || !isOlder(each) || isServing(each)) continue;
+        await this.#requireSameSecrets(transaction, worker.id, { chosen: each, serving: newest });
+      }
+      const trigger = chosen.every(isOlder) ? "rollback" : "upload";
       const deployment = await this.#deployments.append(transaction, {
         workerId: worker.id,
         createdAt: now,
@@ -81,10 +82,38 @@ export class DeploymentsService {
     });
   }
 
-  async #serving(transaction: Transaction, workerId: string): Promise<StoredVersion | undefined> {
-    const active = await this.#deployments.active(transaction, workerId);
-    const id = active?.versions[0]?.version_id;
-    return id === undefined ? undefined : this.#parts.versions.get(transaction, id);
+  /** Of the active deployment, the newest first. */
+  async #servingVersions(
+    transaction: Transaction,
+    active: Deployment | undefined,
+  ): Promise<ReadonlyArray<StoredVersion>> {
+    const versions: StoredVersion[] = [];
+    for (const { version_id } of active?.versions ?? []) {
+      versions.push(await this.#parts.versions.get(transaction, version_id));
+    }
+    return versions.toSorted((left, right) => right.version.number - left.version.number);
+  }
+
+  async #chosenVersions(
+    transaction: Transaction,
+    asked: {
+      readonly target: Target;
+      readonly worker: StoredWorker;
+      readonly request: DeploymentRequest;
+    },
+  ): Promise<ReadonlyArray<StoredVersion>> {
+    const { target, worker, request } = asked;
+    const { principal, name } = target;
+    const chosen: StoredVersion[] = [];
+    for (const { version_id: id } of request.versions) {
+      const found = await this.#parts.versions.find(transaction, { workerId: worker.id, id });
+      if (found === undefined) throw versionNotFound(name, id);
+      // An older version may bind what was deleted since.
+      const scope = { account: principal.account, worker: name, database: transaction };
+      await checkBindings({ ...scope, ...found.version, assets: found.version.assets });
+      chosen.push(found);
+    }
+    return chosen;
   }
 
   async #requireSameSecrets(
@@ -106,20 +135,22 @@ export class DeploymentsService {
   }
 }
 
-/** The version that gets everything. */
-function onlyVersionOf(request: DeploymentRequest): VersionId {
-  const [chosen, ...others] = request.versions;
-  if (others.length > 0) {
-    throw new ControlPlaneError(
-      "unsupported",
-      "Atoll does not support splitting requests between two versions yet: deploy one version at 100%",
-    );
-  }
-  if (chosen === undefined || chosen.percentage !== 100) {
+// wrangler adds percentages up in floating point, and allows as much.
+const SUM_TOLERANCE = 0.001;
+
+/** Throws `deployment_invalid` unless every request goes to exactly one of the versions. */
+function checkSplit(versions: DeployedVersions): void {
+  const ids = versions.map(({ version_id }) => version_id);
+  if (new Set(ids).size < ids.length) {
     throw new ControlPlaneError(
       "deployment_invalid",
-      `The percentages of a deployment must add up to 100, not ${chosen?.percentage ?? 0}`,
+      `A deployment names each version once, not '${ids[0]}' twice`,
     );
   }
-  return chosen.version_id;
+  const sum = versions.reduce((total, { percentage }) => total + percentage, 0);
+  if (Math.abs(sum - 100) <= SUM_TOLERANCE) return;
+  throw new ControlPlaneError(
+    "deployment_invalid",
+    `The percentages of a deployment must add up to 100, not ${sum}`,
+  );
 }

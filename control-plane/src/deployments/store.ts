@@ -61,6 +61,25 @@ export class DeploymentStore {
     return active;
   }
 
+  /** The active ones of some workers, by the worker's id. */
+  async activeOf(
+    database: Database | Transaction,
+    workerIds: ReadonlyArray<string>,
+  ): Promise<ReadonlyMap<string, Deployment>> {
+    const rows = await database
+      .selectFrom("deployments")
+      .selectAll()
+      .where("worker_id", "in", workerIds)
+      .where("number", "=", (row) =>
+        row
+          .selectFrom("deployments as each")
+          .select(({ fn }) => fn.max("each.number").as("newest"))
+          .whereRef("each.worker_id", "=", "deployments.worker_id"),
+      )
+      .execute();
+    return new Map(rows.map((row) => [row.worker_id, toDeployment(row)]));
+  }
+
   /** Keeps the newest `keptMax`, which is 1 at least: that one is active. */
   async prune(transaction: Transaction, workerId: string, keptMax: number): Promise<void> {
     const active = await this.active(transaction, workerId);

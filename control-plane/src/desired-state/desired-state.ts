@@ -1,40 +1,21 @@
 import {
-  AccountId,
   StateRevision,
-  WorkerName,
-  type AccountSettings,
-  type SecretValues,
-  type Version,
+  type AccountId,
+  type PreviewLabel,
+  type VersionId,
   type WorkerKey,
+  type WorkerName,
 } from "../contract/index.ts";
 import { AccountStore } from "../accounts/store.ts";
 import type { Database, Transaction } from "../database/database.ts";
+import type { DeployedVersions } from "../deployments/schemas.ts";
 import { DeploymentStore } from "../deployments/store.ts";
 import type { HostNames } from "../routes/host-names.ts";
-import { RouteStore } from "../routes/store.ts";
-import { ScheduleStore } from "../schedules/store.ts";
 import type { VersionStore } from "../versions/store.ts";
 import type { StoredWorker } from "../workers/schemas.ts";
 import { WorkerStore } from "../workers/store.ts";
 import { readRevision, type Mutations } from "./mutations.ts";
-
-/** A version that serves, with its secrets in the clear: in memory only, to be sealed per node. */
-interface VersionState {
-  readonly version: Version;
-  readonly percentage: number;
-  readonly secrets: SecretValues;
-}
-
-/** What the fleet runs for one worker. */
-export interface WorkerState {
-  readonly account: AccountId;
-  readonly name: WorkerName;
-  readonly versions: ReadonlyArray<VersionState>;
-  readonly routes: ReadonlyArray<string>;
-  /** Whether it has schedules. */
-  readonly isScheduled: boolean;
-  readonly settings: AccountSettings;
-}
+import { WorkerStates, type WorkerState } from "./worker-states.ts";
 
 /** A worker as people look at it: what serves, since when, and where. */
 export interface WorkerSummary {
@@ -56,6 +37,9 @@ export interface StateDelta {
   readonly removals: ReadonlyArray<WorkerKey>;
 }
 
+// Ids of one statement: far below what databases take as parameters.
+const SUMMARIES_PER_QUERY = 500;
+
 /**
  * What the fleet should run, as a monotone sequence of revisions. It is computed from the current rows:
  * a delta holds each worker that changed since, once, as it is now.
@@ -64,12 +48,10 @@ export class DesiredState {
   readonly #database: Database;
   readonly #mutations: Mutations;
   readonly #versions: VersionStore;
-  readonly #hostNames: HostNames;
-  readonly #accounts = new AccountStore();
+  readonly #states: WorkerStates;
   readonly #workers = new WorkerStore();
   readonly #deployments = new DeploymentStore();
-  readonly #routes = new RouteStore();
-  readonly #schedules = new ScheduleStore();
+  readonly #accounts = new AccountStore();
 
   constructor(parts: {
     readonly database: Database;
@@ -80,7 +62,7 @@ export class DesiredState {
     this.#database = parts.database;
     this.#mutations = parts.mutations;
     this.#versions = parts.versions;
-    this.#hostNames = parts.hostNames;
+    this.#states = new WorkerStates(parts);
   }
 
   /** The newest revision; 0 before the first change. */
@@ -90,14 +72,10 @@ export class DesiredState {
 
   /** All of it, as of one revision. */
   async snapshot(): Promise<StateSnapshot> {
-    return this.#database.transaction().execute(async (transaction) => {
+    return this.#reading(async (transaction) => {
       const revision = StateRevision.parse(await readRevision(transaction));
-      const workers: WorkerState[] = [];
-      for (const worker of await this.#workers.listAll(transaction)) {
-        const state = await this.#describe(transaction, worker);
-        if (state !== undefined) workers.push(state);
-      }
-      return { revision, workers };
+      const workers = await this.#workers.listAll(transaction);
+      return { revision, workers: await this.#states.read(transaction, workers) };
     });
   }
 
@@ -106,7 +84,7 @@ export class DesiredState {
    * ahead: then only a snapshot leads on.
    */
   async changesSince(from: StateRevision): Promise<StateDelta | undefined> {
-    return this.#database.transaction().execute(async (transaction) => {
+    return this.#reading(async (transaction) => {
       const revision = StateRevision.parse(await readRevision(transaction));
       if (from > revision) return undefined;
       const rows = await transaction
@@ -117,35 +95,49 @@ export class DesiredState {
         .execute();
       // Revisions have no gaps, so a complete tail begins right after `from`.
       if (rows.length !== revision - from) return undefined;
-      const upserts: WorkerState[] = [];
-      const removals: WorkerKey[] = [];
-      const changed = new Map(rows.map((row) => [`${row.account_id}/${row.worker}`, row]));
-      for (const [key, row] of changed) {
-        const account = AccountId.parse(row.account_id);
-        const name = WorkerName.parse(row.worker);
-        const worker = await this.#workers.find(transaction, { account, name });
-        const state = worker && (await this.#describe(transaction, worker));
-        if (state === undefined) removals.push(key);
-        else upserts.push(state);
-      }
+      const changed = new Set(rows.map((row): WorkerKey => `${row.account_id}/${row.worker}`));
+      const names = [...new Set(rows.map(({ worker }) => worker))];
+      const workers = await this.#workers.listNamed(transaction, names);
+      const own = workers.filter(({ account, name }) => changed.has(`${account}/${name}`));
+      const upserts = await this.#states.read(transaction, own);
+      for (const { account, name } of upserts) changed.delete(`${account}/${name}`);
+      const removals = [...changed];
       return { revision, upserts, removals };
+    });
+  }
+
+  /**
+   * The version that a preview's label names, as if it were the only one of its worker; `undefined` without
+   * such a version, or where the worker has no previews.
+   */
+  async preview(asked: {
+    readonly account: AccountId;
+    readonly name: WorkerName;
+    readonly label: PreviewLabel;
+  }): Promise<WorkerState | undefined> {
+    return this.#reading(async (transaction) => {
+      const worker = await this.#workers.find(transaction, asked);
+      if (worker === undefined || !worker.hasPreviews) return undefined;
+      const query = { workerId: worker.id, label: asked.label };
+      const found = await this.#versions.findPreview(transaction, query);
+      if (found === undefined) return undefined;
+      const { version } = found;
+      const secrets = await this.#versions.openSecrets(transaction, worker.id, version.id);
+      const { settings } = await this.#accounts.configured(transaction, worker.account);
+      const versions = [{ version, percentage: 100, secrets }];
+      const { account, name } = worker;
+      return { account, name, versions, routes: [], isScheduled: false, settings };
     });
   }
 
   /** Every deployed worker, by name, without anything secret. */
   async summaries(): Promise<ReadonlyArray<WorkerSummary>> {
-    return this.#database.transaction().execute(async (transaction) => {
+    return this.#reading(async (transaction) => {
+      const workers = await this.#workers.listAll(transaction);
       const summaries: WorkerSummary[] = [];
-      for (const worker of await this.#workers.listAll(transaction)) {
-        const deployment = await this.#deployments.active(transaction, worker.id);
-        const [serving] = [...(deployment?.versions ?? [])].sort(
-          (left, right) => right.percentage - left.percentage,
-        );
-        if (serving === undefined) continue;
-        const { version } = await this.#versions.get(transaction, serving.version_id);
-        const { id, createdAt } = version;
-        const routes = await this.#routesOf(transaction, worker);
-        summaries.push({ name: worker.name, version: id, createdAt, routes });
+      for (let start = 0; start < workers.length; start += SUMMARIES_PER_QUERY) {
+        const some = workers.slice(start, start + SUMMARIES_PER_QUERY);
+        summaries.push(...(await this.#summarise(transaction, some)));
       }
       return summaries.sort((left, right) => left.name.localeCompare(right.name));
     });
@@ -156,29 +148,33 @@ export class DesiredState {
     return this.#mutations.onStateChange(listener);
   }
 
-  /** `undefined` for a worker of which nothing is deployed. */
-  async #describe(
-    transaction: Transaction,
-    worker: StoredWorker,
-  ): Promise<WorkerState | undefined> {
-    const deployment = await this.#deployments.active(transaction, worker.id);
-    if (deployment === undefined) return undefined;
-    const versions: VersionState[] = [];
-    for (const { version_id, percentage } of deployment.versions) {
-      const { version } = await this.#versions.get(transaction, version_id);
-      const secrets = await this.#versions.openSecrets(transaction, worker.id, version_id);
-      versions.push({ version, percentage, secrets });
-    }
-    const routes = await this.#routesOf(transaction, worker);
-    const settings = await this.#accounts.settings(transaction, worker.account);
-    const isScheduled = await this.#schedules.isScheduled(transaction, worker.id);
-    return { account: worker.account, name: worker.name, versions, routes, isScheduled, settings };
+  /** What is read is of one revision. */
+  #reading<Result>(read: (transaction: Transaction) => Promise<Result>): Promise<Result> {
+    return this.#database.transaction().setAccessMode("read only").execute(read);
   }
 
-  async #routesOf(transaction: Transaction, worker: StoredWorker): Promise<ReadonlyArray<string>> {
-    const own = worker.isOnSubdomain ? [`${this.#hostNames.hostOf(worker.name)}/*`] : [];
-    const routes = await this.#routes.patternsOf(transaction, worker.id);
-    // A custom domain and a route may say the same.
-    return [...new Set([...own, ...routes])];
+  async #summarise(
+    transaction: Transaction,
+    workers: ReadonlyArray<StoredWorker>,
+  ): Promise<ReadonlyArray<WorkerSummary>> {
+    const ids = workers.map(({ id }) => id);
+    const deployments = await this.#deployments.activeOf(transaction, ids);
+    const serving = new Map(
+      [...deployments].map(([id, { versions }]) => [id, mostServing(versions)] as const),
+    );
+    const known = [...serving.values()].filter((id) => id !== undefined);
+    const createdAt = await this.#versions.createdAt(transaction, known);
+    const routes = await this.#states.routesOf(transaction, workers);
+    return workers.flatMap(({ id, name }) => {
+      const version = serving.get(id);
+      if (version === undefined) return [];
+      const at = createdAt.get(version) ?? "";
+      return [{ name, version, createdAt: at, routes: routes.get(id) ?? [] }];
+    });
   }
+}
+
+/** The version with the largest part of the requests. */
+function mostServing(versions: DeployedVersions): VersionId | undefined {
+  return versions.toSorted((left, right) => right.percentage - left.percentage)[0]?.version_id;
 }

@@ -28,11 +28,18 @@ export class Mutations {
   readonly #database: Database;
   readonly #clock: Clock;
   readonly #auditTrail = new AuditStore();
+  readonly #tellOthers: (() => void) | undefined;
   readonly #listeners = new Set<() => void>();
 
-  constructor(parts: { readonly database: Database; readonly clock: Clock }) {
+  constructor(parts: {
+    readonly database: Database;
+    readonly clock: Clock;
+    /** Called after each commit that appended to the outbox, for whoever listens elsewhere. */
+    readonly tellOthers?: () => void;
+  }) {
     this.#database = parts.database;
     this.#clock = parts.clock;
+    this.#tellOthers = parts.tellOthers;
   }
 
   /** Runs `work` in one transaction. It must not wait for anything but that transaction. */
@@ -56,8 +63,16 @@ export class Mutations {
       assert(isAudited || !isStateChanged, "what nodes are told of is in the audit trail");
       return worked;
     });
-    if (isStateChanged) for (const listener of this.#listeners) listener();
+    if (isStateChanged) {
+      this.#tellOthers?.();
+      this.hearOfChange();
+    }
     return result;
+  }
+
+  /** Tells the listeners here, also of a commit of another control plane. */
+  hearOfChange(): void {
+    for (const listener of this.#listeners) listener();
   }
 
   /** Calls back after each commit that appended to the outbox. Returns its end. */
@@ -75,6 +90,23 @@ export async function readRevision(database: Database | Transaction): Promise<nu
     .where("name", "=", COUNTER)
     .executeTakeFirst();
   return row?.value ?? 0;
+}
+
+/**
+ * Goes on from a revision that no node has seen, `nowMs` at least, and forgets the outbox: whoever follows gets a
+ * snapshot. For a database that is older than its nodes; `backup/BACKUP.md` says why time is enough.
+ */
+export async function restartRevision(database: Database, nowMs: number): Promise<number> {
+  return database.transaction().execute(async (transaction) => {
+    const value = Math.max((await readRevision(transaction)) + 1, nowMs);
+    await transaction
+      .insertInto("counters")
+      .values({ name: COUNTER, value })
+      .onConflict((conflict) => conflict.column("name").doUpdateSet({ value }))
+      .execute();
+    await transaction.deleteFrom("state_changes").execute();
+    return value;
+  });
 }
 
 async function appendChange(

@@ -9,7 +9,7 @@ import type {
 /** All that a node told on its connection, put together. */
 type KnownReport = Required<Omit<NodeReport, "confinement">> & Pick<NodeReport, "confinement">;
 
-/** What is known of a node from its current or last connection to this control plane. */
+/** What is known of a node from its current or last connection to a control plane. */
 export interface NodeStatus {
   readonly name: NodeName;
   readonly region: Region;
@@ -25,14 +25,34 @@ export interface NodeStatus {
 
 export const EMPTY_REPORT: KnownReport = { cells: [], kv: [], cellFaults: [], cellEnds: {} };
 
-/** The fleet as this control plane sees it now: in memory, because every node tells all of it anew. */
+/**
+ * The fleet as this control plane sees it now: in memory, because every node tells all of it anew. Of nodes
+ * that another control plane has, it is what that one shares.
+ */
 export class FleetRegistry {
-  readonly #nodes = new Map<NodeName, NodeStatus>();
+  readonly #own = new Map<NodeName, NodeStatus>();
+  /** Nodes whose latest connection is not to this control plane. */
+  #others: ReadonlyMap<NodeName, NodeStatus> = new Map();
   readonly #waiting = new Set<() => void>();
+  readonly #listeners = new Set<(status: NodeStatus) => void>();
 
+  /** Takes what a node told on its connection to this control plane. */
   update(status: NodeStatus): void {
-    this.#nodes.set(status.name, status);
-    for (const look of this.#waiting) look();
+    this.#own.set(status.name, status);
+    for (const listener of this.#listeners) listener(status);
+    this.#look();
+  }
+
+  /** Takes what other control planes tell of the nodes that they have, in place of what they told before. */
+  setOthers(statuses: ReadonlyArray<NodeStatus>): void {
+    this.#others = new Map(statuses.map((status) => [status.name, status]));
+    this.#look();
+  }
+
+  /** Calls back with each status that a node's connection here leads to. Returns its end. */
+  onUpdate(listener: (status: NodeStatus) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
   }
 
   /**
@@ -42,8 +62,12 @@ export class FleetRegistry {
   whenApplied(revision: StateRevision, waitMs: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const look = (): void => {
-      const nodes = [...this.#nodes.values()];
-      if (nodes.every((node) => !node.connected || node.revision >= revision)) resolve();
+      const names = new Set([...this.#own.keys(), ...this.#others.keys()]);
+      const isBehind = [...names].some((name) => {
+        const node = this.get(name);
+        return node !== undefined && node.connected && node.revision < revision;
+      });
+      if (!isBehind) resolve();
     };
     const timer = setTimeout(resolve, waitMs);
     this.#waiting.add(look);
@@ -55,6 +79,10 @@ export class FleetRegistry {
   }
 
   get(name: NodeName): NodeStatus | undefined {
-    return this.#nodes.get(name);
+    return this.#others.get(name) ?? this.#own.get(name);
+  }
+
+  #look(): void {
+    for (const look of this.#waiting) look();
   }
 }

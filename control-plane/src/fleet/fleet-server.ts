@@ -4,6 +4,7 @@ import type { OriginServer } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { WebSocketServer, type WebSocket } from "ws";
 import { importPublicKey, LinkChannel, WIRE_MESSAGE_BYTES_MAX } from "../contract/index.ts";
+import { isDatabaseUnavailable } from "../database/unavailable.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
 import { bearerToken } from "../http/authentication.ts";
 import { LIMITS } from "../limits.ts";
@@ -112,6 +113,12 @@ export class FleetServer {
     });
     socket.on("message", (data: Buffer) => {
       session.receive(data).catch((error: unknown) => {
+        if (isDatabaseUnavailable(error)) {
+          // The node comes back, to whichever control plane answers, and tells again what it told here.
+          log.warn({ err: error }, "ending a node's link: what it tells can't be stored now");
+          socket.close(1013, "the database is away");
+          return;
+        }
         log.error({ err: error, bytes: data.length }, "cutting a node that breaks the contract");
         socket.close(1002, "not of the contract");
       });
@@ -160,6 +167,8 @@ export class FleetServer {
       this.#seenRevision = revision;
       this.#advanceAll();
     } catch (error) {
+      // That the database is away its connections say; the next look is due soon.
+      if (isDatabaseUnavailable(error)) return;
       this.#options.log.error({ err: error }, "could not look for changes of the desired state");
     }
   }

@@ -205,6 +205,7 @@ describe("fleet", () => {
     node.send({ kind: "applied", revision, failures: [] });
     const beside = await openAccountsService({
       dataDirectory: api.directory,
+      databaseUrl: api.databaseUrl,
       clock: new TestClock(),
     });
     await beside.accounts.configure(api.tenants.ours.account.id, { settings: { memoryMib: 512 } });

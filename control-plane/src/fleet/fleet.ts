@@ -2,15 +2,16 @@ import { OriginServer, type Clock, type KvOrigin } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { BlobStore } from "../blobs/blob-store.ts";
 import { BlobHash, fleetKeyFromSeed } from "../contract/index.ts";
+import { isDatabaseUnavailable } from "../database/unavailable.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
 import type { HttpServer } from "../http/server.ts";
 import type { ValueStore } from "../kv-namespaces/value-store.ts";
 import type { NodesService } from "../nodes/service.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
-import { deriveKey } from "../secrets/sealing.ts";
 import type { UsageService } from "../usage/service.ts";
 import { FleetRegistry } from "./fleet-registry.ts";
 import { FleetServer } from "./fleet-server.ts";
+import { createPreviewRoutes } from "./preview-routes.ts";
 import { createFleetRoutes } from "./routes.ts";
 
 export interface FleetOptions {
@@ -23,7 +24,8 @@ export interface FleetOptions {
   readonly kvOrigin: KvOrigin;
   readonly usage: UsageService;
   readonly schedules: Dispatcher;
-  readonly masterKey: Uint8Array;
+  /** 32 secret bytes. */
+  readonly fleetSeed: Uint8Array;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -39,7 +41,7 @@ export interface Fleet {
 export function startFleet(options: FleetOptions): Fleet {
   const { http, nodes, blobs, values, desiredState, kvOrigin, usage, schedules, clock, log } =
     options;
-  const fleetKey = fleetKeyFromSeed(deriveKey(options.masterKey, "atoll fleet signatures v1"));
+  const fleetKey = fleetKeyFromSeed(options.fleetSeed);
   const registry = new FleetRegistry();
   const kv = new OriginServer({
     origin: kvOrigin,
@@ -54,9 +56,12 @@ export function startFleet(options: FleetOptions): Fleet {
   const parts = { nodes, desiredState, registry, kv, usage, schedules };
   const server = new FleetServer({ ...parts, fleetKey, log });
   http.mount("/fleet", createFleetRoutes({ nodes, blobs, values, fleetKey }));
+  http.mount("/fleet", createPreviewRoutes({ nodes, desiredState, fleetKey }));
   http.server.on("upgrade", (request, socket, head) => {
     server.upgrade(request, socket, head).catch((error: unknown) => {
-      log.error({ err: error }, "could not take over a connection");
+      // Every node tries again all the time; that the database is away its connections say.
+      if (!isDatabaseUnavailable(error))
+        log.error({ err: error }, "could not take over a connection");
       socket.destroy();
     });
   });

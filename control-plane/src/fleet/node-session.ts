@@ -4,19 +4,19 @@ import {
   decodeMessage,
   encodeMessage,
   MessageFromNode,
-  sealBox,
   signState,
   StateRevision,
-  type DeployedVersion,
   type DesiredWorker,
   type MessageToNode,
   type StateChange,
 } from "../contract/index.ts";
-import type { DesiredState, WorkerState } from "../desired-state/desired-state.ts";
+import type { DesiredState } from "../desired-state/desired-state.ts";
+import type { WorkerState } from "../desired-state/worker-states.ts";
 import type { EventLink } from "../schedules/carriers.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
 import type { UsageService } from "../usage/service.ts";
 import { EMPTY_REPORT, type FleetRegistry, type NodeStatus } from "./fleet-registry.ts";
+import { sealWorker } from "./sealed-worker.ts";
 
 /** The node at the other end of a session. */
 interface SessionNode {
@@ -159,14 +159,8 @@ export class NodeSession {
     return { kind: "snapshot", revision: snapshot.revision, workers };
   }
 
-  /** The form that travels: each version's secrets in a box that only this node can open. */
   #seal(worker: WorkerState): DesiredWorker {
-    const versions = worker.versions.map(({ secrets, ...version }): DeployedVersion => {
-      if (Object.keys(secrets).length === 0) return version;
-      const content = Buffer.from(JSON.stringify(secrets));
-      return { ...version, secrets: sealBox(this.#options.node.sealingKey, content) };
-    });
-    return { ...worker, versions, routes: [...worker.routes] };
+    return sealWorker(worker, this.#options.node.sealingKey);
   }
 
   #update(changes: Partial<NodeStatus>): void {

@@ -2,8 +2,10 @@ import { KvError } from "@atoll/kv-store";
 import type { Context } from "hono";
 import { HTTPException } from "hono/http-exception";
 import type { Logger } from "pino";
+import { sqliteUnavailable } from "../database/unavailable.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { refusalOf } from "../kv-namespaces/refusal.ts";
+import { LIMITS } from "../limits.ts";
 import { failure } from "./envelope.ts";
 import type { ApiEnvironment } from "./request-context.ts";
 
@@ -16,8 +18,7 @@ export function errorResponse(log: Logger) {
       const { method, path } = context.req;
       log.error({ err: thrown, cause: thrown.cause, requestId, method, path }, "request failed");
     }
-    // Of writes to keys, the next second is another one.
-    const seconds = error.code === "kv_rate_exceeded" ? 1 : error.retryAfterSeconds;
+    const seconds = retryAfterSeconds(error);
     return Response.json(failure(error, requestId), {
       status: error.status,
       ...(seconds === undefined ? {} : { headers: { "retry-after": String(seconds) } }),
@@ -25,9 +26,18 @@ export function errorResponse(log: Logger) {
   };
 }
 
+function retryAfterSeconds(error: ControlPlaneError): number | undefined {
+  // Of writes to keys, the next second is another one.
+  if (error.code === "kv_rate_exceeded") return 1;
+  if (error.retryAfterSeconds !== undefined) return error.retryAfterSeconds;
+  return error.status === 503 ? LIMITS.unavailableRetrySeconds : undefined;
+}
+
 function toControlPlaneError(thrown: Error): ControlPlaneError {
   if (thrown instanceof ControlPlaneError) return thrown;
   if (thrown instanceof KvError) return refusalOf(thrown);
+  const unavailable = sqliteUnavailable(thrown);
+  if (unavailable !== undefined) return unavailable;
   // Hono's own middleware refuses with these: of its refusals we use only that of large bodies.
   if (thrown instanceof HTTPException && thrown.status === 413) {
     return new ControlPlaneError("body_too_large", "The body is larger than this call allows");

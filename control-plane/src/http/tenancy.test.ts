@@ -6,6 +6,7 @@ import { EntriesService } from "../kv-namespaces/entries-service.ts";
 import { NamespacesService } from "../kv-namespaces/service.ts";
 import { createResources } from "../resources.ts";
 import { HostNames } from "../routes/host-names.ts";
+import { MasterKeys } from "../secrets/master-keys.ts";
 import { SecretSealer } from "../secrets/sealing.ts";
 import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
 import { ROLES, TokenRequest } from "../tokens/schemas.ts";
@@ -35,7 +36,7 @@ function allRouters(): ReadonlyArray<Hono<ApiEnvironment>> {
   const { controlPlane, preflight, clock } = api;
   const { database, mutations, blobs, accounts, tokens } = controlPlane;
   const masterKey = new Uint8Array(32);
-  const versions = new VersionStore(new SecretSealer(masterKey));
+  const versions = new VersionStore(new SecretSealer(MasterKeys.of(masterKey)));
   const hostNames = new HostNames({ baseDomain: "atoll.test", publicPort: 80 });
   const services = {
     database,
@@ -49,7 +50,7 @@ function allRouters(): ReadonlyArray<Hono<ApiEnvironment>> {
     clock,
   };
   const usage = new UsageService({ database, clock, log: pino({ level: "silent" }) });
-  const { resources } = createResources({ ...services, usage, masterKey });
+  const { resources } = createResources({ ...services, usage, uploadTokenKey: masterKey });
   // The origin is only called by handlers, and this test calls none of these.
   const origin = undefined as never;
   const kv = createKvNamespaceRoutes({

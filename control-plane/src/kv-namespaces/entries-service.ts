@@ -12,8 +12,8 @@ import {
   type ListOptions,
   type NamespaceId,
 } from "@atoll/kv-store";
+import { blobHashOf } from "../blobs/blob-hash.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
-import { blobHashOf } from "../blobs/directory-blob-store.ts";
 import { BlobHash } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { EntryWrite } from "./entry-requests.ts";
@@ -30,9 +30,12 @@ export interface EntryContent {
  */
 export class EntriesService {
   readonly #origin: KvOrigin;
-  readonly #blobs: BlobStore;
+  readonly #blobs: Pick<BlobStore, "get" | "put">;
 
-  constructor(parts: { readonly origin: KvOrigin; readonly blobs: BlobStore }) {
+  constructor(parts: {
+    readonly origin: KvOrigin;
+    readonly blobs: Pick<BlobStore, "get" | "put">;
+  }) {
     this.#origin = parts.origin;
     this.#blobs = parts.blobs;
   }

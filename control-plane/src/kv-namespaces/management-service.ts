@@ -36,7 +36,7 @@ import type { Namespace } from "./schemas.ts";
 export interface ManagementServiceOptions {
   readonly origin: ManagedOrigin;
   readonly entries: EntriesService;
-  readonly blobs: BlobStore;
+  readonly blobs: Pick<BlobStore, "get" | "has">;
   readonly nodes: NodesService;
   readonly registry: FleetRegistry;
   readonly accounts: AccountsService;

@@ -1,17 +1,15 @@
-import { join } from "node:path";
 import type { Clock, ManagedOrigin } from "@atoll/kv-store";
-import { DATABASE_FILE, openSqliteDatabase } from "../database/database.ts";
+import type { DatabasePlace } from "../database/database.ts";
+import { openDatabase } from "../database/open-database.ts";
 import { Mutations } from "../desired-state/mutations.ts";
 import { NamespacesService } from "./service.ts";
 
 /** The namespaces of an installation, for commands beside its control plane. The origin stays the caller's. */
-export async function openNamespacesService(options: {
-  readonly dataDirectory: string;
-  readonly origin: ManagedOrigin;
-  readonly clock: Clock;
-}): Promise<{ readonly namespaces: NamespacesService; readonly close: () => Promise<void> }> {
+export async function openNamespacesService(
+  options: DatabasePlace & { readonly origin: ManagedOrigin; readonly clock: Clock },
+): Promise<{ readonly namespaces: NamespacesService; readonly close: () => Promise<void> }> {
   const { clock, origin } = options;
-  const database = await openSqliteDatabase(join(options.dataDirectory, DATABASE_FILE));
+  const database = await openDatabase(options);
   const mutations = new Mutations({ database, clock });
   return {
     namespaces: new NamespacesService({ database, mutations, origin }),

@@ -2,6 +2,7 @@ import type { Clock, ManagedOrigin } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { AccountStore } from "../accounts/store.ts";
 import type { Database } from "../database/database.ts";
+import { isDatabaseUnavailable } from "../database/unavailable.ts";
 import { LIMITS } from "../limits.ts";
 
 export interface QuotaFollowerOptions {
@@ -62,6 +63,7 @@ export class QuotaFollower {
     try {
       await this.look();
     } catch (err) {
+      if (isDatabaseUnavailable(err)) return;
       // The next look is due soon; until then the origin goes by what it was told.
       this.#options.log.error({ err }, "the origin could not be told of quotas");
     } finally {

@@ -162,7 +162,10 @@ export class NamespacesService {
       const isThere = await Promise.all(some.map(({ id }) => this.#isAtOrigin(id)));
       missing.push(...some.filter((_, index) => isThere[index] === false));
     }
-    return missing;
+    if (missing.length === 0) return missing;
+    // Another control plane may have removed one meanwhile, row first.
+    const still = new Set((await this.#store.listOwned(this.#database)).map(({ id }) => id));
+    return missing.filter(({ id }) => still.has(id));
   }
 
   /**

@@ -7,7 +7,7 @@ import type { BlobHash } from "../contract/index.ts";
  * The contents of the key-value store by their hash: large values in a blob store of their own, which the
  * origin collects when nothing names them, so no worker's code may be in it; small ones where their keys are.
  */
-export class ValueStore implements BlobStore {
+export class ValueStore implements Omit<BlobStore, "putAll"> {
   readonly #origin: KvOrigin;
   readonly #blobs: BlobStore;
   /** Where an earlier version put large values, beside everything else. Nothing of it is removed. */

@@ -1,14 +1,13 @@
-import { join } from "node:path";
 import type { Clock } from "@atoll/kv-store";
-import { DATABASE_FILE, openSqliteDatabase } from "../database/database.ts";
+import type { DatabasePlace } from "../database/database.ts";
+import { openDatabase } from "../database/open-database.ts";
 import { NodesService } from "./service.ts";
 
 /** The nodes of an installation, for commands beside its control plane, which may be running. */
-export async function openNodesService(options: {
-  readonly dataDirectory: string;
-  readonly clock: Clock;
-}): Promise<{ readonly nodes: NodesService; readonly close: () => Promise<void> }> {
-  const database = await openSqliteDatabase(join(options.dataDirectory, DATABASE_FILE));
+export async function openNodesService(
+  options: DatabasePlace & { readonly clock: Clock },
+): Promise<{ readonly nodes: NodesService; readonly close: () => Promise<void> }> {
+  const database = await openDatabase(options);
   return {
     nodes: new NodesService({ database, clock: options.clock }),
     close: () => database.destroy(),

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
-import { hostsOverlap, normalizePattern, splitPattern } from "./route-pattern.ts";
+import { hostsOverlap, normalizePattern, overlappingHosts, splitPattern } from "./route-pattern.ts";
 
 test.each([
   ["example.com/*", "example.com/*"],
@@ -49,4 +49,16 @@ test.each([
 ])("route pattern: %s and %s overlap: %s", (left, right, expected) => {
   expect(hostsOverlap(left, right)).toBe(expected);
   expect(hostsOverlap(right, left)).toBe(expected);
+});
+
+test("route pattern: among the hosts that overlap with one is every one that does", () => {
+  const names = ["a.com", "b.com", "x.a.com", "y.x.a.com", "com", "xa.com", "a.com.x"];
+  const all = names.flatMap((name) => [name, `*${name}`, `*.${name}`]);
+  const isNear = (host: string, other: string): boolean => {
+    const { hosts, below } = overlappingHosts(host);
+    return hosts.includes(other) || (below !== undefined && `${other}/`.includes(`.${below}/`));
+  };
+  const pairs = all.flatMap((host) => all.map((other) => [host, other] as const));
+  const overlapping = pairs.filter((pair) => hostsOverlap(...pair));
+  expect(overlapping.filter((pair) => !isNear(...pair))).toEqual([]);
 });

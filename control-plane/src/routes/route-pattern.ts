@@ -47,6 +47,21 @@ export function hostsOverlap(left: string, right: string): boolean {
   );
 }
 
+/**
+ * All hosts of patterns that `hostsOverlap` with this one: some by name, and, when it has subdomains, every
+ * one below a name.
+ */
+export function overlappingHosts(host: string): {
+  readonly hosts: ReadonlyArray<string>;
+  readonly below: string | undefined;
+} {
+  const { name, hasSubdomains } = hostSet(host);
+  const labels = name.split(".");
+  const above = labels.map((_, index) => labels.slice(index).join("."));
+  const hosts = above.flatMap((each) => [each, `*${each}`, `*.${each}`]);
+  return { hosts, below: hasSubdomains ? name : undefined };
+}
+
 function hostSet(host: string) {
   const hasSubdomains = host.startsWith("*");
   return {

@@ -8,7 +8,7 @@ import { WorkerStore } from "../workers/store.ts";
 import type { StoredWorker } from "../workers/schemas.ts";
 import { checkPattern, reachesIntoOthers, type Neighbours } from "./conflicts.ts";
 import type { HostNames } from "./host-names.ts";
-import { normalizePattern } from "./route-pattern.ts";
+import { normalizePattern, splitPattern } from "./route-pattern.ts";
 import type { NamedRoute, RouteKind } from "./schemas.ts";
 import { RouteStore } from "./store.ts";
 
@@ -59,8 +59,7 @@ export class RoutesService {
 
   /** Every route of the caller's account. */
   async list(principal: Principal): Promise<ReadonlyArray<NamedRoute>> {
-    const all = await this.#routes.listAll(this.#parts.database);
-    return all.filter(({ account }) => account === principal.account);
+    return this.#routes.listOwned(this.#parts.database, principal.account);
   }
 
   async #replace(
@@ -74,11 +73,14 @@ export class RoutesService {
   ): Promise<void> {
     const { transaction, now } = mutation;
     const { target, worker, kind, patterns } = set;
-    const routes = await this.#routes.listAll(transaction);
-    const workers = await this.#workers.listAll(transaction);
-    const neighbours = { hostNames: this.#parts.hostNames, routes, workers };
+    const { hostNames } = this.#parts;
+    const hosts = patterns.map((pattern) => splitPattern(pattern).host);
+    const routes = await this.#routes.listNear(transaction, hosts);
+    const names = hosts.flatMap((host) => hostNames.workerOf(host) ?? []);
+    const workers = await this.#workers.listNamed(transaction, names);
+    const neighbours = { hostNames, routes, workers };
     for (const pattern of patterns) checkPattern(pattern, worker, neighbours);
-    const before = routes.filter((route) => route.workerId === worker.id && route.kind === kind);
+    const before = await this.#routes.listOf(transaction, { workerId: worker.id, kind });
     const added = patterns.filter((pattern) => !before.some((route) => route.pattern === pattern));
     refuseOthersHosts(target, added, neighbours);
     // wrangler sends the same routes with every deploy: what changes nothing is no mutation.
@@ -105,7 +107,8 @@ export class RoutesService {
     mutation: Mutation,
     taken: { readonly worker: StoredWorker; readonly patterns: ReadonlyArray<string> },
   ): Promise<void> {
-    for (const route of await this.#routes.listAll(mutation.transaction)) {
+    const hosts = taken.patterns.map((pattern) => splitPattern(pattern).host);
+    for (const route of await this.#routes.listNear(mutation.transaction, hosts)) {
       const isTaken =
         route.kind === "custom_domain" &&
         route.account === taken.worker.account &&

@@ -2,6 +2,7 @@ import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { WorkerKey, type ScheduledEnd, type ScheduledRun } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
+import { isDatabaseUnavailable } from "../database/unavailable.ts";
 import { LIMITS } from "../limits.ts";
 import { Carriers, type EventCarrier, type EventLink, type OpenCarrier } from "./carriers.ts";
 import { parseCron } from "./cron.ts";
@@ -43,7 +44,11 @@ export class Dispatcher {
   /** Does what is to do now; a call during another one is the same. Never rejects. */
   look(): Promise<void> {
     this.#looking ??= this.#look()
-      .catch((error: unknown) => this.#log.error({ err: error }, "could not look at schedules"))
+      .catch((error: unknown) => {
+        // That the database is away its connections say; the next look is due soon.
+        if (isDatabaseUnavailable(error)) return;
+        this.#log.error({ err: error }, "could not look at schedules");
+      })
       .finally(() => (this.#looking = undefined));
     return this.#looking;
   }
@@ -106,7 +111,9 @@ export class Dispatcher {
       }));
       const missed = occurrences.filter(({ isMissed }) => isMissed).length;
       if (missed > 0) this.#log.warn({ schedule: schedule.id, missed }, "occurrences were missed");
-      await this.#database.transaction().execute((transaction) =>
+      // Beside other writers: the schedule's own row, which is changed first, is a lock that is enough.
+      const transactions = this.#database.transaction().setIsolationLevel("read committed");
+      await transactions.execute((transaction) =>
         this.#occurrences.bringForward(transaction, schedule, {
           occurrences,
           nextAt: isoOf(nextMs),

@@ -24,14 +24,18 @@ export class ScheduleStore {
     }));
   }
 
-  async isScheduled(database: Database | Transaction, workerId: string): Promise<boolean> {
-    const row = await database
+  /** Which of some workers have schedules. */
+  async scheduledOf(
+    database: Database | Transaction,
+    workerIds: ReadonlyArray<string>,
+  ): Promise<ReadonlySet<string>> {
+    const rows = await database
       .selectFrom("schedules")
-      .select("id")
-      .where("worker_id", "=", workerId)
-      .limit(1)
-      .executeTakeFirst();
-    return row !== undefined;
+      .select("worker_id")
+      .distinct()
+      .where("worker_id", "in", workerIds)
+      .execute();
+    return new Set(rows.map(({ worker_id: id }) => id));
   }
 
   async insert(

@@ -54,15 +54,16 @@ function secretNotFound(worker: string, name: string): ControlPlaneError {
   );
 }
 
-/** The newest version with other bindings. Its tag says which upload that was, so the copy has none. */
+/** The newest version with other bindings. Its tag says which upload that was, so the copy has its own or none. */
 function copyWith(
   base: VersionBase,
   bindings: ReadonlyArray<Binding>,
   annotations: Annotations,
 ): Omit<VersionDraft, "secrets"> {
   const { tag: _tag, ...version } = base.latest.version;
+  const tag = annotations["workers/tag"];
   return {
-    version: { ...version, bindings: [...bindings] },
+    version: { ...version, bindings: [...bindings], ...(tag === undefined ? {} : { tag }) },
     sourceMaps: base.latest.notes.sourceMaps,
     annotations,
     // Everything that the version names is stored already.

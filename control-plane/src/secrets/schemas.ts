@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { LIMITS } from "../limits.ts";
 import { BindingName, BindingText } from "../versions/binding-requests.ts";
-import { Annotations } from "../versions/schemas.ts";
+import { RequestedAnnotations } from "../versions/schemas.ts";
 
 const SecretType = z.literal("secret_text", {
   error: "only secrets of type 'secret_text' are supported yet",
@@ -42,7 +42,7 @@ export const SecretsPatch = z.strictObject({
 /** Body of `PATCH versions/latest`, a merge patch of the newest version; only secrets can be in it. */
 export const LatestVersionPatch = z.strictObject({
   env: changesOf(z.strictObject({ text: BindingText, type: SecretType }).nullable()),
-  annotations: Annotations.optional(),
+  annotations: RequestedAnnotations.optional(),
 });
 
 /** The `settings` part of `PATCH settings`: a row with nothing but type and name keeps what is there. */

@@ -6,6 +6,7 @@ import { pino } from "pino";
 import type { Bootstrap } from "../accounts/schemas.ts";
 import { createControlPlane, type ControlPlane } from "../control-plane.ts";
 import type { Principal } from "../http/request-context.ts";
+import { createRunDatabase } from "./postgres-run.ts";
 import { ScriptedPreflight } from "./scripted-preflight.ts";
 import { TestClock } from "./test-clock.ts";
 
@@ -35,6 +36,7 @@ export class ControlPlaneApi {
   readonly clock: TestClock;
   readonly tenants: Readonly<Record<Tenant, Bootstrap>>;
   readonly origin: SqliteOrigin;
+  readonly databaseUrl: string | undefined;
 
   private constructor(parts: {
     readonly directory: string;
@@ -43,6 +45,7 @@ export class ControlPlaneApi {
     readonly clock: TestClock;
     readonly tenants: Readonly<Record<Tenant, Bootstrap>>;
     readonly origin: SqliteOrigin;
+    readonly databaseUrl: string | undefined;
   }) {
     this.directory = parts.directory;
     this.controlPlane = parts.controlPlane;
@@ -50,35 +53,41 @@ export class ControlPlaneApi {
     this.clock = parts.clock;
     this.tenants = parts.tenants;
     this.origin = parts.origin;
+    this.databaseUrl = parts.databaseUrl;
   }
 
-  /** Tests with nodes that never acknowledge should not wait for them. */
-  static async start(options: { readonly servedWaitMs?: number } = {}): Promise<ControlPlaneApi> {
+  /**
+   * Tests with nodes that never acknowledge should not wait for them. In the run of all tests on PostgreSQL
+   * each has a database there, whatever it says.
+   */
+  static async start(options: StartOptions = {}): Promise<ControlPlaneApi> {
     const directory = await mkdtemp(join(tmpdir(), "atoll-control-plane-"));
-    const log = pino({ level: "silent" });
     const clock = new TestClock();
     const preflight = new ScriptedPreflight();
-    const origin = SqliteOrigin.open({ path: join(directory, "kv.sqlite"), clock, log });
-    const controlPlane = await createControlPlane({
-      dataDirectory: directory,
-      host: "127.0.0.1",
-      port: 0,
-      baseDomain: "atoll.test",
-      publicIngressPort: 4401,
-      environmentFile: "wrangler.env",
-      masterKey: undefined,
-      preflight,
-      kvOrigin: origin,
-      ...options,
-      log,
-      clock,
-    });
+    const parts = { directory, clock, preflight };
+    const databaseUrl = options.databaseUrl ?? (await createRunDatabase());
+    const { controlPlane, origin } = await open({ ...parts, ...options, databaseUrl });
     const { accounts } = controlPlane;
     const tenants = {
       ours: await accounts.create("Ours"),
       theirs: await accounts.create("Theirs"),
     };
-    return new ControlPlaneApi({ directory, controlPlane, preflight, clock, tenants, origin });
+    return new ControlPlaneApi({ ...parts, databaseUrl, controlPlane, tenants, origin });
+  }
+
+  /** Another control plane with the same accounts, over a directory that it takes over and removes. */
+  async reopen(directory: string): Promise<ControlPlaneApi> {
+    const { clock, preflight, tenants, databaseUrl } = this;
+    const parts = { directory, clock, preflight, databaseUrl };
+    return new ControlPlaneApi({ ...parts, ...(await open(parts)), tenants });
+  }
+
+  /** Another control plane on the same database, with the same blobs and master key. It is closed by itself. */
+  async startAnother(options: StartOptions = {}): Promise<ControlPlaneApi> {
+    const { directory, clock, preflight, tenants, databaseUrl, origin } = this;
+    const parts = { directory, clock, preflight, databaseUrl, origin };
+    const { controlPlane } = await open({ ...parts, ...options });
+    return new ControlPlaneApi({ ...parts, controlPlane, tenants });
   }
 
   principal(tenant: Tenant = "ours"): Principal {
@@ -130,6 +139,41 @@ export class ControlPlaneApi {
     await this.origin.close();
     await rm(this.directory, { recursive: true, force: true });
   }
+}
+
+interface StartOptions {
+  readonly servedWaitMs?: number;
+  readonly databaseUrl?: string;
+}
+
+async function open(parts: {
+  readonly directory: string;
+  readonly clock: TestClock;
+  readonly preflight: ScriptedPreflight;
+  readonly databaseUrl: string | undefined;
+  /** Made when there is none yet. */
+  readonly origin?: SqliteOrigin;
+  readonly servedWaitMs?: number;
+}): Promise<{ readonly controlPlane: ControlPlane; readonly origin: SqliteOrigin }> {
+  const { directory, clock, preflight, ...options } = parts;
+  const log = pino({ level: "silent" });
+  const file = { path: join(directory, "kv.sqlite"), clock, log };
+  const origin = parts.origin ?? SqliteOrigin.open(file);
+  const controlPlane = await createControlPlane({
+    dataDirectory: directory,
+    host: "127.0.0.1",
+    port: 0,
+    baseDomain: "atoll.test",
+    publicIngressPort: 4401,
+    environmentFile: "wrangler.env",
+    masterKey: undefined,
+    preflight,
+    kvOrigin: origin,
+    ...options,
+    log,
+    clock,
+  });
+  return { controlPlane, origin };
 }
 
 export const MAIN_MODULE: UploadedFileSpec = {

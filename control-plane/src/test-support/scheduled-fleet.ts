@@ -1,6 +1,7 @@
 import { pino } from "pino";
 import { NodeName, type ScheduledEnd, type ScheduledEvent } from "../contract/index.ts";
-import { openSqliteDatabase, type Database } from "../database/database.ts";
+import type { Database } from "../database/database.ts";
+import { openSqliteDatabase } from "../database/sqlite-database.ts";
 import type { EventLink } from "../schedules/carriers.ts";
 import { parseCron } from "../schedules/cron.ts";
 import { Dispatcher } from "../schedules/dispatcher.ts";

@@ -28,21 +28,26 @@ export class UsageService {
    * with the number of the last batch that is stored of this node.
    */
   async record(node: NodeName, batch: UsageBatch): Promise<number> {
-    return this.#database.transaction().execute(async (transaction) => {
-      const last = await this.#store.lastSequence(transaction, node);
-      // Enrolled anew while its old connection was still there: nobody may speak in its name any more.
-      if (last === undefined) throw new Error(`the node ${node} is not enrolled`);
-      if (batch.sequence <= last) return last;
+    // Beside other writers: the node's own row, which is changed first, keeps its batches apart, and no
+    // two nodes add to the same rows.
+    const transactions = this.#database.transaction().setIsolationLevel("read committed");
+    return transactions.execute(async (transaction) => {
+      const { sequence } = batch;
+      if (!(await this.#store.advance(transaction, { node, sequence }))) {
+        const last = await this.#store.lastSequence(transaction, node);
+        // Enrolled anew while its old connection was still there: nobody may speak in its name any more.
+        if (last === undefined) throw new Error(`the node ${node} is not enrolled`);
+        return last;
+      }
       const unknown = await this.#store.add(transaction, { node, rows: batch.rows });
-      await this.#store.advance(transaction, { node, sequence: batch.sequence });
       await this.#store.prune(transaction, hourOf(this.#clock.nowMs() - LIMITS.usageKeptMs));
       if (unknown.length > 0) {
         this.#log.warn(
-          { node, sequence: batch.sequence, workers: unknown },
+          { node, sequence, workers: unknown },
           "usage of accounts that do not exist is not kept",
         );
       }
-      return batch.sequence;
+      return sequence;
     });
   }
 

@@ -25,15 +25,18 @@ export class UsageStore {
     return row?.usage_sequence;
   }
 
+  /** False, and nothing is changed, when this batch or a later one is stored already, or there is no such node. */
   async advance(
     transaction: Transaction,
     to: { readonly node: NodeName; readonly sequence: number },
-  ): Promise<void> {
-    await transaction
+  ): Promise<boolean> {
+    const { numUpdatedRows } = await transaction
       .updateTable("nodes")
       .set({ usage_sequence: to.sequence })
       .where("name", "=", to.node)
-      .execute();
+      .where("usage_sequence", "<", to.sequence)
+      .executeTakeFirst();
+    return numUpdatedRows > 0n;
   }
 
   /** Adds rows to what is there. Resolves with the workers whose accounts do not exist: theirs are left out. */

@@ -1,4 +1,4 @@
-import { blobHashOf } from "../blobs/directory-blob-store.ts";
+import { blobHashOf } from "../blobs/blob-hash.ts";
 import type { BlobHash, Code, Module, ModuleKind } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { SourceMap } from "./schemas.ts";

@@ -7,7 +7,6 @@ export function presentVersion({
   version,
   notes,
 }: StoredVersion): Readonly<Record<string, unknown>> {
-  const { "workers/alias": _alias, ...annotations } = notes.annotations;
   return {
     id: version.id,
     number: version.number,
@@ -18,10 +17,10 @@ export function presentVersion({
       source: "wrangler",
       author_id: notes.tokenId,
       author_email: AUTHOR,
-      // Versions that are not deployed have no address yet.
-      has_preview: false,
+      // Whether the worker has previews is told where its hosts are.
+      has_preview: true,
     },
-    annotations,
+    annotations: notes.annotations,
     resources: {
       script: { etag: codeTag(version), handlers: null, last_deployed_from: "wrangler" },
       script_runtime: presentRuntime(version),

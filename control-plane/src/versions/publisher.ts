@@ -58,7 +58,10 @@ export interface Publication {
   readonly isDeployed: boolean;
   /** Whether a worker that does not exist is made. */
   readonly isCreating: boolean;
-  /** Must change nothing: the version may still be refused. `base` is absent for a new worker. */
+  /**
+   * Must change nothing, because the version may still be refused, and may be called again with another base.
+   * `base` is absent for a new worker.
+   */
   readonly draft: (base: VersionBase | undefined) => Promise<VersionDraft>;
 }
 
@@ -97,7 +100,19 @@ export class Publisher {
   /** Rejected with the first rule that the draft breaks, or `startup_failed`; then nothing changed. */
   async publish(publication: Publication): Promise<StoredVersion> {
     const { principal, name } = publication;
-    return this.#lock.run(`${principal.account}/${name}`, () => this.#publish(publication));
+    return this.#lock.run(`${principal.account}/${name}`, () => this.#publishAgain(publication));
+  }
+
+  /** Another control plane has no part in the lock: what it published meanwhile is the next base. */
+  async #publishAgain(publication: Publication): Promise<StoredVersion> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#publish(publication);
+      } catch (error) {
+        const isLast = attempt >= LIMITS.publicationAttemptsMax;
+        if (isLast || !(error instanceof Overtaken)) throw error;
+      }
+    }
   }
 
   async #publish(publication: Publication): Promise<StoredVersion> {
@@ -156,8 +171,9 @@ export class Publisher {
         `The name '${name}' is taken: ${this.#parts.hostNames.hostOf(name)} belongs to another account`,
       );
     }
-    const routes = await this.#routes.listAll(database);
-    checkOwnHost(this.#parts.hostNames.hostOf(name), routes, principal.account);
+    const host = this.#parts.hostNames.hostOf(name);
+    const routes = await this.#routes.listNear(database, [host]);
+    checkOwnHost(host, routes, principal.account);
     return undefined;
   }
 
@@ -200,12 +216,12 @@ export class Publisher {
     const { publication, base, draft, added } = recorded;
     const { principal, name, trigger } = publication;
     const current = await this.#workers.find(transaction, { account: principal.account, name });
-    // Another control plane, or a delete, may have come in between.
     if (current?.id !== base?.worker.id || current?.versionNumber !== base?.worker.versionNumber) {
-      throw new ControlPlaneError(
-        "conflict",
-        `The worker '${name}' was changed meanwhile: try again`,
-      );
+      const message = `The worker '${name}' was changed meanwhile: try again`;
+      const isDeleted = base !== undefined && current?.id !== base.worker.id;
+      // What somebody deleted is not brought back.
+      if (isDeleted) throw new ControlPlaneError("conflict", message);
+      throw new Overtaken("conflict", message);
     }
     // What it binds may have been deleted while it was being started.
     const scope = { account: principal.account, worker: name, database: transaction };
@@ -260,6 +276,9 @@ export class Publisher {
   }
 }
 
+/** Another control plane has published the same worker since the draft was begun. */
+class Overtaken extends ControlPlaneError {}
+
 function codeBytes(code: Version["code"]): number {
   if (code.kind === "none") return 0;
   const modules = code.kind === "modules" ? code.modules : [code.script, ...code.parts];
@@ -284,7 +303,7 @@ function newWorker(parts: {
     createdAt: now,
     modifiedAt: now,
     isOnSubdomain: true,
-    hasPreviews: false,
+    hasPreviews: true,
     settings: {},
     versionNumber: 0,
   };

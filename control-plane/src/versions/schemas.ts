@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { BlobHash, type Version } from "../contract/index.ts";
+import { BlobHash, PreviewLabel, type Version } from "../contract/index.ts";
+import { LIMITS } from "../limits.ts";
 
 /** What made a version. */
 export type Trigger = "upload" | "secret" | "settings";
@@ -12,6 +13,16 @@ export const Annotations = z.object({
   "workers/triggered_by": z.string().optional(),
 });
 export type Annotations = z.infer<typeof Annotations>;
+
+const Text = z.string().max(LIMITS.annotationCharactersMax);
+
+/** What a caller may write about a version. */
+export const RequestedAnnotations = z.object({
+  "workers/message": Text.optional(),
+  "workers/tag": Text.optional(),
+  "workers/alias": PreviewLabel.optional(),
+});
+export type RequestedAnnotations = z.infer<typeof RequestedAnnotations>;
 
 /** A source map that came with an upload: kept for `content/v2` and for stack traces, never run. */
 export const SourceMap = z.object({

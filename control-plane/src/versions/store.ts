@@ -1,7 +1,16 @@
-import { Version, type SecretValues, type VersionId } from "../contract/index.ts";
+import {
+  Version,
+  type PreviewLabel,
+  type SecretValues,
+  type VersionId,
+} from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
+import { secretContext } from "../secrets/contexts.ts";
 import type { SecretSealer } from "../secrets/sealing.ts";
 import { VersionNotes, type StoredVersion } from "./schemas.ts";
+
+/** wrangler prints so many digits of a version's id in front of its worker's host. */
+const PREVIEW_ID_DIGITS = 8;
 
 /** Immutable versions, and the values of their secrets under seal. */
 export class VersionStore {
@@ -27,7 +36,7 @@ export class VersionStore {
     };
     await transaction.insertInto("versions").values(row).execute();
     for (const [name, value] of Object.entries(secrets)) {
-      const sealed = this.#sealer.seal(value, sealContext(workerId, name));
+      const sealed = this.#sealer.seal(value, secretContext(workerId, name));
       const secret = { version_id: version.id, name, sealed };
       await transaction.insertInto("version_secrets").values(secret).execute();
     }
@@ -63,6 +72,38 @@ export class VersionStore {
     return row && toVersion(row);
   }
 
+  /** The newest version with this alias, or else the newest whose id begins with the label. */
+  async findPreview(
+    database: Database | Transaction,
+    query: { readonly workerId: string; readonly label: PreviewLabel },
+  ): Promise<StoredVersion | undefined> {
+    const { workerId, label } = query;
+    // A label holds nothing that a pattern or JSON has another meaning for, and no text within the notes
+    // can look like this: its quotation marks are escaped.
+    const alias = `"workers/alias":${JSON.stringify(label)}`;
+    const aliased = await this.#newestLike(database, { workerId, notes: `%${alias}%` });
+    if (aliased !== undefined) return aliased;
+    if (label.length !== PREVIEW_ID_DIGITS) return undefined;
+    return this.#newestLike(database, { workerId, id: `${label}-%` });
+  }
+
+  async #newestLike(
+    database: Database | Transaction,
+    {
+      workerId,
+      ...patterns
+    }: { readonly workerId: string } & Partial<Readonly<Record<"id" | "notes", string>>>,
+  ): Promise<StoredVersion | undefined> {
+    let query = database
+      .selectFrom("versions")
+      .select(["document", "notes"])
+      .where("worker_id", "=", workerId);
+    if (patterns.id !== undefined) query = query.where("id", "like", patterns.id);
+    if (patterns.notes !== undefined) query = query.where("notes", "like", patterns.notes);
+    const row = await query.orderBy("number", "desc").limit(1).executeTakeFirst();
+    return row && toVersion(row);
+  }
+
   /** A version that is known to exist, such as one that a deployment names. */
   async get(database: Database | Transaction, id: VersionId): Promise<StoredVersion> {
     const row = await database
@@ -71,6 +112,32 @@ export class VersionStore {
       .where("id", "=", id)
       .executeTakeFirstOrThrow();
     return toVersion(row);
+  }
+
+  /** Those of these ids, by id. */
+  async getAll(
+    database: Database | Transaction,
+    ids: ReadonlyArray<VersionId>,
+  ): Promise<ReadonlyMap<VersionId, StoredVersion>> {
+    const rows = await database
+      .selectFrom("versions")
+      .select(["document", "notes"])
+      .where("id", "in", ids)
+      .execute();
+    return new Map(rows.map(toVersion).map((stored) => [stored.version.id, stored]));
+  }
+
+  /** When those of these ids were made, by id. */
+  async createdAt(
+    database: Database | Transaction,
+    ids: ReadonlyArray<VersionId>,
+  ): Promise<ReadonlyMap<string, string>> {
+    const rows = await database
+      .selectFrom("versions")
+      .select(["id", "created_at"])
+      .where("id", "in", ids)
+      .execute();
+    return new Map(rows.map(({ id, created_at: at }) => [id, at]));
   }
 
   /** The newest versions first. */
@@ -96,6 +163,28 @@ export class VersionStore {
     return latest;
   }
 
+  /** The secrets of some versions in the clear, by the version's id. Rejected as `openSecrets` is. */
+  async openAllSecrets(
+    database: Database | Transaction,
+    versions: ReadonlyArray<{ readonly workerId: string; readonly versionId: VersionId }>,
+  ): Promise<ReadonlyMap<string, SecretValues>> {
+    const owners = new Map(
+      versions.map(({ versionId, workerId }) => [String(versionId), workerId]),
+    );
+    const rows = await database
+      .selectFrom("version_secrets")
+      .selectAll()
+      .where("version_id", "in", [...owners.keys()])
+      .execute();
+    const opened = new Map<string, Record<string, string>>();
+    for (const { version_id: id, name, sealed } of rows) {
+      const values = opened.get(id) ?? {};
+      opened.set(id, values);
+      values[name] = this.#sealer.open(sealed, secretContext(owners.get(id) ?? "", name));
+    }
+    return opened;
+  }
+
   /** The secrets of a version in the clear. Rejected with `secret_unreadable` under another master key. */
   async openSecrets(
     database: Database | Transaction,
@@ -110,15 +199,10 @@ export class VersionStore {
     return Object.fromEntries(
       rows.map(({ name, sealed }) => [
         name,
-        this.#sealer.open(sealed, sealContext(workerId, name)),
+        this.#sealer.open(sealed, secretContext(workerId, name)),
       ]),
     );
   }
-}
-
-/** Binds a sealed value to its place: it opens for no other worker and under no other name. */
-function sealContext(workerId: string, name: string): string {
-  return `worker ${workerId}, secret ${name}`;
 }
 
 function toVersion(row: { readonly document: string; readonly notes: string }): StoredVersion {

@@ -2,8 +2,8 @@ import { z } from "zod";
 import { ControlPlaneError } from "../errors.ts";
 import { describeIssue } from "../http/body.ts";
 import { LIMITS } from "../limits.ts";
+import { RequestedAnnotations } from "./schemas.ts";
 
-const Text = z.string().max(LIMITS.annotationCharactersMax);
 const Rules = z.string().refine((text) => Buffer.byteLength(text) <= LIMITS.assetRulesBytesMax, {
   error: `longer than ${LIMITS.assetRulesBytesMax} bytes`,
 });
@@ -44,13 +44,7 @@ export const UploadMetadata = z.object({
       subrequests: z.number().int().positive().nullish(),
     })
     .nullish(),
-  annotations: z
-    .object({
-      "workers/message": Text.optional(),
-      "workers/tag": Text.optional(),
-      "workers/alias": Text.optional(),
-    })
-    .nullish(),
+  annotations: RequestedAnnotations.nullish(),
   tags: z.array(z.string().max(1_024)).max(100).nullish(),
   logpush: z.boolean().nullish(),
   observability: z.record(z.string(), z.json()).nullish(),

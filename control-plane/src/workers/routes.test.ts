@@ -142,7 +142,63 @@ describe("deployments: ", () => {
     expect(worker?.versions[0]?.version.id).toBe(first.result.deployment_id);
   });
 
-  test("splits, wrong sums and unknown versions are refused and change nothing", async () => {
+  test("two versions serve with the percentages that were asked for, 0 included", async () => {
+    const first = (await api.deploy("hello")).result.deployment_id as string;
+    const second = (await api.call(`POST ${SCRIPT}/versions`, uploadForm({}))).result.id as string;
+    for (const [older, newer] of [
+      [90, 10],
+      [100, 0],
+      [33.3, 66.7],
+    ]) {
+      const versions = [
+        { version_id: second, percentage: newer },
+        { version_id: first, percentage: older },
+      ];
+      const body = { strategy: "percentage", versions, annotations: { "workers/message": "step" } };
+      expect(await api.call(`POST ${SCRIPT}/deployments`, body)).toMatchObject({ success: true });
+      const { deployments } = (await api.call(`GET ${SCRIPT}/deployments`)).result;
+      expect(deployments[0]).toMatchObject({
+        versions,
+        annotations: { "workers/message": "step", "workers/triggered_by": "upload" },
+      });
+      const [worker] = (await api.controlPlane.desiredState.snapshot()).workers;
+      const running = worker?.versions.map(({ version, percentage }) => [version.id, percentage]);
+      expect(running).toEqual([
+        [second, newer],
+        [first, older],
+      ]);
+    }
+    // What serves part of the requests already is no stranger: it gets all of them without a question.
+    const versions = [{ version_id: first, percentage: 100 }];
+    const back = await api.call(`POST ${SCRIPT}/deployments`, { strategy: "percentage", versions });
+    expect(back.result.annotations).toEqual({ "workers/triggered_by": "rollback" });
+  });
+
+  test("a version of a split that would bring other secrets back is refused, but for force", async () => {
+    const secret = (text: string) => ({ bindings: [{ type: "secret_text", name: "A", text }] });
+    const first = (await api.deploy("hello", secret("1"))).result.deployment_id as string;
+    const second = (await api.deploy("hello", secret("2"))).result.deployment_id as string;
+    const versions = [
+      { version_id: second, percentage: 90 },
+      { version_id: first, percentage: 10 },
+    ];
+    const body = { strategy: "percentage", versions };
+    const refused = await api.call(`POST ${SCRIPT}/deployments`, body);
+    expect(refused.errors).toEqual([
+      { code: 10_220, message: "The following secrets have changed: A" },
+    ]);
+    const forced = await api.call(`POST ${SCRIPT}/deployments?force=true`, body);
+    expect(forced).toMatchObject({ success: true });
+    // Secrets change on top of the newest version, so that one has to serve everything.
+    const put = await api.call(`PUT ${SCRIPT}/secrets`, {
+      name: "A",
+      text: "3",
+      type: "secret_text",
+    });
+    expect(put.errors[0]?.code).toBe(10_215);
+  });
+
+  test("wrong sums, repeated and unknown versions are refused and change nothing", async () => {
     const first = (await api.deploy("hello")).result.deployment_id as string;
     const second = (await api.call(`POST ${SCRIPT}/versions`, uploadForm({}))).result.id as string;
     const foreign = (await api.deploy("other")).result.deployment_id as string;
@@ -151,9 +207,38 @@ describe("deployments: ", () => {
       [
         [
           [first, 50],
-          [second, 50],
+          [second, 49],
         ],
-        10_023,
+        10_001,
+      ],
+      [
+        [
+          [first, 50],
+          [first, 50],
+        ],
+        10_001,
+      ],
+      [
+        [
+          [first, 101],
+          [second, -1],
+        ],
+        10_001,
+      ],
+      [
+        [
+          [first, 40],
+          [second, 30],
+          [crypto.randomUUID(), 30],
+        ],
+        10_001,
+      ],
+      [
+        [
+          [first, 50],
+          [foreign, 50],
+        ],
+        10_222,
       ],
       [[[first, 99]], 10_001],
       [[[first, 0]], 10_001],

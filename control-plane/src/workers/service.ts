@@ -115,7 +115,10 @@ export class WorkersService {
       // wrangler repeats the same switch after every deploy: what changes nothing is no mutation.
       if (JSON.stringify(changed) === JSON.stringify(worker)) return worker;
       await this.#workers.update(mutation.transaction, { ...changed, modifiedAt: mutation.now });
-      if (changed.isOnSubdomain !== worker.isOnSubdomain) await mutation.changed(target.name);
+      const isSame =
+        changed.isOnSubdomain === worker.isOnSubdomain &&
+        changed.hasPreviews === worker.hasPreviews;
+      if (!isSame) await mutation.changed(target.name);
       const [before, after] = [auditedWorker(worker), auditedWorker(changed)];
       await mutation.audit({ action, subject: target.name, before, after });
       return changed;

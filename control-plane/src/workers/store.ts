@@ -51,6 +51,20 @@ export class WorkerStore {
     return rows.map(toWorker);
   }
 
+  /** Of all accounts, those of these names. */
+  async listNamed(
+    database: Database | Transaction,
+    names: ReadonlyArray<string>,
+  ): Promise<ReadonlyArray<StoredWorker>> {
+    const rows = await database
+      .selectFrom("workers")
+      .selectAll()
+      .where("name", "in", names)
+      .orderBy("name")
+      .execute();
+    return rows.map(toWorker);
+  }
+
   async listAll(database: Database | Transaction): Promise<ReadonlyArray<StoredWorker>> {
     const rows = await database.selectFrom("workers").selectAll().orderBy("name").execute();
     return rows.map(toWorker);

@@ -9,6 +9,8 @@ import { LIMITS } from "../limits.ts";
 import { askCell } from "./cell-client.ts";
 import { CellSupervisor } from "./cell-supervisor.ts";
 import { ManualClock } from "@atoll/kv-store/manual-clock";
+import { versionTarget } from "../ingress/target-key.ts";
+import type { PreparedWorker } from "./prepared-worker.ts";
 import { readStartTicks } from "./process-table.ts";
 import { RoutedCells } from "./routed-cells.ts";
 import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
@@ -176,6 +178,78 @@ test("supervisor: a version that does not start leaves the old one serving", asy
   ]);
   expect(await ask(good)).toBe("good");
   expect(await ask(other)).toBe("changed");
+});
+
+/** Two versions of the worker `sample`, as a split has them. */
+function splitOf(main: SampleWorker, other: SampleWorker): ReadonlyArray<PreparedWorker> {
+  return [
+    { ...main, role: "main" },
+    { ...other, role: "other" },
+  ];
+}
+
+async function askVersion({ key, version }: SampleWorker): Promise<unknown> {
+  const { body, isCold } = await routes.ask(versionTarget(key, version.id), supervisor);
+  return { body, isCold };
+}
+
+test("supervisor: two versions of a worker are warm, and none is restarted as their shares change", async () => {
+  const [one, two] = [says("one"), says("two")];
+  await supervisor.apply([one]);
+  await ask(one);
+  const [pid] = supervisor.status().map((cell) => cell.pid);
+  expect(await supervisor.apply(splitOf(one, two))).toEqual([]);
+  expect(await askVersion(one)).toEqual({ body: "one", isCold: false });
+  expect(await askVersion(two)).toEqual({ body: "two", isCold: false });
+  expect(await ask(one)).toBe("one");
+  const pids = supervisor.status().map((cell) => cell.pid);
+  expect(pids).toHaveLength(2);
+  expect(pids).toContain(pid);
+  // Now the other one has the larger share.
+  await supervisor.apply(splitOf(two, one));
+  expect(await ask(one)).toBe("two");
+  expect(await askVersion(one)).toEqual({ body: "one", isCold: false });
+  expect(supervisor.status().map((cell) => cell.pid)).toEqual(expect.arrayContaining(pids));
+  await supervisor.apply([two]);
+  expect(await ask(two)).toBe("two");
+  expect(routes.published.has(versionTarget(two.key, two.version.id))).toBe(false);
+  // A request that was on its way to a version that has left is answered all the same.
+  expect(await askVersion(one)).toEqual({ body: "two", isCold: false });
+  await vi.waitFor(() => expect(supervisor.status()).toHaveLength(1), 5_000);
+  expect(pids).toContain(supervisor.status()[0]?.pid);
+});
+
+test("supervisor: a version beside another one has its own callees, and callers keep the main one", async () => {
+  const helper = says("helped", { name: "helper" });
+  const bindings = [{ type: "service" as const, name: "TO", service: helper.name }];
+  const calls = (text: string, sample: Sample): SampleWorker =>
+    sampleModule(
+      `export default { async fetch(request, env) {
+        return new Response(${JSON.stringify(text)} + (await (await env.TO.fetch(request)).text()));
+      } };`,
+      sample,
+    );
+  const [one, two] = [calls("one ", { bindings }), calls("two ", { bindings })];
+  const toOne = [{ type: "service" as const, name: "TO", service: one.name }];
+  const caller = calls("caller ", { name: "caller", bindings: toOne });
+  expect(await supervisor.apply([caller, helper, ...splitOf(one, two)])).toEqual([]);
+  expect(await ask(caller)).toBe("caller one helped");
+  expect(await askVersion(two)).toMatchObject({ body: "two helped" });
+  expect(await ask(helper)).toBe("helped");
+});
+
+test("supervisor: a version of a split that does not start fails alone", async () => {
+  const helper = says("helped", { name: "helper" });
+  const good = says("good");
+  const bad = sampleModule(`throw new Error("broken on arrival");`, {
+    bindings: [{ type: "service", name: "TO", service: helper.name }],
+  });
+  await supervisor.apply([good, helper]);
+  await ask(good);
+  const failures = await supervisor.apply([...splitOf(good, bad), helper]);
+  expect(failures).toMatchObject([{ worker: good.key, version: bad.version.id }]);
+  expect(await ask(good)).toBe("good");
+  expect(await ask(helper)).toBe("helped");
 });
 
 test("supervisor: a binding to a worker that is not there fails only its own group", async () => {

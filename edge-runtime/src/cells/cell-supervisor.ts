@@ -10,6 +10,7 @@ import { configureGroup, type KvCapability } from "../config/group-config.ts";
 import { Turnstile } from "../config/turnstile.ts";
 import { EdgeError } from "../errors.ts";
 import type { Activation, Activator, CellLoss, Ingress } from "../ingress/ingress.ts";
+import { type TargetKey, workerOfTarget } from "../ingress/target-key.ts";
 import { LIMITS } from "../limits.ts";
 import { CellGroup, type GroupEvents } from "./cell-group.ts";
 import { CellHistory } from "./cell-history.ts";
@@ -23,6 +24,8 @@ import { PublishedCells } from "./published-cells.ts";
 import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { RetiringCells } from "./retiring-cells.ts";
+import { ServingGroups } from "./serving-groups.ts";
+import { isBeside, isOnDemand, targetsOfGroup } from "./version-role.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
 
 export interface CellSupervisorOptions extends Omit<CellSources, "listener"> {
@@ -55,16 +58,13 @@ export class CellSupervisor implements Activator {
   readonly #starts = new Turnstile(LIMITS.cellStartsMax);
   /** Whoever changes which group serves whom goes through here alone. */
   readonly #changes = new Turnstile(1);
-  /** The group that serves each worker. A group lives as long as it is in here. */
-  #groupOf: ReadonlyMap<WorkerKey, CellGroup> = new Map();
+  #serving = new ServingGroups();
   /**
    * Groups that did not start in the latest apply or since, by identity. They rest like a cell that keeps
    * dying, so that a version which never starts does not slow down everybody else's deploys.
    */
   #failed: ReadonlyMap<string, CellGroup> = new Map();
-  /** What the ingress was told last. */
-  readonly #published = new Map<WorkerKey, ReadonlyArray<string>>();
-  readonly #publishedCells = new PublishedCells();
+  readonly #published: PublishedCells;
   readonly #retiring: RetiringCells;
   #queued: QueuedApply | undefined;
   #applying: Promise<void> | undefined;
@@ -76,16 +76,17 @@ export class CellSupervisor implements Activator {
   constructor(options: CellSupervisorOptions) {
     const listeners = [new CellLog(options.log), this.#history, ...(options.listeners ?? [])];
     this.#options = { ...options, listener: listenTogether(listeners) };
+    this.#published = new PublishedCells(options.ingress);
     this.#retiring = new RetiringCells(options);
     this.#events = {
-      cellChanged: (group) => this.#publish(group.workers.map((worker) => worker.key)),
+      cellChanged: (group) => this.#publish(this.#serving.targetsOf(group)),
       retired: (group, cell, reason) => this.#retiring.add({ group, cell }, reason),
     };
     this.#keeper = new CellKeeper({
       memoryBudgetBytes: defaultMemoryBudget(),
       cores: availableParallelism(),
       ...options,
-      groups: () => this.#groups(),
+      groups: () => this.#serving.all,
     });
   }
 
@@ -105,10 +106,11 @@ export class CellSupervisor implements Activator {
     return promise;
   }
 
-  async activate(worker: WorkerKey): Promise<Activation> {
+  /** What does not run here as a version any more, as when a split has just ended, goes to its worker. */
+  async activate(target: TargetKey): Promise<Activation> {
     const begunMs = performance.now();
-    const { cell, isWarm } = await this.#activate(worker);
-    const socketPath = cell.socketPath(worker);
+    const { cell, isWarm } = await this.#activate(target);
+    const socketPath = cell.socketPath(workerOfTarget(target));
     if (isWarm) return { socketPath };
     return { socketPath, coldMs: Math.max(1, Math.round(performance.now() - begunMs)) };
   }
@@ -119,25 +121,28 @@ export class CellSupervisor implements Activator {
   }
 
   async #activate(
-    worker: WorkerKey,
+    target: TargetKey,
   ): Promise<{ readonly cell: WarmCell; readonly isWarm: boolean }> {
+    const worker = workerOfTarget(target);
     // More than one round only when cells are dying, or an apply replaces the group meanwhile.
     for (let round = 0; round < LIMITS.activationRoundsMax; round += 1) {
-      const group = this.#groupOf.get(worker);
-      if (group === undefined) throw new EdgeError("worker_unknown", `${worker} is not run here`);
+      const group = this.#serving.groupFor(target);
+      if (group === undefined) throw new EdgeError("worker_unknown", `${target} is not run here`);
       const isWarm = group.cells.length > 0 && round === 0;
-      const cell = await this.#findCell(group, worker);
+      const cell = await this.#findCell(group, target);
       if (cell !== undefined) return { cell, isWarm };
     }
     throw new EdgeError("cell_failed", `${worker} lost its cell, or was replaced, each time`);
   }
 
   /** A cell of a group that takes requests; none when it lost its cells, or was replaced, meanwhile. */
-  async #findCell(group: CellGroup, worker: WorkerKey): Promise<WarmCell | undefined> {
-    const isCurrent = (): boolean => this.#groupOf.get(worker) === group;
+  async #findCell(group: CellGroup, target: TargetKey): Promise<WarmCell | undefined> {
+    const isCurrent = (): boolean => this.#serving.groupFor(target) === group;
     try {
       const isWarm = group.cells.length > 0;
-      const cell = isWarm ? await group.firstAccepting(worker) : await group.activate();
+      const cell = isWarm
+        ? await group.firstAccepting(workerOfTarget(target))
+        : await group.activate();
       // One that was put out of use is drained already, and nobody waits for what comes later.
       return isCurrent() && cell !== undefined && group.cells.includes(cell) ? cell : undefined;
     } catch (error) {
@@ -154,8 +159,9 @@ export class CellSupervisor implements Activator {
    */
   async #takeApart(group: CellGroup): Promise<void> {
     // Others who waited for it, or a deploy, may have come first.
-    if (!this.#groups().has(group) || group.cells.length > 0) return;
+    if (!this.#serving.all.has(group) || group.cells.length > 0) return;
     const { workers, config } = group;
+    const targets = this.#serving.targetsOf(group);
     const parts = planApart(workers).map((part) => this.#prepare(part, new Map()));
     const attempts = await Promise.all(parts);
     if (this.#isDisposed) return;
@@ -164,16 +170,20 @@ export class CellSupervisor implements Activator {
     // This one retires: an apply that plans the same again needs one to know by its identity, and to try.
     const whole = new CellGroup({ ...this.#options, workers, config, events: this.#events });
     this.#failed = new Map([...this.#failed, [whole.identity, whole]]);
-    this.#switch(new Map([...this.#groupOf, ...this.#assign(attempts)]));
+    const assigned = this.#assign(attempts, (part) => {
+      const keys = new Set(part.map(({ key }) => key));
+      return targets.filter((target) => keys.has(workerOfTarget(target)));
+    });
+    this.#switch(this.#serving.with(assigned));
   }
 
   lossOf(socketPath: string): Promise<CellLoss | undefined> {
-    return this.#publishedCells.lossOf(socketPath);
+    return this.#published.lossOf(socketPath);
   }
 
   /** The version of a worker that serves here. */
   versionOf(worker: WorkerKey): VersionId | undefined {
-    const workers = this.#groupOf.get(worker)?.workers;
+    const workers = this.#serving.ownOf(worker)?.workers;
     return workers?.find(({ key }) => key === worker)?.version.id;
   }
 
@@ -184,7 +194,7 @@ export class CellSupervisor implements Activator {
 
   /** Cells that have a process, by whether new requests go to them, and requests that wait for one. */
   get counts(): { readonly warm: number; readonly draining: number; readonly waiting: number } {
-    const groups = [...this.#groups()];
+    const groups = [...this.#serving.all];
     return {
       warm: groups.reduce((sum, { cells }) => sum + cells.length, 0),
       draining: this.#retiring.all.length,
@@ -194,7 +204,7 @@ export class CellSupervisor implements Activator {
 
   /** Every cell that has a process, those that drain included. */
   status(): ReadonlyArray<CellStatus> {
-    const warm = [...this.#groups()].flatMap((group) =>
+    const warm = [...this.#serving.all].flatMap((group) =>
       group.cells.map((cell) => cellStatus(group, cell, "warm")),
     );
     const draining = this.#retiring.all.map(({ group, cell }) =>
@@ -210,8 +220,8 @@ export class CellSupervisor implements Activator {
     this.#queued = undefined;
     await this.#applying;
     await this.#keeper.stop();
-    const groups = this.#groups();
-    this.#switch(new Map());
+    const groups = this.#serving.all;
+    this.#switch(new ServingGroups());
     await Promise.all([...groups].map((group) => group.settled()));
     await this.#retiring.settled();
   }
@@ -232,17 +242,20 @@ export class CellSupervisor implements Activator {
   async #apply(workers: ReadonlyArray<PreparedWorker>): Promise<ReadonlyArray<WorkerFailure>> {
     const known = new Map([
       ...this.#failed,
-      ...[...this.#groups()].map((group) => [group.identity, group] as const),
+      ...[...this.#serving.all].map((group) => [group.identity, group] as const),
     ]);
     const attempts = await this.#attempt(planCells(workers), known);
     if (this.#isDisposed) {
       for (const attempt of attempts) if (attempt.kind === "ready") attempt.group.retire("stopped");
       throw closed();
     }
-    this.#switch(this.#assign(attempts));
-    const deployed = [...this.#groups()].filter(({ identity }) => !known.has(identity));
+    this.#switch(new ServingGroups(this.#assign(attempts, targetsOfGroup)));
+    const deployed = attempts.flatMap((attempt) =>
+      attempt.kind === "failed" || attempt.workers.some(isOnDemand) ? [] : [attempt.group],
+    );
+    const added = deployed.filter(({ identity }) => !known.has(identity));
     // What a node finds when it starts was not deployed just now, and may be hundreds.
-    if (this.#hasApplied) this.#keeper.prewarm(deployed);
+    if (this.#hasApplied) this.#keeper.prewarm(added);
     this.#hasApplied = true;
     this.#failed = new Map(
       attempts.flatMap((attempt) =>
@@ -251,7 +264,7 @@ export class CellSupervisor implements Activator {
           : [],
       ),
     );
-    const configs = [...this.#groups()].map((group) => group.config);
+    const configs = [...this.#serving.all].map((group) => group.config);
     this.#options.host.keepReady(configs.flatMap((config) => config.sites));
     await this.#options.compiler.retain(configs.map((config) => config.hash));
     return attempts.flatMap(failuresOf);
@@ -269,7 +282,8 @@ export class CellSupervisor implements Activator {
     const attempts = (await this.#warmUp(planned)).map(async (attempt) => {
       if (!this.#isFailed(attempt)) return [attempt];
       const { group } = attempt;
-      const parts = planApart(attempt.kind === "ready" ? attempt.group.workers : attempt.workers);
+      // A version beside another one is bound to all that is in its cell.
+      const parts = attempt.workers.some(isBeside) ? [] : planApart(attempt.workers);
       if (parts.length < 2) return [attempt];
       // The whole is kept with nobody in it, so that it rests before it is tried again.
       const whole = { kind: "failed", workers: [], reason: "", group } as const;
@@ -293,9 +307,9 @@ export class CellSupervisor implements Activator {
       const config = configureGroup(workers, this.#options.kvCapability);
       const group = new CellGroup({ ...this.#options, workers, config, events: this.#events });
       const same = known.get(group.identity);
-      if (same !== undefined) return { kind: "ready", group: same };
+      if (same !== undefined) return { kind: "ready", workers, group: same };
       await group.compile();
-      return { kind: "ready", group };
+      return { kind: "ready", workers, group };
     } catch (error) {
       return { kind: "failed", workers, reason: reasonOf(error), group: undefined };
     }
@@ -321,15 +335,16 @@ export class CellSupervisor implements Activator {
 
   #needsStart(attempt: Attempt): boolean {
     if (attempt.kind === "failed" || attempt.group.cells.length > 0) return false;
-    return attempt.group.workers.some(({ key }) => {
-      const current = this.#groupOf.get(key);
+    // A version that is to get a part of a worker's requests follows on the one that has them all.
+    return targetsOfGroup(attempt.workers).some((target) => {
+      const current = this.#serving.groupFor(target);
       return current !== attempt.group && current?.isInUse === true;
     });
   }
 
   async #startBeside(attempt: Attempt): Promise<Attempt> {
     if (attempt.kind === "failed") return attempt;
-    const { group } = attempt;
+    const { group, workers } = attempt;
     try {
       await this.#starts.run(() => group.warmUp());
       return attempt;
@@ -337,53 +352,45 @@ export class CellSupervisor implements Activator {
       this.#options.log.error({ err: error }, "a new version did not start beside the old one");
       // It may have started and not have passed the probe.
       group.sleep("unfit");
-      return { kind: "failed", workers: group.workers, reason: reasonOf(error), group };
+      return { kind: "failed", workers, reason: reasonOf(error), group };
     }
   }
 
-  /** Which group serves each worker from now on: a worker that failed keeps the one it has. */
-  #assign(attempts: ReadonlyArray<Attempt>): ReadonlyMap<WorkerKey, CellGroup> {
-    const assigned = new Map<WorkerKey, CellGroup>();
+  /** Which group serves each target from now on: what failed keeps the one it has. */
+  #assign(
+    attempts: ReadonlyArray<Attempt>,
+    targetsOf: (workers: ReadonlyArray<PreparedWorker>) => ReadonlyArray<TargetKey>,
+  ): ReadonlyMap<TargetKey, CellGroup> {
+    const assigned = new Map<TargetKey, CellGroup>();
     for (const attempt of attempts) {
-      const workers = attempt.kind === "ready" ? attempt.group.workers : attempt.workers;
-      for (const { key } of workers) {
-        const group = attempt.kind === "ready" ? attempt.group : this.#groupOf.get(key);
-        if (group !== undefined) assigned.set(key, group);
+      for (const target of targetsOf(attempt.workers)) {
+        const group = attempt.kind === "ready" ? attempt.group : this.#serving.ownOf(target);
+        if (group !== undefined) assigned.set(target, group);
       }
     }
     return assigned;
   }
 
   /** The moment of change, without a pause inside: requests go to the new groups, the old ones retire. */
-  #switch(groupOf: ReadonlyMap<WorkerKey, CellGroup>): void {
-    const before = this.#groupOf;
-    const old = this.#groups();
-    this.#groupOf = groupOf;
-    this.#publish([...new Set([...before.keys(), ...groupOf.keys()])]);
-    const kept = this.#groups();
-    for (const group of old) if (!kept.has(group)) group.retire(this.#reasonToRetire(group));
+  #switch(serving: ServingGroups): void {
+    const before = this.#serving;
+    this.#serving = serving;
+    this.#publish([...new Set([...before.targets, ...serving.targets])]);
+    const kept = serving.all;
+    for (const group of before.all) if (!kept.has(group)) group.retire(this.#reasonToRetire(group));
   }
 
   #reasonToRetire(group: CellGroup): CellStopReason {
     if (this.#isDisposed) return "stopped";
-    return group.workers.some(({ key }) => this.#groupOf.has(key)) ? "replaced" : "removed";
+    return group.workers.some(({ key }) => this.#serving.ownOf(key) !== undefined)
+      ? "replaced"
+      : "removed";
   }
 
-  /** Tells the ingress where these workers listen, as far as that changed. */
-  #publish(workers: ReadonlyArray<WorkerKey>): void {
-    for (const worker of workers) {
-      const cells = this.#groupOf.get(worker)?.cells ?? [];
-      const socketPaths = cells.map((cell) => cell.socketPath(worker));
-      if (socketPaths.join() === (this.#published.get(worker) ?? []).join()) continue;
-      for (const cell of cells) this.#publishedCells.add(cell, cell.socketPath(worker));
-      if (cells.length === 0) this.#published.delete(worker);
-      else this.#published.set(worker, socketPaths);
-      this.#options.ingress.publish(worker, socketPaths);
+  #publish(targets: ReadonlyArray<TargetKey>): void {
+    for (const target of targets) {
+      this.#published.publish(target, this.#serving.ownOf(target)?.cells ?? []);
     }
-  }
-
-  #groups(): ReadonlySet<CellGroup> {
-    return new Set(this.#groupOf.values());
   }
 }
 

@@ -3,17 +3,21 @@ import { EdgeError, type EdgeErrorCode } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellGroup } from "./cell-group.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
+import { isBeside, isOnDemand } from "./version-role.ts";
 
-/** A group that should run, or why it can't. */
-export type Attempt =
+/**
+ * A group that should run, or why it can't, with the workers as they were planned. Those of a group that runs
+ * already may have had other roles when it was made.
+ */
+export type Attempt = { readonly workers: ReadonlyArray<PreparedWorker> } & (
   | { readonly kind: "ready"; readonly group: CellGroup }
   | {
       readonly kind: "failed";
-      readonly workers: ReadonlyArray<PreparedWorker>;
       readonly reason: string;
       /** Absent when there was not even a config. */
       readonly group: CellGroup | undefined;
-    };
+    }
+);
 
 const WORKER_FAULTS: ReadonlySet<EdgeErrorCode> = new Set([
   "config_invalid",
@@ -35,8 +39,12 @@ export function reasonOf(error: unknown): string {
 }
 
 export function failuresOf(attempt: Attempt): ReadonlyArray<WorkerFailure> {
-  if (attempt.kind === "ready") return [];
-  return attempt.workers.map(({ key, version }) => ({
+  // A preview that can't be run is no failure of its worker: whoever asks for it hears of it.
+  if (attempt.kind === "ready" || attempt.workers.some(isOnDemand)) return [];
+  // Who is beside others in a cell is there for them: what they answer for by themselves runs elsewhere.
+  const beside = attempt.workers.filter(isBeside);
+  const failed = beside.length > 0 ? beside : attempt.workers;
+  return failed.map(({ key, version }) => ({
     worker: key,
     version: version.id,
     reason: attempt.reason,

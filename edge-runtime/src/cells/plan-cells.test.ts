@@ -130,6 +130,22 @@ test("plan: small workers of an account that shares are in as few cells as their
   expect(plan(2, bytesMax / 2 + 1)).toEqual([1, 1]);
 });
 
+test("plan: a version beside its worker has a cell of its own, with all that it calls and no caller", () => {
+  const [account] = ACCOUNTS as [AccountId];
+  const draft = (name: number, ...calls: ReadonlyArray<number>): PlannedWorker =>
+    plannedWorker({ account, name, calls, size: 1 }, "shared");
+  const main = { ...draft(1, 2), role: "main" as const };
+  const other = { ...draft(1, 3), role: "other" as const };
+  const workers = [draft(0, 1), main, other, draft(2), draft(3, 4, 1), draft(4)];
+  const groups = planCells(workers);
+  const beside = groups.find((group) => group.includes(other));
+  expect(keysOf([beside ?? []])).toEqual([["w1", "w3", "w4"].map((name) => `${account}/${name}`)]);
+  // The others are planned as if it were not there.
+  expect(groups.filter((group) => group !== beside)).toEqual(
+    planCells(workers.filter((worker) => worker !== other)),
+  );
+});
+
 test("plan: the order of the workers does not matter", () => {
   const shuffled = someWorkers.chain((workers) =>
     fc.tuple(

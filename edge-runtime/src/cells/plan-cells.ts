@@ -1,6 +1,7 @@
 import type { AccountId, AccountSettings, Version, WorkerKey } from "@atoll/control-plane/contract";
 import { LIMITS } from "../limits.ts";
 import { DisjointSets } from "./disjoint-sets.ts";
+import { isBeside, type VersionRole } from "./version-role.ts";
 
 /** What grouping depends on. */
 export interface PlannedWorker {
@@ -8,6 +9,7 @@ export interface PlannedWorker {
   readonly account: AccountId;
   readonly version: Pick<Version, "bindings" | "code">;
   readonly settings: Pick<AccountSettings, "cells">;
+  readonly role?: VersionRole;
 }
 
 type Group<Worker> = ReadonlyArray<Worker>;
@@ -16,17 +18,38 @@ type Group<Worker> = ReadonlyArray<Worker>;
  * Decides which workers share a cell: those that are bound to each other by service bindings, directly
  * or through others, and nobody else. Bindings never lead out of an account. Where an account's policy is
  * `shared`, such groups of its own are put together as far as `LIMITS` allows: then a cell has either one
- * group, or several that are small. The order of the workers doesn't matter: groups and their members come
- * sorted by key. Keys must be distinct.
+ * group, or several that are small. A version beside the one that serves its worker has a cell of its own, with
+ * all that it calls. The order of the workers doesn't matter: groups and their members come sorted by key. Keys
+ * must be distinct, but for versions beside others.
  */
 export function planCells<Worker extends PlannedWorker>(
   workers: ReadonlyArray<Worker>,
 ): ReadonlyArray<Group<Worker>> {
-  const bound = planApart(workers);
+  const serving = workers.filter((worker) => !isBeside(worker));
+  const beside = workers.filter(isBeside).map((version) => withCallees(version, serving));
+  const bound = planApart(serving);
   const isShared = (group: Group<Worker>): boolean => group[0]?.settings.cells === "shared";
   const accounts = Map.groupBy(bound.filter(isShared), (group) => group[0]?.account);
   const shared = [...accounts.values()].flatMap(putTogether);
-  return [...bound.filter((group) => !isShared(group)), ...shared].toSorted(byFirstKey);
+  const apart = bound.filter((group) => !isShared(group));
+  return [...[...apart, ...shared].toSorted(byFirstKey), ...beside];
+}
+
+/** A version with the workers that it calls, directly or through others. Who calls it stays outside. */
+function withCallees<Worker extends PlannedWorker>(
+  version: Worker,
+  serving: ReadonlyArray<Worker>,
+): Group<Worker> {
+  const known = new Map(serving.map((worker) => [worker.key, worker]));
+  const group = new Map([[version.key, version]]);
+  // Whoever is added is visited in its turn.
+  for (const member of group.values()) {
+    for (const key of boundWorkers(member)) {
+      const callee = known.get(key);
+      if (callee !== undefined && !group.has(key)) group.set(key, callee);
+    }
+  }
+  return [...group.values()].toSorted((a, b) => (a.key < b.key ? -1 : 1));
 }
 
 /** Groups in which everybody has to be in one cell, and no larger ones, whatever the policy. */

@@ -1,15 +1,18 @@
 import type { AccountId, AccountSettings } from "@atoll/control-plane/contract";
 import type { ReadBlob } from "../config/compile-config.ts";
 import type { GroupMember } from "../config/group-config.ts";
+import type { VersionRole } from "./version-role.ts";
 
 /**
- * A worker with everything that running it takes on this node: its blobs are here, its static files lie
+ * A version of a worker with everything that running it takes on this node: its blobs are here, its static files lie
  * in `siteDirectory`, its secrets are in the clear. It is held in memory and never written down.
  */
 export interface PreparedWorker extends GroupMember {
   readonly account: AccountId;
   /** Of its account. */
   readonly settings: AccountSettings;
+  /** `only` if absent. */
+  readonly role?: VersionRole;
   /** Content of a blob that the version names. */
   readonly readBlob: ReadBlob;
 }

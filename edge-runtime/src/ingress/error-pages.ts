@@ -37,6 +37,16 @@ const TEXTS: Partial<Record<EdgeErrorCode, PageText>> = {
     title: "Nothing here",
     explanation: "No worker is routed at this host and path.",
   },
+  preview_unknown: {
+    number: 404,
+    title: "No such preview",
+    explanation: "The worker of this host has no version or alias of this name.",
+  },
+  preview_unavailable: {
+    number: 503,
+    title: "Preview not available",
+    explanation: "This node can't find out which version this is. Try again in a moment.",
+  },
   worker_unknown: {
     number: 404,
     title: "Nothing here",

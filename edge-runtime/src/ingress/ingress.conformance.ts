@@ -8,6 +8,7 @@ import { describeMetering } from "./conformance/metering.conformance.ts";
 import { describeRouting } from "./conformance/routing.conformance.ts";
 import { describeStreaming } from "./conformance/streaming.conformance.ts";
 import { describeSwitching } from "./conformance/switching.conformance.ts";
+import { describeVersions } from "./conformance/versions.conformance.ts";
 import { describeWebSockets } from "./conformance/websockets.conformance.ts";
 
 /**
@@ -27,6 +28,7 @@ export function describeIngress(name: string, backend: IngressBackend): void {
     describeWebSockets(backend);
     describeSwitching(backend);
     describeBalancing(backend);
+    describeVersions(backend);
     describeHostile(backend);
     describeLimits(backend);
     describeStalledAnswers(backend);

@@ -1,10 +1,23 @@
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { EdgeErrorCode } from "../errors.ts";
+import type { Split } from "./split.ts";
+import type { TargetKey } from "./target-key.ts";
 
 /** A route pattern (`host/path`, `*` as documented for Workers routes) and the worker behind it. */
 export interface Route {
   readonly pattern: string;
   readonly worker: WorkerKey;
+}
+
+/** What of routing is not a pattern. */
+export interface Routing {
+  /** Workers that two versions serve; requests to them go to the targets of these. */
+  readonly splits?: ReadonlyArray<Split>;
+  /**
+   * Hosts of workers that have previews: a request to `<label>-<host>` without a route goes to the worker's
+   * target by that label, over the activator each time.
+   */
+  readonly previewHosts?: ReadonlyMap<string, WorkerKey>;
 }
 
 /** A worker that is ready: where it listens, and what its start cost the request that waited for it. */
@@ -21,13 +34,14 @@ export interface Activation {
  */
 export type CellLoss = EdgeErrorCode | "alive" | "killed";
 
-/** Makes a cold worker ready. Many calls for one worker start one cell. */
+/** Makes a cold target ready. Many calls for one start one cell. */
 export interface Activator {
   /**
    * Rejected with `queue_full`, `cell_failed`, `cell_start_timeout` or, while a worker rests that failed
-   * repeatedly, with `cell_backoff`, `cpu_exceeded` or `memory_exceeded`.
+   * repeatedly, with `cell_backoff`, `cpu_exceeded` or `memory_exceeded`; a preview also with
+   * `preview_unknown` or `preview_unavailable`.
    */
-  activate(worker: WorkerKey): Promise<Activation>;
+  activate(target: TargetKey): Promise<Activation>;
   /**
    * Why the cell behind a socket broke off what it had in flight; `undefined` when it ended by itself, or
    * nobody knows. Resolves at once for a cell that lives, and for one that is dying as soon as its end is
@@ -90,14 +104,17 @@ export function sumOfRequests(counts: ReadonlyArray<RequestCounts>): RequestCoun
 export interface Ingress {
   /** Where it listens, such as `http://127.0.0.1:4401`. */
   readonly url: string;
-  /** Replaces all routes at once; requests in flight go on. Throws `route_invalid` and changes nothing. */
-  setRoutes(routes: ReadonlyArray<Route>): void;
   /**
-   * Says where a worker's warm cells listen; a new request goes to the one with the fewest in flight, the
-   * first of equals. At most `LIMITS.workerCellsMax` of them are used. None makes the worker cold: its next
+   * Replaces all routes and splits at once; requests in flight go on. Throws `route_invalid` and changes
+   * nothing. `SplitChooser` says which version of a split gets which request.
+   */
+  setRoutes(routes: ReadonlyArray<Route>, routing?: Routing): void;
+  /**
+   * Says where a target's warm cells listen; a new request goes to the one with the fewest in flight, the
+   * first of equals. At most `LIMITS.workerCellsMax` of them are used. None makes the target cold: its next
    * request goes through the activator.
    */
-  publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void;
+  publish(target: TargetKey, socketPaths: ReadonlyArray<string>): void;
   /**
    * Resolves when every new request is treated by the routes and sockets that were set before this call:
    * an ingress that is another process learns of them within a millisecond, not at once.

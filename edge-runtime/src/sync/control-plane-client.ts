@@ -1,16 +1,23 @@
 import { createReadStream } from "node:fs";
-import { KV_REVISION_HEADER, type BlobHash } from "@atoll/control-plane/contract";
+import {
+  KV_REVISION_HEADER,
+  PREVIEW_SIGNATURE_HEADER,
+  type BlobHash,
+  type PreviewLabel,
+  type WorkerKey,
+} from "@atoll/control-plane/contract";
 import { KvError, Revision, type ValueBlobs, type ValueFile } from "@atoll/kv-store";
 import { request } from "undici";
 import { LIMITS } from "../limits.ts";
+import type { ControlPlanes } from "./control-planes.ts";
 
 /** The node's plain HTTP calls to the control plane: content that is too large for the link. */
 export class ControlPlaneClient implements ValueBlobs {
-  readonly #url: string;
+  readonly #controlPlanes: ControlPlanes;
   readonly #headers: Readonly<Record<string, string>>;
 
-  constructor(options: { readonly controlPlaneUrl: string; readonly credential: string }) {
-    this.#url = options.controlPlaneUrl;
+  constructor(options: { readonly controlPlanes: ControlPlanes; readonly credential: string }) {
+    this.#controlPlanes = options.controlPlanes;
     this.#headers = { authorization: `Bearer ${options.credential}` };
   }
 
@@ -19,6 +26,23 @@ export class ControlPlaneClient implements ValueBlobs {
     const response = await this.#get(hash, AbortSignal.timeout(LIMITS.blobTransferMs));
     if (response === undefined) throw new Error(`the control plane has no blob ${hash}`);
     return new Uint8Array(await response.arrayBuffer());
+  }
+
+  /** A preview as the control plane signed it; `undefined` when there is none. Rejected when nobody says. */
+  async fetchPreview(
+    worker: WorkerKey,
+    label: PreviewLabel,
+  ): Promise<{ readonly body: Uint8Array; readonly signature: Uint8Array } | undefined> {
+    const query = new URLSearchParams({ worker, label }).toString();
+    const signal = AbortSignal.timeout(LIMITS.previewLookupMs);
+    const response = await this.#controlPlanes.call((url) =>
+      fetch(`${url}/fleet/previews?${query}`, { headers: this.#headers, signal }),
+    );
+    const body = new Uint8Array(await response.arrayBuffer());
+    if (response.status === 404) return undefined;
+    if (!response.ok) throw new Error(`the control plane answered ${response.status} to a preview`);
+    const signature = Buffer.from(response.headers.get(PREVIEW_SIGNATURE_HEADER) ?? "", "base64");
+    return { body, signature };
   }
 
   async fetch(
@@ -33,17 +57,18 @@ export class ControlPlaneClient implements ValueBlobs {
 
   async store(hash: string, file: ValueFile, signal: AbortSignal): Promise<void> {
     // Not `fetch`, which reads a whole file into memory, however slowly it is taken.
-    const { statusCode, body } = await request(this.#blobUrl(hash), {
-      method: "PUT",
-      headers: {
-        ...this.#headers,
-        "content-type": "application/octet-stream",
-        "content-length": String(file.sizeBytes),
-      },
-      body: createReadStream(file.path),
-      signal,
+    const headers = {
+      ...this.#headers,
+      "content-type": "application/octet-stream",
+      "content-length": String(file.sizeBytes),
+    };
+    const statusCode = await this.#controlPlanes.call(async (url) => {
+      const content = createReadStream(file.path);
+      const sent = { method: "PUT", headers, body: content, signal } as const;
+      const answer = await request(blobUrl(url, hash), sent);
+      await answer.body.dump();
+      return answer.statusCode;
     });
-    await body.dump();
     if (statusCode >= 300) {
       throw new Error(`the control plane answered ${statusCode} to storing blob ${hash}`);
     }
@@ -51,7 +76,9 @@ export class ControlPlaneClient implements ValueBlobs {
 
   /** `undefined` when the control plane has no such blob. */
   async #get(blob: string, signal: AbortSignal): Promise<Response | undefined> {
-    const response = await fetch(this.#blobUrl(blob), { headers: this.#headers, signal });
+    const response = await this.#controlPlanes.call((url) =>
+      fetch(blobUrl(url, blob), { headers: this.#headers, signal }),
+    );
     if (response.ok) return response;
     await response.body?.cancel();
     if (response.status === 404) {
@@ -63,8 +90,8 @@ export class ControlPlaneClient implements ValueBlobs {
     }
     throw new Error(`the control plane answered ${response.status} for blob ${blob}`);
   }
+}
 
-  #blobUrl(blob: string): string {
-    return `${this.#url}/fleet/blobs/${blob}`;
-  }
+function blobUrl(url: string, blob: string): string {
+  return `${url}/fleet/blobs/${blob}`;
 }

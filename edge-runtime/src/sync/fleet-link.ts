@@ -8,6 +8,7 @@ import {
 import type { Logger } from "pino";
 import WebSocket from "ws";
 import { LIMITS } from "../limits.ts";
+import type { ControlPlanes } from "./control-planes.ts";
 
 /** What a link does with what it receives. */
 export interface LinkHandlers {
@@ -18,8 +19,7 @@ export interface LinkHandlers {
 }
 
 export interface FleetLinkOptions {
-  /** Such as `http://127.0.0.1:4400`. */
-  readonly controlPlaneUrl: string;
+  readonly controlPlanes: ControlPlanes;
   readonly credential: string;
   readonly log: Logger;
   /** From 0 to 1, for the jitter of reconnects. */
@@ -27,7 +27,7 @@ export interface FleetLinkOptions {
 }
 
 /**
- * The node's one connection to the control plane. It comes back by itself: waits double up to
+ * The node's one connection to the control plane, or to one of several. It comes back by itself: waits double up to
  * `LIMITS.reconnectMsMax` and are spread at random, so that a fleet that lost its control plane does
  * not return all at once. Messages sent while it is down are dropped: the `hello` of the next
  * connection says all that matters.
@@ -49,8 +49,9 @@ export class FleetLink {
   /** Begins to connect. Returns at once; `handlers.connected` tells when it stands. */
   open(): void {
     if (this.#closed) return;
-    const { controlPlaneUrl, credential } = this.#options;
-    const socket = new WebSocket(`${controlPlaneUrl.replace(/^http/, "ws")}/fleet/connect`, {
+    const { controlPlanes, credential } = this.#options;
+    const url = controlPlanes.current;
+    const socket = new WebSocket(`${url.replace(/^http/, "ws")}/fleet/connect`, {
       headers: { authorization: `Bearer ${credential}` },
       maxPayload: WIRE_MESSAGE_BYTES_MAX,
       handshakeTimeout: LIMITS.controlPlaneCallMs,
@@ -63,7 +64,10 @@ export class FleetLink {
     socket.on("error", (error) => {
       this.#options.log.debug({ err: error }, "link to the control plane failed");
     });
-    socket.on("close", (code, reason) => this.#onClose(code, reason.toString()));
+    socket.on("close", (code, reason) => {
+      controlPlanes.leave(url);
+      this.#onClose(code, reason.toString());
+    });
   }
 
   get isConnected(): boolean {

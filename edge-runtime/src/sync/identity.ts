@@ -17,6 +17,7 @@ import {
 import { z } from "zod";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
+import type { ControlPlanes } from "./control-planes.ts";
 import { writeDurably } from "./durable-file.ts";
 
 const FILE_NAME = "identity.json";
@@ -46,7 +47,7 @@ export interface NodeIdentity {
 
 export interface EnrolOptions {
   readonly dataDirectory: string;
-  readonly controlPlaneUrl: string;
+  readonly controlPlanes: ControlPlanes;
   /** Needed when the node has no identity yet; used once. */
   readonly joinToken?: string | undefined;
   readonly name: NodeName;
@@ -103,7 +104,7 @@ async function enrol(
     region: options.region,
     sealingKey: rawPublicKey(pair.publicKey).toString("base64"),
   };
-  const response = await postEnrolment(options.controlPlaneUrl, request);
+  const response = await postEnrolment(options.controlPlanes, request);
   return {
     name: options.name,
     region: options.region,
@@ -114,13 +115,19 @@ async function enrol(
   };
 }
 
-async function postEnrolment(controlPlaneUrl: string, body: EnrolRequest): Promise<EnrolResponse> {
-  const url = `${controlPlaneUrl}/fleet/enrol`;
-  const response = await fetch(url, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
-    signal: AbortSignal.timeout(LIMITS.controlPlaneCallMs),
+async function postEnrolment(
+  controlPlanes: ControlPlanes,
+  body: EnrolRequest,
+): Promise<EnrolResponse> {
+  const { url, response } = await controlPlanes.call(async (base) => {
+    const enrolment = `${base}/fleet/enrol`;
+    const answer = await fetch(enrolment, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(LIMITS.controlPlaneCallMs),
+    });
+    return { url: enrolment, response: answer };
   });
   if (!response.ok) {
     const answer = (await response.text()).slice(0, 500);

@@ -12,6 +12,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { WebSocketServer, type WebSocket } from "ws";
 import { ManualClock } from "@atoll/kv-store/manual-clock";
 import { LIMITS } from "../limits.ts";
+import { ControlPlanes } from "./control-planes.ts";
 import { NodeLink } from "./node-link.ts";
 
 const CELL: CellStatus = {
@@ -43,7 +44,9 @@ beforeEach(async () => {
   });
   await once(server, "listening");
   link = new NodeLink({
-    controlPlaneUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    controlPlanes: new ControlPlanes([
+      `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    ]),
     credential: "credential",
     random: () => 0,
     follower: {

@@ -39,7 +39,7 @@ export interface WorkerPreparerOptions {
   readonly sealingKey: KeyObject;
 }
 
-/** Brings what a worker needs onto this node: blobs, static files, the values of its secrets. */
+/** Brings what a version needs onto this node: blobs, static files, the values of its secrets. */
 export class WorkerPreparer {
   readonly #options: WorkerPreparerOptions;
 
@@ -48,8 +48,7 @@ export class WorkerPreparer {
   }
 
   /** Rejected with `blob_unavailable`, or the materialiser's error, when something can't be had. */
-  async prepare(worker: DesiredWorker): Promise<PreparedWorker> {
-    const deployed = servingVersion(worker);
+  async prepare(worker: DesiredWorker, deployed: DeployedVersion): Promise<PreparedWorker> {
     const { version } = deployed;
     await this.#ensureBlobs(codeBlobs(version));
     const site = version.assets && (await this.#prepareSite(version.assets));
@@ -119,14 +118,6 @@ export class WorkerPreparer {
       });
     }
   }
-}
-
-/** The version that a node runs. */
-export function servingVersion(worker: DesiredWorker): DeployedVersion {
-  const [version] = worker.versions;
-  // The contract's schema has at least one; splits between two come with gradual deployments.
-  if (version === undefined) throw new EdgeError("state_refused", `${worker.name} has no version`);
-  return version;
 }
 
 function codeBlobs({ code }: Version): ReadonlyArray<BlobHash> {

@@ -3,6 +3,8 @@ import { NamespaceId, type Clock } from "@atoll/kv-store";
 import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
 import type { PreparedWorker } from "../cells/prepared-worker.ts";
+import type { Split } from "../ingress/split.ts";
+import { previewTarget } from "../ingress/target-key.ts";
 import { LIMITS } from "../limits.ts";
 import { KvCapabilities } from "./kv-capabilities.ts";
 import { workerKey } from "./state-follower.ts";
@@ -37,6 +39,8 @@ describe("worker runner", () => {
   /** What happened, in order. */
   let events: string[];
   let applied: ReadonlyArray<PreparedWorker>;
+  let splits: ReadonlyArray<Split>;
+  let previewHosts: ReadonlyMap<string, string>;
   let unpreparable: Set<string>;
   let unstartable: Set<string>;
   let nowMs: number;
@@ -60,9 +64,8 @@ describe("worker runner", () => {
     const describeWorkers = (workers: ReadonlyArray<PreparedWorker>): string =>
       workers.map(({ name, version }) => `${name}@${version.number}`).join(" ");
     const preparer: Pick<WorkerPreparer, "prepare" | "prune"> = {
-      prepare: async (wanted) => {
-        const version = wanted.versions[0]?.version;
-        if (version === undefined || unpreparable.has(wanted.name)) throw new Error("no blob");
+      prepare: async (wanted, { version }) => {
+        if (unpreparable.has(wanted.name)) throw new Error("no blob");
         events.push(`prepare ${wanted.name}@${version.number}`);
         const { account, name, settings } = wanted;
         const readBlob = (): Promise<Uint8Array> => Promise.resolve(new Uint8Array());
@@ -84,8 +87,10 @@ describe("worker runner", () => {
         },
       },
       ingress: {
-        setRoutes: (routes) => {
+        setRoutes: (routes, routing) => {
           events.push(`routes ${routes.map(({ pattern }) => pattern).join(" ")}`);
+          splits = routing?.splits ?? [];
+          previewHosts = routing?.previewHosts ?? new Map();
         },
       },
       capabilities,
@@ -116,6 +121,111 @@ describe("worker runner", () => {
     await runner.run([worker("a"), worker("b", 2)]);
     expect(events.filter((event) => event.startsWith("prepare"))).toEqual(["prepare b@2"]);
     expect(events).toContain("apply a@1 b@2");
+  });
+
+  test("two versions of a worker are prepared once each, and its requests split", async () => {
+    await runner.run([worker("a", 1)]);
+    events = [];
+    const [older, newer] = [worker("a", 1), worker("a", 2)].flatMap(({ versions }) => versions);
+    if (older === undefined || newer === undefined) throw new Error("a worker has no version");
+    const share = (percentage: number): DesiredWorker => ({
+      ...worker("a"),
+      versions: [
+        { ...newer, percentage },
+        { ...older, percentage: 100 - percentage },
+      ],
+    });
+    const roles = (): unknown => applied.map(({ version, role }) => [version.number, role]);
+    await runner.run([share(10)]);
+    expect(events.slice(0, 2).toSorted()).toEqual(["hold 1", "prepare a@2"]);
+    expect(events.slice(2)).toEqual(["apply a@1 a@2", "routes a.localhost/*"]);
+    expect(roles()).toEqual([
+      [1, "main"],
+      [2, "other"],
+    ]);
+    expect(splits).toEqual([
+      {
+        worker: workerKey(worker("a")),
+        versions: [
+          { id: newer.version.id, percentage: 10 },
+          { id: older.version.id, percentage: 90 },
+        ],
+      },
+    ]);
+    await runner.run([share(90)]);
+    expect(roles()).toEqual([
+      [2, "main"],
+      [1, "other"],
+    ]);
+    await runner.run([worker("a", 2)]);
+    expect(roles()).toEqual([[2, "only"]]);
+    expect(splits).toEqual([]);
+    expect(events.filter((event) => event.startsWith("prepare"))).toEqual(["prepare a@2"]);
+  });
+
+  test("a worker one of whose versions does not start keeps the routes and shares that it had", async () => {
+    await runner.run([worker("a", 1)]);
+    unstartable.add("a");
+    const versions = [worker("a", 1), worker("a", 2)].flatMap((each) => each.versions);
+    const split = versions.map((version) => ({ ...version, percentage: 50 }));
+    const failures = await runner.run([{ ...worker("a"), versions: split }]);
+    expect(failures).toHaveLength(2);
+    expect(splits).toEqual([]);
+    expect(events.at(-1)).toBe("routes a.localhost/*");
+  });
+
+  /** Version 2 of a worker, as a preview has it. */
+  function preview(name: string): DesiredWorker {
+    return { ...worker(name, 2), routes: [] };
+  }
+
+  test("a preview runs beside what serves, until its worker has none any more", async () => {
+    const shown = (version: number): DesiredWorker => ({
+      ...worker("a", version),
+      previewHost: "a.localhost",
+    });
+    await expect(runner.openPreview(preview("a"))).rejects.toMatchObject({
+      code: "preview_unknown",
+    });
+    await runner.run([shown(1)]);
+    expect(await runner.openPreview(worker("a", 1))).toBe(workerKey(worker("a")));
+    events = [];
+    const opened = await Promise.all([1, 2, 3].map(() => runner.openPreview(preview("a"))));
+    const id = worker("a", 2).versions[0]?.version.id ?? "";
+    expect(new Set(opened)).toEqual(new Set([previewTarget(workerKey(worker("a")), id)]));
+    expect(events).toEqual(["prepare a@2", "hold 1", "apply a@1 a@2"]);
+    expect(applied.map(({ role }) => role)).toEqual(["only", "preview"]);
+    // What others deploy leaves it alone; what itself is deployed is no preview any more.
+    await runner.run([shown(1), worker("b")]);
+    expect(events).toContain("apply a@1 b@1 a@2");
+    await runner.run([shown(2)]);
+    expect(events).toContain("apply a@2");
+    expect(await runner.openPreview(preview("a"))).toBe(workerKey(worker("a")));
+    await runner.run([shown(1)]);
+    await runner.openPreview(preview("a"));
+    await runner.run([worker("a", 1)]);
+    expect(events.filter((event) => event.startsWith("apply")).at(-1)).toBe("apply a@1");
+    expect(previewHosts).toEqual(new Map());
+  });
+
+  test("previews are bounded: the one that was not asked for longest goes", async () => {
+    const shown = { ...worker("a", 1), previewHost: "a.localhost" };
+    await runner.run([shown]);
+    const [deployed] = worker("a", 2).versions;
+    if (deployed === undefined) throw new Error("a worker has no version");
+    const numbered = (number: number): DesiredWorker => {
+      const id = VersionId.parse(`10000000-0000-4000-8000-${String(number).padStart(12, "0")}`);
+      const version = { ...deployed.version, id, number };
+      return { ...preview("a"), versions: [{ ...deployed, version }] };
+    };
+    for (let number = 2; number < LIMITS.previewVersionsMax + 2; number += 1) {
+      await runner.openPreview(numbered(number));
+    }
+    await runner.openPreview(numbered(2));
+    await runner.openPreview(numbered(1_000));
+    const numbers = applied.map(({ version }) => version.number);
+    expect(numbers).toHaveLength(1 + LIMITS.previewVersionsMax);
+    expect([numbers.includes(2), numbers.includes(3)]).toEqual([true, false]);
   });
 
   test("new settings of an account reach its workers without preparing them anew", async () => {

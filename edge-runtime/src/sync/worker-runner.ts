@@ -1,14 +1,22 @@
-import type { DesiredWorker, WorkerFailure, WorkerKey } from "@atoll/control-plane/contract";
+import type {
+  DeployedVersion,
+  DesiredWorker,
+  WorkerFailure,
+  WorkerKey,
+} from "@atoll/control-plane/contract";
 import type { Clock, NamespaceId } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { CellSupervisor } from "../cells/cell-supervisor.ts";
 import type { PreparedWorker } from "../cells/prepared-worker.ts";
+import { EdgeError } from "../errors.ts";
 import type { Ingress } from "../ingress/ingress.ts";
 import { LIMITS } from "../limits.ts";
 import { parseRoutePattern } from "../ingress/route-pattern.ts";
+import { previewTarget, type TargetKey, versionTarget } from "../ingress/target-key.ts";
 import { boundNamespaces, type KvCapabilities } from "./kv-capabilities.ts";
 import { workerKey } from "./state-follower.ts";
-import { servingVersion, type WorkerPreparer } from "./worker-preparer.ts";
+import { roledVersions, type RoledVersion, splitOf } from "./version-shares.ts";
+import type { WorkerPreparer } from "./worker-preparer.ts";
 
 export interface WorkerRunnerOptions {
   readonly preparer: Pick<WorkerPreparer, "prepare" | "prune">;
@@ -30,7 +38,9 @@ export class WorkerRunner {
   readonly #stopPruning: () => void;
   #running: ReadonlyArray<DesiredWorker> = [];
   /** What was prepared of each worker that runs: a version never changes, so it is done once. */
-  #prepared: ReadonlyMap<WorkerKey, PreparedWorker> = new Map();
+  #prepared: ReadonlyMap<WorkerKey, ReadonlyArray<PreparedWorker>> = new Map();
+  /** Versions that are here for their previews alone, the least recently asked for first. */
+  readonly #previews = new Map<TargetKey, OpenPreview>();
   #changedAtMs = 0;
   #isPruned = true;
   /** The run or the removal under way: a removal must not take what a run has just seen to be there. */
@@ -50,6 +60,81 @@ export class WorkerRunner {
     return ran;
   }
 
+  /**
+   * Makes a version, the only one of `worker`, run on demand beside what serves. Resolves with the target of
+   * its requests; one that serves has one already. Rejected with `preview_unknown` where the worker has no
+   * previews any more, and as `WorkerPreparer.prepare` is.
+   */
+  async openPreview(worker: DesiredWorker): Promise<TargetKey> {
+    const known = this.#knownTarget(worker);
+    if (known !== undefined) return known;
+    const opened = this.#last.then(() => this.#addPreview(worker));
+    this.#last = opened.catch(() => undefined);
+    return opened;
+  }
+
+  #knownTarget(worker: DesiredWorker): TargetKey | undefined {
+    const [key, id] = [workerKey(worker), onlyVersionOf(worker).version.id];
+    const serving = this.#running.find((each) => workerKey(each) === key);
+    if (serving?.previewHost === undefined) {
+      throw new EdgeError("preview_unknown", `${key} has no previews here`);
+    }
+    const own = roledVersions(serving).find(({ deployed }) => deployed.version.id === id);
+    if (own !== undefined) return own.role === "only" ? key : versionTarget(key, id);
+    const target = previewTarget(key, id);
+    const open = this.#previews.get(target);
+    if (open === undefined) return undefined;
+    this.#previews.delete(target);
+    this.#previews.set(target, open);
+    return target;
+  }
+
+  async #addPreview(worker: DesiredWorker): Promise<TargetKey> {
+    // Others who asked for the same may have come first, or a deploy.
+    const known = this.#knownTarget(worker);
+    if (known !== undefined) return known;
+    const { preparer, capabilities, hold, supervisor } = this.#options;
+    const deployed = onlyVersionOf(worker);
+    const target = previewTarget(workerKey(worker), deployed.version.id);
+    const prepared = await preparer.prepare(worker, deployed);
+    await hold([...this.#workers, worker].flatMap(boundNamespaces));
+    this.#previews.set(target, { worker, prepared: { ...prepared, role: "preview" } });
+    for (const oldest of this.#previews.keys()) {
+      if (this.#previews.size <= LIMITS.previewVersionsMax) break;
+      this.#previews.delete(oldest);
+    }
+    capabilities.grant(this.#workers);
+    const versions = [...this.#prepared.values()].flat();
+    await supervisor.apply([...versions, ...this.#preparedPreviews()]);
+    this.#noteChange();
+    return target;
+  }
+
+  /** Forgets previews of workers that have none any more, and of versions that serve by themselves. */
+  #keepPreviews(workers: ReadonlyArray<DesiredWorker>): void {
+    const wanted = new Map(workers.map((worker) => [workerKey(worker), worker]));
+    for (const [target, { worker }] of this.#previews) {
+      const serving = wanted.get(workerKey(worker));
+      const { id } = onlyVersionOf(worker).version;
+      const isServing = serving?.versions.some(({ version }) => version.id === id);
+      if (serving?.previewHost === undefined || isServing) this.#previews.delete(target);
+    }
+  }
+
+  #preparedPreviews(): ReadonlyArray<PreparedWorker> {
+    return [...this.#previews.values()].map(({ prepared }) => prepared);
+  }
+
+  /** All whose data this node needs. */
+  get #workers(): ReadonlyArray<DesiredWorker> {
+    return [...this.#running, ...[...this.#previews.values()].map(({ worker }) => worker)];
+  }
+
+  #noteChange(): void {
+    this.#changedAtMs = this.#options.clock.monotonicMs();
+    this.#isPruned = false;
+  }
+
   /** Removes nothing from now on, and resolves when nothing is under way. May be called twice. */
   async close(): Promise<void> {
     this.#stopPruning();
@@ -57,24 +142,30 @@ export class WorkerRunner {
   }
 
   async #run(workers: ReadonlyArray<DesiredWorker>): Promise<ReadonlyArray<WorkerFailure>> {
-    const { capabilities, hold, supervisor, ingress, clock } = this.#options;
+    const { capabilities, hold, supervisor, ingress } = this.#options;
+    this.#keepPreviews(workers);
     // Cells that drain keep what they were granted, and a worker that fails keeps its old version.
-    const both = [...this.#running, ...workers];
+    const both = [...this.#workers, ...workers];
     capabilities.grant(both);
     const [prepared] = await Promise.all([
       this.#prepare(workers),
       hold(both.flatMap(boundNamespaces)),
     ]);
-    const failures = [...prepared.failures, ...(await supervisor.apply(prepared.workers))];
+    const versions = [...prepared.workers, ...this.#preparedPreviews()];
+    const failures = [...prepared.failures, ...(await supervisor.apply(versions))];
     this.#running = settled({ before: this.#running, wanted: workers, failures });
-    this.#prepared = new Map(prepared.workers.map((worker) => [worker.key, worker]));
-    this.#changedAtMs = clock.monotonicMs();
-    this.#isPruned = false;
-    ingress.setRoutes(
+    this.#prepared = Map.groupBy(prepared.workers, ({ key }) => key);
+    this.#noteChange();
+    const routes = this.#running.flatMap((worker) =>
+      worker.routes.map((pattern) => ({ pattern, worker: workerKey(worker) })),
+    );
+    const splits = this.#running.flatMap((worker) => splitOf(worker) ?? []);
+    const previewHosts = new Map(
       this.#running.flatMap((worker) =>
-        worker.routes.map((pattern) => ({ pattern, worker: workerKey(worker) })),
+        worker.previewHost === undefined ? [] : [[worker.previewHost, workerKey(worker)] as const],
       ),
     );
+    ingress.setRoutes(routes, { splits, previewHosts });
     return failures;
   }
 
@@ -86,23 +177,31 @@ export class WorkerRunner {
     const failures: WorkerFailure[] = [];
     const prepared: PreparedWorker[] = [];
     for (const worker of workers) {
-      const before = this.#prepared.get(workerKey(worker));
       try {
         // The ingress would refuse all routes for one that is malformed.
         for (const pattern of worker.routes) parseRoutePattern(pattern);
-        const isSame = before?.version.id === servingVersion(worker).version.id;
-        const { settings, isScheduled } = worker;
-        prepared.push(
-          isSame
-            ? { ...before, settings, isScheduled }
-            : await this.#options.preparer.prepare(worker),
-        );
+        const versions: PreparedWorker[] = [];
+        for (const each of roledVersions(worker)) {
+          versions.push(await this.#prepareVersion(worker, each));
+        }
+        prepared.push(...versions);
       } catch (error) {
         failures.push(failureOf(worker, error));
-        if (before !== undefined) prepared.push(before);
+        prepared.push(...(this.#prepared.get(workerKey(worker)) ?? []));
       }
     }
     return { workers: prepared, failures };
+  }
+
+  async #prepareVersion(
+    worker: DesiredWorker,
+    { deployed, role }: RoledVersion,
+  ): Promise<PreparedWorker> {
+    const known = this.#prepared.get(workerKey(worker)) ?? [];
+    const same = known.find(({ version }) => version.id === deployed.version.id);
+    const prepared = same ?? (await this.#options.preparer.prepare(worker, deployed));
+    const { settings, isScheduled } = worker;
+    return { ...prepared, settings, isScheduled, role };
   }
 
   /** Leftovers cost space, not correctness: a failure to remove them is only told. */
@@ -111,11 +210,23 @@ export class WorkerRunner {
     if (this.#isPruned || clock.monotonicMs() - this.#changedAtMs < LIMITS.drainMs) return;
     this.#isPruned = true;
     try {
-      await preparer.prune(this.#running);
+      await preparer.prune(this.#workers);
     } catch (error) {
       log.warn({ err: error }, "could not remove what is no longer needed");
     }
   }
+}
+
+/** A version that a preview names, as the only one of its worker. */
+interface OpenPreview {
+  readonly worker: DesiredWorker;
+  readonly prepared: PreparedWorker;
+}
+
+function onlyVersionOf(worker: DesiredWorker): DeployedVersion {
+  const [only] = worker.versions;
+  if (only === undefined) throw new EdgeError("state_refused", `${worker.name} has no version`);
+  return only;
 }
 
 /** What runs after an attempt: each failed worker as it was before, if it was. */

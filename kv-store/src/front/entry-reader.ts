@@ -57,7 +57,7 @@ export class EntryReader {
           step = read.looked(this.#look(namespace, keys));
           break;
         case "fetch":
-          for (const content of contents.values()) await source.close(content);
+          await closeAll(contents, source);
           contents = new Map();
           try {
             for (const entry of step.entries) {
@@ -65,7 +65,7 @@ export class EntryReader {
             }
             step = read.looked(this.#look(namespace, keys));
           } catch (error) {
-            for (const content of contents.values()) await source.close(content);
+            await closeAll(contents, source);
             contents = new Map();
             failure = error;
             const isGone = error instanceof KvError && error.code === "value_gone";
@@ -84,6 +84,13 @@ export class EntryReader {
 }
 
 const NONE = Revision.parse(0);
+
+async function closeAll<Content>(
+  contents: EntriesRead<Content>["contents"],
+  source: ContentSource<Content>,
+): Promise<void> {
+  for (const content of contents.values()) await source.close(content);
+}
 
 function contentName(namespace: NamespaceId, { key, value }: EntryElsewhere): ContentName {
   return contentOf(namespace, key, value);

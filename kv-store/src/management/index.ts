@@ -13,3 +13,5 @@ export {
   type DumpLine,
 } from "./dump-line.ts";
 export { linesOf } from "./lines.ts";
+/** What belongs to a copy of an origin's file. */
+export { valuesNamedIn } from "../origin/sqlite-value-names.ts";

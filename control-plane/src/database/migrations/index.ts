@@ -8,6 +8,10 @@ import { tokenGrants } from "./0006-token-grants.ts";
 import { auditTrail } from "./0007-audit-trail.ts";
 import { accountQuota } from "./0008-account-quota.ts";
 import { schedules } from "./0009-schedules.ts";
+import { codeBlobs } from "./0010-code-blobs.ts";
+import { installationKeys } from "./0011-installation-keys.ts";
+import { fleetView } from "./0020-fleet-view.ts";
+import { accountIndexes } from "./0021-account-indexes.ts";
 
 /** Every step of the schema's history, run once each in the order of their names. Never edit one that was released. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -20,4 +24,8 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0007-audit-trail": auditTrail,
   "0008-account-quota": accountQuota,
   "0009-schedules": schedules,
+  "0010-code-blobs": codeBlobs,
+  "0011-installation-keys": installationKeys,
+  "0020-fleet-view": fleetView,
+  "0021-account-indexes": accountIndexes,
 };

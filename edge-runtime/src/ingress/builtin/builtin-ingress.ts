@@ -13,8 +13,12 @@ import type {
   OnServed,
   RequestCounts,
   Route,
+  Routing,
 } from "../ingress.ts";
+import { findPreview } from "../preview-hosts.ts";
 import { RouteTable } from "../route-table.ts";
+import { type SplitChoice, SplitChooser } from "../split.ts";
+import type { TargetKey } from "../target-key.ts";
 import { CellLinks, type ProxiedWebSockets } from "./cell-links.ts";
 import {
   appendCallerHeaders,
@@ -68,6 +72,8 @@ export class BuiltinIngress implements Ingress {
   readonly #proxy: Server;
   readonly #connections = new Map<object, ClientConnection>();
   #table = new RouteTable([]);
+  #splits: ReadonlyMap<WorkerKey, SplitChooser> = new Map();
+  #previewHosts: ReadonlyMap<string, WorkerKey> = new Map();
   #requests = 0;
   #errors = 0;
   #closing: Promise<void> | undefined;
@@ -113,12 +119,17 @@ export class BuiltinIngress implements Ingress {
     return `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
   }
 
-  setRoutes(routes: ReadonlyArray<Route>): void {
+  setRoutes(
+    routes: ReadonlyArray<Route>,
+    { splits = [], previewHosts = new Map() }: Routing = {},
+  ): void {
     this.#table = new RouteTable(routes);
+    this.#previewHosts = previewHosts;
+    this.#splits = new Map(splits.map((split) => [split.worker, new SplitChooser(split)]));
   }
 
-  publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void {
-    this.#links.publish(worker, socketPaths);
+  publish(target: TargetKey, socketPaths: ReadonlyArray<string>): void {
+    this.#links.publish(target, socketPaths);
   }
 
   drain(socketPath: string): Promise<void> {
@@ -227,10 +238,14 @@ export class BuiltinIngress implements Ingress {
       if (!request.complete) discardWithin(request);
       return;
     }
+    const { preview } = route;
+    const choice = preview ?? this.#splits.get(route.worker)?.choose(reading.head.headers);
     const exchange = new Exchange(this.#context, {
       request,
       response,
       worker: route.worker,
+      target: choice?.target ?? route.worker,
+      setCookie: choice?.setCookie,
       ray: route.caller.ray,
       head: reading.head,
       expectsContinue,
@@ -258,12 +273,21 @@ export class BuiltinIngress implements Ingress {
       return;
     }
     const { head } = reading;
-    const { worker, caller } = this.#route(origin, head, request);
+    const { worker, preview, caller } = this.#route(origin, head, request);
     if (worker === undefined) {
       writePage(socket, "host_unknown", { ray: caller.ray, host: head.host, accept: head.accept });
       return;
     }
-    new WebSocketPassage(this.#context, { socket, early, worker, ray: caller.ray, head }).start();
+    const choice = preview ?? this.#splits.get(worker)?.choose(head.headers);
+    new WebSocketPassage(this.#context, {
+      socket,
+      early,
+      worker,
+      target: choice?.target ?? worker,
+      setCookie: choice?.setCookie,
+      ray: caller.ray,
+      head,
+    }).start();
   }
 
   /** Finds the worker, and completes the head with what only an ingress may say. */
@@ -271,7 +295,12 @@ export class BuiltinIngress implements Ingress {
     origin: Origin,
     head: RequestHead,
     request: IncomingMessage,
-  ): { readonly worker: WorkerKey | undefined; readonly caller: Caller } {
+  ): {
+    readonly worker: WorkerKey | undefined;
+    /** Where the request goes instead of to the versions that serve. */
+    readonly preview: SplitChoice | undefined;
+    readonly caller: Caller;
+  } {
     const source = {
       region: this.#options.region,
       countryOf: this.#options.countryOf ?? noCountry,
@@ -279,7 +308,9 @@ export class BuiltinIngress implements Ingress {
     const caller =
       origin === "proxy" ? claimedCaller(head, source) : callerOf(request.socket, source);
     const { host, target, acceptEncoding } = head;
-    const worker = this.#table.find({ scheme: caller.scheme, host, target });
+    const routed = this.#table.find({ scheme: caller.scheme, host, target });
+    const found = routed === undefined ? findPreview(this.#previewHosts, host) : undefined;
+    const worker = routed ?? found?.worker;
     if (worker !== undefined) {
       appendCallerHeaders(head.headers, caller, {
         httpVersion: request.httpVersion,
@@ -287,7 +318,8 @@ export class BuiltinIngress implements Ingress {
         region: this.#options.region,
       });
     }
-    return { worker, caller };
+    const preview = found && { target: found.target, setCookie: undefined };
+    return { worker, preview, caller };
   }
 
   #onClientError(error: NodeJS.ErrnoException, socket: Socket): void {

@@ -1,7 +1,7 @@
-import type { WorkerKey } from "@atoll/control-plane/contract";
 import { type Dispatcher, Pool } from "undici";
 import { LIMITS } from "../../limits.ts";
 import type { RequestCounts } from "../ingress.ts";
+import type { TargetKey } from "../target-key.ts";
 
 /** Something in flight to a cell that can be cut off. */
 export interface Traffic {
@@ -28,8 +28,8 @@ export interface LinkBounds {
 /** The connections to one cell's socket and the traffic on them. INGRESS.md says why they are undici's. */
 export class CellLink {
   readonly socketPath: string;
-  /** Workers whose requests go here. With none, the link is closed when its last traffic ends. */
-  readonly workers = new Set<WorkerKey>();
+  /** Targets whose requests go here. With none, the link is closed when its last traffic ends. */
+  readonly targets = new Set<TargetKey>();
   readonly #pool: Pool;
   readonly #webSocketsMax: number;
   readonly #proxiedWebSockets: ProxiedWebSockets;
@@ -130,13 +130,13 @@ export class CellLink {
   }
 }
 
-/** Which cell serves each worker, and the links to all cells that still have traffic. */
+/** Which cell serves each target, and the links to all cells that still have traffic. */
 export class CellLinks {
   readonly #drainMs: number;
   readonly #bounds: LinkBounds;
   readonly #links = new Map<string, CellLink>();
-  /** Where new requests of a worker go, never empty. Every path in it has a link that lists the worker. */
-  readonly #published = new Map<WorkerKey, ReadonlyArray<string>>();
+  /** Where new requests of a target go, never empty. Every path in it has a link that lists the target. */
+  readonly #published = new Map<TargetKey, ReadonlyArray<string>>();
   /** Waiting drains by socket path, told when its link has become idle. */
   readonly #drains = new Map<string, Set<() => void>>();
 
@@ -151,21 +151,21 @@ export class CellLinks {
     };
   }
 
-  publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void {
-    const before = this.#published.get(worker) ?? [];
-    if (socketPaths.length === 0) this.#published.delete(worker);
-    else this.#published.set(worker, socketPaths);
-    for (const path of socketPaths) this.link(path).workers.add(worker);
+  publish(target: TargetKey, socketPaths: ReadonlyArray<string>): void {
+    const before = this.#published.get(target) ?? [];
+    if (socketPaths.length === 0) this.#published.delete(target);
+    else this.#published.set(target, socketPaths);
+    for (const path of socketPaths) this.link(path).targets.add(target);
     for (const path of before.filter((each) => !socketPaths.includes(each))) {
       const old = this.#links.get(path);
-      old?.workers.delete(worker);
+      old?.targets.delete(target);
       if (old?.isIdle === true) this.#settle(old);
     }
   }
 
-  /** Where a worker's next request goes, as `Ingress.publish` promises. */
-  publishedPath(worker: WorkerKey): string | undefined {
-    const paths = this.#published.get(worker);
+  /** Where a target's next request goes, as `Ingress.publish` promises. */
+  publishedPath(target: TargetKey): string | undefined {
+    const paths = this.#published.get(target);
     if (paths === undefined || paths.length === 1) return paths?.[0];
     const inFlight = (path: string): number => this.requestsOf(path).inFlight;
     return paths.reduce((least, path) => (inFlight(path) < inFlight(least) ? path : least));
@@ -211,7 +211,7 @@ export class CellLinks {
   /** Drains every link. Resolves when none is left. */
   async close(): Promise<void> {
     this.#published.clear();
-    for (const link of this.#links.values()) link.workers.clear();
+    for (const link of this.#links.values()) link.targets.clear();
     await Promise.all([...this.#links.keys()].map((socketPath) => this.drain(socketPath)));
     for (const link of this.#links.values()) this.#drop(link);
   }
@@ -219,7 +219,7 @@ export class CellLinks {
   #settle(link: CellLink): void {
     for (const done of this.#drains.get(link.socketPath) ?? []) done();
     this.#drains.delete(link.socketPath);
-    if (link.workers.size === 0) this.#drop(link);
+    if (link.targets.size === 0) this.#drop(link);
   }
 
   #drop(link: CellLink): void {

@@ -8,6 +8,7 @@ import { RequestBody } from "../../http/request-body.ts";
 import { headerText } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Activator, OnServed } from "../ingress.ts";
+import type { SplitChoice } from "../split.ts";
 import type { CellLink, CellLinks, Traffic } from "./cell-links.ts";
 import type { RequestFailure } from "./failure-log.ts";
 import { discardWithin, sendPage } from "./page-answers.ts";
@@ -25,7 +26,7 @@ export interface ExchangeContext {
 }
 
 /** One sound request on its way to one worker. */
-export interface RoutedRequest {
+export interface RoutedRequest extends SplitChoice {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly worker: WorkerKey;
@@ -95,7 +96,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   }
 
   #begin(): void {
-    const socketPath = this.#context.links.publishedPath(this.#routed.worker);
+    const socketPath = this.#context.links.publishedPath(this.#routed.target);
     if (socketPath === undefined) void this.#activate();
     else this.#send(socketPath);
   }
@@ -126,8 +127,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
 
   async #activate(): Promise<void> {
     try {
-      const { worker } = this.#routed;
-      const activation = await this.#context.activator.activate(worker);
+      const { target } = this.#routed;
+      const activation = await this.#context.activator.activate(target);
       if (this.#isOver) return;
       this.#coldMs = activation.coldMs ?? this.#coldMs;
       this.#send(activation.socketPath);
@@ -172,7 +173,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
       this.#fail("worker_threw");
       return;
     }
-    const { response, ray } = this.#routed;
+    const { response, ray, setCookie } = this.#routed;
     const passed = endToEnd(raw);
     const isTooLarge =
       lineBytes(passed) > LIMITS.cellHeadBytesMax || passed.length > 2 * LIMITS.headerLinesMax;
@@ -180,7 +181,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
       this.#fail("answer_head_too_large");
       return;
     }
-    const headers = clientHeaders(passed, { ray, coldMs: this.#coldMs });
+    const headers = clientHeaders(passed, { ray, coldMs: this.#coldMs, setCookie });
     // A client that still holds its body back cannot tell whether it has to send it after this.
     if (this.#body?.isHeldBack === true) headers.push("connection", "close");
     this.#meter.status = status;
@@ -258,7 +259,8 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
   #fail(code: EdgeErrorCode, cause?: unknown): void {
     if (this.#isOver) return;
     const { worker, ray } = this.#routed;
-    this.#context.onFailure({ code, worker, ray, cause });
+    // Who asks for what there never was is told so; it is no failure of ours.
+    if (code !== "preview_unknown") this.#context.onFailure({ code, worker, ray, cause });
     this.refuse(code);
   }
 

@@ -5,6 +5,8 @@ export interface ResponseMarks {
   readonly ray: string;
   /** Milliseconds that this request waited for its cell to start. */
   readonly coldMs: number | undefined;
+  /** What lets the client meet the same version of the worker again. */
+  readonly setCookie?: string | undefined;
 }
 
 /**
@@ -33,6 +35,7 @@ export function lineBytes(headers: ReadonlyArray<string>): number {
 export function appendMarks(headers: string[], marks: ResponseMarks): void {
   headers.push("server", "atoll", "cf-ray", marks.ray);
   if (marks.coldMs !== undefined) headers.push("x-atoll-cold", marks.coldMs.toFixed(0));
+  if (marks.setCookie !== undefined) headers.push("set-cookie", marks.setCookie);
 }
 
 /**

@@ -6,6 +6,7 @@ import { EDGE_ERRORS, EdgeError, type EdgeErrorCode } from "../../errors.ts";
 import { endToEnd } from "../../http/hop-by-hop.ts";
 import { responseHeadText } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
+import type { SplitChoice } from "../split.ts";
 import type { CellLink, Traffic } from "./cell-links.ts";
 import type { ExchangeContext } from "./exchange.ts";
 import { writePage } from "./page-answers.ts";
@@ -21,7 +22,7 @@ export function isWebSocketUpgrade(request: IncomingMessage): boolean {
 }
 
 /** A handshake on its way to a worker. `early` is what the client sent behind its head already. */
-export interface RoutedHandshake {
+export interface RoutedHandshake extends SplitChoice {
   readonly socket: Socket;
   readonly early: Buffer;
   readonly worker: WorkerKey;
@@ -57,14 +58,14 @@ export class WebSocketPassage implements Traffic {
   }
 
   start(): void {
-    const { socket, worker } = this.#handshake;
+    const { socket, target } = this.#handshake;
     socket.on("close", () => {
       this.#measure();
       this.cut();
     });
     // The error is followed by `close`, which ends the passage.
     socket.on("error", () => undefined);
-    const socketPath = this.#context.links.publishedPath(worker);
+    const socketPath = this.#context.links.publishedPath(target);
     if (socketPath === undefined) void this.#activate();
     else void this.#send(socketPath);
   }
@@ -87,7 +88,7 @@ export class WebSocketPassage implements Traffic {
 
   async #activate(): Promise<void> {
     try {
-      const activation = await this.#context.activator.activate(this.#handshake.worker);
+      const activation = await this.#context.activator.activate(this.#handshake.target);
       if (this.#isOver) return;
       this.#coldMs = activation.coldMs ?? this.#coldMs;
       await this.#send(activation.socketPath);
@@ -145,9 +146,9 @@ export class WebSocketPassage implements Traffic {
   }
 
   #sendHead(response: IncomingMessage, ending: ReadonlyArray<string>): void {
-    const { socket, ray } = this.#handshake;
+    const { socket, ray, setCookie } = this.#handshake;
     const passed = endToEnd(response.rawHeaders);
-    const headers = clientHeaders(passed, { ray, coldMs: this.#coldMs });
+    const headers = clientHeaders(passed, { ray, coldMs: this.#coldMs, setCookie });
     headers.push(...ending);
     this.#meter.status = response.statusCode ?? 502;
     socket.write(responseHeadText(this.#meter.status, response.statusMessage ?? "", headers));
@@ -169,7 +170,7 @@ export class WebSocketPassage implements Traffic {
     if (this.#isOver) return;
     this.#isOver = true;
     const { socket, worker, ray, head } = this.#handshake;
-    this.#context.onFailure({ code, worker, ray, cause });
+    if (code !== "preview_unknown") this.#context.onFailure({ code, worker, ray, cause });
     this.#meter.status = EDGE_ERRORS[code].status;
     this.#upstream?.destroy();
     this.#leave();

@@ -25,6 +25,7 @@ import type {
   OnServed,
   ServedRequest,
 } from "../ingress.ts";
+import type { TargetKey } from "../target-key.ts";
 
 /** What the suite needs to choose about an ingress; bounds are small enough to be waited for and filled. */
 interface OpenIngressOptions {
@@ -94,8 +95,8 @@ export class IngressHarness {
   readonly ingress: Ingress;
   /** What the ingress told of requests that ended. */
   readonly served: ReadonlyArray<ServedRequest>;
-  /** What activating a worker does; a test replaces it. */
-  activate: (worker: WorkerKey) => Promise<Activation>;
+  /** What activating a target does; a test replaces it. */
+  activate: (target: TargetKey) => Promise<Activation>;
   /** Why a cell is said to have broken off what it had; a test replaces it. One that is gone, by itself. */
   lossOf: (socketPath: string) => Promise<CellLoss | undefined> = async (socketPath) =>
     this.#isAlive.get(socketPath)?.() === true ? "alive" : undefined;

@@ -5,9 +5,14 @@ import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { LIMITS } from "../../limits.ts";
 import { type RequestCounts, sumOfRequests } from "../ingress.ts";
-import { MANY, PATHS, WEB_SOCKETS } from "./haproxy-paths.ts";
+import { type Split, thresholdOf } from "../split.ts";
+import { isVersionTarget, type TargetKey, versionTarget } from "../target-key.ts";
+import { MANY, NO_CELL, PATHS, VERSIONS, WEB_SOCKETS } from "./haproxy-paths.ts";
 import type { HaproxySupervisor } from "./haproxy-supervisor.ts";
 import { countOf, parseStatistics } from "./server-statistics.ts";
+
+/** Where a server is: in a backend of single cells, in `MANY`, or in `VERSIONS`. */
+type Placement = "one" | "many" | "versions";
 
 /**
  * A cell's socket as a server of HAProxy's. One publication of a socket is one server, used once: also a
@@ -16,12 +21,13 @@ import { countOf, parseStatistics } from "./server-statistics.ts";
 interface CellServer {
   /** `<cell>_<number>`: those of one cell have its number in common. */
   readonly id: string;
+  readonly placement: Placement;
   readonly backend: string;
   readonly name: string;
   readonly socketPath: string;
   readonly linkPath: string;
-  /** Workers whose requests go here. */
-  readonly workers: Set<WorkerKey>;
+  /** Targets whose requests go here. */
+  readonly targets: Set<TargetKey>;
   /** Resolves when no request is in flight to it and none can come. */
   idle: Promise<void> | undefined;
   /** What was in flight to it was ended, and is not taken up again. */
@@ -49,9 +55,10 @@ export class CellServers {
   readonly #groupId: number | undefined;
   readonly #backends: number;
   readonly #log: Logger;
-  /** Where requests of each worker go, never empty. */
-  readonly #published = new Map<WorkerKey, ReadonlyArray<CellServer>>();
-  /** Those with workers, by placement and socket. */
+  /** Where requests of each target go, never empty. */
+  readonly #published = new Map<TargetKey, ReadonlyArray<CellServer>>();
+  #splits: ReadonlyMap<WorkerKey, Split> = new Map();
+  /** Those with targets, by placement and socket. */
   readonly #placed = new Map<string, CellServer>();
   /** Those without, until their last request is answered. */
   readonly #leaving = new Set<CellServer>();
@@ -76,20 +83,31 @@ export class CellServers {
     this.#log = options.log;
   }
 
-  publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void {
-    const before = this.#published.get(worker) ?? [];
-    const placement = socketPaths.length > 1 ? "many" : "one";
+  /** Says which workers two versions serve: their requests go to the targets of these. */
+  setSplits(splits: ReadonlyArray<Split>): void {
+    if (splits.length + this.#splits.size === 0) return;
+    this.#splits = new Map(splits.map((split) => [split.worker, split]));
+    this.#apply();
+  }
+
+  publish(target: TargetKey, socketPaths: ReadonlyArray<string>): void {
+    const before = this.#published.get(target) ?? [];
+    const placement = isVersionTarget(target)
+      ? "versions"
+      : socketPaths.length > 1
+        ? "many"
+        : "one";
     const servers = socketPaths.map((socketPath) => this.#place(socketPath, placement));
     const isSame =
       before.length === servers.length && servers.every((each) => before.includes(each));
     if (isSame) return;
-    if (servers.length === 0) this.#published.delete(worker);
-    else this.#published.set(worker, servers);
-    for (const server of servers) server.workers.add(worker);
+    if (servers.length === 0) this.#published.delete(target);
+    else this.#published.set(target, servers);
+    for (const server of servers) server.targets.add(target);
     const left = before.filter((server) => !servers.includes(server));
-    for (const server of left) server.workers.delete(worker);
+    for (const server of left) server.targets.delete(target);
     this.#apply();
-    for (const server of left) if (server.workers.size === 0) this.#leave(server);
+    for (const server of left) if (server.targets.size === 0) this.#leave(server);
   }
 
   /** Resolves when no request is in flight to a socket that is not published, or after `drainMs`. */
@@ -152,7 +170,7 @@ export class CellServers {
     return [...this.#placed.values(), ...this.#leaving];
   }
 
-  #place(socketPath: string, placement: "one" | "many"): CellServer {
+  #place(socketPath: string, placement: Placement): CellServer {
     const key = placementKey(socketPath, placement);
     const known = this.#placed.get(key);
     if (known !== undefined) return known;
@@ -161,16 +179,19 @@ export class CellServers {
     const cell = this.#numbers.get(socketPath) ?? number;
     this.#numbers.set(socketPath, cell);
     const id = `${cell}_${number}`;
-    const backend = placement === "many" ? MANY : `c${number % this.#backends}`;
+    const backend = { one: `c${number % this.#backends}`, many: MANY, versions: VERSIONS }[
+      placement
+    ];
     const linkPath = join(this.#directory, PATHS.cells, `${number}.sock`);
     this.#link(socketPath, linkPath);
     const server = {
       id,
+      placement,
       backend,
       name: `${backend}.${id}`,
       socketPath,
       linkPath,
-      workers: new Set<WorkerKey>(),
+      targets: new Set<TargetKey>(),
       idle: undefined,
       isCut: false,
     };
@@ -197,8 +218,8 @@ export class CellServers {
   }
 
   #leave(server: CellServer): void {
-    const { socketPath } = server;
-    this.#placed.delete(placementKey(socketPath, server.backend === MANY ? "many" : "one"));
+    const { socketPath, placement } = server;
+    this.#placed.delete(placementKey(socketPath, placement));
     this.#leaving.add(server);
     server.idle = this.#waitUntilIdle(server).then((begun) => {
       this.#leaving.delete(server);
@@ -243,12 +264,28 @@ export class CellServers {
     return new Map(known);
   }
 
+  /** What the map says of each worker that has a cell. */
+  #cells(): ReadonlyMap<WorkerKey, string> {
+    const cells = new Map<WorkerKey, string>();
+    for (const [target, servers] of this.#published) {
+      if (!isVersionTarget(target)) cells.set(target, entryOf(servers));
+    }
+    for (const split of this.#splits.values()) {
+      const lists = split.versions.map(({ id }) => {
+        const servers = this.#published.get(versionTarget(split.worker, id)) ?? [];
+        return servers.length === 0 ? NO_CELL : listOf(servers);
+      });
+      cells.set(split.worker, `${VERSIONS}.${[thresholdOf(split), ...lists].join(":")}`);
+    }
+    return cells;
+  }
+
   #apply(): void {
     const { maps } = this.#supervisor.state;
     this.#supervisor.apply({
       maps: {
         ...maps,
-        cells: new Map([...this.#published].map(([worker, servers]) => [worker, entryOf(servers)])),
+        cells: this.#cells(),
         otherSockets: this.#otherSockets(),
       },
       servers: new Map(
@@ -282,7 +319,7 @@ function namesOf(name: string): ReadonlyArray<string> {
   return Object.keys(KINDS).map((kind) => name + kind);
 }
 
-function placementKey(socketPath: string, placement: "one" | "many"): string {
+function placementKey(socketPath: string, placement: Placement): string {
   return `${placement} ${socketPath}`;
 }
 
@@ -290,5 +327,9 @@ function placementKey(socketPath: string, placement: "one" | "many"): string {
 function entryOf(servers: ReadonlyArray<CellServer>): string {
   const [first] = servers;
   if (first !== undefined && first.backend !== MANY) return first.name;
-  return `${MANY}.${servers.map(({ id }) => id).join("-")}`;
+  return `${MANY}.${listOf(servers)}`;
+}
+
+function listOf(servers: ReadonlyArray<CellServer>): string {
+  return servers.map(({ id }) => id).join("-");
 }

@@ -3,7 +3,9 @@ import { HEADERS } from "../../config/cell-interface.ts";
 import { LIMITS } from "../../limits.ts";
 import { quote } from "./config-text.ts";
 import { LOST_HEADER } from "../builtin/client-headers.ts";
-import { MANY, MAPS, PATHS, WEB_SOCKETS } from "./haproxy-paths.ts";
+import { chooseVersion } from "./choose-version.ts";
+import { MANY, MAPS, PATHS, VERSIONS, WEB_SOCKETS } from "./haproxy-paths.ts";
+import { leastBusy } from "./least-busy.ts";
 import { LINE_FORMAT, USAGE_RULES } from "./request-line.ts";
 import { PAGES, pageArguments } from "./static-pages.ts";
 
@@ -115,16 +117,17 @@ function frontendSection({ region, address, port }: HaproxyConfigOptions): strin
     "log ring@usage format raw local0",
     `log-format ${quote(LINE_FORMAT)}`,
     "option dontlognull",
+    `http-request set-var-fmt(txn.ray) ${quote(`%[uuid,xxh64,hex,lower]-${region}`)}`,
+    ...ORDINARY,
     ...USAGE_RULES.request,
-    `http-request set-var-fmt(txn.ray) ${quote(`%[rand,hex,bytes(8,8),lower]%[rand,hex,bytes(8,8),lower]-${region}`)}`,
     ...ODDITIES,
-    "http-request set-var(txn.html) bool(true) if { req.hdr(accept) -m sub -i text/html }",
     "http-request set-var(txn.switching) bool(true) if switching",
     "http-request set-var(txn.expecting) bool(true) if { req.hdr(expect) -m found }",
-    `http-request del-header ${quote(STRIPPED)} -m reg`,
-    ...callerHeaders(region),
+    `http-request del-header ${quote(`^(${STRIPPED})$`)} -m reg`,
     ...ROUTING,
-    // The built-in ingress counts what has no cell here.
+    // The built-in ingress tells workers of their callers itself, by what it is told of them.
+    ...CALLER.map((header) => `${addHeader(header)} if !{ var(txn.cell) -m found }`),
+    // It counts what has no cell here.
     "http-request set-log-level silent if !{ var(txn.cell) -m found }",
     "use_backend %[var(txn.cell),field(1,.)] if { var(txn.cell) -m found }",
     "default_backend activator",
@@ -137,19 +140,55 @@ function frontendSection({ region, address, port }: HaproxyConfigOptions): strin
   ]);
 }
 
+const HOST = "[a-z0-9_-]([a-z0-9_-]|[.](?![.])){0,252}(:[0-9]{1,5})?";
+
+/** Headers by which an ingress tells a worker who called, and those that end at a connection. */
+const STRIPPED =
+  "cf-.*|x-atoll-.*|x-forwarded-.*|x-real-ip|keep-alive|te|trailer|proxy-(connection|authenticate|authorization)";
+
 // All but a tab, and the line ends that HAProxy itself writes between headers.
 const CONTROL = String.raw`[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)`;
+
+/**
+ * Any line of a head that one of the rules behind `ORDINARY` concerns: what they strip, refuse, note, or
+ * call odd.
+ */
+const REMARKABLE_LINE = [
+  `^(${STRIPPED}|expect|upgrade|content-length|transfer-encoding|sec-websocket-key):`,
+  "^connection:(?! *(keep-alive|close)\\r)",
+  `^host:(?! *${HOST}\\r)`,
+  `^accept-encoding:.{${LIMITS.acceptEncodingBytesMax},}`,
+  CONTROL,
+].join("|");
+
+/**
+ * Most requests pass only these: no body, no line that any other rule concerns, a host that one worker has
+ * for itself, and a warm cell. Each rule that all requests pass costs all of them.
+ */
+const ORDINARY = [
+  "acl odd_url pathq -m sub /. %2e %2E \\\\",
+  `http-request set-var(txn.route) req.hdr(host),lower,field(1,:),rtrim(.),map_str(${MAPS.hosts}) if ${[
+    "{ method GET HEAD }",
+    "{ req.ver 1.1 }",
+    "{ url_beg / }",
+    `{ internal.htx.data lt ${PLAIN_BYTES_MAX} }`,
+    `{ internal.htx.nbblks lt ${PLAIN_LINES_MAX} }`,
+    "!odd_url",
+    `!{ req.hdrs -m reg -i ${quote(`(?m)${REMARKABLE_LINE}`)} }`,
+  ].join(" ")}`,
+  `http-request set-var(txn.cell) var(txn.route),map_str(${MAPS.cells}) if { var(txn.route) -m found }`,
+  "http-request allow if { var(txn.cell) -m found }",
+];
 
 /**
  * What is out of the ordinary goes to the built-in ingress, which then judges and serves it exactly as it
  * would alone. The sizes leave room for what is added here.
  */
 const ODDITIES = [
-  "acl plain_host req.hdr(host) -m reg -i ^[a-z0-9_-]([a-z0-9_-]|[.](?![.])){0,252}(:[0-9]{1,5})?$",
+  `acl plain_host req.hdr(host) -m reg -i ^${HOST}$`,
   "acl plain_url url_beg /",
   // Whatever a client of HTTP/2 asks for, HAProxy shows as a whole URL.
   "acl plain_url fc_http_major 2",
-  "acl odd_url pathq -m sub /. %2e %2E \\\\",
   "acl plain_connection req.fhdr(connection) -m str -i close keep-alive upgrade",
   "acl switching req.hdr(upgrade) -m found",
   "acl websocket req.hdr(upgrade) -m str -i websocket",
@@ -176,11 +215,24 @@ const ODDITIES = [
   "http-request set-var(txn.odd) bool(true) if { fc_http_major 2 } !bodiless !measured",
 ];
 
-/** Headers by which an ingress tells a worker who called, and those that end at a connection. */
-const STRIPPED =
-  "^(cf-.*|x-atoll-.*|x-forwarded-.*|x-real-ip|keep-alive|te|trailer|proxy-(connection|authenticate|authorization))$";
+// What workers on Cloudflare are told of their callers, and how else they are told the same.
+const CALLER: ReadonlyArray<readonly [string, string]> = [
+  ["cf-connecting-ip", "%[src]"],
+  ["x-forwarded-proto", "http"],
+  ["cf-ray", "%[var(txn.ray)]"],
+];
+const CALLER_AGAIN: ReadonlyArray<readonly [string, string]> = [
+  ["x-real-ip", "%[src]"],
+  ["x-forwarded-for", "%[src]"],
+  ["cf-visitor", '{"scheme":"http"}'],
+];
 
-function callerHeaders(region: Region): ReadonlyArray<string> {
+function addHeader([name, value]: readonly [string, string]): string {
+  return `http-request add-header ${name} ${quote(value)}`;
+}
+
+/** What `request.cf` of a worker shows. */
+function cfProperties(region: Region): ReadonlyArray<string> {
   const cf = (protocol: string): string =>
     [
       `{"colo":"${region.toUpperCase()}"`,
@@ -189,21 +241,9 @@ function callerHeaders(region: Region): ReadonlyArray<string> {
       `"clientAcceptEncoding":"%[req.fhdr(accept-encoding),json(utf8ps)]"`,
       `"edgeRequestKeepAliveStatus":1}`,
     ].join(",");
-  const headers: ReadonlyArray<readonly [string, string]> = [
-    ["cf-connecting-ip", "%[src]"],
-    ["x-real-ip", "%[src]"],
-    ["x-forwarded-for", "%[src]"],
-    ["x-forwarded-proto", "http"],
-    ["cf-ray", "%[var(txn.ray)]"],
-    ["cf-visitor", '{"scheme":"http"}'],
-  ];
-  const add = (name: string, value: string): string =>
-    `http-request add-header ${name} ${quote(value)}`;
   return [
-    ...headers.map(([name, value]) => add(name, value)),
-    // The built-in ingress makes its own.
-    `${add(HEADERS.cf, cf("HTTP/%[req.ver]"))} if !{ var(txn.odd) -m found } !{ fc_http_major 2 }`,
-    `${add(HEADERS.cf, cf("HTTP/2"))} if !{ var(txn.odd) -m found } { fc_http_major 2 }`,
+    `${addHeader([HEADERS.cf, cf("HTTP/%[req.ver]")])} if !{ fc_http_major 2 }`,
+    `${addHeader([HEADERS.cf, cf("HTTP/2")])} if { fc_http_major 2 }`,
   ];
 }
 
@@ -261,8 +301,12 @@ const THREW = [
 ];
 /** Headers of answers that only an ingress may set, besides those that every answer gets. */
 const OWN = ["x-atoll-cold", "x-atoll-error"];
-// With the empty line that ends them.
-const LARGE_ANSWERS = [
+const ORDINARY_ANSWER = `!{ status 500 } ${OWN.map((name) => `!{ res.hdr(${name}) -m found }`).join(" ")}`;
+const ANSWER_SIZES = [
+  // By HAProxy's own form, in which a line takes four bytes less; what has come of the body adds blocks.
+  `acl short var(txn.head_out) -m int lt ${LIMITS.cellHeadBytesMax - LINES_BYTES}`,
+  `acl few internal.htx.nbblks lt ${LIMITS.headerLinesMax}`,
+  // With the empty line that ends them.
   `acl large res.hdrs,length gt ${LIMITS.cellHeadBytesMax + 2}`,
   `acl large res.fhdr_cnt gt ${LIMITS.headerLinesMax}`,
 ];
@@ -270,6 +314,9 @@ const LARGE_ANSWERS = [
 function cellSections(options: HaproxyConfigOptions): string {
   const { cellBackends, workerCellsMax } = options;
   const defaults = section("defaults cells from all", [
+    "http-request set-var(txn.html) bool(true) if { req.hdr(accept) -m sub -i text/html }",
+    ...[...CALLER, ...CALLER_AGAIN].map(addHeader),
+    ...cfProperties(options.region),
     // What was tried in vain goes to the activator, which knows what became of the cell.
     "retries 1",
     "option redispatch 1",
@@ -279,10 +326,11 @@ function cellSections(options: HaproxyConfigOptions): string {
     "tcp-response content lua.note_lost if { var(txn.sent) -m found }",
     "tcp-response content set-var(txn.sent) bool(true)",
     ...USAGE_RULES.response,
-    ...LARGE_ANSWERS,
-    // What `lost` answers is the activator's, and nearly all that cells answer is as it should be.
+    ...ANSWER_SIZES,
+    // Nearly all that cells answer is as it should be. What `lost` answers is the activator's.
+    `http-response allow if ${ORDINARY_ANSWER} short few`,
     "http-response allow if { srv_id 1 }",
-    `http-response allow if !{ status 500 } ${OWN.map((name) => `!{ res.hdr(${name}) -m found }`).join(" ")} !large`,
+    `http-response allow if ${ORDINARY_ANSWER} !large`,
     `http-response wait-for-body time 1s if ${BARE_500} !{ method HEAD }`,
     ...THREW.flatMap((threw) => [
       `http-response deny ${pageArguments("workerThrewHtml", "worker_threw")} if ${threw} { var(txn.html) -m found }`,
@@ -295,13 +343,20 @@ function cellSections(options: HaproxyConfigOptions): string {
     section(`backend c${index} from cells`, useCell(options)),
   );
   const many = section(`backend ${MANY} from cells`, [
-    ...leastBusy(workerCellsMax),
+    "stick-table type integer size 10k expire 1m store conn_cur",
+    "http-request set-var(txn.cells) var(txn.cell),field(2,.)",
+    ...leastBusy(MANY, workerCellsMax),
+    ...useCell(options),
+  ]);
+  const versions = section(`backend ${VERSIONS} from cells`, [
+    ...chooseVersion(),
+    ...leastBusy(VERSIONS, workerCellsMax),
     ...useCell(options),
   ]);
   const webSockets = section(`backend ${WEB_SOCKETS} from all`, [
     "stick-table type integer size 10k expire 1m store conn_cur",
   ]);
-  return [defaults, ...backends, many, webSockets].join("\n");
+  return [defaults, ...backends, many, versions, webSockets].join("\n");
 }
 
 /**
@@ -326,34 +381,9 @@ function useCell({ webSocketsMax }: HaproxyConfigOptions): ReadonlyArray<string>
 /** From `<backend>.<cell>_<number>`. */
 const CELL_OF_NAME = "field(2,.),field(1,_)";
 
-/**
- * Makes `txn.cell` the least busy of the cells that it lists, the first of equals, by counting what each
- * has in flight. Not `balance leastconn`: that would also choose where a request goes that was lost with
- * its cell, and send it to the next one; and it would count the three servers of a cell apart.
- */
-function leastBusy(cellsMax: number): ReadonlyArray<string> {
-  const inFlight = `field(1,_),table_conn_cur(${MANY})`;
-  const others = Array.from(
-    { length: cellsMax - 1 },
-    (_, index) => `var(txn.cells),field(${index + 2},-)`,
-  );
-  const least = `http-request set-var(txn.least) var(txn.pick),${inFlight}`;
-  return [
-    "stick-table type integer size 10k expire 1m store conn_cur",
-    "http-request set-var(txn.cells) var(txn.cell),field(2,.)",
-    "http-request set-var(txn.pick) var(txn.cells),field(1,-)",
-    ...others.flatMap((other) => [
-      least,
-      `http-request set-var(txn.pick) ${other} if { ${other},${inFlight},sub(txn.least) lt 0 }`,
-    ]),
-    "http-request track-sc0 var(txn.pick),field(1,_)",
-    `http-request set-var(txn.cell) str(${MANY}.),concat(,txn.pick)`,
-  ];
-}
-
 /** Whether a backend is one of those that cells are spread over. */
 export function isCellBackend(name: string): boolean {
-  return name === MANY || /^c\d+$/.test(name);
+  return name === MANY || name === VERSIONS || /^c\d+$/.test(name);
 }
 
 function section(head: string, lines: ReadonlyArray<string>): string {

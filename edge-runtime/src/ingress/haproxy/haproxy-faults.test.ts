@@ -5,14 +5,18 @@ import { connect as connectHttp2 } from "node:http2";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { Agent, get } from "node:http";
+import { VersionId } from "@atoll/control-plane/contract";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { IngressHarness, readUntil, until, worker } from "../conformance/ingress-harness.ts";
 import { LIMITS } from "../../limits.ts";
+import { KEY_COOKIE, KEY_HEADER } from "../split.ts";
+import { versionTarget } from "../target-key.ts";
 import { HaproxyIngress } from "./haproxy-ingress.ts";
 import { PATHS } from "./haproxy-paths.ts";
 import { findHaproxy } from "./haproxy-process.ts";
 import { RuntimeSocket } from "./runtime-socket.ts";
+import { parseStatistics } from "./server-statistics.ts";
 
 let folder: string;
 let harness: IngressHarness;
@@ -83,6 +87,50 @@ test.each(["worker", "master"] as const)(
     expect(await ingress.counters()).toMatchObject({ restarts: 1, inFlight: 0 });
   },
 );
+
+test("haproxy: chooses between two versions by itself, and leaves nothing behind", async () => {
+  const [newer, older] = ["2", "1"].map((digit) =>
+    VersionId.parse(`00000000-0000-4000-8000-00000000000${digit}`),
+  ) as [VersionId, VersionId];
+  const routes = [{ pattern: "test.localhost/*", worker: worker("test") }];
+  const versions = [
+    { id: newer, percentage: 50 },
+    { id: older, percentage: 50 },
+  ] as const;
+  const cells = await Promise.all(
+    ["newer", "older"].map((name) => harness.startCell((_, response) => response.end(name))),
+  );
+  const publish = (...paths: ReadonlyArray<ReadonlyArray<string>>): void => {
+    for (const [index, id] of [newer, older].entries()) {
+      ingress.publish(versionTarget(worker("test"), id), paths[index] ?? []);
+    }
+  };
+  publish(...cells.map(({ socketPath }) => [socketPath]));
+  ingress.setRoutes(routes, { splits: [{ worker: worker("test"), versions }] });
+  await ingress.settled();
+  const texts: string[] = [];
+  for (const headers of [{}, { [KEY_HEADER]: "somebody" }, { cookie: `${KEY_COOKIE}=~1` }]) {
+    for (const method of ["GET", "POST"]) {
+      for (let turn = 0; turn < 10; turn += 1) {
+        texts.push((await harness.call({ method, headers })).text);
+      }
+    }
+  }
+  expect(new Set(texts)).toEqual(new Set(["newer", "older"]));
+  const passedOn = parseStatistics(await ask("show stat activator 2 -1"));
+  expect(passedOn.map((row) => row["stot"])).toEqual(["0"]);
+  publish();
+  ingress.setRoutes(routes);
+  for (const { socketPath } of cells) await ingress.drain(socketPath);
+  for (const { server } of cells) server.closeIdleConnections();
+  await until(async () => {
+    // What is removed while a connection is left is tried again with the next change.
+    ingress.setRoutes(routes);
+    await ingress.settled();
+    return !(await ask("show stat versions 4 -1")).includes("versions.");
+  }, "the servers to be removed");
+  expect(await readdir(join(folder, "haproxy", PATHS.cells))).toEqual([]);
+});
 
 test("haproxy: knows more routes than one of its buffers holds", async () => {
   const cell = await harness.startCell((_, response) => response.end("served"));

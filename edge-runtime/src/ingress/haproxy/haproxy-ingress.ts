@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import type { Region, WorkerKey } from "@atoll/control-plane/contract";
+import type { Region } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { reapStaleCells } from "../../cells/stale-cells.ts";
 import { LIMITS } from "../../limits.ts";
@@ -17,8 +17,10 @@ import {
   type OnServed,
   type RequestCounts,
   type Route,
+  type Routing,
   sumOfRequests,
 } from "../ingress.ts";
+import { previewNameOf, type TargetKey } from "../target-key.ts";
 import { CellServers } from "./cell-servers.ts";
 import { isCellBackend } from "./haproxy-config.ts";
 import { writeHaproxyFiles } from "./haproxy-files.ts";
@@ -151,15 +153,17 @@ export class HaproxyIngress implements Ingress {
     return this.#supervisor.pid;
   }
 
-  setRoutes(routes: ReadonlyArray<Route>): void {
-    this.#fallback.setRoutes(routes);
+  setRoutes(routes: ReadonlyArray<Route>, routing: Routing = {}): void {
+    this.#fallback.setRoutes(routes, routing);
     const { state } = this.#supervisor;
     this.#supervisor.apply({ ...state, maps: { ...state.maps, ...layOutRoutes(routes) } });
+    this.#cells.setSplits(routing.splits ?? []);
   }
 
-  publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void {
-    this.#fallback.publish(worker, socketPaths);
-    this.#cells.publish(worker, socketPaths);
+  publish(target: TargetKey, socketPaths: ReadonlyArray<string>): void {
+    this.#fallback.publish(target, socketPaths);
+    // No route of HAProxy's leads to a preview.
+    if (previewNameOf(target) === undefined) this.#cells.publish(target, socketPaths);
   }
 
   settled(): Promise<void> {

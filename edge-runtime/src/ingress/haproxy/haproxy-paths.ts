@@ -10,7 +10,8 @@ export const MAPS = {
   prefixes: "prefixes.map",
   /**
    * Worker -> `<backend>.<cell>_<number>`, the server of its cell, both numbers;
-   * `MANY.<cell>_<number>-<cell>_<number>…` when it has more.
+   * `MANY.<cell>_<number>-<cell>_<number>…` when it has more;
+   * `VERSIONS.<threshold>:<newer>:<older>`, each a list as in `MANY`, when two versions serve it.
    */
   cells: "cells.map",
   /** Number of a cell -> its WebSockets that do not pass through HAProxy alone. */
@@ -46,3 +47,9 @@ export const WEB_SOCKETS = "websockets";
 
 /** The backend of all workers that have more than one cell. */
 export const MANY = "many";
+
+/** The backend of all workers that two versions serve. */
+export const VERSIONS = "versions";
+
+/** In place of a server's name: there is none, so the request is the built-in ingress's. */
+export const NO_CELL = "none";

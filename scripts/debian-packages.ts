@@ -1,8 +1,8 @@
 import { spawnSync, type SpawnSyncOptions } from "node:child_process";
 import { globSync } from "node:fs";
 
-/** Programs of Debian that tests use, by a pattern of the file that shows they are there. */
-const PROGRAMS: Readonly<Record<string, string>> = {
+/** Programs of Debian that tests and benchmarks use, by a pattern of the file that shows they are there. */
+const PROGRAMS = {
   bwrap: "/usr/bin/bwrap",
   chromium: "/usr/bin/chromium",
   gcc: "/usr/bin/cc",
@@ -10,8 +10,14 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   "libc6-dev": "/usr/include/stdio.h",
   postgres: "/usr/lib/postgresql/*/bin/postgres",
   setpriv: "/usr/bin/setpriv",
-};
-const PACKAGE_OF: Readonly<Record<string, string>> = {
+  wrk: "/usr/bin/wrk",
+} as const;
+type Program = keyof typeof PROGRAMS;
+
+export const TEST_PROGRAMS = Object.keys(PROGRAMS) as ReadonlyArray<Program>;
+export const BENCHMARK_PROGRAMS: ReadonlyArray<Program> = ["bwrap", "haproxy", "setpriv", "wrk"];
+
+const PACKAGE_OF: Readonly<Partial<Record<Program, string>>> = {
   bwrap: "bubblewrap",
   chromium: "chromium",
   haproxy: "haproxy",
@@ -20,20 +26,20 @@ const PACKAGE_OF: Readonly<Record<string, string>> = {
 };
 
 /**
- * Installs the Debian packages that tests need and that are missing. Only root can; anybody else is
- * told the command, because a test that silently did not run would look like one that passed.
+ * Installs the Debian packages of programs that are missing. Only root can; anybody else is told the
+ * command, because a test that silently did not run would look like one that passed.
  */
-export function installTestPackages(): void {
-  const missing = Object.entries(PROGRAMS)
-    .filter(([, pattern]) => globSync(pattern).length === 0)
-    .map(([program]) => PACKAGE_OF[program] ?? program);
+export function installPackages(programs: ReadonlyArray<Program>): void {
+  const missing = programs
+    .filter((program) => globSync(PROGRAMS[program]).length === 0)
+    .map((program) => PACKAGE_OF[program] ?? program);
   if (missing.length === 0) return;
   const install = ["apt-get", "install", "-y", "--no-install-recommends", ...missing];
   if (process.getuid?.() !== 0) {
-    console.error(`Tests need ${missing.join(", ")}. Install them with: sudo ${install.join(" ")}`);
+    console.error(`This needs ${missing.join(", ")}. Install them with: sudo ${install.join(" ")}`);
     process.exit(1);
   }
-  console.log(`Installing what the tests need: ${missing.join(", ")} …`);
+  console.error(`Installing what is missing: ${missing.join(", ")} …`);
   const quiet: SpawnSyncOptions = {
     stdio: ["ignore", "ignore", "inherit"],
     env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },

@@ -1,0 +1,125 @@
+import { existsSync } from "node:fs";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { ControlPlaneError } from "../errors.ts";
+import { DATABASE_FILE } from "../database/open-database.ts";
+import { LIMITS } from "../limits.ts";
+import { MASTER_KEY_FILE } from "../secrets/master-keys.ts";
+import { BackupError } from "./backup-error.ts";
+import { ContentStores, KV_FILE, MissingBlob, readContents, type Contents } from "./contents.ts";
+import { copyDurably, isFree, sync } from "./durable-copy.ts";
+import { fileHash, MANIFEST_FILE, type BackupManifest } from "./manifest.ts";
+import { faultsOf, snapshotTogether } from "./snapshot.ts";
+
+export interface BackupOptions {
+  /** The control plane's; it may be running. */
+  readonly dataDirectory: string;
+  /** Where the backup is made: not there yet, or empty. */
+  readonly to: string;
+  /** Whether the master key is left out. */
+  readonly isWithoutKey: boolean;
+  readonly now: Date;
+}
+
+/**
+ * Backs up an embedded installation: both databases as of one instant, and all blobs that they name. Resolves when
+ * it is complete, verified and on disk. Rejected with a `BackupError`; then nothing is left.
+ */
+export async function backUp(options: BackupOptions): Promise<BackupManifest> {
+  const { dataDirectory, to } = options;
+  requireInstallation(dataDirectory);
+  if (!(await isFree(to)))
+    throw new BackupError(`${to} is not empty: name a folder that is not there`);
+  const building = `${to}.partial`;
+  // What is left of an attempt that was killed.
+  await rm(building, { recursive: true, force: true });
+  await mkdir(building, { recursive: true, mode: 0o700 });
+  try {
+    const contents = await copyAll(dataDirectory, building);
+    await verifyCopies(building, contents);
+    const names = [DATABASE_FILE, KV_FILE];
+    const keyFile = join(dataDirectory, MASTER_KEY_FILE);
+    if (!options.isWithoutKey && existsSync(keyFile)) {
+      await copyDurably(keyFile, join(building, MASTER_KEY_FILE));
+      names.push(MASTER_KEY_FILE);
+    }
+    const manifest = await describe(building, { names, contents, now: options.now });
+    await writeFile(join(building, MANIFEST_FILE), `${JSON.stringify(manifest, null, 2)}\n`);
+    await sync(join(building, MANIFEST_FILE));
+    await sync(building);
+    await rename(building, to);
+    await sync(dirname(to));
+    return manifest;
+  } catch (error) {
+    await rm(building, { recursive: true, force: true });
+    throw explained(error);
+  }
+}
+
+function requireInstallation(dataDirectory: string): void {
+  if (!existsSync(join(dataDirectory, DATABASE_FILE))) {
+    throw new BackupError(`${dataDirectory} is not the data folder of a control plane`);
+  }
+  if (existsSync(join(dataDirectory, KV_FILE))) return;
+  throw new BackupError(
+    `${dataDirectory} has no ${KV_FILE}: its keys and values are in PostgreSQL, and this is a backup of what is in the folder alone`,
+  );
+}
+
+async function copyAll(dataDirectory: string, building: string): Promise<Contents> {
+  const [from, to] = [new ContentStores(dataDirectory), new ContentStores(building)];
+  for (let attempt = 1; ; attempt += 1) {
+    for (const name of [DATABASE_FILE, KV_FILE]) await rm(join(building, name), { force: true });
+    await snapshotTogether(
+      { from: join(dataDirectory, DATABASE_FILE), to: join(building, DATABASE_FILE) },
+      { from: join(dataDirectory, KV_FILE), to: join(building, KV_FILE) },
+    );
+    try {
+      const contents = await readContents(building, from.blobs);
+      await from.copyTo(to, contents);
+      return contents;
+    } catch (error) {
+      // It may have been collected since. What names it has then gone, too.
+      if (!(error instanceof MissingBlob) || attempt === LIMITS.backupAttemptsMax) throw error;
+    }
+  }
+}
+
+/** Of what was written, and not of what was read. */
+async function verifyCopies(building: string, contents: Contents): Promise<void> {
+  for (const name of [DATABASE_FILE, KV_FILE]) {
+    await sync(join(building, name));
+    const [fault] = faultsOf(join(building, name));
+    if (fault !== undefined) throw new BackupError(`The copy of ${name} is damaged: ${fault}`);
+  }
+  await new ContentStores(building).verify(contents);
+}
+
+async function describe(
+  building: string,
+  parts: {
+    readonly names: ReadonlyArray<string>;
+    readonly contents: Contents;
+    readonly now: Date;
+  },
+): Promise<BackupManifest> {
+  const files: Record<string, string> = {};
+  for (const name of parts.names) files[name] = await fileHash(join(building, name));
+  return {
+    format: 1,
+    createdAt: parts.now.toISOString(),
+    revision: parts.contents.revision,
+    files,
+    blobs: parts.contents.blobs.size,
+    values: parts.contents.values.size,
+  };
+}
+
+function explained(error: unknown): unknown {
+  if (error instanceof MissingBlob) {
+    const text = `${error.message}. Are the blobs in a bucket? This is a backup of what is in the folder alone`;
+    return new BackupError(text, { cause: error });
+  }
+  if (error instanceof ControlPlaneError) return new BackupError(error.message, { cause: error });
+  return error;
+}

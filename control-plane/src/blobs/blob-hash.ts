@@ -1,0 +1,22 @@
+import { hash } from "node:crypto";
+import type { BlobHash } from "../contract/index.ts";
+import { ControlPlaneError } from "../errors.ts";
+
+/** The address of content. */
+export function blobHashOf(content: Uint8Array): BlobHash {
+  // A SHA-256 in hexadecimal is what the brand stands for.
+  return hash("sha256", content, "hex") as BlobHash;
+}
+
+/** Throws `blob_mismatch` when content that came under a hash has another one. */
+export function requireSentHash(sent: BlobHash, actual: string): void {
+  if (actual === sent) return;
+  throw new ControlPlaneError("blob_mismatch", `Content sent as ${sent} hashes to ${actual}`);
+}
+
+/** Throws `blob_corrupt` when content that was stored under a hash has another one now. */
+export function requireStoredHash(stored: BlobHash, content: Uint8Array): void {
+  const actual = blobHashOf(content);
+  if (actual === stored) return;
+  throw new ControlPlaneError("blob_corrupt", `Stored blob ${stored} now hashes to ${actual}`);
+}

@@ -1,0 +1,131 @@
+import { createHash } from "node:crypto";
+import {
+  DeleteObjectCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  PutObjectCommand,
+  type GetObjectCommandOutput,
+} from "@aws-sdk/client-s3";
+import { Slots } from "@atoll/kv-store";
+import type { BlobHash } from "../../contract/index.ts";
+import { ControlPlaneError } from "../../errors.ts";
+import { LIMITS } from "../../limits.ts";
+import { blobHashOf, requireSentHash, requireStoredHash } from "../blob-hash.ts";
+import type { BlobContent, BlobStore, OpenBlob } from "../blob-store.ts";
+import type { S3Bucket } from "./s3-bucket.ts";
+
+/** Blobs as objects `<prefix><hash>` of a bucket. An object appears whole or not at all, and is never changed. */
+export class S3BlobStore implements BlobStore {
+  readonly #bucket: S3Bucket;
+  readonly #prefix: string;
+  readonly #writes = new Slots(LIMITS.blobWritesAtOnce);
+  readonly #held = new Slots(LIMITS.blobPiecesHeldMax);
+
+  /** `prefix` is empty or ends with a slash. The caller closes the bucket. */
+  constructor(parts: { readonly bucket: S3Bucket; readonly prefix: string }) {
+    this.#bucket = parts.bucket;
+    this.#prefix = parts.prefix;
+  }
+
+  async put(hash: BlobHash, content: BlobContent): Promise<void> {
+    if (content instanceof Uint8Array) {
+      requireSentHash(hash, blobHashOf(content));
+      return this.#store(hash, content);
+    }
+    // Whole before it is sent: an object of wrong content must never have been there.
+    await this.#held.run(async () => {
+      const whole = await collect(content);
+      requireSentHash(hash, blobHashOf(whole));
+      await this.#store(hash, whole);
+    });
+  }
+
+  async putAll(contents: ReadonlyMap<BlobHash, Uint8Array>): Promise<void> {
+    for (const [hash, content] of contents) requireSentHash(hash, blobHashOf(content));
+    const writes = [...contents].map(([hash, content]) => this.#store(hash, content));
+    const failed = (await Promise.allSettled(writes)).find(({ status }) => status === "rejected");
+    if (failed?.status === "rejected") throw failed.reason;
+  }
+
+  async get(hash: BlobHash): Promise<Uint8Array | undefined> {
+    return this.#bucket.call("read a blob", async (client, address) => {
+      const object = await client.send(
+        new GetObjectCommand({ ...address, Key: this.#keyOf(hash) }),
+      );
+      const sizeBytes = sizeOf(object, hash);
+      if (sizeBytes > LIMITS.uploadBytesMax) {
+        // More than was ever stored, and than should be taken into memory.
+        throw new ControlPlaneError("blob_corrupt", `Stored blob ${hash} has ${sizeBytes} bytes`);
+      }
+      const content = (await object.Body?.transformToByteArray()) ?? new Uint8Array();
+      requireStoredHash(hash, content);
+      return content;
+    });
+  }
+
+  async open(hash: BlobHash): Promise<OpenBlob | undefined> {
+    return this.#bucket.call("read a blob", async (client, address) => {
+      const object = await client.send(
+        new GetObjectCommand({ ...address, Key: this.#keyOf(hash) }),
+      );
+      const sizeBytes = sizeOf(object, hash);
+      const content = object.Body?.transformToWebStream() ?? new Blob([]).stream();
+      return { sizeBytes, content };
+    });
+  }
+
+  async has(hash: BlobHash): Promise<boolean> {
+    const found = await this.#bucket.call("look for a blob", (client, address) =>
+      client.send(new HeadObjectCommand({ ...address, Key: this.#keyOf(hash) })),
+    );
+    return found !== undefined;
+  }
+
+  async remove(hash: BlobHash): Promise<void> {
+    await this.#bucket.call("remove a blob", (client, address) =>
+      client.send(new DeleteObjectCommand({ ...address, Key: this.#keyOf(hash) })),
+    );
+  }
+
+  async #store(hash: BlobHash, content: Uint8Array): Promise<void> {
+    // Whatever is there is the same: to write it again is quicker than to ask first.
+    const request = {
+      Key: this.#keyOf(hash),
+      Body: content,
+      ContentLength: content.length,
+      // With the hash that the signature is over: a bucket refuses what arrives as something else.
+      ContentMD5: createHash("md5").update(content).digest("base64"),
+    };
+    await this.#writes.run(async () => {
+      const stored = await this.#bucket.call("store a blob", (client, address) =>
+        client.send(new PutObjectCommand({ ...address, ...request })),
+      );
+      if (stored === undefined) throw new Error(`the bucket said of ${hash} that it is not there`);
+    });
+  }
+
+  #keyOf(hash: BlobHash): string {
+    return `${this.#prefix}${hash}`;
+  }
+}
+
+function sizeOf({ ContentLength }: GetObjectCommandOutput, hash: BlobHash): number {
+  if (ContentLength !== undefined) return ContentLength;
+  throw new ControlPlaneError("blobs_unavailable", `The bucket does not say how large ${hash} is`);
+}
+
+async function collect(content: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const piece of content) {
+    bytes += piece.length;
+    if (bytes > LIMITS.blobBytesMax) {
+      throw new ControlPlaneError(
+        "body_too_large",
+        `A blob has more than ${LIMITS.blobBytesMax} bytes`,
+      );
+    }
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces);
+}

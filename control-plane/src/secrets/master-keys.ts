@@ -1,0 +1,167 @@
+import { createHash, randomBytes } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
+import { open, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { LIMITS } from "../limits.ts";
+
+const KEY_BYTES = 32;
+/** Of the bytes that name a master key in what it sealed. */
+export const KEY_ID_BYTES = 8;
+
+/** Name of the file of master keys in a control plane's data directory. */
+export const MASTER_KEY_FILE = "master.key";
+
+export interface MasterKey {
+  /** Hexadecimal; tells nothing of the key. */
+  readonly id: string;
+  readonly bytes: Uint8Array;
+}
+
+/** Where master keys come from: the variable when it is set, else the file, which a first start makes. */
+export interface MasterKeySource {
+  readonly file: string;
+  /** `ATOLL_MASTER_KEY`: keys of 64 hexadecimal digits, separated by commas, the current one first. */
+  readonly fromEnvironment: string | undefined;
+}
+
+/**
+ * The keys under which everything is sealed, the current one first. Another process may change the file, so it
+ * is read again whenever that has happened. Several control planes over one database need the same keys.
+ */
+export class MasterKeys {
+  readonly #file: string | undefined;
+  #keys: ReadonlyArray<MasterKey>;
+  /** What the file looked like when it was read. */
+  #stamp: string;
+
+  /** Rejected when what the source holds is malformed. */
+  static async load(source: MasterKeySource): Promise<MasterKeys> {
+    const { file, fromEnvironment } = source;
+    if (fromEnvironment !== undefined) {
+      return new MasterKeys(parseKeys(fromEnvironment, ",", "ATOLL_MASTER_KEY"));
+    }
+    await makeOnce(file);
+    const stamp = stampOf(file);
+    return new MasterKeys(readKeys(file), { file, stamp });
+  }
+
+  /** Keys that never change, as tests want them. */
+  static of(...keys: ReadonlyArray<Uint8Array>): MasterKeys {
+    return new MasterKeys(keys.map(toMasterKey));
+  }
+
+  private constructor(
+    keys: ReadonlyArray<MasterKey>,
+    read: { readonly file?: string; readonly stamp: string } = { stamp: "" },
+  ) {
+    this.#keys = keys;
+    this.#file = read.file;
+    this.#stamp = read.stamp;
+  }
+
+  /** The one that seals. Throws when the file has been made unreadable. */
+  get current(): MasterKey {
+    const [current] = this.all;
+    if (current === undefined) throw new Error("there is no master key");
+    return current;
+  }
+
+  get all(): ReadonlyArray<MasterKey> {
+    if (this.#file === undefined) return this.#keys;
+    const stamp = stampOf(this.#file);
+    if (stamp === this.#stamp) return this.#keys;
+    this.#keys = readKeys(this.#file);
+    this.#stamp = stamp;
+    return this.#keys;
+  }
+
+  find(id: string): MasterKey | undefined {
+    return this.all.find((key) => key.id === id);
+  }
+
+  /** Makes a new current key. Resolves when it is on disk. Only for keys of a file. */
+  async addKey(): Promise<void> {
+    await this.#write([toMasterKey(randomBytes(KEY_BYTES)), ...this.all]);
+  }
+
+  /** Drops all but these. Resolves when it is on disk. Only for keys of a file. */
+  async keepOnly(ids: ReadonlyArray<string>): Promise<void> {
+    const kept = this.all.filter(({ id }) => ids.includes(id));
+    if (kept.length === this.all.length) return;
+    await this.#write(kept);
+  }
+
+  /** Whether they are in a file, which a rotation can change. */
+  get isFile(): boolean {
+    return this.#file !== undefined;
+  }
+
+  async #write(keys: ReadonlyArray<MasterKey>): Promise<void> {
+    if (this.#file === undefined) throw new Error("keys of the environment are not ours to change");
+    const temporary = `${this.#file}.new`;
+    // What an earlier attempt left was never in use.
+    await rm(temporary, { force: true });
+    await writeNew(temporary, formatKeys(keys));
+    await rename(temporary, this.#file);
+    await syncFolder(this.#file);
+  }
+}
+
+/** Makes the file when there is none, and never replaces one: everything is sealed with what it holds. */
+async function makeOnce(file: string): Promise<void> {
+  try {
+    await writeNew(file, formatKeys([toMasterKey(randomBytes(KEY_BYTES))]));
+    await syncFolder(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+}
+
+async function writeNew(path: string, content: string): Promise<void> {
+  const file = await open(path, "wx", 0o600);
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function syncFolder(file: string): Promise<void> {
+  const folder = await open(dirname(file), "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+/** Differs after each replacement: a rename brings another inode. */
+function stampOf(file: string): string {
+  const { ino, mtimeNs, size } = statSync(file, { bigint: true });
+  return `${ino} ${mtimeNs} ${size}`;
+}
+
+function readKeys(file: string): ReadonlyArray<MasterKey> {
+  return parseKeys(readFileSync(file, "utf8").trimEnd(), "\n", file);
+}
+
+function formatKeys(keys: ReadonlyArray<MasterKey>): string {
+  return keys.map(({ bytes }) => `${Buffer.from(bytes).toString("hex")}\n`).join("");
+}
+
+function parseKeys(text: string, separator: string, source: string): ReadonlyArray<MasterKey> {
+  const texts = text.split(separator).map((part) => part.trim());
+  if (texts.length > LIMITS.masterKeysMax) {
+    throw new Error(`${source} holds ${texts.length} master keys, over ${LIMITS.masterKeysMax}`);
+  }
+  return texts.map((part) => {
+    if (/^[0-9a-fA-F]{64}$/.test(part)) return toMasterKey(Buffer.from(part, "hex"));
+    throw new Error(`${source} does not hold a master key: it must be 64 hexadecimal digits`);
+  });
+}
+
+function toMasterKey(bytes: Uint8Array): MasterKey {
+  const digest = createHash("sha256").update("atoll master key id\n").update(bytes).digest("hex");
+  return { id: digest.slice(0, 2 * KEY_ID_BYTES), bytes };
+}
