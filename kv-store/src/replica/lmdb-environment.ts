@@ -36,6 +36,21 @@ export function openEnvironment(directory: string): RootDatabase<Buffer, Buffer>
   });
 }
 
+/**
+ * Whether LMDB has given up the files, reads included, until a process opens them anew. It does so when the page that
+ * says where the newest state is could not be written: it can't know which of two states is on the disk. It says
+ * so when it is asked for something the next time.
+ */
+export function hasGivenUp(root: RootDatabase<Buffer, Buffer>): boolean {
+  try {
+    root.resetReadTxn();
+    root.getBinary(Buffer.from("none"));
+    return false;
+  } catch (error) {
+    return error instanceof Error && error.message.includes("MDB_PANIC");
+  }
+}
+
 /** A database of bytes by bytes. */
 export function openBinary(
   root: RootDatabase<Buffer, Buffer>,

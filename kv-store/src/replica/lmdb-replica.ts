@@ -11,8 +11,14 @@ import { NamespaceId, type HistoryPoint, type Revision } from "../names.ts";
 import { decodeEntry, decodeKey, decodeListing, expiryOf } from "../record-codec.ts";
 import { ContentCheck } from "./content-check.ts";
 import type { HeldExtent } from "./extent-plan.ts";
-import { openBinary, openEnvironment, requireRoom, transact } from "./lmdb-environment.ts";
-import { isDamage, isGivenUp, storageError } from "./lmdb-errors.ts";
+import {
+  hasGivenUp,
+  openBinary,
+  openEnvironment,
+  requireRoom,
+  transact,
+} from "./lmdb-environment.ts";
+import { isDamage, storageError } from "./lmdb-errors.ts";
 import { OriginTime, type HeardTime } from "./origin-time.ts";
 import type { DamageListener, Replica, SnapshotPosition, StoreAction } from "./replica.ts";
 import { SavedSeconds } from "./saved-seconds.ts";
@@ -26,10 +32,7 @@ export interface LmdbReplicaOptions {
   readonly directory: string;
   readonly clock: Clock;
   readonly log: Log;
-  /**
-   * Told once when LMDB has given up the files, after a write of its own that failed: from then on nothing is
-   * read or stored in this process, whatever becomes of the disk. Another process opens them as they were.
-   */
+  /** Told once when LMDB has given up the files: nothing is read or stored any more in this process. */
   readonly onGivenUp?: ((error: KvError) => void) | undefined;
 }
 
@@ -338,23 +341,12 @@ export class LmdbReplica implements Replica {
   #failed(what: string, cause: unknown): KvError {
     if (cause instanceof KvError) return cause;
     const error = storageError(what, cause);
-    if (this.#onGivenUp !== undefined && this.#hasGivenUp()) {
+    if (this.#onGivenUp !== undefined && hasGivenUp(this.#root)) {
       const tell = this.#onGivenUp;
       this.#onGivenUp = undefined;
       tell(error);
     }
     return error;
-  }
-
-  /** LMDB says so only when it is asked for something the next time. */
-  #hasGivenUp(): boolean {
-    try {
-      this.#root.resetReadTxn();
-      this.#namespaces.get("none");
-      return false;
-    } catch (error) {
-      return isGivenUp(error);
-    }
   }
 
   #tellDamage(namespace: NamespaceId, what: string): void {

@@ -5,8 +5,8 @@ import type { MessageToOrigin } from "../messages.ts";
 import type { WriteResult } from "../pending-writes.ts";
 import type { ReplicaPosition } from "../replica-exchange.ts";
 import { ReadCheck } from "./read-check.ts";
+import { historyOf, isStateOf, type Seen } from "./seen-history.ts";
 import { isHeavy, type Holding } from "./simulated-disk.ts";
-import { sameEntries, type SimulatedHistory } from "./simulated-history.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
 import type { NodeWatcher, SimulatedNode } from "./simulated-node.ts";
 import type { SimulatedOrigin } from "./simulated-origin.ts";
@@ -25,15 +25,6 @@ interface PendingWrite {
 /** A write that was acknowledged before its node shows it. */
 interface OwedWrite extends PendingWrite {
   readonly revision: number;
-}
-
-/** What was last seen of one namespace on one node. */
-interface Seen {
-  readonly holding: Holding;
-  readonly freshMs: number | null;
-  /** The first of the origin's histories that it can be of, and of how many. */
-  readonly history: number;
-  readonly of: number;
 }
 
 // More than this often within two seconds is a storm, not a repair.
@@ -379,42 +370,6 @@ export class Promises implements NodeWatcher {
   #isGone(namespace: NamespaceId): boolean {
     return this.#origin.history(namespace).isDeleted;
   }
-}
-
-/**
- * The first history that what is held can be of: never an earlier revision than before, and never one of a
- * history again that was replaced.
- */
-function historyOf(
-  holding: Holding,
-  parts: {
-    readonly histories: ReadonlyArray<SimulatedHistory>;
-    readonly before: Seen | undefined;
-    readonly where: string;
-  },
-): number {
-  const { histories, before, where } = parts;
-  const { revision } = holding;
-  const first = before?.history ?? 0;
-  const history = histories.findIndex((each, index) => {
-    const isLater = index > first || revision >= (before?.holding.revision ?? 0);
-    return index >= first && isLater && isStateOf(each, holding);
-  });
-  if (history !== -1) return history;
-  if (!histories.some((each) => isStateOf(each, holding))) {
-    throw new Error(`${where}: shows what is not the state as of ${revision}`);
-  }
-  throw new Error(`${where}: went back from ${before?.holding.revision} to ${revision}`);
-}
-
-/** Whether what is held is what the history had led to; of a damaged disk, whether it was. */
-function isStateOf(
-  history: SimulatedHistory,
-  { revision, digest, entries, isDamaged }: Holding,
-): boolean {
-  const state = history.states[revision];
-  if (state?.digest !== digest) return false;
-  return isDamaged || sameEntries(state.entries, entries);
 }
 
 function place(node: SimulatedNode, namespace: NamespaceId): string {

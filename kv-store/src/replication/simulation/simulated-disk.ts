@@ -329,3 +329,15 @@ function pointOf({ revision, digest }: HistoryPoint): HistoryPoint {
 function isEmpty({ held, snapshot }: Stored): boolean {
   return held === undefined && snapshot === undefined;
 }
+
+/** What an action brings of values. */
+export function bytesOf(action: StoreAction): number {
+  if (!("operations" in action)) return 0;
+  let bytes = 0;
+  for (const operation of action.operations) {
+    if (operation.kind === "put" && operation.value.kind === "inline") {
+      bytes += operation.value.bytes.length;
+    }
+  }
+  return bytes;
+}

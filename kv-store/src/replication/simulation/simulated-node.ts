@@ -9,7 +9,7 @@ import type { WriteResult } from "../pending-writes.ts";
 import type { ReplicaEffect, ReplicaInput, ReplicaPosition } from "../replica-exchange.ts";
 import { ReplicaSession } from "../replica-session.ts";
 import type { Random } from "./random.ts";
-import { SimulatedDisk, type Holding } from "./simulated-disk.ts";
+import { bytesOf, SimulatedDisk, type Holding } from "./simulated-disk.ts";
 import type { EndedRead, ValueSource } from "./simulated-read.ts";
 import { SimulatedValues } from "./simulated-values.ts";
 import type { Timeline } from "./timeline.ts";
@@ -392,15 +392,4 @@ export class SimulatedNode {
     if (isFound) this.#watcher.damageFound(this, namespace);
     this.#whenAwake(() => this.#disk.answered(namespace));
   }
-}
-
-function bytesOf(action: Parameters<SimulatedDisk["handOver"]>[0]["action"]): number {
-  if (!("operations" in action)) return 0;
-  let bytes = 0;
-  for (const operation of action.operations) {
-    if (operation.kind === "put" && operation.value.kind === "inline") {
-      bytes += operation.value.bytes.length;
-    }
-  }
-  return bytes;
 }
