@@ -10,8 +10,8 @@ import { accountQuota } from "./0008-account-quota.ts";
 import { schedules } from "./0009-schedules.ts";
 import { codeBlobs } from "./0010-code-blobs.ts";
 import { installationKeys } from "./0011-installation-keys.ts";
-import { fleetView } from "./0020-fleet-view.ts";
-import { accountIndexes } from "./0021-account-indexes.ts";
+import { fleetView } from "./0012-fleet-view.ts";
+import { accountIndexes } from "./0013-account-indexes.ts";
 
 /** Every step of the schema's history, run once each in the order of their names. Never edit one that was released. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -26,6 +26,6 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0009-schedules": schedules,
   "0010-code-blobs": codeBlobs,
   "0011-installation-keys": installationKeys,
-  "0020-fleet-view": fleetView,
-  "0021-account-indexes": accountIndexes,
+  "0012-fleet-view": fleetView,
+  "0013-account-indexes": accountIndexes,
 };
