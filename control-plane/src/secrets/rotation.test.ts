@@ -14,7 +14,11 @@ beforeEach(async () => {
 afterEach(() => api.close());
 
 const openRotation = (masterKey?: string) =>
-  openMasterKeyRotation({ dataDirectory: api.directory, masterKey });
+  openMasterKeyRotation({
+    dataDirectory: api.directory,
+    databaseUrl: api.databaseUrl,
+    masterKey,
+  });
 
 async function rotate() {
   const rotation = await openRotation();
