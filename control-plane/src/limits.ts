@@ -59,6 +59,8 @@ export const LIMITS = {
   assetUploadBytesMax: 40 * MIB,
   /** Uploads whose announcement is held between buckets: 20,000 files take some MiB. */
   assetSessionsHeldMax: 4,
+  /** Buckets taken in at once: while one waits for the disk the other is read; more only take memory. */
+  assetUploadsMax: 2,
   /** A file's part of it: an asset in base64, with room for line ends that nobody should send. */
   assetPartBytesMax: 36 * MIB,
   /** Files of a bucket that are held until they are stored together: some disk writes at once, little memory. */

@@ -8,6 +8,8 @@ export interface ManagedProcessOptions {
   readonly name: string;
   /** Arguments of the `atoll` command that the process runs. */
   readonly arguments: ReadonlyArray<string>;
+  /** Further ones for Node itself. */
+  readonly nodeArguments?: ReadonlyArray<string>;
   /** Gets each line that the process writes. */
   readonly onLine: (line: string) => void;
   /** Called after each start, when the process id is known. */
@@ -79,6 +81,7 @@ export class ManagedProcess {
 
   #spawn(): void {
     const child = fork(MAIN, this.#options.arguments, {
+      execArgv: [...process.execArgv, ...(this.#options.nodeArguments ?? [])],
       stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
     this.#child = child;

@@ -36,7 +36,7 @@ export function createAssetRoutes(assets: AssetsService): Hono<ApiEnvironment> {
 export function createAssetUploadRoutes(assets: AssetsService): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
   const gate = limitConcurrency({
-    inProgressMax: LIMITS.uploadsMax,
+    inProgressMax: LIMITS.assetUploadsMax,
     waitingMax: LIMITS.uploadsWaitingMax,
   });
   const bound = limitBody(LIMITS.assetUploadBytesMax);
