@@ -32,6 +32,9 @@ import { Dispatcher } from "./schedules/dispatcher.ts";
 import { openInstallationKeys } from "./secrets/installation-keys.ts";
 import { MASTER_KEY_FILE, MasterKeys } from "./secrets/master-keys.ts";
 import { SecretSealer } from "./secrets/sealing.ts";
+import { OpenTails } from "./tails/open-tails.ts";
+import { createTailRoutes } from "./tails/routes.ts";
+import { TailsService } from "./tails/service.ts";
 import { TokensService } from "./tokens/service.ts";
 import { UsageService } from "./usage/service.ts";
 import { VersionStore } from "./versions/store.ts";
@@ -137,7 +140,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       uploadTokenKey: uploadTokens,
     });
     const schedules = new Dispatcher({ database, clock, log });
-    const parts = { http, nodes, blobs, values, desiredState, fleetSeed, usage, schedules };
+    const tails = new OpenTails({ clock, log });
+    const parts = { http, nodes, blobs, values, desiredState, fleetSeed, usage, schedules, tails };
     const fleet = startFleet({ ...options, ...parts });
     const { registry } = fleet;
     sharing.start({ mutations, registry });
@@ -145,6 +149,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       ...{ origin: options.kvOrigin, entries, blobs: values, nodes, registry, accounts },
     });
     const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, management });
+    const tailRoutes = createTailRoutes(new TailsService({ database, tails }));
     const whenServed = async (): Promise<void> =>
       registry.whenApplied(await desiredState.revision(), servedWaitMs);
     const quotas = await QuotaFollower.start({ database, origin: options.kvOrigin, clock, log });
@@ -153,7 +158,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       "/client/v4",
       createApi({
         ...{ clock, verifyToken, selfAuthenticated, whenServed },
-        resources: [...resources, kvRoutes],
+        resources: [...resources, kvRoutes, tailRoutes],
       }),
     );
     const { environmentFile } = options;
@@ -176,6 +181,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       mutations,
       close: async () => {
         fleet.close();
+        tails.close();
         quotas.close();
         await collector.close();
         await schedules.close();

@@ -113,6 +113,12 @@ export const CONTROL_PLANE_ERRORS = {
     10_305,
     "The upload's token is wrong, of another worker, or old.",
   ),
+  tail_consumer_invalid: refusal(
+    400,
+    10_144,
+    "A tail consumer does not exist, or would hear of its own calls.",
+  ),
+  tails_exceeded: refusal(409, 10_058, "As many tails are open as a worker or account may have."),
   route_invalid: refusal(400, 10_022, "A route pattern is not of the form host/path."),
   cron_invalid: refusal(400, 10_100, "A schedule is no cron expression, or never comes."),
   schedules_exceeded: refusal(400, 10_100, "The worker would have more schedules than it may."),

@@ -35,6 +35,8 @@ export const LIMITS = {
   bindingTextBytesMax: 5 * KIB,
   /** A JSON variable, which Cloudflare counts with the rest of the metadata. */
   bindingJsonBytesMax: 1 * MIB,
+  /** Refused workers that are remembered for those that they wait for: each takes a hundred bytes. */
+  awaitedServicesMax: 1_000,
   /** Secrets in one bulk call. */
   secretsBulkMax: 1_000,
   /** Cloudflare's own limit of one asset, and wrangler's. */
@@ -76,6 +78,8 @@ export const LIMITS = {
   routesMax: 1_000,
   /** A DNS name is at most 253 characters; a path pattern is bounded like a URL. */
   routePatternCharactersMax: 1_024,
+  /** Workers that hear what happens to one: each is called once more for every request. */
+  tailConsumersMax: 10,
   /** Schedules of one worker: Cloudflare's own limit, which it has for a whole account. */
   schedulesMax: 250,
   /** Characters of a cron expression: each minute of an hour listed, and the other fields as well. */
@@ -103,6 +107,30 @@ export const LIMITS = {
   occurrenceLeaseMs: 30_000,
   /** Occurrences that one node has at a time: each may need a cell of its own. */
   occurrencesPerNodeMax: 50,
+  /** How long a worker is watched at a time: as long as on Cloudflare. */
+  tailMs: 6 * 60 * 60_000,
+  /** From the call that opens a tail to the watcher's connection, which wrangler makes at once. */
+  tailConnectMs: 30_000,
+  /** How long the call waits for the nodes to follow: starting a cell of the worker takes them 100 ms. */
+  tailFollowMs: 2_000,
+  /** Watchers of one worker at a time: Cloudflare's own limit. */
+  tailsPerWorkerMax: 10,
+  /** Watchers of one account: each watched worker has a further cell on each node. */
+  tailsPerAccountMax: 50,
+  /** A frame of a watcher: wrangler sends a few bytes, and nobody reads them. */
+  tailFrameBytesMax: 4 * KIB,
+  /** Bytes that wait for a watcher who does not read; further events are left out, and counted. */
+  tailBufferedBytesMax: 1 * MIB,
+  /** How often a watcher is asked for a sign of life; one without any until the next time is gone. */
+  tailPingMs: 15_000,
+  /** What a watcher may take to take leave. */
+  tailCloseMs: 2_000,
+  /** How often tails are looked at that are over, or have something to say of what was left out. */
+  tailLookMs: 1_000,
+  /** So long after the last event that was left out, nothing is left out any more. */
+  tailCalmMs: 5_000,
+  /** How often a watcher is told how much was left out while something is. */
+  tailNoticeMs: 10_000,
   /** Versions and deployments that a listing shows, as Cloudflare caps them. */
   listedVersionsMax: 10,
   /** Versions of a worker that are kept to roll back to, as many as on Cloudflare; older ones are removed. */

@@ -37,6 +37,9 @@ import { openWorkers } from "./sync/open-workers.ts";
 import type { PreviewVersions } from "./sync/preview-versions.ts";
 import type { StateFollower } from "./sync/state-follower.ts";
 import type { SiteMaterialiser } from "./sync/worker-preparer.ts";
+import type { NodeTails } from "./tail/node-tails.ts";
+import { openNodeTails } from "./tail/open-node-tails.ts";
+import { TailCapabilities } from "./tail/tail-capabilities.ts";
 import { NodeUsage } from "./usage/node-usage.ts";
 
 export interface AgentOptions {
@@ -112,6 +115,7 @@ interface Ground extends Membership {
   readonly options: AgentOptions;
   readonly client: ControlPlaneClient;
   readonly capabilities: KvCapabilities;
+  readonly tailCapabilities: TailCapabilities;
   readonly confinement: Confinement;
   readonly run: RunDirectories;
   /** Absent where nobody reads them. */
@@ -126,10 +130,10 @@ async function openParts(
   closers: Closer[],
 ): Promise<string> {
   const ground = await openGround(options, membership, closers);
-  // Usage is told apart by version, once there are cells that have any.
+  // Usage is told apart by version, and workers are watched, once there are cells that have any.
   let cells: Cells | undefined;
   let previews: PreviewVersions | undefined;
-  const services = await openServices(ground, (worker) => cells?.supervisor.versionOf(worker));
+  const services = await openServices(ground, () => cells?.supervisor);
   cells = await openCells(ground, services, () => previews);
   const workers = openWorkers({ ...options, ...ground, ...services, ...cells });
   closers.push(() => workers.runner.close());
@@ -162,21 +166,26 @@ async function openGround(
   const run = await openRunDirectories(dataDirectory, confinement.sandbox);
   closers.push(() => rm(run.root, { recursive: true, force: true }));
   const metrics = options.metricsPort === undefined ? undefined : new NodeMetrics();
-  return { options, ...membership, client, capabilities, confinement, run, metrics, closers };
+  const tailCapabilities = new TailCapabilities(membership.identity.nodeKey);
+  const parts = { options, ...membership, client, capabilities, tailCapabilities, confinement };
+  return { ...parts, run, metrics, closers };
 }
 
 /** What cells may call, and what counts it. */
 interface Services {
   readonly usage: NodeUsage;
   readonly kv: NodeKv;
+  readonly tails: NodeTails;
   readonly cellServices: NodeCellServices;
 }
 
 async function openServices(
-  { options, client, capabilities, run, closers }: Ground,
-  versionOf: CellSupervisor["versionOf"],
+  ground: Ground,
+  supervisor: () => CellSupervisor | undefined,
 ): Promise<Services> {
+  const { options, client, capabilities, run, closers } = ground;
   const { dataDirectory, log } = options;
+  const versionOf: CellSupervisor["versionOf"] = (worker) => supervisor()?.versionOf(worker);
   const usage = await NodeUsage.open({
     directory: join(dataDirectory, "usage"),
     versionOf,
@@ -202,15 +211,20 @@ async function openServices(
   closers.push(() => kv.close());
   const cache = await CacheFront.listen(join(run.sockets, "cache.sock"));
   closers.push(() => cache.close());
+  const { tails, server } = await openNodeTails({
+    ...{ directory: run.sockets, capabilities: ground.tailCapabilities, supervisor, log },
+  });
+  closers.push(() => server.close());
   const egress = new EgressProxy({ policy: new EgressPolicy({ allow: options.egressAllow }), log });
   closers.push(() => egress.close());
   const cellServices = new NodeCellServices({
     directory: run.sockets,
     kvSocketPath,
     cacheSocketPath: cache.socketPath,
+    tailSocketPath: server.socketPath,
     egress,
   });
-  return { usage, kv, cellServices };
+  return { usage, kv, tails, cellServices };
 }
 
 /** What keeps cells, and what brings requests to them. */
@@ -222,10 +236,10 @@ interface Cells {
 
 async function openCells(
   ground: Ground,
-  { usage, cellServices }: Services,
+  { usage, tails, cellServices }: Services,
   previews: () => PreviewVersions | undefined,
 ): Promise<Cells> {
-  const { options, identity, capabilities, metrics, closers } = ground;
+  const { options, identity, capabilities, tailCapabilities, metrics, closers } = ground;
   const { log } = options;
   const { host, compiler } = await openHost(ground);
   // The ingress needs it later: requests that come earlier find no route.
@@ -247,6 +261,7 @@ async function openCells(
       usage.meters.onServed(request);
       metrics?.served(request);
     },
+    onFailure: (failure) => tails.failed(failure),
     log,
   });
   const supervisor = new CellSupervisor({
@@ -261,6 +276,8 @@ async function openCells(
     listeners: metrics === undefined ? [] : [metrics],
     kvCapability: ({ key, version }, namespace) =>
       capabilities.of({ worker: key, version: version.id }, namespace),
+    tailCapability: ({ key, version }) => tailCapabilities.of({ worker: key, version: version.id }),
+    onSkipped: (worker, count) => tails.skipped(worker, count),
     clock: systemClock,
     log,
   });
@@ -314,6 +331,7 @@ function openLink(
     caller: new ScheduledCaller({
       supervisor,
       onServed: (request) => usage.meters.onServed(request),
+      onLost: (call, outcome) => parts.tails.lostSchedule(call, outcome),
     }),
     clock: systemClock,
     log: options.log,
@@ -326,6 +344,7 @@ function openLink(
     kv: parts.kv,
     usage,
     scheduled,
+    tails: parts.tails,
     cells: () => supervisor.status(),
     cellEnds: () => supervisor.ends,
     confinement: {

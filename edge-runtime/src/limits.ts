@@ -216,6 +216,25 @@ export const LIMITS = {
   scheduledMs: 15 * 60_000,
   /** How often a node says which of them it has: several times within the control plane's lease of 30 s. */
   scheduledTellMs: 5_000,
+  /** How often watched workers are looked at: those under load tell for a part of this time. */
+  tailLookMs: 1_000,
+  /**
+   * Events of a cell between two looks after which it rests. Telling one costs more than a small request; at
+   * 5,000 requests a second this many, and those until the change, are a twentieth of them.
+   */
+  tailEventsPerLook: 100,
+  /** Events of one worker that go to watchers within a second, whatever their number: nobody reads faster. */
+  tailEventsPerSecond: 400,
+  /** The same in characters of JSON: an event has a thousand, and may have several hundred thousand. */
+  tailCharactersPerSecond: 1024 * 1024,
+  /** One event: workerd cuts off what a request logs after 256 KiB, which JSON may write twice as long. */
+  tailEventCharactersMax: 768 * 1024,
+  /** What waits on the link by which news of watched workers are dropped: state and KV go first. */
+  tailLinkBytesMax: 1024 * 1024,
+  /** What a cell tells with one call: a bundle of events with two million characters, and what UTF-8 adds. */
+  tailBodyBytesMax: 8 * 1024 * 1024,
+  /** Calls of cells that tell something at once: each has one for each watched worker. */
+  tailConnectionsMax: 1_000,
   /** How long requests and WebSockets of a replaced cell may go on: most requests take far less. */
   drainMs: 30_000,
   /** Header lines of a worker's answer that go on to the client; they have to fit the same buffer. */

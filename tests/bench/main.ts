@@ -22,6 +22,7 @@ import { limits } from "./limits.bench.ts";
 import { describeMachine } from "./machine.ts";
 import { neighbours } from "./neighbours.bench.ts";
 import { formatTable, type Result } from "./table.ts";
+import { tail } from "./tail.bench.ts";
 import { warm } from "./warm.bench.ts";
 
 const BENCHMARKS: ReadonlyArray<Benchmark> = [
@@ -32,6 +33,7 @@ const BENCHMARKS: ReadonlyArray<Benchmark> = [
   neighbours,
   density,
   churn,
+  tail,
   deploys,
   controlPlane,
   controlPlaneAssets,

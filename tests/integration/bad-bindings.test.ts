@@ -65,7 +65,6 @@ test.each([
   ["migrations", { new_tag: "v1", steps: [] }, /Durable Object migrations/],
   ["containers", [{ class_name: "A" }], /containers/],
   ["exports", { A: { type: "durable-object", storage: "sqlite" } }, /declared exports/],
-  ["tail_consumers", [{ service: KEPT }], /tail consumers/],
   ["streaming_tail_consumers", [{ service: KEPT }], /streaming tail consumers/],
   ["capnp_schema", "schema", /Cap'n Proto/],
 ])("a feature that is not there yet is named and refused: %s", async (key, value, words) => {
@@ -154,6 +153,17 @@ test.each(["nobody", "Not A Name"])(
     expect(refusal.message).toMatch(`'OTHER': the worker '${service}' does not exist`);
   },
 );
+
+test.each([
+  ["nobody", [{ service: "nobody" }], 10_144, /tail consumer 'nobody' of '.*' does not exist/],
+  ["itself", [{ service: KEPT }], 10_144, /would hear what happens to itself/],
+  ["no name", [{ service: "Not A Name" }], 10_002, /tail_consumers/],
+  ["too many", Array.from({ length: 11 }, () => ({ service: KEPT })), 10_002, /tail_consumers/],
+])("a tail consumer that is %s is refused", async (_, consumers, code, message) => {
+  const refusal = await refusedMetadata({ tail_consumers: consumers });
+  expect(refusal).toMatchObject({ status: 400, code });
+  expect(refusal.message).toMatch(message);
+});
 
 test("to inherit what is not there is refused in the words that wrangler looks for", async () => {
   const refusal = await refusedMetadata({ bindings: [{ type: "inherit", name: "GONE" }] });

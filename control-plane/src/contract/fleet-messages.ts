@@ -6,6 +6,7 @@ import {
   ScheduledRun,
   SCHEDULED_RUNS_MAX,
 } from "./scheduled-events.ts";
+import { Tail, TailNews, TAILS_MAX } from "./tail.ts";
 import { UsageBatch } from "./usage.ts";
 import { WorkerKey } from "./worker-key.ts";
 import { DesiredWorker } from "./worker.ts";
@@ -44,6 +45,8 @@ export const MessageToNode = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("scheduled"), event: ScheduledEvent }),
   /** The end of a run is on disk here, or nobody waits for it any more: it may be forgotten there. */
   z.object({ kind: z.literal("scheduled-ack"), run: ScheduledRun }),
+  /** Every tail that somebody watches now: what is not in here ends. A connection begins without any. */
+  z.object({ kind: z.literal("tails"), tails: z.array(Tail).max(TAILS_MAX) }),
 ]);
 export type MessageToNode = z.infer<typeof MessageToNode>;
 
@@ -185,6 +188,9 @@ export const MessageFromNode = z.discriminatedUnion("kind", [
   }),
   /** Answered with `scheduled-ack`. */
   z.object({ kind: z.literal("scheduled-end"), end: ScheduledEnd }),
+  /** The tails that the node follows: requests that it gets from now on are told. */
+  z.object({ kind: z.literal("tails-followed"), ids: z.array(z.uuid()).max(TAILS_MAX) }),
+  z.object({ kind: z.literal("tail-news"), news: TailNews }),
 ]);
 export type MessageFromNode = z.infer<typeof MessageFromNode>;
 

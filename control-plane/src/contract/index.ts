@@ -72,6 +72,16 @@ export {
   ScheduledRun,
   type ScheduledOutcome,
 } from "./scheduled-events.ts";
+/** What watchers are told of a worker. */
+export {
+  Tail,
+  TailEvent,
+  TailFilter,
+  TailFilters,
+  TailNews,
+  TAILS_MAX,
+  type ToldEvent,
+} from "./tail.ts";
 export { LinkChannel } from "./link-channel.ts";
 export { decodeMessage, encodeMessage, WIRE_MESSAGE_BYTES_MAX } from "./wire.ts";
 /** What protects the messages: signatures of the desired state, boxes for secrets. */

@@ -139,6 +139,8 @@ export const DesiredWorker = z.object({
   previewHost: z.string().max(253).optional(),
   /** Whether it is called by schedules, and its cell has to let it be. */
   isScheduled: z.boolean().default(false),
+  /** Workers of the account whose `tail()` hears what happens to it; they need not exist. */
+  tailConsumers: z.array(WorkerName).default([]),
   /** Of its account. */
   settings: AccountSettings.default(DEFAULT_ACCOUNT_SETTINGS),
 });

@@ -14,6 +14,7 @@ import type { HostNames } from "../routes/host-names.ts";
 import type { VersionStore } from "../versions/store.ts";
 import type { StoredWorker } from "../workers/schemas.ts";
 import { WorkerStore } from "../workers/store.ts";
+import { tailConsumersOf } from "../workers/tail-consumers.ts";
 import { readRevision, type Mutations } from "./mutations.ts";
 import { WorkerStates, type WorkerState } from "./worker-states.ts";
 
@@ -125,8 +126,9 @@ export class DesiredState {
       const secrets = await this.#versions.openSecrets(transaction, worker.id, version.id);
       const { settings } = await this.#accounts.configured(transaction, worker.account);
       const versions = [{ version, percentage: 100, secrets }];
+      const tailConsumers = tailConsumersOf(worker.settings);
       const { account, name } = worker;
-      return { account, name, versions, routes: [], isScheduled: false, settings };
+      return { account, name, versions, routes: [], isScheduled: false, tailConsumers, settings };
     });
   }
 

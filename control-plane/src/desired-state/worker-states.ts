@@ -13,6 +13,7 @@ import { RouteStore } from "../routes/store.ts";
 import { ScheduleStore } from "../schedules/store.ts";
 import type { VersionStore } from "../versions/store.ts";
 import type { StoredWorker } from "../workers/schemas.ts";
+import { tailConsumersOf } from "../workers/tail-consumers.ts";
 
 /** A version that serves, with its secrets in the clear: in memory only, to be sealed per node. */
 interface VersionState {
@@ -31,6 +32,7 @@ export interface WorkerState {
   readonly previewHost?: string;
   /** Whether it has schedules. */
   readonly isScheduled: boolean;
+  readonly tailConsumers: ReadonlyArray<WorkerName>;
   readonly settings: AccountSettings;
 }
 
@@ -117,6 +119,7 @@ export class WorkerStates {
         routes: routes.get(worker.id) ?? [],
         ...(worker.hasPreviews ? { previewHost: this.#hostNames.hostOf(worker.name) } : {}),
         isScheduled: scheduled.has(worker.id),
+        tailConsumers: tailConsumersOf(worker.settings),
         settings: known(settings.get(worker.account), worker.account),
       });
     }

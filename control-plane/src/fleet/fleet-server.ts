@@ -10,6 +10,7 @@ import { bearerToken } from "../http/authentication.ts";
 import { LIMITS } from "../limits.ts";
 import type { EnrolledNode, NodesService } from "../nodes/service.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
+import type { OpenTails } from "../tails/open-tails.ts";
 import type { UsageService } from "../usage/service.ts";
 import type { FleetRegistry } from "./fleet-registry.ts";
 import { NodeSession } from "./node-session.ts";
@@ -21,6 +22,7 @@ export interface FleetServerOptions {
   readonly kv: OriginServer;
   readonly usage: UsageService;
   readonly schedules: Pick<Dispatcher, "connect">;
+  readonly tails: Pick<OpenTails, "connect">;
   /** Ed25519 private key, PEM. */
   readonly fleetKey: string;
   readonly log: Logger;
@@ -103,6 +105,7 @@ export class FleetServer {
       onKvMessage: (message) => channel.receive(message),
       usage: this.#options.usage,
       schedules: this.#options.schedules,
+      tails: this.#options.tails,
       log,
     });
     const connection: Connection = { socket, session, isAlive: true };

@@ -8,6 +8,7 @@ import type { HttpServer } from "../http/server.ts";
 import type { ValueStore } from "../kv-namespaces/value-store.ts";
 import type { NodesService } from "../nodes/service.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
+import { type OpenTails, TAILS_PATH } from "../tails/open-tails.ts";
 import type { UsageService } from "../usage/service.ts";
 import { FleetRegistry } from "./fleet-registry.ts";
 import { FleetServer } from "./fleet-server.ts";
@@ -24,6 +25,7 @@ export interface FleetOptions {
   readonly kvOrigin: KvOrigin;
   readonly usage: UsageService;
   readonly schedules: Dispatcher;
+  readonly tails: OpenTails;
   /** 32 secret bytes. */
   readonly fleetSeed: Uint8Array;
   readonly clock: Clock;
@@ -37,10 +39,21 @@ export interface Fleet {
   close(): void;
 }
 
-/** Mounts `/fleet` and takes over the nodes' connections. */
+/** Mounts `/fleet` and takes over the nodes' connections, and those of who watches what nodes tell. */
 export function startFleet(options: FleetOptions): Fleet {
-  const { http, nodes, blobs, values, desiredState, kvOrigin, usage, schedules, clock, log } =
-    options;
+  const {
+    http,
+    nodes,
+    blobs,
+    values,
+    desiredState,
+    kvOrigin,
+    usage,
+    schedules,
+    tails,
+    clock,
+    log,
+  } = options;
   const fleetKey = fleetKeyFromSeed(options.fleetSeed);
   const registry = new FleetRegistry();
   const kv = new OriginServer({
@@ -53,11 +66,15 @@ export function startFleet(options: FleetOptions): Fleet {
     clock,
     log,
   });
-  const parts = { nodes, desiredState, registry, kv, usage, schedules };
+  const parts = { nodes, desiredState, registry, kv, usage, schedules, tails };
   const server = new FleetServer({ ...parts, fleetKey, log });
   http.mount("/fleet", createFleetRoutes({ nodes, blobs, values, fleetKey }));
   http.mount("/fleet", createPreviewRoutes({ nodes, desiredState, fleetKey }));
   http.server.on("upgrade", (request, socket, head) => {
+    if (request.url?.startsWith(TAILS_PATH) === true) {
+      tails.upgrade(request, socket, head);
+      return;
+    }
     server.upgrade(request, socket, head).catch((error: unknown) => {
       // Every node tries again all the time; that the database is away its connections say.
       if (!isDatabaseUnavailable(error))

@@ -14,6 +14,7 @@ import type { DesiredState } from "../desired-state/desired-state.ts";
 import type { WorkerState } from "../desired-state/worker-states.ts";
 import type { EventLink } from "../schedules/carriers.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
+import type { OpenTails, TailLink } from "../tails/open-tails.ts";
 import type { UsageService } from "../usage/service.ts";
 import { EMPTY_REPORT, type FleetRegistry, type NodeStatus } from "./fleet-registry.ts";
 import { sealWorker } from "./sealed-worker.ts";
@@ -37,6 +38,7 @@ export interface NodeSessionOptions {
   readonly onKvMessage: (message: unknown) => void;
   readonly usage: UsageService;
   readonly schedules: Pick<Dispatcher, "connect">;
+  readonly tails: Pick<OpenTails, "connect">;
   readonly log: Logger;
 }
 
@@ -48,6 +50,7 @@ export interface NodeSessionOptions {
 export class NodeSession {
   readonly #options: NodeSessionOptions;
   readonly #events: EventLink;
+  readonly #tails: TailLink;
   #status: NodeStatus;
   /** Where the next change starts from: what the node has. */
   #revision = StateRevision.parse(0);
@@ -75,6 +78,9 @@ export class NodeSession {
       acknowledge: (run) => this.#send({ kind: "scheduled-ack", run }),
       runs: (key) => this.#status.failures.every(({ worker }) => worker !== key),
     });
+    this.#tails = options.tails.connect({
+      send: (tails) => this.#send({ kind: "tails", tails: [...tails] }),
+    });
   }
 
   /** Handles one received message. Throws when it is not of the contract. */
@@ -86,6 +92,7 @@ export class NodeSession {
         this.#awaited = undefined;
         this.#revision = message.revision;
         this.#update({ revision: message.revision, ingressUrl: message.ingressUrl });
+        this.#tails.open();
         return this.advance();
       case "applied":
         this.#update({ revision: message.revision, failures: message.failures });
@@ -114,6 +121,10 @@ export class NodeSession {
         return this.#events.hold(message.runs);
       case "scheduled-end":
         return this.#events.ended(message.end);
+      case "tails-followed":
+        return this.#tails.followed(message.ids);
+      case "tail-news":
+        return this.#tails.news(message.news);
     }
   }
 
@@ -140,6 +151,7 @@ export class NodeSession {
     if (this.#closed) return;
     this.#closed = true;
     this.#events.close();
+    this.#tails.close();
     this.#update({ connected: false, report: { ...this.#status.report, cells: [] } });
   }
 

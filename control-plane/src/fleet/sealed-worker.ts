@@ -9,5 +9,6 @@ export function sealWorker(worker: WorkerState, sealingKey: KeyObject): DesiredW
     const content = Buffer.from(JSON.stringify(secrets));
     return { ...version, secrets: sealBox(sealingKey, content) };
   });
-  return { ...worker, versions, routes: [...worker.routes] };
+  const { routes, tailConsumers } = worker;
+  return { ...worker, versions, routes: [...routes], tailConsumers: [...tailConsumers] };
 }

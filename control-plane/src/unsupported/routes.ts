@@ -23,7 +23,6 @@ const FEATURES: Readonly<Record<string, string>> = {
   [`${ACCOUNT}/containers`]: "containers",
   [`${ACCOUNT}/cfd_tunnel`]: "tunnels",
   [`${ACCOUNT}/workers/dispatch`]: "dispatch namespaces",
-  [`${ACCOUNT}/workers/scripts/:worker/tails`]: "wrangler tail",
 };
 
 /** Names the feature that is missing, where `not_found` would only name the address. */

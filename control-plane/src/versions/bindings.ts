@@ -9,6 +9,7 @@ import type {
 } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import { ControlPlaneError } from "../errors.ts";
+import type { AwaitedServices } from "./awaited-services.ts";
 import {
   boundServiceNotFound,
   namespaceNotFound,
@@ -67,6 +68,8 @@ export async function checkBindings(options: {
   readonly account: AccountId;
   readonly worker: WorkerName;
   readonly database: Database | Transaction;
+  /** Makes an exception for who waits for this worker, and remembers for whom this one waits. */
+  readonly awaited?: AwaitedServices;
 }): Promise<void> {
   for (const binding of options.bindings) {
     switch (binding.type) {
@@ -74,10 +77,8 @@ export async function checkBindings(options: {
         if (await namespaceExists(options, binding.namespace_id)) break;
         throw namespaceNotFound(binding.name, binding.namespace_id);
       case "service":
-        if (binding.service === options.worker || (await workerExists(options, binding.service))) {
-          break;
-        }
-        throw boundServiceNotFound(binding.name, binding.service);
+        await checkService(options, binding);
+        break;
       case "assets":
         if (options.assets !== undefined) break;
         throw new ControlPlaneError(
@@ -93,6 +94,22 @@ export async function checkBindings(options: {
         break;
     }
   }
+}
+
+async function checkService(
+  scope: {
+    readonly database: Database | Transaction;
+    readonly account: AccountId;
+    readonly worker: WorkerName;
+    readonly awaited?: AwaitedServices;
+  },
+  { name, service }: Extract<Binding, { type: "service" }>,
+): Promise<void> {
+  const { account, worker, awaited } = scope;
+  if (service === worker || (await workerExists(scope, service))) return;
+  if (awaited?.has({ account, worker: service, missing: worker }) === true) return;
+  awaited?.note({ account, worker, missing: service });
+  throw boundServiceNotFound(name, service);
 }
 
 function checkPart(code: Code, binding: { readonly name: string; readonly part: string }): void {

@@ -24,6 +24,8 @@ import type { HostNames } from "../routes/host-names.ts";
 import { RouteStore } from "../routes/store.ts";
 import type { ScriptSettings, StoredWorker } from "../workers/schemas.ts";
 import { WorkerStore } from "../workers/store.ts";
+import { checkTailConsumers } from "../workers/tail-consumers.ts";
+import { AwaitedServices } from "./awaited-services.ts";
 import { checkBindings } from "./bindings.ts";
 import { refuseNewReach } from "./scoped-bindings.ts";
 import { KeyedLock } from "./keyed-lock.ts";
@@ -88,6 +90,7 @@ interface StartedDraft extends Pick<VersionDraft, "secrets" | "contents"> {
 export class Publisher {
   readonly #parts: PublisherParts;
   readonly #lock = new KeyedLock();
+  readonly #awaited = new AwaitedServices();
   readonly #workers = new WorkerStore();
   readonly #deployments = new DeploymentStore();
   readonly #accounts = new AccountStore();
@@ -124,7 +127,8 @@ export class Publisher {
     if (code.kind === "none" && assets === undefined) {
       throw new ControlPlaneError("invalid_module", "The upload has neither modules nor assets");
     }
-    const scope = { account: principal.account, worker: name, database };
+    const awaited = this.#awaited;
+    const scope = { account: principal.account, worker: name, database, awaited };
     await checkBindings({ ...scope, bindings, code, assets });
     const { settings, quota } = await this.#accounts.configured(database, principal.account);
     // What is there already stays usable under a quota that became smaller.
@@ -224,14 +228,20 @@ export class Publisher {
       throw new Overtaken("conflict", message);
     }
     // What it binds may have been deleted while it was being started.
-    const scope = { account: principal.account, worker: name, database: transaction };
+    const awaited = this.#awaited;
+    const scope = { account: principal.account, worker: name, database: transaction, awaited };
     await checkBindings({ ...scope, ...added.version, assets: added.version.assets });
     const worker = {
       ...(current ?? newWorker({ publication, now })),
       modifiedAt: now,
       versionNumber: added.version.number,
     };
-    const settled = { ...worker, settings: { ...worker.settings, ...draft.settings } };
+    // A version that nobody is served yet does not change who hears of those that serve.
+    const { tail_consumers: consumers, ...others } = draft.settings ?? {};
+    const isHeard = publication.isDeployed && consumers !== undefined;
+    const heard = isHeard ? { tail_consumers: consumers } : {};
+    const settled = { ...worker, settings: { ...worker.settings, ...others, ...heard } };
+    if (isHeard) await checkTailConsumers(transaction, settled);
     if (current === undefined) {
       await this.#refuseTooMany(transaction, principal);
       await this.#workers.insert(transaction, settled);

@@ -281,12 +281,6 @@ describe("uploads, bad input: ", () => {
       message: /Durable Object migrations yet/,
     },
     {
-      what: "tail consumers",
-      form: () => uploadForm({ tail_consumers: [{ service: "x" }] }),
-      code: 10_023,
-      message: /tail consumers yet/,
-    },
-    {
       what: "a binding of a type that is not there yet",
       form: () => uploadForm({ bindings: [{ type: "d1", name: "DB", id: "x" }] }),
       code: 10_023,

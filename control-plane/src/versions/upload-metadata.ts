@@ -2,6 +2,7 @@ import { z } from "zod";
 import { ControlPlaneError } from "../errors.ts";
 import { describeIssue } from "../http/body.ts";
 import { LIMITS } from "../limits.ts";
+import { ScriptSettings } from "../workers/schemas.ts";
 import { RequestedAnnotations } from "./schemas.ts";
 
 const Rules = z.string().refine((text) => Buffer.byteLength(text) <= LIMITS.assetRulesBytesMax, {
@@ -51,7 +52,7 @@ export const UploadMetadata = z.object({
   migrations: z.unknown().optional(),
   containers: z.unknown().optional(),
   exports: z.unknown().optional(),
-  tail_consumers: z.unknown().optional(),
+  tail_consumers: ScriptSettings.shape.tail_consumers,
   streaming_tail_consumers: z.unknown().optional(),
   capnp_schema: z.unknown().optional(),
 });
@@ -62,7 +63,6 @@ const UNSUPPORTED = {
   migrations: "Durable Object migrations",
   containers: "containers",
   exports: "declared exports",
-  tail_consumers: "tail consumers",
   streaming_tail_consumers: "streaming tail consumers",
   capnp_schema: "Cap'n Proto schemas",
 } as const satisfies Partial<Record<keyof UploadMetadata, string>>;

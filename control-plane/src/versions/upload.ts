@@ -84,8 +84,10 @@ function draftLimits({ limits }: UploadMetadata): Version["limits"] {
 }
 
 /** Only what the upload names: the rest of a worker's settings stays. */
-function draftSettings({ tags, logpush, observability }: UploadMetadata): ScriptSettings {
+function draftSettings(metadata: UploadMetadata): ScriptSettings {
+  const { tags, logpush, observability, tail_consumers: consumers } = metadata;
   return {
+    ...(consumers === undefined ? {} : { tail_consumers: consumers }),
     ...(tags === undefined || tags === null ? {} : { tags }),
     ...(logpush === undefined || logpush === null ? {} : { logpush }),
     ...(observability === undefined || observability === null ? {} : { observability }),

@@ -57,6 +57,6 @@ export function presentScriptSettings({ worker }: Pick<WorkerDetails, "worker">)
     tags: worker.settings.tags ?? [],
     logpush: worker.settings.logpush ?? false,
     observability: worker.settings.observability ?? { enabled: false },
-    tail_consumers: [],
+    tail_consumers: worker.settings.tail_consumers ?? [],
   };
 }

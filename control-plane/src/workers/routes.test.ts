@@ -52,7 +52,7 @@ describe("workers: ", () => {
     expect(result).toMatchObject({ tags: ["a"], observability: { enabled: true } });
     expect((await api.call(`GET ${SCRIPT}/script-settings`)).result).toEqual(result);
     expect(await api.controlPlane.desiredState.revision()).toBe(1);
-    const tails = { tail_consumers: [{ service: "x" }] };
+    const tails = { streaming_tail_consumers: [{ service: "x" }] };
     const refused = await api.call(`PATCH ${SCRIPT}/script-settings`, tails);
     expect(refused.errors[0]?.code).toBe(10_023);
   });

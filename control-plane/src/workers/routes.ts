@@ -74,11 +74,15 @@ export function createWorkerRoutes(workers: WorkersService): Hono<ApiEnvironment
     return context.json(success({ services, durable_objects: [], dispatch_outbounds: [] }));
   });
 
-  // Nothing consumes another worker's tail, and there are no Durable Objects, as uploads that ask for
-  // either are refused: wrangler asks both before it deletes a worker.
-  routes.get(`${WORKERS}/tails/by-consumer/:worker`, allowWorker("viewer"), (context) =>
-    context.json(success([])),
-  );
+  routes.get(`${WORKERS}/tails/by-consumer/:worker`, allowWorker("viewer"), async (context) => {
+    const target = targetOf(context);
+    const producers = await workers.tailProducersOf(target);
+    const consumer = { service: target.name, environment: "production" };
+    const rows = producers.map((service) => ({ consumer, producer: { ...consumer, service } }));
+    return context.json(success(rows));
+  });
+
+  // There are none, as uploads that ask for them are refused: wrangler asks before it deletes a worker.
   routes.get(`${WORKERS}/durable_objects/namespaces`, allowAnyToken, (context) =>
     context.json(success([])),
   );

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import type { AccountId, WorkerName } from "../contract/index.ts";
+import { type AccountId, WorkerName } from "../contract/index.ts";
+import { LIMITS } from "../limits.ts";
 
 /** Names a worker within an account. */
 export interface WorkerAddress {
@@ -7,20 +8,27 @@ export interface WorkerAddress {
   readonly name: WorkerName;
 }
 
+/** A worker of the account whose `tail()` is called with what happens to another. */
+const TailConsumer = z.strictObject({
+  service: WorkerName,
+  environment: z.literal("production").nullish(),
+});
+const TailConsumers = z.array(TailConsumer).max(LIMITS.tailConsumersMax);
+
 /**
- * What belongs to a worker and not to one version of it. Everything here is kept for wrangler to read
- * back; tail consumers would change what runs, so they are refused until they do.
+ * What belongs to a worker and not to one version of it. Tail consumers change what runs; the rest is kept
+ * for wrangler to read back.
  */
 export const ScriptSettings = z.object({
   tags: z.array(z.string().max(1_024)).max(100).optional(),
   logpush: z.boolean().optional(),
   observability: z.record(z.string(), z.json()).nullish(),
+  tail_consumers: TailConsumers.nullish(),
 });
 export type ScriptSettings = z.infer<typeof ScriptSettings>;
 
 /** Body of `PATCH script-settings`: only what is named changes. Unknown fields are ignored, as they are in uploads. */
 export const ScriptSettingsPatch = ScriptSettings.extend({
-  tail_consumers: z.array(z.unknown()).nullish(),
   streaming_tail_consumers: z.array(z.unknown()).nullish(),
 });
 export type ScriptSettingsPatch = z.infer<typeof ScriptSettingsPatch>;

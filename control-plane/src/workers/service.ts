@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import type { Facts } from "../audit/schemas.ts";
 import type { Binding } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
@@ -11,6 +12,7 @@ import type { Target } from "../versions/service.ts";
 import type { VersionStore } from "../versions/store.ts";
 import type { ScriptSettingsPatch, StoredWorker, SubdomainSwitch } from "./schemas.ts";
 import { WorkerStore } from "./store.ts";
+import { checkTailConsumers, tailConsumersOf, tailProducersOf } from "./tail-consumers.ts";
 
 /** A worker beside its newest version. */
 export interface WorkerDetails {
@@ -54,11 +56,14 @@ export class WorkersService {
     return Promise.all(workers.map((worker) => this.#details(database, worker)));
   }
 
-  /** Changes what the patch names. Nothing of it reaches nodes. */
+  /** Changes what the patch names. Rejected with `tail_consumer_invalid`. */
   async patchSettings(target: Target, patch: ScriptSettingsPatch): Promise<StoredWorker> {
-    const { tail_consumers: tails, streaming_tail_consumers: streams, ...settings } = patch;
-    if ((tails?.length ?? 0) + (streams?.length ?? 0) > 0) {
-      throw new ControlPlaneError("unsupported", "Atoll does not support tail consumers yet");
+    const { streaming_tail_consumers: streams, ...settings } = patch;
+    if ((streams?.length ?? 0) > 0) {
+      throw new ControlPlaneError(
+        "unsupported",
+        "Atoll does not support streaming tail consumers yet",
+      );
     }
     return this.#change(target, "worker.settings", (worker) => ({
       ...worker,
@@ -78,6 +83,11 @@ export class WorkersService {
   /** Names of the account's workers whose serving versions call this one by a service binding. */
   async callersOf(target: Target): Promise<ReadonlyArray<string>> {
     return this.#callersOf(this.#parts.database, target);
+  }
+
+  /** Names of the account's workers that this one hears of as their tail consumer. */
+  async tailProducersOf({ principal, name }: Target): Promise<ReadonlyArray<string>> {
+    return tailProducersOf(this.#parts.database, { account: principal.account, name });
   }
 
   /**
@@ -114,11 +124,14 @@ export class WorkersService {
       const changed = change(worker);
       // wrangler repeats the same switch after every deploy: what changes nothing is no mutation.
       if (JSON.stringify(changed) === JSON.stringify(worker)) return worker;
+      const [heardBefore, heard] = [worker, changed].map((each) => tailConsumersOf(each.settings));
+      const isHeardByOthers = !isDeepStrictEqual(heardBefore, heard);
+      if (isHeardByOthers) await checkTailConsumers(mutation.transaction, changed);
       await this.#workers.update(mutation.transaction, { ...changed, modifiedAt: mutation.now });
       const isSame =
         changed.isOnSubdomain === worker.isOnSubdomain &&
         changed.hasPreviews === worker.hasPreviews;
-      if (!isSame) await mutation.changed(target.name);
+      if (!isSame || isHeardByOthers) await mutation.changed(target.name);
       const [before, after] = [auditedWorker(worker), auditedWorker(changed)];
       await mutation.audit({ action, subject: target.name, before, after });
       return changed;

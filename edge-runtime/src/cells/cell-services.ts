@@ -1,12 +1,14 @@
 import type { WorkerKey } from "@atoll/control-plane/contract";
-import type { ServiceSocket } from "../config/cell-interface.ts";
+import type { ServiceSocket, TAIL_SOCKET } from "../config/cell-interface.ts";
 import type { SubrequestBound } from "../egress/egress-proxy.ts";
 import type { SubrequestUsage } from "./cell-meter.ts";
 
 /** The node's sockets that one cell may call. */
 export interface OpenCellServices {
   /** Absolute path of each. */
-  readonly sockets: Readonly<Record<ServiceSocket, string>>;
+  readonly sockets: Readonly<
+    Record<ServiceSocket, string> & Partial<Record<typeof TAIL_SOCKET, string>>
+  >;
   /** What the cell has sent out so far. */
   subrequestUsage(): SubrequestUsage;
   /** Gives back what is the cell's alone, such as its way out. Called once, after the cell ended. */
@@ -18,6 +20,8 @@ export interface ServedCell {
   /** They share an account. */
   readonly workers: ReadonlyArray<WorkerKey>;
   readonly subrequests: SubrequestBound;
+  /** Somebody watches one of them. */
+  readonly isWatched: boolean;
 }
 
 /**

@@ -57,6 +57,8 @@ beforeEach(async () => {
     },
     ingress: routes,
     kvCapability: () => "capability",
+    tailCapability: () => "capability",
+    onSkipped: () => undefined,
     clock,
     log,
   });
@@ -252,15 +254,15 @@ test("supervisor: a version of a split that does not start fails alone", async (
   expect(await ask(helper)).toBe("helped");
 });
 
-test("supervisor: a binding to a worker that is not there fails only its own group", async () => {
+test("supervisor: a version that cannot be configured fails only its own group", async () => {
   const alone = says("alone", { name: "alone" });
   const lost = says("lost", {
     name: "lost",
-    bindings: [{ type: "service", name: "OTHER", service: "nobody" as never }],
+    bindings: [{ type: "assets", name: "FILES" }],
   });
   const failures = await supervisor.apply([alone, lost]);
   expect(failures).toMatchObject([{ worker: lost.key }]);
-  expect(failures[0]?.reason).toContain("nobody");
+  expect(failures[0]?.reason).toContain("FILES");
   expect(await ask(alone)).toBe("alone");
 });
 

@@ -17,33 +17,41 @@ import { CellHistory } from "./cell-history.ts";
 import { CellKeeper } from "./cell-keeper.ts";
 import { type CellListener, listenTogether } from "./cell-events.ts";
 import { CellLog } from "./cell-log.ts";
-import { cellStatus } from "./cell-status.ts";
-import { failuresOf, isFaultOfWorker, reasonOf, type Attempt } from "./group-attempt.ts";
+import { countsOf, statusOf } from "./cell-status.ts";
+import {
+  assignGroups,
+  type Attempt,
+  failedGroups,
+  failuresOf,
+  groupsToPrewarm,
+  isFaultOfWorker,
+  reasonOf,
+} from "./group-attempt.ts";
+import { LatestTurn } from "./latest-turn.ts";
 import { defaultMemoryBudget } from "./memory-budget.ts";
 import { PublishedCells } from "./published-cells.ts";
 import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { RetiringCells } from "./retiring-cells.ts";
 import { ServingGroups } from "./serving-groups.ts";
-import { isBeside, isOnDemand, targetsOfGroup } from "./version-role.ts";
+import { isBeside, targetsOfGroup } from "./version-role.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
+import { WatchedGroups } from "./watched-groups.ts";
 
 export interface CellSupervisorOptions extends Omit<CellSources, "listener"> {
   /** Where requests arrive. */
   readonly ingress: Pick<Ingress, "publish" | "drain" | "requestsOf">;
   readonly kvCapability: KvCapability;
+  /** What a watched worker's tail tells with. */
+  readonly tailCapability: (worker: Pick<PreparedWorker, "key" | "version">) => string;
+  /** Requests of a watched worker that are not told. */
+  readonly onSkipped: (worker: WorkerKey, count: number) => void;
   /** Hear of each start and end of a cell, besides log and status. */
   readonly listeners?: ReadonlyArray<CellListener>;
   /** What all cells together may take; by default a part of the machine's memory. */
   readonly memoryBudgetBytes?: number;
   /** Processors that cells can run on; by default all that there are. */
   readonly cores?: number;
-}
-
-interface QueuedApply {
-  readonly workers: ReadonlyArray<PreparedWorker>;
-  readonly resolve: (failures: ReadonlyArray<WorkerFailure>) => void;
-  readonly reject: (reason: unknown) => void;
 }
 
 /**
@@ -66,10 +74,12 @@ export class CellSupervisor implements Activator {
   #failed: ReadonlyMap<string, CellGroup> = new Map();
   readonly #published: PublishedCells;
   readonly #retiring: RetiringCells;
-  #queued: QueuedApply | undefined;
-  #applying: Promise<void> | undefined;
+  readonly #applies = new LatestTurn((workers: ReadonlyArray<PreparedWorker>) =>
+    this.#changes.run(() => this.#apply(workers)),
+  );
   #isDisposed = false;
   readonly #keeper: CellKeeper;
+  readonly #watched: WatchedGroups;
   /** Whether it runs what this node is to run: before, everything is new to it. */
   #hasApplied = false;
 
@@ -79,14 +89,22 @@ export class CellSupervisor implements Activator {
     this.#published = new PublishedCells(options.ingress);
     this.#retiring = new RetiringCells(options);
     this.#events = {
-      cellChanged: (group) => this.#publish(this.#serving.targetsOf(group)),
+      cellChanged: (group) =>
+        this.#publish(this.#serving.targetsOf(this.#watched.originalOf(group))),
       retired: (group, cell, reason) => this.#retiring.add({ group, cell }, reason),
     };
     this.#keeper = new CellKeeper({
       memoryBudgetBytes: defaultMemoryBudget(),
       cores: availableParallelism(),
       ...options,
+      groups: () => new Set(this.#allGroups()),
+    });
+    this.#watched = new WatchedGroups({
+      ...options,
       groups: () => this.#serving.all,
+      newGroup: (workers) => this.#newGroup(workers),
+      start: (group) => this.#starts.run(() => group.warmUp()),
+      changed: (group) => this.#publish(this.#serving.targetsOf(group)),
     });
   }
 
@@ -99,11 +117,7 @@ export class CellSupervisor implements Activator {
    */
   async apply(workers: ReadonlyArray<PreparedWorker>): Promise<ReadonlyArray<WorkerFailure>> {
     if (this.#isDisposed) throw closed();
-    this.#queued?.reject(new EdgeError("superseded", "a newer state came before this one's turn"));
-    const { promise, resolve, reject } = Promise.withResolvers<ReadonlyArray<WorkerFailure>>();
-    this.#queued = { workers, resolve, reject };
-    this.#applying ??= this.#applyQueued();
-    return promise;
+    return this.#applies.take(workers);
   }
 
   /** What does not run here as a version any more, as when a split has just ended, goes to its worker. */
@@ -126,7 +140,7 @@ export class CellSupervisor implements Activator {
     const worker = workerOfTarget(target);
     // More than one round only when cells are dying, or an apply replaces the group meanwhile.
     for (let round = 0; round < LIMITS.activationRoundsMax; round += 1) {
-      const group = this.#serving.groupFor(target);
+      const group = this.#servingFor(target);
       if (group === undefined) throw new EdgeError("worker_unknown", `${target} is not run here`);
       const isWarm = group.cells.length > 0 && round === 0;
       const cell = await this.#findCell(group, target);
@@ -137,7 +151,7 @@ export class CellSupervisor implements Activator {
 
   /** A cell of a group that takes requests; none when it lost its cells, or was replaced, meanwhile. */
   async #findCell(group: CellGroup, target: TargetKey): Promise<WarmCell | undefined> {
-    const isCurrent = (): boolean => this.#serving.groupFor(target) === group;
+    const isCurrent = (): boolean => this.#servingFor(target) === group;
     try {
       const isWarm = group.cells.length > 0;
       const cell = isWarm
@@ -146,7 +160,7 @@ export class CellSupervisor implements Activator {
       // One that was put out of use is drained already, and nobody waits for what comes later.
       return isCurrent() && cell !== undefined && group.cells.includes(cell) ? cell : undefined;
     } catch (error) {
-      if (!isCurrent()) return undefined;
+      if (!isCurrent() || this.#watched.giveUp(group)) return undefined;
       if (!isFaultOfWorker(error) || planApart(group.workers).length < 2) throw error;
       await this.#changes.run(() => this.#takeApart(group));
       return undefined;
@@ -170,11 +184,16 @@ export class CellSupervisor implements Activator {
     // This one retires: an apply that plans the same again needs one to know by its identity, and to try.
     const whole = new CellGroup({ ...this.#options, workers, config, events: this.#events });
     this.#failed = new Map([...this.#failed, [whole.identity, whole]]);
-    const assigned = this.#assign(attempts, (part) => {
+    const targetsOf = (part: ReadonlyArray<PreparedWorker>): ReadonlyArray<TargetKey> => {
       const keys = new Set(part.map(({ key }) => key));
       return targets.filter((target) => keys.has(workerOfTarget(target)));
-    });
-    this.#switch(this.#serving.with(assigned));
+    };
+    this.#switch(this.#serving.with(assignGroups(attempts, targetsOf, this.#serving)));
+  }
+
+  /** Those of its workers that somebody watches; a deploy changes nothing of it. */
+  get watched(): Pick<WatchedGroups, "watch" | "noteTold"> {
+    return this.#watched;
   }
 
   lossOf(socketPath: string): Promise<CellLoss | undefined> {
@@ -194,49 +213,23 @@ export class CellSupervisor implements Activator {
 
   /** Cells that have a process, by whether new requests go to them, and requests that wait for one. */
   get counts(): { readonly warm: number; readonly draining: number; readonly waiting: number } {
-    const groups = [...this.#serving.all];
-    return {
-      warm: groups.reduce((sum, { cells }) => sum + cells.length, 0),
-      draining: this.#retiring.all.length,
-      waiting: groups.reduce((sum, { waiting }) => sum + waiting, 0),
-    };
+    return { ...countsOf(this.#allGroups()), draining: this.#retiring.all.length };
   }
 
   /** Every cell that has a process, those that drain included. */
   status(): ReadonlyArray<CellStatus> {
-    const warm = [...this.#serving.all].flatMap((group) =>
-      group.cells.map((cell) => cellStatus(group, cell, "warm")),
-    );
-    const draining = this.#retiring.all.map(({ group, cell }) =>
-      cellStatus(group, cell, "draining"),
-    );
-    return [...warm, ...draining];
+    return statusOf(this.#allGroups(), this.#retiring.all);
   }
 
   /** Drains and stops every cell. May be called twice. The host and the ingress stay their owner's. */
   async dispose(): Promise<void> {
     this.#isDisposed = true;
-    this.#queued?.reject(closed());
-    this.#queued = undefined;
-    await this.#applying;
+    await this.#applies.stop(closed());
     await this.#keeper.stop();
-    const groups = this.#serving.all;
+    const groups = [...this.#serving.all, ...this.#watched.close()];
     this.#switch(new ServingGroups());
-    await Promise.all([...groups].map((group) => group.settled()));
+    await Promise.all(groups.map((group) => group.settled()));
     await this.#retiring.settled();
-  }
-
-  async #applyQueued(): Promise<void> {
-    for (let next = this.#queued; next !== undefined; next = this.#queued) {
-      this.#queued = undefined;
-      try {
-        next.resolve(await this.#changes.run(() => this.#apply(next.workers)));
-      } catch (error) {
-        next.reject(error);
-      }
-    }
-    // In the same turn as the look that found the queue empty, so that no call falls between.
-    this.#applying = undefined;
   }
 
   async #apply(workers: ReadonlyArray<PreparedWorker>): Promise<ReadonlyArray<WorkerFailure>> {
@@ -249,22 +242,13 @@ export class CellSupervisor implements Activator {
       for (const attempt of attempts) if (attempt.kind === "ready") attempt.group.retire("stopped");
       throw closed();
     }
-    this.#switch(new ServingGroups(this.#assign(attempts, targetsOfGroup)));
-    const deployed = attempts.flatMap((attempt) =>
-      attempt.kind === "failed" || attempt.workers.some(isOnDemand) ? [] : [attempt.group],
-    );
-    const added = deployed.filter(({ identity }) => !known.has(identity));
+    this.#switch(new ServingGroups(assignGroups(attempts, targetsOfGroup, this.#serving)));
+    const added = groupsToPrewarm(attempts).filter(({ identity }) => !known.has(identity));
     // What a node finds when it starts was not deployed just now, and may be hundreds.
     if (this.#hasApplied) this.#keeper.prewarm(added);
     this.#hasApplied = true;
-    this.#failed = new Map(
-      attempts.flatMap((attempt) =>
-        attempt.kind === "failed" && attempt.group !== undefined
-          ? [[attempt.group.identity, attempt.group]]
-          : [],
-      ),
-    );
-    const configs = [...this.#serving.all].map((group) => group.config);
+    this.#failed = failedGroups(attempts);
+    const configs = this.#allGroups().map((group) => group.config);
     this.#options.host.keepReady(configs.flatMap((config) => config.sites));
     await this.#options.compiler.retain(configs.map((config) => config.hash));
     return attempts.flatMap(failuresOf);
@@ -304,8 +288,7 @@ export class CellSupervisor implements Activator {
     known: ReadonlyMap<string, CellGroup>,
   ): Promise<Attempt> {
     try {
-      const config = configureGroup(workers, this.#options.kvCapability);
-      const group = new CellGroup({ ...this.#options, workers, config, events: this.#events });
+      const group = this.#newGroup(workers);
       const same = known.get(group.identity);
       if (same !== undefined) return { kind: "ready", workers, group: same };
       await group.compile();
@@ -338,7 +321,8 @@ export class CellSupervisor implements Activator {
     // A version that is to get a part of a worker's requests follows on the one that has them all.
     return targetsOfGroup(attempt.workers).some((target) => {
       const current = this.#serving.groupFor(target);
-      return current !== attempt.group && current?.isInUse === true;
+      if (current === undefined || current === attempt.group) return false;
+      return this.#watched.isInUse(current);
     });
   }
 
@@ -356,21 +340,6 @@ export class CellSupervisor implements Activator {
     }
   }
 
-  /** Which group serves each target from now on: what failed keeps the one it has. */
-  #assign(
-    attempts: ReadonlyArray<Attempt>,
-    targetsOf: (workers: ReadonlyArray<PreparedWorker>) => ReadonlyArray<TargetKey>,
-  ): ReadonlyMap<TargetKey, CellGroup> {
-    const assigned = new Map<TargetKey, CellGroup>();
-    for (const attempt of attempts) {
-      for (const target of targetsOf(attempt.workers)) {
-        const group = attempt.kind === "ready" ? attempt.group : this.#serving.ownOf(target);
-        if (group !== undefined) assigned.set(target, group);
-      }
-    }
-    return assigned;
-  }
-
   /** The moment of change, without a pause inside: requests go to the new groups, the old ones retire. */
   #switch(serving: ServingGroups): void {
     const before = this.#serving;
@@ -378,6 +347,7 @@ export class CellSupervisor implements Activator {
     this.#publish([...new Set([...before.targets, ...serving.targets])]);
     const kept = serving.all;
     for (const group of before.all) if (!kept.has(group)) group.retire(this.#reasonToRetire(group));
+    void this.#watched.follow();
   }
 
   #reasonToRetire(group: CellGroup): CellStopReason {
@@ -389,8 +359,27 @@ export class CellSupervisor implements Activator {
 
   #publish(targets: ReadonlyArray<TargetKey>): void {
     for (const target of targets) {
-      this.#published.publish(target, this.#serving.ownOf(target)?.cells ?? []);
+      const group = this.#serving.ownOf(target);
+      const cells = group === undefined ? [] : this.#watched.serving(group).cells;
+      this.#published.publish(target, cells);
     }
+  }
+
+  /** The group whose cells take a target's requests. */
+  #servingFor(target: TargetKey): CellGroup | undefined {
+    const group = this.#serving.groupFor(target);
+    return group === undefined ? undefined : this.#watched.serving(group);
+  }
+
+  /** Throws `config_invalid`. */
+  #newGroup(workers: ReadonlyArray<PreparedWorker>): CellGroup {
+    const config = configureGroup(workers, this.#options.kvCapability);
+    return new CellGroup({ ...this.#options, workers, config, events: this.#events });
+  }
+
+  /** Those that serve, and those that tell in their place. */
+  #allGroups(): ReadonlyArray<CellGroup> {
+    return [...this.#serving.all, ...this.#watched.doubles];
   }
 }
 

@@ -1,8 +1,10 @@
 import type { WorkerFailure } from "@atoll/control-plane/contract";
 import { EdgeError, type EdgeErrorCode } from "../errors.ts";
+import type { TargetKey } from "../ingress/target-key.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellGroup } from "./cell-group.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
+import type { ServingGroups } from "./serving-groups.ts";
 import { isBeside, isOnDemand } from "./version-role.ts";
 
 /**
@@ -49,4 +51,38 @@ export function failuresOf(attempt: Attempt): ReadonlyArray<WorkerFailure> {
     version: version.id,
     reason: attempt.reason,
   }));
+}
+
+/** Which group serves each target after these attempts: what failed keeps the one that it has. */
+export function assignGroups(
+  attempts: ReadonlyArray<Attempt>,
+  targetsOf: (workers: ReadonlyArray<PreparedWorker>) => ReadonlyArray<TargetKey>,
+  before: Pick<ServingGroups, "ownOf">,
+): ReadonlyMap<TargetKey, CellGroup> {
+  const assigned = new Map<TargetKey, CellGroup>();
+  for (const attempt of attempts) {
+    for (const target of targetsOf(attempt.workers)) {
+      const group = attempt.kind === "ready" ? attempt.group : before.ownOf(target);
+      if (group !== undefined) assigned.set(target, group);
+    }
+  }
+  return assigned;
+}
+
+/** Groups that did not start, by identity. */
+export function failedGroups(attempts: ReadonlyArray<Attempt>): ReadonlyMap<string, CellGroup> {
+  return new Map(
+    attempts.flatMap((attempt) =>
+      attempt.kind === "failed" && attempt.group !== undefined
+        ? [[attempt.group.identity, attempt.group]]
+        : [],
+    ),
+  );
+}
+
+/** Groups that may be started before anybody asks for them. */
+export function groupsToPrewarm(attempts: ReadonlyArray<Attempt>): ReadonlyArray<CellGroup> {
+  return attempts.flatMap((attempt) =>
+    attempt.kind === "failed" || attempt.workers.some(isOnDemand) ? [] : [attempt.group],
+  );
 }

@@ -19,6 +19,8 @@ interface Draft {
   readonly name: number;
   /** Workers that it calls. */
   readonly calls: ReadonlyArray<number>;
+  /** Workers that hear of it. */
+  readonly consumers: ReadonlyArray<number>;
   readonly size: number;
 }
 
@@ -28,6 +30,7 @@ const someDrafts = fc.uniqueArray(
     account: fc.constantFrom(...ACCOUNTS),
     name: fc.integer({ min: 0, max: 60 }),
     calls: fc.array(fc.integer({ min: 0, max: 150 }), { maxLength: 2 }),
+    consumers: fc.array(fc.integer({ min: 0, max: 150 }), { maxLength: 1 }),
     size: fc.integer({ min: 0, max: LIMITS.sharedCellCodeBytesMax + 2 }),
   }),
   { selector: (worker) => `${worker.account}/${worker.name}`, maxLength: 60 },
@@ -46,7 +49,8 @@ function workersOf(...policies: ReadonlyArray<CellPolicy>): fc.Arbitrary<Planned
 
 const someWorkers = workersOf("per-worker", "shared");
 
-function plannedWorker({ account, name, calls, size }: Draft, cells: CellPolicy): PlannedWorker {
+function plannedWorker(draft: Draft, cells: CellPolicy): PlannedWorker {
+  const { account, name, calls, consumers, size } = draft;
   const bindings = calls.map((call, index): Binding => ({
     type: "service",
     name: `S${index}`,
@@ -58,7 +62,8 @@ function plannedWorker({ account, name, calls, size }: Draft, cells: CellPolicy)
     modules: [{ name: "index.js", kind: "esm", blob, size }],
   });
   const key = WorkerKey.parse(`${account}/w${name}`);
-  return { account, key, version: { bindings, code }, settings: { cells } };
+  const tailConsumers = consumers.map((consumer) => WorkerName.parse(`w${consumer}`));
+  return { account, key, version: { bindings, code }, tailConsumers, settings: { cells } };
 }
 
 function keysOf(groups: ReadonlyArray<ReadonlyArray<PlannedWorker>>): string[][] {
@@ -120,7 +125,7 @@ test("plan: small workers of an account that shares are in as few cells as their
   const plan = (count: number, size: number): ReadonlyArray<number> =>
     planCells(
       Array.from({ length: count }, (_, name) =>
-        plannedWorker({ account, name, calls: [], size }, "shared"),
+        plannedWorker({ account, name, calls: [], consumers: [], size }, "shared"),
       ),
     ).map((group) => group.length);
   const { sharedCellWorkersMax: workersMax, sharedCellCodeBytesMax: bytesMax } = LIMITS;
@@ -133,7 +138,7 @@ test("plan: small workers of an account that shares are in as few cells as their
 test("plan: a version beside its worker has a cell of its own, with all that it calls and no caller", () => {
   const [account] = ACCOUNTS as [AccountId];
   const draft = (name: number, ...calls: ReadonlyArray<number>): PlannedWorker =>
-    plannedWorker({ account, name, calls, size: 1 }, "shared");
+    plannedWorker({ account, name, calls, consumers: [], size: 1 }, "shared");
   const main = { ...draft(1, 2), role: "main" as const };
   const other = { ...draft(1, 3), role: "other" as const };
   const workers = [draft(0, 1), main, other, draft(2), draft(3, 4, 1), draft(4)];
@@ -189,11 +194,10 @@ function reachedFrom(group: ReadonlyArray<PlannedWorker>): ReadonlySet<string> {
 function bindingsOf(
   workers: ReadonlyArray<PlannedWorker>,
 ): ReadonlyArray<{ readonly key: string; readonly target: string }> {
-  return workers.flatMap((worker) =>
-    worker.version.bindings.flatMap((binding) =>
-      binding.type === "service"
-        ? [{ key: worker.key, target: `${worker.account}/${binding.service}` }]
-        : [],
-    ),
-  );
+  return workers.flatMap(({ key, account, version, tailConsumers = [] }) => {
+    const services = version.bindings.flatMap((binding) =>
+      binding.type === "service" ? [binding.service] : [],
+    );
+    return [...services, ...tailConsumers].map((name) => ({ key, target: `${account}/${name}` }));
+  });
 }

@@ -1,4 +1,10 @@
-import type { AccountId, AccountSettings, Version, WorkerKey } from "@atoll/control-plane/contract";
+import type {
+  AccountId,
+  AccountSettings,
+  Version,
+  WorkerKey,
+  WorkerName,
+} from "@atoll/control-plane/contract";
 import { LIMITS } from "../limits.ts";
 import { DisjointSets } from "./disjoint-sets.ts";
 import { isBeside, type VersionRole } from "./version-role.ts";
@@ -8,6 +14,7 @@ export interface PlannedWorker {
   readonly key: WorkerKey;
   readonly account: AccountId;
   readonly version: Pick<Version, "bindings" | "code">;
+  readonly tailConsumers?: ReadonlyArray<WorkerName>;
   readonly settings: Pick<AccountSettings, "cells">;
   readonly role?: VersionRole;
 }
@@ -15,8 +22,8 @@ export interface PlannedWorker {
 type Group<Worker> = ReadonlyArray<Worker>;
 
 /**
- * Decides which workers share a cell: those that are bound to each other by service bindings, directly
- * or through others, and nobody else. Bindings never lead out of an account. Where an account's policy is
+ * Decides which workers share a cell: those that are bound to each other by service bindings, or as tail
+ * consumers, directly or through others, and nobody else. Bindings never lead out of an account. Where an account's policy is
  * `shared`, such groups of its own are put together as far as `LIMITS` allows: then a cell has either one
  * group, or several that are small. A version beside the one that serves its worker has a cell of its own, with
  * all that it calls. The order of the workers doesn't matter: groups and their members come sorted by key. Keys
@@ -94,9 +101,10 @@ function byFirstKey(a: Group<PlannedWorker>, b: Group<PlannedWorker>): number {
   return (a[0]?.key ?? "") < (b[0]?.key ?? "") ? -1 : 1;
 }
 
-/** Keys of the workers that a worker calls; they need not exist. */
+/** Keys of the workers that a worker calls, or that hear of it; they need not exist. */
 function boundWorkers(worker: PlannedWorker): ReadonlyArray<WorkerKey> {
-  return worker.version.bindings.flatMap((binding) =>
-    binding.type === "service" ? [`${worker.account}/${binding.service}`] : [],
+  const services = worker.version.bindings.flatMap((binding) =>
+    binding.type === "service" ? [binding.service] : [],
   );
+  return [...services, ...(worker.tailConsumers ?? [])].map((name) => `${worker.account}/${name}`);
 }

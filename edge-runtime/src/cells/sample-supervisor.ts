@@ -1,5 +1,5 @@
 import { rm } from "node:fs/promises";
-import { request } from "node:http";
+import { type OutgoingHttpHeaders, request } from "node:http";
 import { join } from "node:path";
 import { Region } from "@atoll/control-plane/contract";
 import { systemClock } from "@atoll/kv-store";
@@ -7,7 +7,7 @@ import pino from "pino";
 import { expect } from "vitest";
 import { ConfigCompiler } from "../config/compile-config.ts";
 import type { SampleWorker } from "../config/sample-version.ts";
-import { BuiltinIngress } from "../ingress/builtin/builtin-ingress.ts";
+import { BuiltinIngress, type BuiltinIngressOptions } from "../ingress/builtin/builtin-ingress.ts";
 import type { CellHost } from "./cell-host.ts";
 import { CellSupervisor, type CellSupervisorOptions } from "./cell-supervisor.ts";
 import { servicesNowhere } from "./sample-services.ts";
@@ -41,7 +41,18 @@ export class SampleSupervisor {
 
   static async open(
     options: Partial<
-      Pick<CellSupervisorOptions, "clock" | "cores" | "memoryBudgetBytes" | "listeners" | "log">
+      Pick<
+        CellSupervisorOptions,
+        | "clock"
+        | "cores"
+        | "memoryBudgetBytes"
+        | "listeners"
+        | "services"
+        | "tailCapability"
+        | "onSkipped"
+        | "log"
+      > &
+        Pick<BuiltinIngressOptions, "onFailure">
     > & {
       /** Stands between the supervisor and the host. */
       readonly disturb?: (host: CellHost) => CellHost;
@@ -61,6 +72,7 @@ export class SampleSupervisor {
         activate: (worker) => supervisor.activate(worker),
         lossOf: (socketPath) => supervisor.lossOf(socketPath),
       },
+      ...(options.onFailure && { onFailure: options.onFailure }),
       log,
     });
     const supervisor = new CellSupervisor({
@@ -69,6 +81,8 @@ export class SampleSupervisor {
       services: { open: async () => servicesNowhere(directory) },
       ingress,
       kvCapability: () => "capability",
+      tailCapability: () => "capability",
+      onSkipped: () => undefined,
       clock: systemClock,
       log,
       ...options,
@@ -85,10 +99,11 @@ export class SampleSupervisor {
   }
 
   /** One request over the ingress, on a connection of its own. */
-  ask(name: string, path: string): Promise<SampleAnswer> {
+  ask(name: string, path: string, more: OutgoingHttpHeaders = {}): Promise<SampleAnswer> {
     const { promise, resolve, reject } = Promise.withResolvers<SampleAnswer>();
     const { port } = new URL(this.ingress.url);
-    const options = { port, path, agent: false as const, headers: { host: `${name}.localhost` } };
+    const headers = { host: `${name}.localhost`, ...more };
+    const options = { port, path, agent: false as const, headers };
     const outgoing = request(options, (incoming) => {
       let body = "";
       incoming.on("data", (piece) => (body += String(piece)));

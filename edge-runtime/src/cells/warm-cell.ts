@@ -92,6 +92,7 @@ export class WarmCell {
         perRequest: subrequestsOf(workers),
         requests: async () => warm?.requests() ?? { begun: 0, inFlight: 0 },
       },
+      isWatched: workers.some(({ tailCapability }) => tailCapability !== undefined),
     });
     const closeServices = (): Promise<void> => close(services, sources.log);
     const members = membersOf(workers);

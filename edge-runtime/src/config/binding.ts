@@ -23,6 +23,16 @@ export function kvServiceName(workerIndex: number, position: number): string {
   return `w${workerIndex}-kv${position}`;
 }
 
+/** Name of the service behind the binding at `position` whose worker is not there. */
+export function missingServiceName(workerIndex: number, position: number): string {
+  return `w${workerIndex}-missing${position}`;
+}
+
+/** Whether an entrypoint is another one than the default. */
+export function isNamed(entrypoint: string | undefined): entrypoint is string {
+  return entrypoint !== undefined && entrypoint !== "default";
+}
+
 /** One entry of a worker's `env`. Throws `config_invalid` when it names what is not there. */
 export function bindingExpression(
   binding: Binding,
@@ -51,7 +61,7 @@ function value(
         ),
       };
     case "service":
-      return { service: service(binding, scope) };
+      return { service: service(binding, position, scope) };
     case "assets":
       return { service: assets(binding.name, scope) };
     case "version_metadata":
@@ -75,16 +85,18 @@ function secret(name: string, scope: BindingScope): string {
   return text;
 }
 
-function service(binding: Extract<Binding, { type: "service" }>, scope: BindingScope): Expression {
+function service(
+  binding: Extract<Binding, { type: "service" }>,
+  position: number,
+  scope: BindingScope,
+): Expression {
   const target = scope.findWorker(binding.service);
-  if (target === undefined) {
-    throw invalid(scope, `${binding.name} binds ${binding.service}, which is not in its group`);
-  }
+  if (target === undefined) return quote(missingServiceName(scope.workerIndex, position));
   // The default entrypoint includes the static files in front of the code; a named one is the code's.
-  const isDefault = binding.entrypoint === undefined || binding.entrypoint === "default";
+  const { entrypoint } = binding;
   return struct({
-    name: quote(isDefault ? target.front : target.code),
-    entrypoint: isDefault ? undefined : quote(binding.entrypoint ?? ""),
+    name: quote(isNamed(entrypoint) ? target.code : target.front),
+    entrypoint: isNamed(entrypoint) ? quote(entrypoint) : undefined,
     props:
       binding.props === undefined
         ? undefined

@@ -2,6 +2,8 @@
 export const HEADERS = {
   /** JSON of `request.cf`. workerd takes it off the request. */
   cf: "x-atoll-cf",
+  /** The capability to tell what happens to a worker, on every call of its tail. */
+  tail: "x-atoll-tail",
   /** The capability that opens a KV namespace, on every call of a worker's binding. */
   kv: "x-atoll-kv",
   /**
@@ -19,3 +21,6 @@ export const HEALTH_SOCKET = "health";
 
 /** Sockets of the node that every config expects in the cell's directory. */
 export type ServiceSocket = "kv.sock" | "egress.sock" | "cache.sock";
+
+/** The one that is expected where a worker of the cell is watched. */
+export const TAIL_SOCKET = "tail.sock";

@@ -14,6 +14,10 @@ export interface GroupMember {
   readonly secrets: SecretValues;
   /** Whether schedules call it, which takes a socket of its own. */
   readonly isScheduled?: boolean;
+  /** Workers of the account whose `tail()` hears what happens to it, as far as they are in the group. */
+  readonly tailConsumers?: ReadonlyArray<WorkerName>;
+  /** What its tail tells with, while somebody watches. */
+  readonly tailCapability?: string;
   /** Where the version's static files are; needed when it has `assets`. */
   readonly siteDirectory?: string;
 }

@@ -34,6 +34,7 @@ export interface Sample {
   readonly compatibilityFlags?: ReadonlyArray<string>;
   readonly settings?: Partial<AccountSettings>;
   readonly isScheduled?: boolean;
+  readonly tailConsumers?: ReadonlyArray<WorkerName>;
 }
 
 export type SampleWorker = GroupMember & {
@@ -69,6 +70,7 @@ export function sampleWorker(sample: Sample): SampleWorker {
     }),
     secrets: sample.secrets ?? {},
     isScheduled: sample.isScheduled ?? false,
+    tailConsumers: sample.tailConsumers ?? [],
     settings: { ...DEFAULT_ACCOUNT_SETTINGS, ...sample.settings },
     ...(sample.siteDirectory !== undefined && { siteDirectory: sample.siteDirectory }),
     readBlob: async (hash) => {

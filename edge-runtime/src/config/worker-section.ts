@@ -1,11 +1,20 @@
 import type { Assets, Code, Module, Version, WorkerKey } from "@atoll/control-plane/contract";
 import { EdgeError } from "../errors.ts";
 import { assetsConfig } from "./assets-config.ts";
-import { bindingExpression, kvServiceName, type BindingScope } from "./binding.ts";
+import {
+  bindingExpression,
+  isNamed,
+  kvServiceName,
+  missingServiceName,
+  type BindingScope,
+} from "./binding.ts";
 import { embed, list, quote, struct, type Expression } from "./capnp-text.ts";
 import { HEADERS } from "./cell-interface.ts";
 import type { FileTable } from "./file-table.ts";
 import type { GroupMember, KvCapability } from "./group-config.ts";
+import { entrypointModule } from "./entrypoint-module.ts";
+import { missingService } from "./missing-service.ts";
+import { tailServices } from "./tail-service.ts";
 import { triggerService } from "./trigger-service.ts";
 
 interface SectionOptions {
@@ -47,13 +56,61 @@ export class WorkerSection {
     if (code.length + site.length === 0) {
       throw this.#invalid("it has neither code nor static files");
     }
-    return [...site, ...code, ...this.#namespaces(), ...this.#trigger()];
+    return [
+      ...site,
+      ...code,
+      ...this.#namespaces(),
+      ...this.#missing(),
+      ...this.#trigger(),
+      ...this.#tail(),
+    ];
   }
 
   #trigger(): ReadonlyArray<Expression> {
     if (this.trigger === undefined) return [];
     const worker = codeServiceName(this.#options.member.version, this.#options.index);
     return [triggerService({ name: this.trigger, worker })];
+  }
+
+  #tail(): ReadonlyArray<Expression> {
+    const { tailCapability: capability } = this.#options.member;
+    return capability === undefined ? [] : tailServices({ name: this.#tailName, capability });
+  }
+
+  #modules(modules: ReadonlyArray<Module>): Expression {
+    const { member, group, files } = this.#options;
+    const [main] = modules;
+    const own = modules.map((module) => moduleExpression(module, files));
+    if (main === undefined) return list(own);
+    const front = entrypointModule({
+      worker: member.name,
+      main,
+      taken: new Set(modules.map(({ name }) => name)),
+      entrypoints: boundEntrypoints(member, group),
+    });
+    if (front === undefined) return list(own);
+    return list([struct({ name: quote(front.name), esModule: quote(front.source) }), ...own]);
+  }
+
+  /** Who hears what happens: whoever watches, and other workers. */
+  #tails(): Readonly<Record<string, Expression>> {
+    const { member, group } = this.#options;
+    const own = member.tailCapability === undefined ? [] : [this.#tailName];
+    const consumers = (member.tailConsumers ?? []).flatMap((name) => {
+      const key = `${accountOf(member.key)}/${name}`;
+      // Static files alone hear nothing.
+      const index = group.findIndex(
+        (other) => other.key === key && other.version.code.kind !== "none",
+      );
+      const consumer = group[index];
+      return consumer === undefined ? [] : [codeServiceName(consumer.version, index)];
+    });
+    const names = [...own, ...consumers];
+    return names.length === 0 ? {} : { tails: list(names.map(quote)) };
+  }
+
+  get #tailName(): string {
+    return `${this.name}-tail`;
   }
 
   #code(code: Exclude<Code, { kind: "none" }>): Expression {
@@ -63,13 +120,14 @@ export class WorkerSection {
       name: quote(codeServiceName(member.version, this.#options.index)),
       worker: struct({
         ...(code.kind === "modules"
-          ? { modules: list(code.modules.map((module) => moduleExpression(module, files))) }
+          ? { modules: this.#modules(code.modules) }
           : { serviceWorkerScript: embed(files.fileOf(code.script.blob)) }),
         ...compatibility(member.version),
         bindings: list(
           member.version.bindings.map((binding, index) => bindingExpression(binding, index, scope)),
         ),
         cacheApiOutbound: quote("cache"),
+        ...this.#tails(),
       }),
     });
   }
@@ -110,6 +168,17 @@ export class WorkerSection {
     });
   }
 
+  /** What stands for workers that are bound and not there. */
+  #missing(): ReadonlyArray<Expression> {
+    const { member, index } = this.#options;
+    const { findWorker } = this.#bindingScope();
+    return member.version.bindings.flatMap((binding, position) => {
+      if (binding.type !== "service" || findWorker(binding.service) !== undefined) return [];
+      const name = missingServiceName(index, position);
+      return [missingService({ name, binding: binding.name, worker: binding.service })];
+    });
+  }
+
   #bindingScope(): BindingScope {
     const { member, index, group, files } = this.#options;
     const account = accountOf(member.key);
@@ -130,6 +199,21 @@ export class WorkerSection {
     const { key, version } = this.#options.member;
     return new EdgeError("config_invalid", `${key}, version ${version.id}: ${why}`);
   }
+}
+
+/** Entrypoints of a worker that bindings of its group name. */
+function boundEntrypoints(
+  { key }: GroupMember,
+  group: ReadonlyArray<GroupMember>,
+): ReadonlySet<string> {
+  const names = group.flatMap((caller) =>
+    caller.version.bindings.flatMap((binding) => {
+      const isIts =
+        binding.type === "service" && `${accountOf(caller.key)}/${binding.service}` === key;
+      return isIts && isNamed(binding.entrypoint) ? [binding.entrypoint] : [];
+    }),
+  );
+  return new Set(names);
 }
 
 function serviceName(index: number): string {

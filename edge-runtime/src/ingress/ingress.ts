@@ -71,6 +71,25 @@ export const NO_ANSWER_STATUS = 499;
 /** Told of each request once, soon after its end. Must be cheap and must not throw. */
 export type OnServed = (request: ServedRequest) => void;
 
+/** A request that failed, and not by its client's fault. */
+export interface RequestFailure {
+  readonly code: EdgeErrorCode;
+  readonly worker: WorkerKey;
+  readonly ray: string;
+  readonly method: string;
+  /** As its cell saw it, or was to. */
+  readonly head: {
+    readonly host: string;
+    readonly target: string;
+    /** Names and values in turn. */
+    readonly headers: ReadonlyArray<string>;
+  };
+  readonly cause?: unknown;
+}
+
+/** Told of each request that failed, when it does. Must be cheap and must not throw. */
+export type OnFailure = (failure: RequestFailure) => void;
+
 export interface IngressCounters {
   readonly requests: number;
   /** Requests that failed and not by their client's fault. */

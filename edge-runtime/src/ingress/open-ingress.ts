@@ -9,7 +9,7 @@ export type IngressChoice = "auto" | "haproxy" | "builtin";
 
 export interface OpenIngressOptions extends Pick<
   BuiltinIngressOptions,
-  "address" | "region" | "activator" | "onServed" | "log"
+  "address" | "region" | "activator" | "onServed" | "onFailure" | "log"
 > {
   readonly choice: IngressChoice;
   readonly port: number;

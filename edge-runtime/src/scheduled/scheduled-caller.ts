@@ -19,6 +19,8 @@ export interface ScheduledCallerOptions {
   readonly supervisor: Pick<CellSupervisor, "cellFor" | "lossOf">;
   /** Counts each call as a request of its worker. */
   readonly onServed: OnServed;
+  /** Hears of a call whose cell was ended for a limit, and can't tell it. */
+  readonly onLost?: (call: Omit<ScheduledEvent, "run">, outcome: ScheduledOutcome) => void;
   /** By default `LIMITS.scheduledMs`. */
   readonly timeoutMs?: number;
 }
@@ -54,6 +56,9 @@ export class ScheduledCaller {
         isFinal: false,
       }));
     const wallMs = since(begunMs);
+    if (isOverLimit(result.outcome)) {
+      this.#options.onLost?.({ worker, cron, scheduledMs }, result.outcome);
+    }
     this.#options.onServed({
       worker,
       socketPath: cell.socketPath(worker),
@@ -89,6 +94,10 @@ export class ScheduledCaller {
   get #timeoutMs(): number {
     return this.#options.timeoutMs ?? LIMITS.scheduledMs;
   }
+}
+
+function isOverLimit(outcome: ScheduledOutcome): boolean {
+  return outcome === "exceededCpu" || outcome === "exceededMemory";
 }
 
 /** Why there was no cell. */

@@ -74,6 +74,11 @@ export class FleetLink {
     return this.#socket?.readyState === WebSocket.OPEN;
   }
 
+  /** Of messages that are on their way out. */
+  get bufferedBytes(): number {
+    return this.#socket?.bufferedAmount ?? 0;
+  }
+
   /** Sends when connected, and drops otherwise; see the class. */
   send(message: MessageFromNode): void {
     if (this.isConnected) this.#socket?.send(encodeMessage(message));

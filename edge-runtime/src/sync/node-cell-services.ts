@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { randomBytes } from "node:crypto";
+import { TAIL_SOCKET } from "../config/cell-interface.ts";
 import type { CellServices, OpenCellServices, ServedCell } from "../cells/cell-services.ts";
 import type { EgressProxy } from "../egress/egress-proxy.ts";
 
@@ -8,6 +9,7 @@ export interface NodeCellServicesOptions {
   readonly directory: string;
   readonly kvSocketPath: string;
   readonly cacheSocketPath: string;
+  readonly tailSocketPath: string;
   readonly egress: EgressProxy;
 }
 
@@ -19,7 +21,7 @@ export class NodeCellServices implements CellServices {
     this.#options = options;
   }
 
-  async open({ workers, subrequests }: ServedCell): Promise<OpenCellServices> {
+  async open({ workers, subrequests, isWatched }: ServedCell): Promise<OpenCellServices> {
     const cell = randomBytes(4).toString("hex");
     const socketPath = join(this.#options.directory, `${cell}.sock`);
     const identity = { cell, workers };
@@ -29,6 +31,7 @@ export class NodeCellServices implements CellServices {
         "kv.sock": this.#options.kvSocketPath,
         "cache.sock": this.#options.cacheSocketPath,
         "egress.sock": wayOut.socketPath,
+        ...(isWatched ? { [TAIL_SOCKET]: this.#options.tailSocketPath } : {}),
       },
       subrequestUsage: () => wayOut.usage(),
       close: () => wayOut.close(),

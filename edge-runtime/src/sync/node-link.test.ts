@@ -65,6 +65,11 @@ beforeEach(async () => {
       start: () => undefined,
       acknowledged: () => undefined,
     },
+    tails: {
+      connected: () => undefined,
+      disconnected: () => undefined,
+      follow: async () => undefined,
+    },
     cells: () => cells,
     cellEnds: () => ({ cellFaults: [], cellEnds: {} }),
     confinement: CONFINEMENT,

@@ -12,6 +12,7 @@ import type { Logger } from "pino";
 import { LIMITS } from "../limits.ts";
 import { FleetLink, type FleetLinkOptions } from "./fleet-link.ts";
 import type { ScheduledRuns } from "../scheduled/scheduled-runs.ts";
+import type { NodeTails } from "../tail/node-tails.ts";
 import type { NodeUsage } from "../usage/node-usage.ts";
 import type { StateFollower } from "./state-follower.ts";
 
@@ -21,6 +22,7 @@ export interface NodeLinkOptions extends FleetLinkOptions {
   readonly kv: { attach(channel: Channel): void; status(): ReadonlyArray<KvStatus> };
   readonly usage: Pick<NodeUsage, "connected" | "disconnected" | "acknowledged">;
   readonly scheduled: Pick<ScheduledRuns, "connected" | "disconnected" | "start" | "acknowledged">;
+  readonly tails: Pick<NodeTails, "connected" | "disconnected" | "follow">;
   readonly cells: () => ReadonlyArray<CellStatus>;
   /** How cells ended. */
   readonly cellEnds: () => Pick<NodeReport, "cellFaults" | "cellEnds">;
@@ -32,8 +34,8 @@ export interface NodeLinkOptions extends FleetLinkOptions {
 }
 
 /**
- * What travels on a node's link: desired state and scheduled events in, acknowledgements, their ends, usage
- * and reports out, KV both ways.
+ * What travels on a node's link: desired state, scheduled events and tails in, acknowledgements, ends of events,
+ * news, usage and reports out, KV both ways.
  */
 export class NodeLink {
   readonly #options: NodeLinkOptions;
@@ -82,6 +84,11 @@ export class NodeLink {
       runs: (runs) => this.#link.send({ kind: "scheduled-runs", runs: [...runs] }),
       end: (end) => this.#link.send({ kind: "scheduled-end", end }),
     });
+    this.#options.tails.connected({
+      followed: (ids) => this.#link.send({ kind: "tails-followed", ids: [...ids] }),
+      news: (news) => this.#link.send({ kind: "tail-news", news }),
+      bufferedBytes: () => this.#link.bufferedBytes,
+    });
     this.#report();
   }
 
@@ -90,6 +97,7 @@ export class NodeLink {
     this.#channel = undefined;
     this.#options.usage.disconnected();
     this.#options.scheduled.disconnected();
+    this.#options.tails.disconnected();
   }
 
   #onMessage(message: MessageToNode): void {
@@ -104,6 +112,8 @@ export class NodeLink {
         return this.#options.scheduled.start(message.event);
       case "scheduled-ack":
         return this.#options.scheduled.acknowledged(message.run);
+      case "tails":
+        return void this.#options.tails.follow(message.tails);
     }
   }
 

@@ -20,6 +20,7 @@ const WORKER: DesiredWorker = {
   versions: [{ version: SAMPLE.version, percentage: 100 }],
   routes: [],
   isScheduled: false,
+  tailConsumers: [],
   settings: SAMPLE.settings,
 };
 const TARGET = previewTarget(SAMPLE.key, "alias");

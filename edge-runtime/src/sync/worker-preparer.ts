@@ -57,6 +57,7 @@ export class WorkerPreparer {
       account: worker.account,
       settings: worker.settings,
       isScheduled: worker.isScheduled,
+      tailConsumers: worker.tailConsumers,
       name: worker.name,
       version: site === undefined ? version : { ...version, assets: site.assets },
       secrets: this.#openSecrets(deployed),

@@ -200,8 +200,8 @@ export class WorkerRunner {
     const known = this.#prepared.get(workerKey(worker)) ?? [];
     const same = known.find(({ version }) => version.id === deployed.version.id);
     const prepared = same ?? (await this.#options.preparer.prepare(worker, deployed));
-    const { settings, isScheduled } = worker;
-    return { ...prepared, settings, isScheduled, role };
+    const { settings, isScheduled, tailConsumers } = worker;
+    return { ...prepared, settings, isScheduled, tailConsumers, role };
   }
 
   /** Leftovers cost space, not correctness: a failure to remove them is only told. */

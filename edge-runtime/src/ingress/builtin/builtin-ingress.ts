@@ -10,6 +10,7 @@ import type {
   Activator,
   Ingress,
   IngressCounters,
+  OnFailure,
   OnServed,
   RequestCounts,
   Route,
@@ -55,6 +56,7 @@ export interface BuiltinIngressOptions {
   /** Two-letter country of an address, where it is known. */
   readonly countryOf?: (address: string) => string | undefined;
   readonly onServed?: OnServed;
+  readonly onFailure?: OnFailure;
   /** Smaller bounds than those of `LIMITS`. */
   readonly drainMs?: number;
   readonly requestHeadMs?: number;
@@ -108,6 +110,7 @@ export class BuiltinIngress implements Ingress {
       onFailure: (failure) => {
         this.#errors += 1;
         this.#failures.note(failure);
+        options.onFailure?.(failure);
       },
     };
     this.#world = this.#createServer("world");

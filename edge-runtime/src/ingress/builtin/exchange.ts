@@ -7,10 +7,9 @@ import { endToEnd } from "../../http/hop-by-hop.ts";
 import { RequestBody } from "../../http/request-body.ts";
 import { headerText } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
-import type { Activator, OnServed } from "../ingress.ts";
+import type { Activator, OnFailure, OnServed } from "../ingress.ts";
 import type { SplitChoice } from "../split.ts";
 import type { CellLink, CellLinks, Traffic } from "./cell-links.ts";
-import type { RequestFailure } from "./failure-log.ts";
 import { discardWithin, sendPage } from "./page-answers.ts";
 import type { RequestHead } from "./request-head.ts";
 import { RequestMeter } from "./request-meter.ts";
@@ -21,8 +20,7 @@ export interface ExchangeContext {
   readonly links: CellLinks;
   readonly activator: Activator;
   readonly onServed: OnServed;
-  /** Told of every failure that is not the client's. */
-  readonly onFailure: (failure: RequestFailure) => void;
+  readonly onFailure: OnFailure;
 }
 
 /** One sound request on its way to one worker. */
@@ -258,9 +256,12 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
 
   #fail(code: EdgeErrorCode, cause?: unknown): void {
     if (this.#isOver) return;
-    const { worker, ray } = this.#routed;
+    const { request, worker, ray, head } = this.#routed;
+    const method = request.method ?? "GET";
     // Who asks for what there never was is told so; it is no failure of ours.
-    if (code !== "preview_unknown") this.#context.onFailure({ code, worker, ray, cause });
+    if (code !== "preview_unknown") {
+      this.#context.onFailure({ code, worker, ray, method, head, cause });
+    }
     this.refuse(code);
   }
 

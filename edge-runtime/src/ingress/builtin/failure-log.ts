@@ -1,14 +1,7 @@
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { EdgeErrorCode } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
-
-/** A request that failed, and not by its client's fault. */
-export interface RequestFailure {
-  readonly code: EdgeErrorCode;
-  readonly worker: WorkerKey;
-  readonly ray: string;
-  readonly cause?: unknown;
-}
+import type { RequestFailure } from "../ingress.ts";
 
 /** What it needs of a log. */
 interface Warnings {
@@ -39,7 +32,7 @@ export class FailureLog {
     this.#nowMs = nowMs;
   }
 
-  note({ code, worker, ray, cause }: RequestFailure): void {
+  note({ code, worker, ray, cause }: Omit<RequestFailure, "method" | "head">): void {
     const nowMs = this.#nowMs();
     this.#forget(nowMs - LIMITS.failureLogMs);
     const key = `${worker} ${code}`;

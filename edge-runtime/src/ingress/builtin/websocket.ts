@@ -170,7 +170,9 @@ export class WebSocketPassage implements Traffic {
     if (this.#isOver) return;
     this.#isOver = true;
     const { socket, worker, ray, head } = this.#handshake;
-    if (code !== "preview_unknown") this.#context.onFailure({ code, worker, ray, cause });
+    if (code !== "preview_unknown") {
+      this.#context.onFailure({ code, worker, ray, method: "GET", head, cause });
+    }
     this.#meter.status = EDGE_ERRORS[code].status;
     this.#upstream?.destroy();
     this.#leave();

@@ -14,6 +14,7 @@ import {
   type Activator,
   type Ingress,
   type IngressCounters,
+  type OnFailure,
   type OnServed,
   type RequestCounts,
   type Route,
@@ -43,6 +44,7 @@ export interface HaproxyIngressOptions {
   readonly activator: Activator;
   readonly log: Logger;
   readonly onServed?: OnServed;
+  readonly onFailure?: OnFailure;
   /** Smaller bounds than those of `LIMITS`. */
   readonly drainMs?: number;
   readonly requestHeadMs?: number;
@@ -96,6 +98,7 @@ export class HaproxyIngress implements Ingress {
       activator: options.activator,
       log,
       ...(options.onServed && { onServed: options.onServed }),
+      ...(options.onFailure && { onFailure: options.onFailure }),
       lostSocketOf: (name) => cells?.lostSocketPathOf(name),
       webSocketsMax,
       answerIdleMs,

@@ -199,7 +199,9 @@ export class SimulatedOrigin {
     const { records, states, logStart } = this.history(namespace);
     if (revision < logStart) return "truncated";
     if (states[revision]?.digest !== digest) return "diverged";
-    return encodeBatches(records.slice(revision, revision + 1 + this.#random.below(6)));
+    const page = records.slice(revision, revision + 1 + this.#random.below(6));
+    // As a real origin does, which ends a page behind the record that crosses its size.
+    return encodeBatches(page).slice(0, 1);
   }
 
   readEntries({ namespace, after, valuesByReference }: OriginRead & { kind: "read-entries" }): {

@@ -1,0 +1,225 @@
+import { createHash, randomBytes, randomUUID } from "node:crypto";
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import type { Clock } from "@atoll/kv-store";
+import type { Logger } from "pino";
+import {
+  type AccountId,
+  type Tail,
+  type TailFilters,
+  type TailNews,
+  TAILS_MAX,
+  type WorkerKey,
+} from "../contract/index.ts";
+import { ControlPlaneError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import { OpenTail } from "./open-tail.ts";
+import { refuseUpgrade, WatcherSocket } from "./watcher-socket.ts";
+
+/** Where watchers connect, with their secret as the last part. */
+export const TAILS_PATH = "/tails/";
+
+/** A node's connection, as far as tails go over it. */
+export interface TailCarrier {
+  /** Every tail that there is. */
+  send(tails: ReadonlyArray<Tail>): void;
+}
+
+/** What a node tells over its connection. */
+export interface TailLink {
+  /** The node is there, and takes tails. */
+  open(): void;
+  /** The node tells what happens for these tails. */
+  followed(ids: ReadonlyArray<string>): void;
+  news(news: TailNews): void;
+  /** The connection is gone. May be called twice. */
+  close(): void;
+}
+
+interface Follower {
+  readonly carrier: TailCarrier;
+  ids: ReadonlySet<string>;
+}
+
+/**
+ * Who watches which workers: in memory, because a tail lasts as long as its watcher's connection. Each node is
+ * told of every tail, and tells what happens there; without tails, nothing is told to anybody.
+ */
+export class OpenTails {
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #tails = new Map<string, OpenTail>();
+  /** Ids by the hash of their secret: nothing is learned from how long a search for a wrong one takes. */
+  readonly #idOf = new Map<string, string>();
+  readonly #followers = new Set<Follower>();
+  readonly #waiting = new Set<() => void>();
+  readonly #stops: ReadonlyArray<() => void>;
+
+  constructor(options: { readonly clock: Clock; readonly log: Logger }) {
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#stops = [
+      this.#clock.every(LIMITS.tailLookMs, () => this.#look()),
+      this.#clock.every(LIMITS.tailPingMs, () => {
+        for (const open of this.#tails.values()) open.checkAlive();
+      }),
+    ];
+  }
+
+  /**
+   * Opens a tail; a watcher has to come for it within `LIMITS.tailConnectMs`. Throws `tails_exceeded`. The
+   * secret opens it for whoever has it.
+   */
+  open(wanted: {
+    readonly account: AccountId;
+    readonly worker: WorkerKey;
+    readonly filters: TailFilters;
+  }): { readonly open: OpenTail; readonly secret: string } {
+    const { account, worker, filters } = wanted;
+    this.#requireRoom(account, worker);
+    const tail = { id: randomUUID(), worker, filters };
+    const open = new OpenTail({ tail, account, clock: this.#clock });
+    const secret = randomBytes(32).toString("base64url");
+    this.#tails.set(tail.id, open);
+    this.#idOf.set(hashOf(secret), tail.id);
+    this.#tellFollowers();
+    return { open, secret };
+  }
+
+  /** Resolves when every node that is connected follows a tail, or after `waitMs`. */
+  whenFollowed(id: string, waitMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const look = (): void => {
+      if ([...this.#followers].every(({ ids }) => ids.has(id))) resolve();
+    };
+    const timer = setTimeout(resolve, waitMs);
+    this.#waiting.add(look);
+    look();
+    return promise.finally(() => {
+      clearTimeout(timer);
+      this.#waiting.delete(look);
+    });
+  }
+
+  listOf(worker: WorkerKey): ReadonlyArray<OpenTail> {
+    return [...this.#tails.values()].filter(({ tail }) => tail.worker === worker);
+  }
+
+  /** Ends a tail of a worker; returns whether there was one. */
+  remove(worker: WorkerKey, id: string): boolean {
+    const open = this.#tails.get(id);
+    if (open?.tail.worker !== worker) return false;
+    this.#end(open, "the tail was deleted");
+    return true;
+  }
+
+  /** Takes over an upgrade to `TAILS_PATH`. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const secret = (request.url ?? "").slice(TAILS_PATH.length);
+    const id = this.#idOf.get(hashOf(secret));
+    const open = id === undefined ? undefined : this.#tails.get(id);
+    if (open === undefined) return refuseUpgrade(socket, "404 Not Found");
+    if (open.hasWatcher) return refuseUpgrade(socket, "409 Conflict");
+    const { id: tail, worker } = open.tail;
+    const watcher = WatcherSocket.accept(request, {
+      ...{ socket, head },
+      onEnd: () => {
+        this.#forget(open);
+        this.#log.info({ tail, worker }, "nobody watches a worker any more");
+      },
+    });
+    if (watcher === undefined) return undefined;
+    open.attach(watcher);
+    this.#log.info({ tail, worker }, "somebody watches a worker");
+    return undefined;
+  }
+
+  /** Takes in a node's connection. */
+  connect(carrier: TailCarrier): TailLink {
+    const follower: Follower = { carrier, ids: new Set() };
+    return {
+      open: () => {
+        this.#followers.add(follower);
+        if (this.#tails.size > 0) carrier.send(this.#all());
+      },
+      followed: (ids) => {
+        follower.ids = new Set(ids);
+        this.#lookForWaiting();
+      },
+      news: (news) => this.#tell(news),
+      close: () => {
+        this.#followers.delete(follower);
+        this.#lookForWaiting();
+      },
+    };
+  }
+
+  /** Ends every tail: 1001, "going away", because watchers may come back. May be called twice. */
+  close(): void {
+    for (const stop of this.#stops) stop();
+    for (const open of this.#tails.values()) open.close(1001, "shutting down");
+  }
+
+  #tell({ events, dropped }: TailNews): void {
+    for (const { tails, json } of events) for (const id of tails) this.#tails.get(id)?.tell(json);
+    for (const { worker, count } of dropped) {
+      for (const open of this.listOf(worker)) open.drop(count);
+    }
+  }
+
+  #look(): void {
+    for (const open of this.#tails.values()) {
+      if (open.isOver) this.#end(open, "the tail has expired");
+      else open.look();
+    }
+  }
+
+  #end(open: OpenTail, reason: string): void {
+    // 1000: with any other code the newest wrangler asks for another tail.
+    open.close(1000, reason);
+    this.#forget(open);
+  }
+
+  #forget({ tail }: OpenTail): void {
+    if (!this.#tails.delete(tail.id)) return;
+    for (const [hash, id] of this.#idOf) if (id === tail.id) this.#idOf.delete(hash);
+    this.#tellFollowers();
+  }
+
+  #tellFollowers(): void {
+    const tails = this.#all();
+    for (const { carrier } of this.#followers) carrier.send(tails);
+  }
+
+  #lookForWaiting(): void {
+    for (const look of this.#waiting) look();
+  }
+
+  #all(): ReadonlyArray<Tail> {
+    return [...this.#tails.values()].map(({ tail }) => tail);
+  }
+
+  #requireRoom(account: AccountId, worker: WorkerKey): void {
+    const all = [...this.#tails.values()];
+    const refusals = [
+      [this.listOf(worker).length, LIMITS.tailsPerWorkerMax, "this worker"],
+      [
+        all.filter((open) => open.account === account).length,
+        LIMITS.tailsPerAccountMax,
+        "your account",
+      ],
+      [all.length, TAILS_MAX, "the fleet"],
+    ] as const;
+    for (const [count, max, whose] of refusals) {
+      if (count < max) continue;
+      throw new ControlPlaneError(
+        "tails_exceeded",
+        `There are ${count} tails of ${whose} already, the limit is ${max}: end one of them`,
+      );
+    }
+  }
+}
+
+function hashOf(secret: string): string {
+  return createHash("sha256").update(secret).digest("hex");
+}

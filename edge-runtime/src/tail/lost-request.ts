@@ -1,0 +1,54 @@
+import type { EdgeErrorCode } from "../errors.ts";
+import { HEADERS } from "../config/cell-interface.ts";
+import type { RequestFailure } from "../ingress/ingress.ts";
+import type { CellEvent } from "./cell-events.schemas.ts";
+
+/** What is told of requests that a cell took with it, in the words of Workers' logs. */
+const OUTCOMES: Partial<Record<EdgeErrorCode, string>> = {
+  cpu_exceeded: "exceededCpu",
+  memory_exceeded: "exceededMemory",
+  cell_lost: "unknown",
+};
+// As workerd does: by parts of the name.
+const SENSITIVE = /auth|cookie|jwt|key|secret|token/i;
+const HIDDEN = "REDACTED";
+
+/**
+ * The event of a request whose cell can't tell it any more; `undefined` when the request failed for a reason
+ * that is not its worker's, or that the worker's cell tells itself.
+ */
+export function lostRequest(failure: RequestFailure, nowMs: number): CellEvent | undefined {
+  const outcome = OUTCOMES[failure.code];
+  if (outcome === undefined) return undefined;
+  const { method, head } = failure;
+  const headers: Record<string, string> = {};
+  const hidden: Record<string, string> = {};
+  let scheme = "http";
+  for (let index = 0; index < head.headers.length; index += 2) {
+    const name = (head.headers[index] ?? "").toLowerCase();
+    const value = head.headers[index + 1] ?? "";
+    if (name === HEADERS.protocol) scheme = value;
+    if (name === HEADERS.protocol || name === HEADERS.cf || name === "__proto__") continue;
+    if (SENSITIVE.test(name)) hidden[name] = value;
+    headers[name] = SENSITIVE.test(name) ? HIDDEN : value;
+  }
+  const request = { url: `${scheme}://${head.host}${head.target}`, method, headers };
+  return { ...lostEvent(outcome, { request }, nowMs), hidden };
+}
+
+/** The same of any call. */
+export function lostEvent(
+  outcome: string,
+  event: NonNullable<CellEvent["event"]>,
+  nowMs: number,
+): CellEvent {
+  return {
+    entrypoint: null,
+    outcome,
+    eventTimestamp: nowMs,
+    event,
+    logs: [],
+    exceptions: [],
+    diagnosticsChannelEvents: [],
+  };
+}
