@@ -19,6 +19,7 @@ const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
   "control-plane": [
     "@atoll/kv-store",
     "@atoll/kv-store/management",
+    "@atoll/kv-store/postgres-channel",
     // For tests, which share one clock.
     "@atoll/kv-store/manual-clock",
     // For tests, which share one way to a database server.
