@@ -1,6 +1,6 @@
-import { createHash, randomBytes } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
-import { open, rename, rm } from "node:fs/promises";
+import { createHash, randomBytes, randomUUID } from "node:crypto";
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { link, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { LIMITS } from "../limits.ts";
 
@@ -107,13 +107,21 @@ export class MasterKeys {
   }
 }
 
-/** Makes the file when there is none, and never replaces one: everything is sealed with what it holds. */
+/**
+ * Makes the file when there is none, and never replaces one: everything is sealed with what it holds. It
+ * appears whole, also to another first start, and after this one was killed.
+ */
 async function makeOnce(file: string): Promise<void> {
+  if (existsSync(file)) return;
+  const temporary = `${file}.${randomUUID()}`;
+  await writeNew(temporary, formatKeys([toMasterKey(randomBytes(KEY_BYTES))]));
   try {
-    await writeNew(file, formatKeys([toMasterKey(randomBytes(KEY_BYTES))]));
+    await link(temporary, file);
     await syncFolder(file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  } finally {
+    await rm(temporary, { force: true });
   }
 }
 
