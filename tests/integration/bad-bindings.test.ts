@@ -155,14 +155,22 @@ test.each(["nobody", "Not A Name"])(
 );
 
 test.each([
-  ["nobody", [{ service: "nobody" }], 10_144, /tail consumer 'nobody' of '.*' does not exist/],
-  ["itself", [{ service: KEPT }], 10_144, /would hear what happens to itself/],
+  ["nobody", [{ service: "nobody" }], 10_144, /tail consumer 'nobody' does not exist/],
   ["no name", [{ service: "Not A Name" }], 10_002, /tail_consumers/],
   ["too many", Array.from({ length: 11 }, () => ({ service: KEPT })), 10_002, /tail_consumers/],
 ])("a tail consumer that is %s is refused", async (_, consumers, code, message) => {
   const refusal = await refusedMetadata({ tail_consumers: consumers });
   expect(refusal).toMatchObject({ status: 400, code });
   expect(refusal.message).toMatch(message);
+});
+
+test("a worker that would hear what happens to itself is refused", async () => {
+  const metadata = { tail_consumers: [{ service: KEPT }] };
+  const refusal = await refused(atoll, () =>
+    upload(atoll, { name: KEPT, source: SOURCE, metadata }),
+  );
+  expect(refusal).toMatchObject({ status: 400, code: 10_144 });
+  expect(refusal.message).toContain("would hear what happens to itself");
 });
 
 test("to inherit what is not there is refused in the words that wrangler looks for", async () => {

@@ -35,7 +35,7 @@ export async function checkTailConsumers(
   if (missing !== undefined) {
     throw new ControlPlaneError(
       "tail_consumer_invalid",
-      `The tail consumer '${missing}' of '${name}' does not exist in this account. Deploy it first.`,
+      `The tail consumer '${missing}' does not exist in this account. Deploy it first.`,
     );
   }
   const heard = new Set<WorkerName>();
