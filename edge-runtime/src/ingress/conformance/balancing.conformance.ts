@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { EndlessClients } from "./endless-clients.ts";
 import {
   type Answer,
   type IngressBackend,
@@ -8,7 +9,6 @@ import {
   readUntil,
   type ScriptedCell,
   until,
-  within,
   worker,
 } from "./ingress-harness.ts";
 
@@ -123,20 +123,7 @@ export function describeBalancing(backend: IngressBackend): void {
     test("come and go under load without the loss of a request", async () => {
       const first = await harness.startCell((_, response) => response.end("first"));
       harness.routeTo(first.socketPath);
-      const stop = new AbortController();
-      const outcomes = new Set<string>();
-      let answered = 0;
-      const client = async (method: string): Promise<void> => {
-        while (!stop.signal.aborted) {
-          const outcome = await harness.call({ method }).then(
-            ({ status }) => String(status),
-            (error: Error) => error.message,
-          );
-          outcomes.add(outcome);
-          answered += 1;
-        }
-      };
-      const clients = ["GET", "POST", "GET", "POST"].map(client);
+      const clients = new EndlessClients(harness, ["GET", "POST", "GET", "POST"]);
       let others = 0;
       for (let turn = 1; turn <= 10; turn += 1) {
         const next = await harness.startCell((_, response) => {
@@ -144,16 +131,15 @@ export function describeBalancing(backend: IngressBackend): void {
           setTimeout(() => response.end(), 2);
         });
         harness.routeTo(first.socketPath, next.socketPath);
-        await until(() => answered > turn * 20, "requests to pass");
+        await until(() => clients.answered > turn * 20, "requests to pass");
         harness.routeTo(first.socketPath);
         await harness.ingress.drain(next.socketPath);
         next.server.closeAllConnections();
         next.server.close();
         await once(next.server, "close");
       }
-      stop.abort();
-      await within(Promise.all(clients), "the last answers");
-      expect([...outcomes]).toEqual(["200"]);
+      await clients.stop();
+      expect([...clients.outcomes]).toEqual(["200"]);
       expect(others).toBeGreaterThan(0);
       expect((await harness.ingress.counters()).errors).toBe(0);
     });

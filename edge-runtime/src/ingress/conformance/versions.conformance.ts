@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { EdgeError } from "../../errors.ts";
 import { KEY_COOKIE, KEY_HEADER, OVERRIDES_HEADER, type Split } from "../split.ts";
 import { previewTarget, type TargetKey, versionTarget } from "../target-key.ts";
+import { EndlessClients } from "./endless-clients.ts";
 import {
   type Answer,
   type IngressBackend,
@@ -267,40 +268,26 @@ function describeSplits(backend: IngressBackend): void {
 
     test("come and go under load without the loss of a request", async () => {
       const { newer, older } = await serve(50);
-      const stop = new AbortController();
-      const outcomes = new Set<string>();
-      let answered = 0;
-      const client = async (method: string): Promise<void> => {
-        while (!stop.signal.aborted) {
-          const outcome = await harness.call({ method }).then(
-            ({ status }) => String(status),
-            (error: Error) => error.message,
-          );
-          outcomes.add(outcome);
-          answered += 1;
-        }
-      };
       harness.activate = async () => ({ socketPath: older });
-      const clients = ["GET", "POST", "GET"].map(client);
+      const clients = new EndlessClients(harness, ["GET", "POST", "GET"]);
       const [newerTarget, olderTarget] = [NEWER, OLDER].map((id) =>
         versionTarget(worker("test"), id),
       ) as [TargetKey, TargetKey];
       for (let turn = 1; turn <= 6; turn += 1) {
-        const reached = answered + 20;
+        const reached = clients.answered + 20;
         // The end of a split as the supervisor and the runner tell of it, then its beginning.
         harness.ingress.publish(newerTarget, []);
         harness.ingress.publish(olderTarget, []);
         harness.ingress.setRoutes(ROUTES);
         await harness.ingress.drain(newer);
-        await until(() => answered > reached, "requests to pass");
+        await until(() => clients.answered > reached, "requests to pass");
         harness.ingress.publish(newerTarget, [newer]);
         harness.ingress.publish(olderTarget, [older]);
         harness.ingress.setRoutes(ROUTES, { splits: [splitWith(50)] });
-        await until(() => answered > reached + 20, "more requests to pass");
+        await until(() => clients.answered > reached + 20, "more requests to pass");
       }
-      stop.abort();
-      await Promise.all(clients);
-      expect([...outcomes]).toEqual(["200"]);
+      await clients.stop();
+      expect([...clients.outcomes]).toEqual(["200"]);
       expect((await harness.ingress.counters()).errors).toBe(0);
     });
   });
