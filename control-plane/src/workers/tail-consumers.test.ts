@@ -59,7 +59,7 @@ test("tail consumers: that do not exist, or are of another account, are refused"
   for (const service of ["nobody", "foreign"]) {
     const { status, errors } = await patch("hello", { tail_consumers: [{ service }] });
     expect([status, errors[0]?.code]).toEqual([400, 10_144]);
-    expect(errors[0]?.message).toContain(`'${service}' of 'hello' does not exist`);
+    expect(errors[0]?.message).toContain(`tail consumer '${service}' does not exist`);
   }
   expect(await consumers()).toMatchObject({ hello: [] });
 });
