@@ -7,7 +7,8 @@ import { LIMITS } from "../limits.ts";
 import { MASTER_KEY_FILE } from "../secrets/master-keys.ts";
 import { BackupError } from "./backup-error.ts";
 import { ContentStores, KV_FILE, MissingBlob, readContents, type Contents } from "./contents.ts";
-import { copyDurably, isFree, sync } from "./durable-copy.ts";
+import { sync } from "../durable-path.ts";
+import { copyDurably, isFree } from "./durable-copy.ts";
 import { fileHash, MANIFEST_FILE, type BackupManifest } from "./manifest.ts";
 import { faultsOf, snapshotTogether } from "./snapshot.ts";
 

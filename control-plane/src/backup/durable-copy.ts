@@ -1,20 +1,11 @@
 import { constants } from "node:fs";
-import { copyFile, open, readdir } from "node:fs/promises";
+import { copyFile, readdir } from "node:fs/promises";
+import { sync } from "../durable-path.ts";
 
 /** Copies a file; resolves when its content is on disk, and its name once its folder is synced. */
 export async function copyDurably(from: string, to: string): Promise<void> {
   await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
   await sync(to);
-}
-
-/** Resolves when a file's content, or a folder's names, are on disk. */
-export async function sync(path: string): Promise<void> {
-  const file = await open(path, "r");
-  try {
-    await file.sync();
-  } finally {
-    await file.close();
-  }
 }
 
 /** Whether nothing is lost when something takes this place. */

@@ -11,7 +11,8 @@ import { MASTER_KEY_FILE, MasterKeys } from "../secrets/master-keys.ts";
 import { Rewrapping } from "../secrets/rewrapping.ts";
 import { BackupError } from "./backup-error.ts";
 import { ContentStores, KV_FILE, readContents } from "./contents.ts";
-import { copyDurably, isFree, sync } from "./durable-copy.ts";
+import { sync } from "../durable-path.ts";
+import { copyDurably, isFree } from "./durable-copy.ts";
 import { fileHash, readManifest, type BackupManifest } from "./manifest.ts";
 import { faultsOf } from "./snapshot.ts";
 

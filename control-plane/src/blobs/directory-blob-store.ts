@@ -3,6 +3,7 @@ import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "nod
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { Slots } from "@atoll/kv-store";
+import { sync } from "../durable-path.ts";
 import type { BlobHash } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -113,8 +114,8 @@ export class DirectoryBlobStore implements BlobStore {
   async #syncNames(hashes: ReadonlyArray<BlobHash>): Promise<void> {
     if (hashes.length === 0) return;
     const folders = new Set(hashes.map((hash) => this.#folderOf(hash)));
-    await Promise.all([...folders].map((folder) => this.#writes.run(() => syncDirectory(folder))));
-    await syncDirectory(this.#directory);
+    await Promise.all([...folders].map((folder) => this.#writes.run(() => sync(folder))));
+    await sync(this.#directory);
   }
 }
 
@@ -148,15 +149,6 @@ async function writePieces(path: string, content: AsyncIterable<Uint8Array>): Pr
     await file.close();
   }
   return hash.digest("hex");
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, "r");
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }
 
 // What a disk says when it takes no more: full, over a quota, failing, or mounted read-only after it failed.

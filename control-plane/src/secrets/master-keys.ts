@@ -2,6 +2,7 @@ import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { link, open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { sync } from "../durable-path.ts";
 import { LIMITS } from "../limits.ts";
 
 const KEY_BYTES = 32;
@@ -103,7 +104,7 @@ export class MasterKeys {
     await rm(temporary, { force: true });
     await writeNew(temporary, formatKeys(keys));
     await rename(temporary, this.#file);
-    await syncFolder(this.#file);
+    await sync(dirname(this.#file));
   }
 }
 
@@ -117,7 +118,7 @@ async function makeOnce(file: string): Promise<void> {
   await writeNew(temporary, formatKeys([toMasterKey(randomBytes(KEY_BYTES))]));
   try {
     await link(temporary, file);
-    await syncFolder(file);
+    await sync(dirname(file));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   } finally {
@@ -132,15 +133,6 @@ async function writeNew(path: string, content: string): Promise<void> {
     await file.sync();
   } finally {
     await file.close();
-  }
-}
-
-async function syncFolder(file: string): Promise<void> {
-  const folder = await open(dirname(file), "r");
-  try {
-    await folder.sync();
-  } finally {
-    await folder.close();
   }
 }
 
