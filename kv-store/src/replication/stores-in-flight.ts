@@ -2,7 +2,7 @@ import { LIMITS } from "../limits.ts";
 import type { StoreAction } from "../replica/replica.ts";
 import type { DataMessage, ReplicaSubscription } from "./replica-subscription.ts";
 
-interface StoreInFlight {
+export interface StoreInFlight {
   readonly subscription: ReplicaSubscription;
   /** Number of the message behind it; 0 when it came over an earlier connection, or from none. */
   sequence: number;
@@ -10,6 +10,8 @@ interface StoreInFlight {
   readonly kind: StoreAction["kind"];
   /** The subscription's, when this began. */
   readonly era: number;
+  /** It is of a snapshot that was begun before the subscription asked the last time. */
+  readonly isResumed: boolean;
 }
 
 // A sound origin never has more than its window and one message under way.
@@ -36,7 +38,8 @@ export class StoresInFlight {
     const bytes = message !== undefined && "body" in message ? message.body.length : 0;
     const sequence = message?.sequence ?? 0;
     const { era } = subscription;
-    this.#stores.set(this.#lastToken, { subscription, sequence, bytes, kind, era });
+    const isResumed = kind.startsWith("snapshot") && subscription.isResumed;
+    this.#stores.set(this.#lastToken, { subscription, sequence, bytes, kind, era, isResumed });
     this.#bytes += bytes;
     return this.#lastToken;
   }
