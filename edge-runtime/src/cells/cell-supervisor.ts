@@ -129,9 +129,9 @@ export class CellSupervisor implements Activator {
     return { socketPath, coldMs: Math.max(1, Math.round(performance.now() - begunMs)) };
   }
 
-  /** A cell of a worker for an event, started if there is none; rejected as `activate` is. */
-  async cellFor(worker: WorkerKey): Promise<WarmCell> {
-    return (await this.#activate(worker)).cell;
+  /** A cell of a target for an event, started if there is none; rejected as `activate` is. */
+  async cellFor(target: TargetKey): Promise<WarmCell> {
+    return (await this.#activate(target)).cell;
   }
 
   async #activate(

@@ -157,13 +157,19 @@ export class WatchedGroups {
     return new Set(watched.map(({ key }) => key));
   }
 
+  /** A worker that tells, whichever version of it is called. */
+  #telling({ other, ...worker }: PreparedWorker): PreparedWorker {
+    const { tailCapability } = this.#options;
+    return {
+      ...worker,
+      tailCapability: tailCapability(worker),
+      ...(other && { other: { ...other, member: this.#telling(other.member) } }),
+    };
+  }
+
   #begin(group: CellGroup, watched: ReadonlySet<WorkerKey>): void {
     const double = this.#options.newGroup(
-      group.workers.map((worker) =>
-        watched.has(worker.key)
-          ? { ...worker, tailCapability: this.#options.tailCapability(worker) }
-          : worker,
-      ),
+      group.workers.map((worker) => (watched.has(worker.key) ? this.#telling(worker) : worker)),
     );
     const watch: Watch = {
       ...{ group, double, watched, told: 0, isTiring: false },
