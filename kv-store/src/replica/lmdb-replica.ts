@@ -8,12 +8,12 @@ import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { NamespaceId, type HistoryPoint, type Revision } from "../names.ts";
-import { decodeEntry, decodeKey, decodeListing, expiryOf } from "../record-codec.ts";
+import { decodeEntry, decodeListing, expiryOf } from "../record-codec.ts";
 import { ContentCheck } from "./content-check.ts";
 import type { HeldExtent } from "./extent-plan.ts";
 import {
   hasGivenUp,
-  openBinary,
+  openInPlace,
   openEnvironment,
   requireRoom,
   transact,
@@ -22,7 +22,7 @@ import { isDamage, storageError } from "./lmdb-errors.ts";
 import { OriginTime, type HeardTime } from "./origin-time.ts";
 import type { DamageListener, Replica, SnapshotPosition, StoreAction } from "./replica.ts";
 import { SavedSeconds } from "./saved-seconds.ts";
-import { changeOf, revisionOf, SlotEntries, type FetchedValue } from "./slot-entries.ts";
+import { changeOf, revisionOf, SlotEntries, storedKey, type FetchedValue } from "./slot-entries.ts";
 import { SlotValues, type AbsentPage } from "./slot-values.ts";
 import { StoreChanges } from "./store-changes.ts";
 import { NO_COPY, sizeOfCopy, slotsOf, StoredCopy, type Held } from "./stored-copy.ts";
@@ -85,7 +85,7 @@ export class LmdbReplica implements Replica {
     this.#log = options.log;
     this.#onGivenUp = options.onGivenUp;
     this.#root = openEnvironment(options.directory);
-    this.#entries = new SlotEntries(openBinary(this.#root, "entries"));
+    this.#entries = new SlotEntries(openInPlace(this.#root, "entries"));
     this.#values = new SlotValues(this.#entries);
     this.#namespaces = this.#root.openDB({ name: "namespaces", encoding: "json" });
     for (const { key, value } of this.#namespaces.getRange()) {
@@ -218,16 +218,16 @@ export class LmdbReplica implements Replica {
 
   #page(slot: number, range: KeyRange, limit: number): KvPage {
     const entries: KvListing[] = [];
-    let last: Buffer | undefined;
+    let cursor: string | undefined;
     let scanned = 0;
-    for (const { key, record } of this.#entries.range(slot, range)) {
+    for (const { key, record } of this.#entries.scan(slot, range)) {
       // There is at least this row behind the page: whether it is live is the next page's business.
-      const isFull = entries.length >= limit || scanned >= LIMITS.listScanRowsMax;
-      if (isFull && last !== undefined) return { entries, cursor: encodeCursor(last) };
-      last = key;
+      if (cursor !== undefined) return { entries, cursor };
       scanned += 1;
       const change = changeOf(record);
-      if (!this.#isExpired(change)) entries.push({ key: decodeKey(key), ...decodeListing(change) });
+      if (!this.#isExpired(change)) entries.push(decodeListing(storedKey(key), change));
+      const isFull = entries.length >= limit || scanned >= LIMITS.listScanRowsMax;
+      if (isFull) cursor = encodeCursor(key);
     }
     return { entries };
   }
