@@ -105,7 +105,7 @@ export class ContentCheck {
   /** Part of a transaction. */
   #read(pass: Pass): Verdict {
     const held = this.#options.stored(pass.namespace);
-    if (held?.slot !== pass.slot) return "replaced";
+    if (held?.slot !== pass.slot || this.#pass !== pass) return "replaced";
     let rows = 0;
     let bytes = 0;
     for (const { key, record } of this.#options.entries.scan(pass.slot, keysBehind(pass.last))) {
