@@ -25,6 +25,7 @@ import { ValueStore } from "./kv-namespaces/value-store.ts";
 import { createKvNamespaceRoutes } from "./kv-namespaces/routes.ts";
 import { NamespacesService } from "./kv-namespaces/service.ts";
 import { NodesService } from "./nodes/service.ts";
+import { createDocumentRoutes } from "./openapi/routes.ts";
 import type { Preflight } from "./preflight/preflight.ts";
 import { createResources } from "./resources.ts";
 import { HostNames } from "./routes/host-names.ts";
@@ -168,6 +169,10 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
         ...{ database, desiredState, nodes, registry, environmentFile },
         requireToken: requireToken(verifyToken),
       }),
+    );
+    http.mount(
+      "/",
+      createDocumentRoutes(() => http.routes),
     );
     return {
       url: http.url,
