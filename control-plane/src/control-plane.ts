@@ -26,6 +26,8 @@ import { createKvNamespaceRoutes } from "./kv-namespaces/routes.ts";
 import { NamespacesService } from "./kv-namespaces/service.ts";
 import { NodesService } from "./nodes/service.ts";
 import { createDocumentRoutes } from "./openapi/routes.ts";
+import type { OwnershipRule } from "./ownership/schemas.ts";
+import { DnsTxtResolver } from "./ownership/txt-resolver.ts";
 import type { Preflight } from "./preflight/preflight.ts";
 import { createResources } from "./resources.ts";
 import { HostNames } from "./routes/host-names.ts";
@@ -52,6 +54,10 @@ export interface ControlPlaneOptions {
   readonly baseDomain: string;
   /** The port of the ingress that URLs shown to people name. */
   readonly publicIngressPort: number;
+  /** Whether routes need hosts that their account has proved; by default with several accounts. */
+  readonly ownershipRule?: OwnershipRule | undefined;
+  /** DNS servers that are asked for proofs, such as `127.0.0.1:53`; by default those of the system. */
+  readonly dnsServers?: ReadonlyArray<string> | undefined;
   readonly preflight: Preflight;
   readonly kvOrigin: ManagedOrigin;
   /** Where blobs of an area are kept; by default each in a folder of the data directory. */
@@ -135,6 +141,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       tokens,
       hostNames,
       usage,
+      ownershipRule: options.ownershipRule ?? "auto",
+      resolver: new DnsTxtResolver(options.dnsServers),
     };
     const { selfAuthenticated, resources } = createResources({
       ...shared,

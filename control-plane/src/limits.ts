@@ -80,6 +80,25 @@ export const LIMITS = {
   routesMax: 1_000,
   /** A DNS name is at most 253 characters; a path pattern is bounded like a URL. */
   routePatternCharactersMax: 1_024,
+  /** Domains and claims of one account: looked at whole for lists. */
+  domainsMax: 1_000,
+  /** Characters of a domain: with `_atoll-challenge.` before it, its TXT record has the 253 of a DNS name. */
+  domainCharactersMax: 236,
+  /** What is read of a text that should be one: a name in Unicode, with room for its sender's mistakes. */
+  domainTextCharactersMax: 1_024,
+  /** How long a claim waits for its proof: records are often made by others, and take days to be seen. */
+  domainClaimMs: 7 * 24 * 60 * 60_000,
+  /** One question to a DNS server. */
+  domainAnswerMs: 2_000,
+  /** How often a server is asked. */
+  domainQuestionsMax: 2,
+  /** A look-up ends after so long, however many servers are asked and whatever they do. */
+  domainLookupMs: 8_000,
+  /** TXT records of one name that are looked through; it exists for one of them. */
+  domainRecordsMax: 100,
+  /** Look-ups at once, and those of one account: a server that never answers holds none of others'. */
+  domainLookupsMax: 32,
+  domainLookupsPerAccountMax: 2,
   /** Workers that hear what happens to one: each is called once more for every request. */
   tailConsumersMax: 10,
   /** Schedules of one worker: Cloudflare's own limit, which it has for a whole account. */

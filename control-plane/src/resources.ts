@@ -14,9 +14,15 @@ import type { Mutations } from "./desired-state/mutations.ts";
 import { createDomainRoutes } from "./domains/routes.ts";
 import type { ApiEnvironment } from "./http/request-context.ts";
 import type { Preflight } from "./preflight/preflight.ts";
+import { Ownership } from "./ownership/ownership.ts";
+import { createOwnershipRoutes } from "./ownership/routes.ts";
+import type { OwnershipRule } from "./ownership/schemas.ts";
+import { DomainsService } from "./ownership/service.ts";
+import type { TxtResolver } from "./ownership/txt-resolver.ts";
 import type { HostNames } from "./routes/host-names.ts";
 import { createRouteRoutes } from "./routes/routes.ts";
 import { RoutesService } from "./routes/service.ts";
+import { ZonesService } from "./routes/zones.ts";
 import { createScheduleRoutes } from "./schedules/routes.ts";
 import { SchedulesService } from "./schedules/service.ts";
 import { createSecretRoutes } from "./secrets/routes.ts";
@@ -42,6 +48,8 @@ export interface ResourceParts {
   readonly accounts: AccountsService;
   readonly tokens: TokensService;
   readonly hostNames: HostNames;
+  readonly ownershipRule: OwnershipRule;
+  readonly resolver: TxtResolver;
   readonly preflight: Preflight;
   readonly usage: UsageService;
   /** Signs tokens of uploads. */
@@ -61,7 +69,8 @@ export function createResources(parts: ResourceParts): {
   const assets = new AssetsService({ ...parts, tokens: new AssetTokens(parts.uploadTokenKey) });
   const workers = new WorkersService(parts);
   const versions = new VersionsService({ ...parts, publisher, assets });
-  const routes = new RoutesService(parts);
+  const ownership = new Ownership({ rule: parts.ownershipRule, hostNames });
+  const routes = new RoutesService({ ...parts, ownership });
   return {
     selfAuthenticated: [createAssetUploadRoutes(assets)],
     resources: [
@@ -74,8 +83,9 @@ export function createResources(parts: ResourceParts): {
       createSecretRoutes(new SecretsService({ ...parts, publisher })),
       createAssetRoutes(assets),
       createSubdomainRoutes(workers, hostNames),
-      createRouteRoutes(routes, hostNames),
+      createRouteRoutes(routes, new ZonesService({ ...parts, ownership })),
       createDomainRoutes(routes),
+      createOwnershipRoutes(new DomainsService({ ...parts, ownership })),
       createScheduleRoutes(new SchedulesService(parts)),
       createUsageRoutes(parts.usage),
       createUnsupportedRoutes(),

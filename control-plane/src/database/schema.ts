@@ -109,6 +109,19 @@ export interface Schema {
     pattern: string;
     created_at: string;
   };
+  /** What accounts claim to be theirs, and, with `proved_at`, what is; see `ownership/OWNERSHIP.md`. */
+  domains: {
+    id: string;
+    account_id: string;
+    /** In lower case and ASCII, without a dot at its end. */
+    name: string;
+    /** What its TXT record has to say. */
+    token: string;
+    created_at: string;
+    /** When the claim ends; null once it is proved. */
+    expires_at: string | null;
+    proved_at: string | null;
+  };
   /** When a worker is called without a request. `next_at` is the first occurrence that has no row below. */
   schedules: { id: string; worker_id: string; cron: string; created_at: string; next_at: string };
   /** One time that a schedule came to. `schedules/SCHEDULES.md` has what it goes through. */

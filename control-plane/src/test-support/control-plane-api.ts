@@ -6,6 +6,7 @@ import { pino } from "pino";
 import type { Bootstrap } from "../accounts/schemas.ts";
 import { createControlPlane, type ControlPlane } from "../control-plane.ts";
 import type { Principal } from "../http/request-context.ts";
+import type { OwnershipRule } from "../ownership/schemas.ts";
 import { createRunDatabase } from "./postgres-run.ts";
 import { ScriptedPreflight } from "./scripted-preflight.ts";
 import { TestClock } from "./test-clock.ts";
@@ -144,6 +145,9 @@ export class ControlPlaneApi {
 interface StartOptions {
   readonly servedWaitMs?: number;
   readonly databaseUrl?: string;
+  /** By default no route needs a proof: most tests are not about domains. */
+  readonly ownershipRule?: OwnershipRule;
+  readonly dnsServers?: ReadonlyArray<string>;
 }
 
 async function open(parts: {
@@ -154,6 +158,8 @@ async function open(parts: {
   /** Made when there is none yet. */
   readonly origin?: SqliteOrigin;
   readonly servedWaitMs?: number;
+  readonly ownershipRule?: OwnershipRule;
+  readonly dnsServers?: ReadonlyArray<string>;
 }): Promise<{ readonly controlPlane: ControlPlane; readonly origin: SqliteOrigin }> {
   const { directory, clock, preflight, ...options } = parts;
   const log = pino({ level: "silent" });
@@ -165,6 +171,7 @@ async function open(parts: {
     port: 0,
     baseDomain: "atoll.test",
     publicIngressPort: 4401,
+    ownershipRule: "none",
     environmentFile: "wrangler.env",
     masterKey: undefined,
     preflight,
