@@ -112,7 +112,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const accounts = new AccountsService({ database, mutations, clock });
     const tokens = new TokensService({ database, mutations, clock });
     const nodes = new NodesService({ database, clock });
-    const versions = new VersionStore(new SecretSealer(masterKeys));
+    const sealer = new SecretSealer(masterKeys);
+    const versions = new VersionStore(sealer);
     const hostNames = new HostNames({
       baseDomain: options.baseDomain,
       publicPort: options.publicIngressPort,
@@ -136,6 +137,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       database,
       mutations,
       versions,
+      sealer,
       blobs,
       accounts,
       tokens,

@@ -149,7 +149,19 @@ export interface Schema {
     manifest: string;
     created_at: string;
   };
-  /** What an account uploaded, by wrangler's hash. Per account, so that knowing a hash gives no content. */
+  /** Workers that are Pages projects. */
+  pages_projects: {
+    worker_id: string;
+    production_branch: string;
+    /** `Environments`. */
+    environments: string;
+  };
+  /** Values for the next deployments of an environment, sealed under the master key. */
+  pages_secrets: { worker_id: string; environment: string; name: string; sealed: string };
+  /**
+   * What an account uploaded, by wrangler's hash. Per account, so that knowing a hash gives no content. What Pages
+   * sent and no deployment has shown to be what it is called is named `<project>/<hash>`.
+   */
   asset_contents: {
     account_id: string;
     hash: string;
