@@ -4,12 +4,12 @@ import { Command, Option } from "commander";
 import type { AccountApi } from "./account-api.ts";
 import { addAuditCommand } from "./audit/commands.ts";
 import { addBackupCommands } from "./backup/commands.ts";
+import { blobStoreOption, s3EndpointOption } from "./blob-store.ts";
 import { besideDatabaseOption, databaseOption } from "./database-place.ts";
 import { addKvCommands } from "./kv/commands.ts";
 import { addMasterKeyCommands } from "./master-key/commands.ts";
+import { addMigrateCommand } from "./migrate/commands.ts";
 import {
-  parseBucket,
-  parseEndpoint,
   parseHistoryDays,
   parseKvBudget,
   parseMegabytes,
@@ -27,6 +27,7 @@ Environment:
   ATOLL_DATA           folder of everything that is kept (default: .atoll)
   ATOLL_PORT           first of four ports: the control plane's, then one for each node (default: 4400)
   ATOLL_DATABASE       postgres:// address of a database for all that is not a blob (default: in ATOLL_DATA)
+  ATOLL_BLOB_STORE     s3:// address of a bucket for blobs, with ATOLL_S3_ENDPOINT (default: in ATOLL_DATA)
   ATOLL_METRICS_PORT   first of three ports where GET /metrics tells what each node does (default: none)`;
 
 const DATABASE_HELP =
@@ -66,6 +67,7 @@ export function createProgram(): Command {
   addFleetCommands(program);
   addAccountCommands(program);
   addBackupCommands(program, { option: controlPlaneDataOption, folder: controlPlaneData });
+  addMigrateCommand(program, { option: controlPlaneDataOption, folder: controlPlaneData });
   addMasterKeyCommands(program, { option: controlPlaneDataOption, place: placeOf });
   return program;
 }
@@ -164,16 +166,8 @@ function addFleetCommands(program: Command): void {
         .env("ATOLL_KV_DATABASE")
         .argParser(parsePostgresUrl),
     )
-    .addOption(
-      new Option("--blob-store <s3://bucket/folder>", BLOB_STORE_HELP)
-        .env("ATOLL_BLOB_STORE")
-        .argParser(parseBucket),
-    )
-    .addOption(
-      new Option("--s3-endpoint <url>", "another server of S3 than Amazon's")
-        .env("ATOLL_S3_ENDPOINT")
-        .argParser(parseEndpoint),
-    )
+    .addOption(blobStoreOption(BLOB_STORE_HELP))
+    .addOption(s3EndpointOption())
     .addOption(
       new Option("--kv-history <days>", "how far back a KV namespace can be restored (default: 7)")
         .env("ATOLL_KV_HISTORY")
