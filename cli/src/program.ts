@@ -4,14 +4,14 @@ import { Command, Option } from "commander";
 import type { AccountApi } from "./account-api.ts";
 import { addAuditCommand } from "./audit/commands.ts";
 import { addBackupCommands } from "./backup/commands.ts";
+import { blobStoreOption, s3EndpointOption } from "./blob-store.ts";
 import { besideDatabaseOption, databaseOption } from "./database-place.ts";
 import { addDomainCommands } from "./domain/commands.ts";
 import { addKvCommands } from "./kv/commands.ts";
 import { addMasterKeyCommands } from "./master-key/commands.ts";
+import { addMigrateCommand } from "./migrate/commands.ts";
 import {
-  parseBucket,
   parseDnsServers,
-  parseEndpoint,
   parseHistoryDays,
   parseKvBudget,
   parseMegabytes,
@@ -29,6 +29,7 @@ Environment:
   ATOLL_DATA           folder of everything that is kept (default: .atoll)
   ATOLL_PORT           first of four ports: the control plane's, then one for each node (default: 4400)
   ATOLL_DATABASE       postgres:// address of a database for all that is not a blob (default: in ATOLL_DATA)
+  ATOLL_BLOB_STORE     s3:// address of a bucket for blobs, with ATOLL_S3_ENDPOINT (default: in ATOLL_DATA)
   ATOLL_METRICS_PORT   first of three ports where GET /metrics tells what each node does (default: none)
 
 'atoll control-plane --help' names more that its part of this heeds, such as ATOLL_DNS_RESOLVER.`;
@@ -77,6 +78,7 @@ export function createProgram(): Command {
   addFleetCommands(program);
   addAccountCommands(program);
   addBackupCommands(program, { option: controlPlaneDataOption, folder: controlPlaneData });
+  addMigrateCommand(program, { option: controlPlaneDataOption, folder: controlPlaneData });
   addMasterKeyCommands(program, { option: controlPlaneDataOption, place: placeOf });
   return program;
 }
@@ -186,16 +188,8 @@ function addFleetCommands(program: Command): void {
         .env("ATOLL_KV_DATABASE")
         .argParser(parsePostgresUrl),
     )
-    .addOption(
-      new Option("--blob-store <s3://bucket/folder>", BLOB_STORE_HELP)
-        .env("ATOLL_BLOB_STORE")
-        .argParser(parseBucket),
-    )
-    .addOption(
-      new Option("--s3-endpoint <url>", "another server of S3 than Amazon's")
-        .env("ATOLL_S3_ENDPOINT")
-        .argParser(parseEndpoint),
-    )
+    .addOption(blobStoreOption(BLOB_STORE_HELP))
+    .addOption(s3EndpointOption())
     .addOption(
       new Option("--kv-history <days>", "how far back a KV namespace can be restored (default: 7)")
         .env("ATOLL_KV_HISTORY")

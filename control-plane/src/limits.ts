@@ -276,6 +276,9 @@ export const LIMITS = {
   blobRowsPerStatement: 500,
   /** How often a backup begins again when something of it was collected meanwhile: that is rare. */
   backupAttemptsMax: 5,
+  /** Rows of one statement of a move to another database, and their characters: some MB are in memory. */
+  moveStatementRows: 1_000,
+  moveStatementCharacters: 1_000_000,
   /** Master keys at a time: the current one, and those that some record may still need. */
   masterKeysMax: 16,
   /** Sealed records read at once while the master key is replaced. */

@@ -90,6 +90,16 @@ export interface Schema {
   version_secrets: { version_id: string; name: string; sealed: string };
   /** Keys that outlive the master key, sealed under it; see `secrets/SEALING.md`. */
   installation_keys: { name: string; sealed: string };
+  /** Installations that came here from elsewhere; see `move/MOVE.md`. */
+  moves: {
+    /** `installationId`. */
+    installation: string;
+    /** Where its blobs went. */
+    blob_store: string;
+    started_at: string;
+    /** Until then nobody may use the database. */
+    finished_at: string | null;
+  };
   deployments: {
     id: string;
     worker_id: string;

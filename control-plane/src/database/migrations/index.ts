@@ -14,6 +14,7 @@ import { fleetView } from "./0012-fleet-view.ts";
 import { accountIndexes } from "./0013-account-indexes.ts";
 import { domains } from "./0014-domains.ts";
 import { pages } from "./0015-pages.ts";
+import { moves } from "./0016-moves.ts";
 
 /** Every step of the schema's history, run once each in the order of their names. Never edit one that was released. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -32,4 +33,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0013-account-indexes": accountIndexes,
   "0014-domains": domains,
   "0015-pages": pages,
+  "0016-moves": moves,
 };
