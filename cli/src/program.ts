@@ -276,6 +276,7 @@ function addAccountCommands(program: Command): void {
       const { listAccounts } = await import("./account/account.ts");
       console.log(await listAccounts(placeOf(options)));
     });
+  addAccountUsageCommand(accounts);
   accounts
     .command("set")
     .description("change what an account is granted; every node follows")
@@ -301,11 +302,32 @@ function addAccountCommands(program: Command): void {
     .option("--script-size <MB>", "modules of one version together, or 'none'", parseQuota)
     .option("--assets <count>", "static assets of one version, or 'none'", parseQuota)
     .option("--assets-size <MB>", "their bytes together, or 'none'", parseQuota)
+    .option(
+      "--requests-per-day <count>",
+      "requests to its workers with code on one day (UTC), on all nodes together, or 'none'",
+      parseQuota,
+    )
+    .option("--cpu-per-day <ms>", "CPU time of these on the same day, or 'none'", parseQuota)
     .addOption(controlPlaneDataOption())
     .addOption(besideDatabaseOption())
     .action(async (account: string, { data, database, ...options }) => {
       const { setAccount } = await import("./account/account.ts");
       console.log(await setAccount({ ...options, ...placeOf({ data, database }), account }));
+    });
+}
+
+function addAccountUsageCommand(accounts: Command): void {
+  accounts
+    .command("usage")
+    .description("show what each account used today (UTC) of what it may use on a day")
+    .argument("[account]", "its id, or its name: this account alone")
+    .option("--json", "print JSON", false)
+    .addOption(controlPlaneDataOption())
+    .addOption(besideDatabaseOption())
+    .action(async (account: string | undefined, options: PlaceOptions & { json: boolean }) => {
+      const { formatAccountDays, readAccountDays } = await import("./account/account.ts");
+      const days = await readAccountDays({ ...placeOf(options), account });
+      console.log(options.json ? JSON.stringify(days, null, 2) : formatAccountDays(days));
     });
 }
 

@@ -39,6 +39,7 @@ import { OpenTails } from "./tails/open-tails.ts";
 import { createTailRoutes } from "./tails/routes.ts";
 import { TailsService } from "./tails/service.ts";
 import { TokensService } from "./tokens/service.ts";
+import { DayQuotas } from "./usage/day-quotas.ts";
 import { UsageService } from "./usage/service.ts";
 import { VersionStore } from "./versions/store.ts";
 
@@ -152,7 +153,11 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     });
     const schedules = new Dispatcher({ database, clock, log });
     const tails = new OpenTails({ clock, log });
-    const parts = { http, nodes, blobs, values, desiredState, fleetSeed, usage, schedules, tails };
+    const dayQuotas = new DayQuotas({ database, clock, log });
+    const parts = {
+      ...{ http, nodes, blobs, values, desiredState, fleetSeed },
+      ...{ usage, dayQuotas, schedules, tails },
+    };
     const fleet = startFleet({ ...options, ...parts });
     const { registry } = fleet;
     sharing.start({ mutations, registry });
@@ -197,6 +202,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       close: async () => {
         fleet.close();
         tails.close();
+        await dayQuotas.close();
         quotas.close();
         await collector.close();
         await schedules.close();

@@ -239,4 +239,6 @@ export interface Schema {
     kv_lists: number;
     memory_peak_bytes: number;
   };
+  /** Of these what counts for an account's quota by day, added up over its workers. */
+  usage_days: { account_id: string; day: string; node: string; requests: number; cpu_us: number };
 }

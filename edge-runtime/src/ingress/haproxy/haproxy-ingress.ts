@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import type { Region } from "@atoll/control-plane/contract";
+import type { Region, WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { reapStaleCells } from "../../cells/stale-cells.ts";
 import { LIMITS } from "../../limits.ts";
@@ -167,6 +167,11 @@ export class HaproxyIngress implements Ingress {
     this.#fallback.publish(target, socketPaths);
     // No route of HAProxy's leads to a preview.
     if (previewNameOf(target) === undefined) this.#cells.publish(target, socketPaths);
+  }
+
+  refuse(workers: ReadonlySet<WorkerKey>): void {
+    this.#fallback.refuse(workers);
+    this.#cells.refuse(workers);
   }
 
   settled(): Promise<void> {
