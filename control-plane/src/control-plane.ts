@@ -37,6 +37,7 @@ import { SecretSealer } from "./secrets/sealing.ts";
 import { OpenTails } from "./tails/open-tails.ts";
 import { createTailRoutes } from "./tails/routes.ts";
 import { TailsService } from "./tails/service.ts";
+import { TokenFollower } from "./tails/token-follower.ts";
 import { TokensService } from "./tokens/service.ts";
 import { UsageService } from "./usage/service.ts";
 import { VersionStore } from "./versions/store.ts";
@@ -149,6 +150,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     });
     const schedules = new Dispatcher({ database, clock, log });
     const tails = new OpenTails({ clock, log });
+    const tailTokens = new TokenFollower({ database, tails, clock, log });
     const parts = { http, nodes, blobs, values, desiredState, fleetSeed, usage, schedules, tails };
     const fleet = startFleet({ ...options, ...parts });
     const { registry } = fleet;
@@ -189,6 +191,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       mutations,
       close: async () => {
         fleet.close();
+        await tailTokens.close();
         tails.close();
         quotas.close();
         await collector.close();
