@@ -4,14 +4,14 @@ import { Command, Option } from "commander";
 import type { AccountApi } from "./account-api.ts";
 import { addAuditCommand } from "./audit/commands.ts";
 import { addBackupCommands } from "./backup/commands.ts";
+import { blobStoreOption, s3EndpointOption } from "./blob-store.ts";
 import { besideDatabaseOption, databaseOption } from "./database-place.ts";
 import { addDomainCommands } from "./domain/commands.ts";
 import { addKvCommands } from "./kv/commands.ts";
 import { addMasterKeyCommands } from "./master-key/commands.ts";
+import { addMigrateCommand } from "./migrate/commands.ts";
 import {
-  parseBucket,
   parseDnsServers,
-  parseEndpoint,
   parseHistoryDays,
   parseKvBudget,
   parseMegabytes,
@@ -29,6 +29,7 @@ Environment:
   ATOLL_DATA           folder of everything that is kept (default: .atoll)
   ATOLL_PORT           first of four ports: the control plane's, then one for each node (default: 4400)
   ATOLL_DATABASE       postgres:// address of a database for all that is not a blob (default: in ATOLL_DATA)
+  ATOLL_BLOB_STORE     s3:// address of a bucket for blobs, with ATOLL_S3_ENDPOINT (default: in ATOLL_DATA)
   ATOLL_METRICS_PORT   first of three ports where GET /metrics tells what each node does (default: none)
 
 'atoll control-plane --help' names more that its part of this heeds, such as ATOLL_DNS_RESOLVER.`;
@@ -77,6 +78,7 @@ export function createProgram(): Command {
   addFleetCommands(program);
   addAccountCommands(program);
   addBackupCommands(program, { option: controlPlaneDataOption, folder: controlPlaneData });
+  addMigrateCommand(program, { option: controlPlaneDataOption, folder: controlPlaneData });
   addMasterKeyCommands(program, { option: controlPlaneDataOption, place: placeOf });
   return program;
 }
@@ -186,16 +188,8 @@ function addFleetCommands(program: Command): void {
         .env("ATOLL_KV_DATABASE")
         .argParser(parsePostgresUrl),
     )
-    .addOption(
-      new Option("--blob-store <s3://bucket/folder>", BLOB_STORE_HELP)
-        .env("ATOLL_BLOB_STORE")
-        .argParser(parseBucket),
-    )
-    .addOption(
-      new Option("--s3-endpoint <url>", "another server of S3 than Amazon's")
-        .env("ATOLL_S3_ENDPOINT")
-        .argParser(parseEndpoint),
-    )
+    .addOption(blobStoreOption(BLOB_STORE_HELP))
+    .addOption(s3EndpointOption())
     .addOption(
       new Option("--kv-history <days>", "how far back a KV namespace can be restored (default: 7)")
         .env("ATOLL_KV_HISTORY")
@@ -282,6 +276,7 @@ function addAccountCommands(program: Command): void {
       const { listAccounts } = await import("./account/account.ts");
       console.log(await listAccounts(placeOf(options)));
     });
+  addAccountUsageCommand(accounts);
   accounts
     .command("set")
     .description("change what an account is granted; every node follows")
@@ -307,11 +302,32 @@ function addAccountCommands(program: Command): void {
     .option("--script-size <MB>", "modules of one version together, or 'none'", parseQuota)
     .option("--assets <count>", "static assets of one version, or 'none'", parseQuota)
     .option("--assets-size <MB>", "their bytes together, or 'none'", parseQuota)
+    .option(
+      "--requests-per-day <count>",
+      "requests to its workers with code on one day (UTC), on all nodes together, or 'none'",
+      parseQuota,
+    )
+    .option("--cpu-per-day <ms>", "CPU time of these on the same day, or 'none'", parseQuota)
     .addOption(controlPlaneDataOption())
     .addOption(besideDatabaseOption())
     .action(async (account: string, { data, database, ...options }) => {
       const { setAccount } = await import("./account/account.ts");
       console.log(await setAccount({ ...options, ...placeOf({ data, database }), account }));
+    });
+}
+
+function addAccountUsageCommand(accounts: Command): void {
+  accounts
+    .command("usage")
+    .description("show what each account used today (UTC) of what it may use on a day")
+    .argument("[account]", "its id, or its name: this account alone")
+    .option("--json", "print JSON", false)
+    .addOption(controlPlaneDataOption())
+    .addOption(besideDatabaseOption())
+    .action(async (account: string | undefined, options: PlaceOptions & { json: boolean }) => {
+      const { formatAccountDays, readAccountDays } = await import("./account/account.ts");
+      const days = await readAccountDays({ ...placeOf(options), account });
+      console.log(options.json ? JSON.stringify(days, null, 2) : formatAccountDays(days));
     });
 }
 

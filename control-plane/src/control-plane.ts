@@ -25,6 +25,7 @@ import { ValueStore } from "./kv-namespaces/value-store.ts";
 import { createKvNamespaceRoutes } from "./kv-namespaces/routes.ts";
 import { NamespacesService } from "./kv-namespaces/service.ts";
 import { NodesService } from "./nodes/service.ts";
+import { createDocumentRoutes } from "./openapi/routes.ts";
 import type { OwnershipRule } from "./ownership/schemas.ts";
 import { DnsTxtResolver } from "./ownership/txt-resolver.ts";
 import type { Preflight } from "./preflight/preflight.ts";
@@ -39,6 +40,7 @@ import { createTailRoutes } from "./tails/routes.ts";
 import { TailsService } from "./tails/service.ts";
 import { TokenFollower } from "./tails/token-follower.ts";
 import { TokensService } from "./tokens/service.ts";
+import { DayQuotas } from "./usage/day-quotas.ts";
 import { UsageService } from "./usage/service.ts";
 import { VersionStore } from "./versions/store.ts";
 
@@ -112,7 +114,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const accounts = new AccountsService({ database, mutations, clock });
     const tokens = new TokensService({ database, mutations, clock });
     const nodes = new NodesService({ database, clock });
-    const versions = new VersionStore(new SecretSealer(masterKeys));
+    const sealer = new SecretSealer(masterKeys);
+    const versions = new VersionStore(sealer);
     const hostNames = new HostNames({
       baseDomain: options.baseDomain,
       publicPort: options.publicIngressPort,
@@ -136,6 +139,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       database,
       mutations,
       versions,
+      sealer,
       blobs,
       accounts,
       tokens,
@@ -151,7 +155,11 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const schedules = new Dispatcher({ database, clock, log });
     const tails = new OpenTails({ clock, log });
     const tailTokens = new TokenFollower({ database, tails, clock, log });
-    const parts = { http, nodes, blobs, values, desiredState, fleetSeed, usage, schedules, tails };
+    const dayQuotas = new DayQuotas({ database, clock, log });
+    const parts = {
+      ...{ http, nodes, blobs, values, desiredState, fleetSeed },
+      ...{ usage, dayQuotas, schedules, tails },
+    };
     const fleet = startFleet({ ...options, ...parts });
     const { registry } = fleet;
     sharing.start({ mutations, registry });
@@ -179,6 +187,10 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
         requireToken: requireToken(verifyToken),
       }),
     );
+    http.mount(
+      "/",
+      createDocumentRoutes(() => http.routes),
+    );
     return {
       url: http.url,
       http,
@@ -193,6 +205,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
         fleet.close();
         await tailTokens.close();
         tails.close();
+        await dayQuotas.close();
         quotas.close();
         await collector.close();
         await schedules.close();

@@ -55,6 +55,7 @@ export const CONTROL_PLANE_ERRORS = {
     "A version has more assets, or bytes, than the account's quota.",
   ),
   worker_not_found: refusal(404, 10_007, "The account has no worker of this name."),
+  worker_of_project: refusal(409, 10_040, "The worker is a Pages project's, which publishes it."),
   worker_in_use: refusal(409, 10_064, "Other workers call the one that is to be deleted."),
   version_not_deployed: refusal(409, 10_215, "The newest version is not the one that serves."),
   secrets_changed: refusal(409, 10_220, "A rollback would bring back earlier values of secrets."),
@@ -112,6 +113,20 @@ export const CONTROL_PLANE_ERRORS = {
     401,
     10_305,
     "The upload's token is wrong, of another worker, or old.",
+  ),
+  pages_token_invalid: refusal(
+    401,
+    8_000_013,
+    "The token of an upload to Pages is wrong, or expired.",
+  ),
+  pages_project_not_found: refusal(404, 8_000_007, "The account has no Pages project so named."),
+  pages_project_name_taken: refusal(409, 8_000_002, "A project or worker has this name already."),
+  pages_deployment_not_found: refusal(404, 8_000_009, "The project has no such deployment."),
+  pages_deployment_active: refusal(409, 8_000_034, "The deployment serves the project's host."),
+  pages_deployment_aliased: refusal(
+    409,
+    8_000_035,
+    "A branch's host leads to the deployment: it is removed by force alone.",
   ),
   tail_consumer_invalid: refusal(
     400,

@@ -14,6 +14,7 @@ export { AccountQuota } from "./accounts/quota.ts";
 export { FleetStatus } from "./fleet/status.ts";
 /** What workers used, as the API tells it. */
 export { WorkerUsage } from "./usage/schemas.ts";
+export { AccountDay } from "./usage/account-day.ts";
 /** Copies of all that an installation keeps. */
 export { backUp } from "./backup/backup.ts";
 export { BackupError } from "./backup/backup-error.ts";

@@ -76,6 +76,29 @@ export const LIMITS = {
   assetSessionMs: 60 * 60 * 1_000,
   /** Cloudflare's own limits of `_headers` and `_redirects` leave them far below this. */
   assetRulesBytesMax: 1 * MIB,
+  /** A Pages project's name: with the eight digits of a deployment in front it is a DNS label, of 63. */
+  pagesNameCharactersMax: 54,
+  /** A branch is named by a path of git; GitHub's own limit. */
+  pagesBranchCharactersMax: 255,
+  /** What of a branch's name is in its host, as on Cloudflare. */
+  pagesAliasCharactersMax: 28,
+  /** A commit's hash: SHA-256 in hexadecimal. */
+  pagesCommitHashCharactersMax: 64,
+  /** Files of one bucket of Pages: wrangler sends at most 2,000. */
+  pagesUploadFilesMax: 2_000,
+  /** A bucket of Pages: 40 MiB of content, a third more in base64, and what is said of each of 2,000 files. */
+  pagesUploadBytesMax: 56 * MIB,
+  /** Buckets of Pages held at once: JSON, which is in memory whole, and once more as it is taken apart. */
+  pagesUploadsMax: 1,
+  /** Files of a deployment that are read at once, to see whether they are what they are called: 25 MiB each. */
+  pagesVerifiedAtOnce: 4,
+  /** Deployments to Pages taken in at once: their code is held several times over, as that of uploads. */
+  pagesDeploymentsMax: 2,
+  /** Rules of `_routes.json`, and the characters of each: Cloudflare's own limits. */
+  pagesRulesMax: 100,
+  pagesRuleCharactersMax: 100,
+  /** Rows of a page of projects or deployments: as many as Cloudflare gives without being asked. */
+  pagesListedMax: 25,
   /** Routes of one worker, custom domains included: Cloudflare's limit of routes per zone. */
   routesMax: 1_000,
   /** A DNS name is at most 253 characters; a path pattern is bounded like a URL. */
@@ -255,6 +278,9 @@ export const LIMITS = {
   blobRowsPerStatement: 500,
   /** How often a backup begins again when something of it was collected meanwhile: that is rare. */
   backupAttemptsMax: 5,
+  /** Rows of one statement of a move to another database, and their characters: some MB are in memory. */
+  moveStatementRows: 1_000,
+  moveStatementCharacters: 1_000_000,
   /** Master keys at a time: the current one, and those that some record may still need. */
   masterKeysMax: 16,
   /** Sealed records read at once while the master key is replaced. */

@@ -13,6 +13,11 @@ import { DeploymentsService } from "./deployments/service.ts";
 import type { Mutations } from "./desired-state/mutations.ts";
 import { createDomainRoutes } from "./domains/routes.ts";
 import type { ApiEnvironment } from "./http/request-context.ts";
+import { PagesAssets } from "./pages/assets.ts";
+import { PagesDeployments } from "./pages/deployments.ts";
+import { ProjectsService } from "./pages/projects.ts";
+import { createPagesAssetRoutes, createPagesRoutes } from "./pages/routes.ts";
+import { ProjectSecretStore } from "./pages/store.ts";
 import type { Preflight } from "./preflight/preflight.ts";
 import { Ownership } from "./ownership/ownership.ts";
 import { createOwnershipRoutes } from "./ownership/routes.ts";
@@ -26,6 +31,7 @@ import { ZonesService } from "./routes/zones.ts";
 import { createScheduleRoutes } from "./schedules/routes.ts";
 import { SchedulesService } from "./schedules/service.ts";
 import { createSecretRoutes } from "./secrets/routes.ts";
+import type { SecretSealer } from "./secrets/sealing.ts";
 import { SecretsService } from "./secrets/service.ts";
 import { createSubdomainRoutes } from "./subdomain/routes.ts";
 import { createTokenRoutes } from "./tokens/routes.ts";
@@ -44,6 +50,7 @@ export interface ResourceParts {
   readonly database: Database;
   readonly mutations: Mutations;
   readonly versions: VersionStore;
+  readonly sealer: SecretSealer;
   readonly blobs: BlobStore;
   readonly accounts: AccountsService;
   readonly tokens: TokensService;
@@ -66,13 +73,15 @@ export function createResources(parts: ResourceParts): {
 } {
   const { accounts, blobs, hostNames } = parts;
   const publisher = new Publisher(parts);
-  const assets = new AssetsService({ ...parts, tokens: new AssetTokens(parts.uploadTokenKey) });
+  const tokens = new AssetTokens(parts.uploadTokenKey);
+  const assets = new AssetsService({ ...parts, tokens });
   const workers = new WorkersService(parts);
   const versions = new VersionsService({ ...parts, publisher, assets });
   const ownership = new Ownership({ rule: parts.ownershipRule, hostNames });
   const routes = new RoutesService({ ...parts, ownership });
+  const pages = createPages({ ...parts, publisher, workers, uploadTokens: tokens });
   return {
-    selfAuthenticated: [createAssetUploadRoutes(assets)],
+    selfAuthenticated: [createAssetUploadRoutes(assets), createPagesAssetRoutes(pages.assets)],
     resources: [
       createAccountRoutes(accounts),
       createTokenRoutes(parts.tokens),
@@ -88,7 +97,22 @@ export function createResources(parts: ResourceParts): {
       createOwnershipRoutes(new DomainsService({ ...parts, ownership })),
       createScheduleRoutes(new SchedulesService(parts)),
       createUsageRoutes(parts.usage),
+      createPagesRoutes({ ...pages, hostNames }),
       createUnsupportedRoutes(),
     ],
   };
+}
+
+function createPages(
+  parts: ResourceParts & {
+    readonly publisher: Publisher;
+    readonly workers: WorkersService;
+    readonly uploadTokens: AssetTokens;
+  },
+) {
+  const assets = new PagesAssets({ ...parts, tokens: parts.uploadTokens });
+  const secrets = new ProjectSecretStore(parts.sealer);
+  const projects = new ProjectsService({ ...parts, secrets });
+  const deployments = new PagesDeployments({ ...parts, assets, projects, secrets });
+  return { assets, projects, deployments };
 }

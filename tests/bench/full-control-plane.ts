@@ -55,7 +55,10 @@ export async function startFullControlPlane(
         ownershipRule: "none",
         environmentFile: "wrangler.env",
         masterKey: undefined,
-        preflight: { check: () => Promise.resolve({ kind: "started", startupMs: 1 }) },
+        preflight: {
+          newestCompatibilityDate: "2026-11-17",
+          check: () => Promise.resolve({ kind: "started", startupMs: 1 }),
+        },
         kvOrigin,
         log: pino({ level: "error" }),
         clock: systemClock,

@@ -112,7 +112,7 @@ describe("S3 blob store: ", () => {
       }
     }
     await expect(store.put(hash, endless())).rejects.toMatchObject({ code: "body_too_large" });
-    expect(taken).toBeLessThan(LIMITS.blobBytesMax + 2_000_000);
+    expect(taken).toBeLessThan(LIMITS.uploadBytesMax + 2_000_000);
     expect(await store.has(hash)).toBe(false);
   });
 });

@@ -58,7 +58,7 @@ export class S3BlobStore implements BlobStore {
         throw new ControlPlaneError("blob_corrupt", `Stored blob ${hash} has ${sizeBytes} bytes`);
       }
       const content = (await object.Body?.transformToByteArray()) ?? new Uint8Array();
-      requireStoredHash(hash, content);
+      requireStoredHash(hash, blobHashOf(content));
       return content;
     });
   }
@@ -119,10 +119,10 @@ async function collect(content: AsyncIterable<Uint8Array>): Promise<Uint8Array> 
   let bytes = 0;
   for await (const piece of content) {
     bytes += piece.length;
-    if (bytes > LIMITS.blobBytesMax) {
+    if (bytes > LIMITS.uploadBytesMax) {
       throw new ControlPlaneError(
         "body_too_large",
-        `A blob has more than ${LIMITS.blobBytesMax} bytes`,
+        `A blob has more than ${LIMITS.uploadBytesMax} bytes`,
       );
     }
     pieces.push(piece);

@@ -1,4 +1,9 @@
-import { HeadBucketCommand, S3Client, S3ServiceException } from "@aws-sdk/client-s3";
+import {
+  HeadBucketCommand,
+  ListObjectsV2Command,
+  S3Client,
+  S3ServiceException,
+} from "@aws-sdk/client-s3";
 import { ControlPlaneError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 
@@ -70,6 +75,17 @@ export class S3Bucket {
       await this.#client.send(new HeadBucketCommand({ Bucket: this.#place.bucket }));
     } catch (error) {
       throw this.#unavailable(what, error);
+    }
+  }
+
+  /** Whether there is no object whose key begins so. Rejected as `check` is. */
+  async isEmpty(prefix: string): Promise<boolean> {
+    try {
+      const { bucket: Bucket } = this.#place;
+      const listing = new ListObjectsV2Command({ Bucket, Prefix: prefix, MaxKeys: 1 });
+      return ((await this.#client.send(listing)).Contents ?? []).length === 0;
+    } catch (error) {
+      throw this.#unavailable("list it", error);
     }
   }
 
