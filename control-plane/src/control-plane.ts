@@ -13,7 +13,6 @@ import { createConsoleRoutes } from "./console/routes.ts";
 import { startFleet } from "./fleet/fleet.ts";
 import { openSharing } from "./fleet/sharing.ts";
 import { createApi } from "./http/api.ts";
-import { requireToken } from "./http/authentication.ts";
 import { HttpServer } from "./http/server.ts";
 import { LIMITS } from "./limits.ts";
 import { DesiredState } from "./desired-state/desired-state.ts";
@@ -64,6 +63,8 @@ export interface ControlPlaneOptions {
   readonly kvOrigin: ManagedOrigin;
   /** Where blobs of an area are kept; by default each in a folder of the data directory. */
   readonly openBlobs?: (area: BlobArea) => BlobStore;
+  /** Whether `/` shows workers without a token to browsers on this machine, while there is one account. */
+  readonly isFrontPageOpenHere?: boolean;
   /** The file with the variables for wrangler, which the front page tells people to source. */
   readonly environmentFile: string;
   /** Keys of 64 hexadecimal digits, the current one first, in place of the key file in the data directory. */
@@ -183,8 +184,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     http.mount(
       "/",
       createConsoleRoutes({
-        ...{ database, desiredState, nodes, registry, environmentFile },
-        requireToken: requireToken(verifyToken),
+        ...{ database, desiredState, nodes, registry, clock, verifyToken, environmentFile },
+        isOpenHere: options.isFrontPageOpenHere === true,
       }),
     );
     http.mount(
