@@ -44,6 +44,9 @@ const OWNERSHIP_HELP =
 const DNS_RESOLVER_HELP =
   "DNS server that is asked for the TXT records which prove domains, or several with commas between them (default: those of the system)";
 
+const OPEN_CONSOLE_HELP =
+  "show the page at / to browsers on this machine without a token, while there is one account: not for a control plane behind a proxy";
+
 const BLOB_STORE_HELP =
   "bucket for code, static files and values over 64 KiB, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION (default: --data)";
 
@@ -170,6 +173,7 @@ function addFleetCommands(program: Command): void {
     .option("--port <port>", "port on 127.0.0.1", parsePort, 4400)
     .option("--base-domain <domain>", "workers answer at <worker>.<domain>", "localhost")
     .option("--ingress-port <port>", "port of the nodes that URLs name", parsePort, 4401)
+    .option("--open-console", OPEN_CONSOLE_HELP, false)
     .option("--wrangler-env <file>", "write the variables for wrangler to this file")
     .addOption(
       new Option("--domain-ownership <rule>", OWNERSHIP_HELP)

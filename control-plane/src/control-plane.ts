@@ -13,7 +13,6 @@ import { createConsoleRoutes } from "./console/routes.ts";
 import { startFleet } from "./fleet/fleet.ts";
 import { openSharing } from "./fleet/sharing.ts";
 import { createApi } from "./http/api.ts";
-import { requireToken } from "./http/authentication.ts";
 import { HttpServer } from "./http/server.ts";
 import { LIMITS } from "./limits.ts";
 import { DesiredState } from "./desired-state/desired-state.ts";
@@ -38,6 +37,7 @@ import { SecretSealer } from "./secrets/sealing.ts";
 import { OpenTails } from "./tails/open-tails.ts";
 import { createTailRoutes } from "./tails/routes.ts";
 import { TailsService } from "./tails/service.ts";
+import { TokenFollower } from "./tails/token-follower.ts";
 import { TokensService } from "./tokens/service.ts";
 import { DayQuotas } from "./usage/day-quotas.ts";
 import { UsageService } from "./usage/service.ts";
@@ -63,6 +63,8 @@ export interface ControlPlaneOptions {
   readonly kvOrigin: ManagedOrigin;
   /** Where blobs of an area are kept; by default each in a folder of the data directory. */
   readonly openBlobs?: (area: BlobArea) => BlobStore;
+  /** Whether `/` shows workers without a token to browsers on this machine, while there is one account. */
+  readonly isFrontPageOpenHere?: boolean;
   /** The file with the variables for wrangler, which the front page tells people to source. */
   readonly environmentFile: string;
   /** Keys of 64 hexadecimal digits, the current one first, in place of the key file in the data directory. */
@@ -153,6 +155,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     });
     const schedules = new Dispatcher({ database, clock, log });
     const tails = new OpenTails({ clock, log });
+    const tailTokens = new TokenFollower({ database, tails, clock, log });
     const dayQuotas = new DayQuotas({ database, clock, log });
     const parts = {
       ...{ http, nodes, blobs, values, desiredState, fleetSeed },
@@ -181,8 +184,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     http.mount(
       "/",
       createConsoleRoutes({
-        ...{ database, desiredState, nodes, registry, environmentFile },
-        requireToken: requireToken(verifyToken),
+        ...{ database, desiredState, nodes, registry, clock, verifyToken, environmentFile },
+        isOpenHere: options.isFrontPageOpenHere === true,
       }),
     );
     http.mount(
@@ -201,6 +204,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       mutations,
       close: async () => {
         fleet.close();
+        await tailTokens.close();
         tails.close();
         await dayQuotas.close();
         quotas.close();

@@ -169,6 +169,8 @@ export const LIMITS = {
   tailPingMs: 15_000,
   /** What a watcher may take to take leave. */
   tailCloseMs: 2_000,
+  /** How often tails are looked at whose API token may be gone: so long somebody watches who may not any more. */
+  tailTokenLookMs: 2_000,
   /** How often tails are looked at that are over, or have something to say of what was left out. */
   tailLookMs: 1_000,
   /** So long after the last event that was left out, nothing is left out any more. */

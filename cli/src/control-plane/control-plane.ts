@@ -34,6 +34,8 @@ export interface ControlPlaneCommandOptions {
   /** Whether routes need hosts that their account has proved, and who is asked for proofs. */
   readonly domainOwnership: OwnershipRule;
   readonly dnsResolver?: ReadonlyArray<string>;
+  /** Whether the page at `/` needs no token on this machine, while there is one account. */
+  readonly openConsole: boolean;
   readonly requireSandbox: boolean;
 }
 
@@ -64,6 +66,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
     publicIngressPort: options.ingressPort,
     ownershipRule: options.domainOwnership,
     dnsServers: options.dnsResolver,
+    isFrontPageOpenHere: options.openConsole,
     environmentFile: options.wranglerEnv ?? "wrangler.env",
     masterKey: process.env["ATOLL_MASTER_KEY"],
     preflight,

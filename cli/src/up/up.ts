@@ -106,6 +106,7 @@ async function startAll(context: {
     ...["--port", String(port)],
     ...["--ingress-port", String(port + 1)],
     ...["--wrangler-env", wranglerEnvironmentFile(dataDirectory)],
+    "--open-console",
     ...confinement,
   ]).start();
   const joining = await joinTokens(settings, controlPlaneData);

@@ -148,6 +148,7 @@ interface StartOptions {
   /** By default no route needs a proof: most tests are not about domains. */
   readonly ownershipRule?: OwnershipRule;
   readonly dnsServers?: ReadonlyArray<string>;
+  readonly isFrontPageOpenHere?: boolean;
 }
 
 async function open(parts: {
@@ -160,6 +161,7 @@ async function open(parts: {
   readonly servedWaitMs?: number;
   readonly ownershipRule?: OwnershipRule;
   readonly dnsServers?: ReadonlyArray<string>;
+  readonly isFrontPageOpenHere?: boolean;
 }): Promise<{ readonly controlPlane: ControlPlane; readonly origin: SqliteOrigin }> {
   const { directory, clock, preflight, ...options } = parts;
   const log = pino({ level: "silent" });
