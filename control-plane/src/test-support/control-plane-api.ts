@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { SqliteOrigin } from "@atoll/kv-store";
 import { pino } from "pino";
 import type { Bootstrap } from "../accounts/schemas.ts";
+import type { BlobArea, BlobStore } from "../blobs/blob-store.ts";
 import { createControlPlane, type ControlPlane } from "../control-plane.ts";
 import type { Principal } from "../http/request-context.ts";
 import { createRunDatabase } from "./postgres-run.ts";
@@ -143,6 +144,7 @@ export class ControlPlaneApi {
 
 interface StartOptions {
   readonly servedWaitMs?: number;
+  readonly openBlobs?: (area: BlobArea) => BlobStore;
   readonly databaseUrl?: string;
 }
 
@@ -154,6 +156,7 @@ async function open(parts: {
   /** Made when there is none yet. */
   readonly origin?: SqliteOrigin;
   readonly servedWaitMs?: number;
+  readonly openBlobs?: (area: BlobArea) => BlobStore;
 }): Promise<{ readonly controlPlane: ControlPlane; readonly origin: SqliteOrigin }> {
   const { directory, clock, preflight, ...options } = parts;
   const log = pino({ level: "silent" });
