@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { createControlPlane, type ControlPlane } from "@atoll/control-plane";
+import { createControlPlane, type ControlPlane, type OwnershipRule } from "@atoll/control-plane";
 import type { S3Blobs } from "@atoll/control-plane/s3";
 import { WorkerdPreflight } from "@atoll/edge-runtime";
 import { DEFAULT_HORIZON, systemClock, type LogHorizon } from "@atoll/kv-store";
@@ -31,6 +31,9 @@ export interface ControlPlaneCommandOptions {
   /** How much of each namespace's history is kept, in days and in MB. */
   readonly kvHistoryDays?: number;
   readonly kvHistorySize?: number;
+  /** Whether routes need hosts that their account has proved, and who is asked for proofs. */
+  readonly domainOwnership: OwnershipRule;
+  readonly dnsResolver?: ReadonlyArray<string>;
   readonly requireSandbox: boolean;
 }
 
@@ -59,6 +62,8 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
     port: options.port,
     baseDomain: options.baseDomain,
     publicIngressPort: options.ingressPort,
+    ownershipRule: options.domainOwnership,
+    dnsServers: options.dnsResolver,
     environmentFile: options.wranglerEnv ?? "wrangler.env",
     masterKey: process.env["ATOLL_MASTER_KEY"],
     preflight,

@@ -32,7 +32,7 @@ export const WriteQuery = z.strictObject({
   expiration_ttl: z.string().optional(),
 });
 
-const ListQuery = z.strictObject({
+export const ListQuery = z.strictObject({
   prefix: z.string().default(""),
   limit: z.string().optional(),
   cursor: z.string().optional(),
@@ -84,7 +84,7 @@ export function parseEntryExpiration(
 }
 
 // Unknown fields are ignored: wrangler warns of them itself and sends them all the same.
-const BulkEntry = z.object({
+export const BulkEntry = z.object({
   key: z.string(),
   value: z.string(),
   base64: z.boolean().optional(),
@@ -94,7 +94,7 @@ const BulkEntry = z.object({
 });
 type BulkEntry = z.infer<typeof BulkEntry>;
 
-const BulkKey = z.string("a key is a text");
+export const BulkKey = z.string("a key is a text");
 
 /** Reads the body of a bulk write: either every entry is right, or the first wrong one is named. */
 export function parseBulkWrite(body: string, nowMs: number): ReadonlyArray<EntryWrite> {

@@ -7,6 +7,7 @@ import type { Bootstrap } from "../accounts/schemas.ts";
 import type { BlobArea, BlobStore } from "../blobs/blob-store.ts";
 import { createControlPlane, type ControlPlane } from "../control-plane.ts";
 import type { Principal } from "../http/request-context.ts";
+import type { OwnershipRule } from "../ownership/schemas.ts";
 import { createRunDatabase } from "./postgres-run.ts";
 import { ScriptedPreflight } from "./scripted-preflight.ts";
 import { TestClock } from "./test-clock.ts";
@@ -146,6 +147,9 @@ interface StartOptions {
   readonly servedWaitMs?: number;
   readonly openBlobs?: (area: BlobArea) => BlobStore;
   readonly databaseUrl?: string;
+  /** By default no route needs a proof: most tests are not about domains. */
+  readonly ownershipRule?: OwnershipRule;
+  readonly dnsServers?: ReadonlyArray<string>;
 }
 
 async function open(parts: {
@@ -157,6 +161,8 @@ async function open(parts: {
   readonly origin?: SqliteOrigin;
   readonly servedWaitMs?: number;
   readonly openBlobs?: (area: BlobArea) => BlobStore;
+  readonly ownershipRule?: OwnershipRule;
+  readonly dnsServers?: ReadonlyArray<string>;
 }): Promise<{ readonly controlPlane: ControlPlane; readonly origin: SqliteOrigin }> {
   const { directory, clock, preflight, ...options } = parts;
   const log = pino({ level: "silent" });
@@ -168,6 +174,7 @@ async function open(parts: {
     port: 0,
     baseDomain: "atoll.test",
     publicIngressPort: 4401,
+    ownershipRule: "none",
     environmentFile: "wrangler.env",
     masterKey: undefined,
     preflight,

@@ -68,7 +68,10 @@ const REQUESTS = {
   text_blob: z.strictObject({ type: z.literal("text_blob"), name: BindingName, part: z.string() }),
   data_blob: z.strictObject({ type: z.literal("data_blob"), name: BindingName, part: z.string() }),
 } as const;
-type BindingRequest = z.infer<(typeof REQUESTS)[keyof typeof REQUESTS]>;
+
+/** Any of them, for documents. Uploads are parsed type by type, so that errors name the binding. */
+export const BindingRequest = z.union(Object.values(REQUESTS));
+type BindingRequest = z.infer<typeof BindingRequest>;
 
 /** Parses the `bindings` of an upload. Every type that Atoll does not have yet is refused by its name. */
 export function parseBindings(requests: ReadonlyArray<unknown>): RequestedBindings {
