@@ -9,8 +9,9 @@ const ROLES = ["viewer", "deployer", "admin"];
 
 const CREATE_HELP = `
 Roles:
-  viewer     looks at workers, versions, usage, and keys and values; never sees a secret's value
-  deployer   also deploys, sets secrets and routes, writes keys, makes and deletes workers and namespaces
+  viewer     looks at workers, their code and variables, versions, usage and names of keys; sees no values of keys or secrets
+  deployer   also deploys, sets secrets, routes and domains, reads and writes keys, watches requests, makes and deletes
+             workers and namespaces; never sees a secret's value
   admin      also makes and revokes tokens and reads the audit log
 
 A token for one worker reaches that worker alone; it can't bind what the worker does not bind already. The worker

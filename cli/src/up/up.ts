@@ -3,6 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import type { FleetStatus } from "@atoll/control-plane";
+import { requirePlaces } from "../database-place.ts";
 import { issueJoinToken } from "../join-token/join-token.ts";
 import { ManagedProcess } from "../processes/managed-process.ts";
 import type { Running } from "../processes/serve-until-stopped.ts";
@@ -36,6 +37,8 @@ export async function up(
   options: { readonly requireSandbox: boolean },
 ): Promise<Running> {
   const { dataDirectory, port, metricsPort } = settings;
+  const { databaseUrl: database, blobStore } = settings;
+  requirePlaces(join(dataDirectory, CONTROL_PLANE), { database, blobStore });
   const nodePorts = LOCAL_REGIONS.map((_, index) => port + 1 + index);
   await requireFreePorts("ATOLL_PORT", [port, ...nodePorts]);
   if (metricsPort !== undefined) {
@@ -99,6 +102,7 @@ async function startAll(context: {
     ...["--port", String(port)],
     ...["--ingress-port", String(port + 1)],
     ...["--wrangler-env", wranglerEnvironmentFile(dataDirectory)],
+    "--open-console",
     ...confinement,
   ]).start();
   const joining = await joinTokens(settings, controlPlaneData);

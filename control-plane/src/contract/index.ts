@@ -11,6 +11,7 @@ export {
 /** Workers, their versions, and what a version brings and binds. */
 export {
   AssetManifest,
+  AssetRoutes,
   Assets,
   Binding,
   Code,

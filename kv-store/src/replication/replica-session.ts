@@ -35,8 +35,6 @@ export class ReplicaSession {
   #pingMs: number;
   /** The latest moment after which the link is known to have worked in both directions. */
   #echoMs: number;
-  /** The highest sequence number of this connection. */
-  #sequence = 0;
   #effects: ReplicaEffect[] = [];
 
   constructor(nowMs: number) {
@@ -138,7 +136,6 @@ export class ReplicaSession {
     this.#heardMs = this.#nowMs;
     this.#dataMs = this.#nowMs;
     this.#echoMs = this.#nowMs;
-    this.#sequence = 0;
     this.#storing.connectionChanged();
     this.#ping();
     for (const subscription of this.#subscriptions.values()) {
@@ -204,11 +201,10 @@ export class ReplicaSession {
 
   #onData(message: DataMessage): void {
     this.#dataMs = this.#nowMs;
-    if (message.sequence > this.#sequence + 1) this.#suspectLoss();
-    this.#sequence = Math.max(this.#sequence, message.sequence);
+    if (this.#storing.arrived(message)) this.#suspectLoss();
     const subscription = this.#byId.get(message.subscription);
     if (subscription !== undefined) this.#takeData(subscription, message);
-    this.#acknowledge();
+    if (this.#storing.isNews) this.#acknowledge();
   }
 
   /** It is unknown whose message is missing: whoever is behind at the next heartbeat asks again. */
@@ -312,7 +308,7 @@ export class ReplicaSession {
   #ping(): void {
     this.#pingMs = this.#nowMs;
     this.#send({ kind: "ping", atMs: this.#nowMs });
-    // Again, in case the last one was lost: the window would stay closed.
+    // All there is, and again, in case the last one was lost: the window would stay closed.
     this.#acknowledge();
   }
 
@@ -334,7 +330,7 @@ export class ReplicaSession {
   #onStored({ token, outcome, held }: ReplicaInput & { kind: "stored" }): void {
     const store = this.#storing.end(token);
     if (store === undefined) return;
-    this.#acknowledge();
+    if (this.#storing.isNews) this.#acknowledge();
     const { subscription, kind, era } = store;
     subscription.stored(held, outcome === "stored");
     if (outcome === "damaged" && kind.startsWith("snapshot")) subscription.refused(this.#nowMs);
@@ -378,7 +374,7 @@ export class ReplicaSession {
   /** Tells the origin up to where nothing is in flight any more. */
   #acknowledge(): void {
     if (!this.#isConnected) return;
-    const sequence = this.#storing.doneUpTo(this.#sequence);
+    const sequence = this.#storing.tell();
     if (sequence > 0) this.#send({ kind: "received", sequence });
   }
 
