@@ -40,7 +40,7 @@ import { WatchedGroups } from "./watched-groups.ts";
 
 export interface CellSupervisorOptions extends Omit<CellSources, "listener"> {
   /** Where requests arrive. */
-  readonly ingress: Pick<Ingress, "publish" | "drain" | "requestsOf">;
+  readonly ingress: Pick<Ingress, "publish" | "drain" | "requestsOf" | "settled">;
   readonly kvCapability: KvCapability;
   /** What a watched worker's tail tells with. */
   readonly tailCapability: (worker: Pick<PreparedWorker, "key" | "version">) => string;
