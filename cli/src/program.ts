@@ -71,11 +71,12 @@ export function createProgram(): Command {
   };
   addUsageCommand(program, findApi);
   addSchedulesCommand(program, findApi);
-  addKvCommands(program, async () => {
+  const findKvApi = async () => {
     const { KvApi } = await import("./kv/api.ts");
     return new KvApi(await findVariables());
-  });
-  addTokenCommands(program, findApi);
+  };
+  addKvCommands(program, findKvApi);
+  addTokenCommands(program, { api: findApi, kvApi: findKvApi });
   addDomainCommands(program, findApi);
   addAuditCommand(program, findApi);
   addFleetCommands(program);

@@ -17,6 +17,8 @@ export const LIMITS = {
   discardedBodyBytesMax: 256 * MIB,
   /** A JSON body, of calls without a larger one: the longest are route lists and settings. */
   jsonBodyBytesMax: 4 * MIB,
+  /** Levels of JSON that may be anything, such as a variable: many more run out of stack where it is written again. */
+  jsonLevelsMax: 500,
   /** A worker's upload as multipart, all modules and source maps together. */
   uploadBytesMax: 64 * MIB,
   /** Uploads held in memory at once: 64 MiB each, several times over while they are parsed. */

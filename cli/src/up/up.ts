@@ -27,9 +27,6 @@ const TOGETHER_MS = 60_000;
 const POLL_MS = 50;
 
 const CONTROL_PLANE = "control-plane";
-// In MB, of each half of what V8 keeps new objects in. It lets that grow with the garbage of a large upload and
-// never gives it back: 376 MB after two uploads of 200 MB, where this takes 238 and no longer.
-const CONTROL_PLANE_NODE_ARGUMENTS = ["--max-semi-space-size=8"];
 
 /**
  * `atoll up`: a control plane and three nodes on this machine, each its own process, started again when
@@ -88,7 +85,6 @@ async function startAll(context: {
     const managed = new ManagedProcess({
       name,
       arguments: commandArguments,
-      ...(name === CONTROL_PLANE ? { nodeArguments: CONTROL_PLANE_NODE_ARGUMENTS } : {}),
       onLine: (line) => logs.write(name, line),
       onCrash: (ending) => {
         console.error(`${name.padEnd(13)} ended with ${ending}, starting it again`);

@@ -13,6 +13,7 @@ import {
 import { z } from "zod";
 import { ControlPlaneError } from "../errors.ts";
 import { describeIssue, parseInput } from "../http/body.ts";
+import { BoundedJson } from "../http/bounded-json.ts";
 import { LIMITS } from "../limits.ts";
 import { parseAs } from "./refusal.ts";
 
@@ -90,7 +91,7 @@ export const BulkEntry = z.object({
   base64: z.boolean().optional(),
   expiration: z.number().nullish(),
   expiration_ttl: z.number().nullish(),
-  metadata: z.json().optional(),
+  metadata: BoundedJson.optional(),
 });
 type BulkEntry = z.infer<typeof BulkEntry>;
 

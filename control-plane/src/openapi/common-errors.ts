@@ -9,11 +9,13 @@ export function commonErrors(call: {
   readonly operation: Operation;
 }): ReadonlyArray<ControlPlaneErrorCode> {
   const { path, permission, operation } = call;
+  const { credential = "apiToken" } = operation;
   if (operation.answer.kind === "upgrade") return [];
   return [
-    ...(operation.credential === "none" ? [] : (["unauthenticated"] as const)),
-    ...(operation.credential === undefined
-      ? (["token_unknown", "account_forbidden"] as const)
+    ...(credential === "none" ? [] : (["unauthenticated"] as const)),
+    ...(credential === "apiToken" ? (["token_unknown"] as const) : []),
+    ...(credential === "apiToken" && path.includes(":account")
+      ? (["account_forbidden"] as const)
       : []),
     ...(permission === undefined ? [] : permissionErrors(permission)),
     ...(path.startsWith("/client/v4") ? (["rate_limited"] as const) : []),

@@ -10,8 +10,9 @@ import {
   RestoreRequest,
   RestoreResult,
 } from "../kv-namespaces/management-schemas.ts";
-import { NamespaceQuery, TitleRequest } from "../kv-namespaces/schemas.ts";
+import { NamespaceQuery } from "../kv-namespaces/schemas.ts";
 import type { ControlPlaneErrorCode } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import * as answers from "./answers.ts";
 import { json, result, type Operations } from "./operation.ts";
 
@@ -19,6 +20,9 @@ const KV = "/client/v4/accounts/:account/storage/kv";
 const NAMESPACES = `${KV}/namespaces`;
 const NAMESPACE = `${NAMESPACES}/:namespace`;
 const KEY = ":key{[\\s\\S]+}";
+
+// What is parsed takes any title, to refuse it in Cloudflare's words.
+const Title = z.strictObject({ title: z.string().min(1).max(LIMITS.namespaceTitleCharactersMax) });
 
 const STORE_ERRORS = [
   "kv_unavailable",
@@ -58,7 +62,7 @@ export const KV_OPERATIONS: Operations = {
   },
   [`POST ${NAMESPACES}`]: {
     summary: "Makes a namespace",
-    body: json(TitleRequest),
+    body: json(Title),
     answer: result(answers.PresentedNamespace),
     errors: [
       ...STORE_ERRORS,
@@ -70,7 +74,7 @@ export const KV_OPERATIONS: Operations = {
   [`GET ${NAMESPACE}`]: { summary: "A namespace", answer: result(answers.PresentedNamespace) },
   [`PUT ${NAMESPACE}`]: {
     summary: "Gives a namespace another title",
-    body: json(TitleRequest),
+    body: json(Title),
     answer: result(answers.PresentedNamespace),
     errors: ["namespace_title_invalid", "namespace_title_taken"],
   },

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { SqliteOrigin } from "@atoll/kv-store";
 import { pino } from "pino";
 import type { Bootstrap } from "../accounts/schemas.ts";
+import type { BlobArea, BlobStore } from "../blobs/blob-store.ts";
 import { createControlPlane, type ControlPlane } from "../control-plane.ts";
 import type { Principal } from "../http/request-context.ts";
 import type { OwnershipRule } from "../ownership/schemas.ts";
@@ -144,6 +145,7 @@ export class ControlPlaneApi {
 
 interface StartOptions {
   readonly servedWaitMs?: number;
+  readonly openBlobs?: (area: BlobArea) => BlobStore;
   readonly databaseUrl?: string;
   /** By default no route needs a proof: most tests are not about domains. */
   readonly ownershipRule?: OwnershipRule;
@@ -159,6 +161,7 @@ async function open(parts: {
   /** Made when there is none yet. */
   readonly origin?: SqliteOrigin;
   readonly servedWaitMs?: number;
+  readonly openBlobs?: (area: BlobArea) => BlobStore;
   readonly ownershipRule?: OwnershipRule;
   readonly dnsServers?: ReadonlyArray<string>;
   readonly isFrontPageOpenHere?: boolean;

@@ -3,6 +3,7 @@ import { NamespaceId } from "@atoll/kv-store";
 import { WorkerName, type Binding, type SecretValues } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { describeIssue } from "../http/body.ts";
+import { BoundedJson } from "../http/bounded-json.ts";
 import { LIMITS } from "../limits.ts";
 
 /** What an upload asks to find in `env`: bindings of its own, and names to take over from before. */
@@ -35,7 +36,7 @@ const REQUESTS = {
   json: z.strictObject({
     type: z.literal("json"),
     name: BindingName,
-    json: z.json().refine((json) => JSON.stringify(json).length <= LIMITS.bindingJsonBytesMax, {
+    json: BoundedJson.refine((json) => JSON.stringify(json).length <= LIMITS.bindingJsonBytesMax, {
       error: `longer than ${LIMITS.bindingJsonBytesMax} characters as JSON`,
     }),
   }),
@@ -56,7 +57,7 @@ const REQUESTS = {
     service: z.string(),
     environment: ordinaryEnvironment,
     entrypoint: z.string().min(1).max(255).optional(),
-    props: z.json().optional(),
+    props: BoundedJson.optional(),
   }),
   assets: z.strictObject({ type: z.literal("assets"), name: BindingName }),
   version_metadata: z.strictObject({ type: z.literal("version_metadata"), name: BindingName }),
