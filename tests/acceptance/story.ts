@@ -13,7 +13,7 @@ export interface Command {
 }
 
 /** A file of the project, written when its turn comes. */
-export interface ProjectFile {
+interface ProjectFile {
   readonly kind: "file";
   readonly path: string;
   readonly content: string;

@@ -69,8 +69,8 @@ $ kv namespace rename {worker} --new-name {worker}-2
 > ✨ Successfully renamed namespace <any>
 $ kv namespace delete --namespace-id {id}
 > …
-> Deleting KV namespace {id}.
-> Deleted KV namespace {id}.
+> Deleting KV namespace id: "{id}".
+> Deleted KV namespace id: "{id}".
 $ kv key get greeting --namespace-id {id} --remote
 exit 1
 > …

@@ -28,14 +28,30 @@ exit 1
 file more.json
 | { "B": "two" }
 $ versions secret bulk more.json
-4.86: > 🌀 Creating the secrets for the Worker "{worker}"
-4.164: > 🌀 Processing the secrets for the Worker "{worker}"
-> ✨ Successfully created secret for key: B
+> …
+> ✨ Success! Created version <uuid:third> with 1 secret<any>
 > …
 ! …
-$ versions deploy --version-tag v2 -y
-exit 1
+GET {worker} / => 200 undefined undefined
+
+# Each is made of the one before it.
+$ versions deploy {third}@100 -y
 > …
-! …
+> ╰  SUCCESS  Deployed {worker} version {third} at 100% <any>
+GET {worker} / => 200 one two
+
 $ versions secret list
 > …
+> Secret Name: A
+> …
+> Secret Name: B
+> …
+
+$ versions secret delete A
+> …
+> ✨ Success! Created version <uuid:fourth> with deleted secret A.
+> …
+$ versions deploy {fourth}@100 -y
+> …
+> ╰  SUCCESS  Deployed {worker} version {fourth} at 100% <any>
+GET {worker} / => 200 undefined two
