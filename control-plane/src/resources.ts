@@ -19,9 +19,15 @@ import { ProjectsService } from "./pages/projects.ts";
 import { createPagesAssetRoutes, createPagesRoutes } from "./pages/routes.ts";
 import { ProjectSecretStore } from "./pages/store.ts";
 import type { Preflight } from "./preflight/preflight.ts";
+import { Ownership } from "./ownership/ownership.ts";
+import { createOwnershipRoutes } from "./ownership/routes.ts";
+import type { OwnershipRule } from "./ownership/schemas.ts";
+import { DomainsService } from "./ownership/service.ts";
+import type { TxtResolver } from "./ownership/txt-resolver.ts";
 import type { HostNames } from "./routes/host-names.ts";
 import { createRouteRoutes } from "./routes/routes.ts";
 import { RoutesService } from "./routes/service.ts";
+import { ZonesService } from "./routes/zones.ts";
 import { createScheduleRoutes } from "./schedules/routes.ts";
 import { SchedulesService } from "./schedules/service.ts";
 import { createSecretRoutes } from "./secrets/routes.ts";
@@ -49,6 +55,8 @@ export interface ResourceParts {
   readonly accounts: AccountsService;
   readonly tokens: TokensService;
   readonly hostNames: HostNames;
+  readonly ownershipRule: OwnershipRule;
+  readonly resolver: TxtResolver;
   readonly preflight: Preflight;
   readonly usage: UsageService;
   /** Signs tokens of uploads. */
@@ -69,7 +77,8 @@ export function createResources(parts: ResourceParts): {
   const assets = new AssetsService({ ...parts, tokens });
   const workers = new WorkersService(parts);
   const versions = new VersionsService({ ...parts, publisher, assets });
-  const routes = new RoutesService(parts);
+  const ownership = new Ownership({ rule: parts.ownershipRule, hostNames });
+  const routes = new RoutesService({ ...parts, ownership });
   const pages = createPages({ ...parts, publisher, workers, uploadTokens: tokens });
   return {
     selfAuthenticated: [createAssetUploadRoutes(assets), createPagesAssetRoutes(pages.assets)],
@@ -83,8 +92,9 @@ export function createResources(parts: ResourceParts): {
       createSecretRoutes(new SecretsService({ ...parts, publisher })),
       createAssetRoutes(assets),
       createSubdomainRoutes(workers, hostNames),
-      createRouteRoutes(routes, hostNames),
+      createRouteRoutes(routes, new ZonesService({ ...parts, ownership })),
       createDomainRoutes(routes),
+      createOwnershipRoutes(new DomainsService({ ...parts, ownership })),
       createScheduleRoutes(new SchedulesService(parts)),
       createUsageRoutes(parts.usage),
       createPagesRoutes({ ...pages, hostNames }),

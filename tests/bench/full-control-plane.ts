@@ -52,6 +52,7 @@ export async function startFullControlPlane(
         port: 0,
         baseDomain: "localhost",
         publicIngressPort: 4401,
+        ownershipRule: "none",
         environmentFile: "wrangler.env",
         masterKey: undefined,
         preflight: {

@@ -9,9 +9,9 @@ import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { CompletedAssets, Target } from "../versions/service.ts";
-import { AssetBatch } from "./asset-batch.ts";
 import { AssetHasher } from "./asset-hash.ts";
 import type { AssetTokens, ClaimsOf } from "./asset-tokens.ts";
+import { AssetWriter } from "./asset-writer.ts";
 import { filesByHash, packBuckets, type FilesByHash } from "./buckets.ts";
 import type { AnnouncedManifest, AssetSession } from "./schemas.ts";
 import { AssetStore } from "./store.ts";
@@ -98,16 +98,15 @@ export class AssetsService implements CompletedAssets {
     const { session: id, account, worker } = claims;
     const files = await this.#filesOf(id);
     const hasher = await this.#hasher;
-    const batch = new AssetBatch();
-    for await (const { hash, base64, ...type } of assets) {
-      const text = base64.toString("latin1");
-      const bytes = Buffer.byteLength(text, "base64");
-      const { path } = requireAnnounced({ hash, bytes }, files.get(hash));
-      requireHash({ hash, actual: hasher.hashOf(base64, path), path });
-      if (!batch.hasRoomFor(bytes)) await this.#contents.store(account, batch);
-      batch.add({ hash, content: batch.decode(text, bytes), ...type });
-    }
-    await this.#contents.store(account, batch);
+    await AssetWriter.run({ contents: this.#contents, account }, async (writer) => {
+      for await (const { hash, base64: sent, ...type } of assets) {
+        const base64 = sent.toString("latin1");
+        const bytes = Buffer.byteLength(base64, "base64");
+        const { path } = requireAnnounced({ hash, bytes }, files.get(hash));
+        requireHash({ hash, actual: hasher.hashOf(sent, path), path });
+        await writer.add({ hash, base64, bytes, ...type });
+      }
+    });
     const { database } = this.#parts;
     const count = await this.#assets.countContents(database, account, [...files.keys()]);
     if (count < files.size) return undefined;

@@ -50,6 +50,8 @@ function allRouters(): ReadonlyArray<Hono<ApiEnvironment>> {
     hostNames,
     preflight,
     clock,
+    ownershipRule: "auto" as const,
+    resolver: { resolve: () => Promise.resolve([]) },
   };
   const usage = new UsageService({ database, clock, log: pino({ level: "silent" }) });
   const { resources } = createResources({ ...services, usage, uploadTokenKey: masterKey });

@@ -1,9 +1,9 @@
 import type { Clock } from "@atoll/kv-store";
 import { refuseAssets } from "../accounts/quota.ts";
 import { AccountStore } from "../accounts/store.ts";
-import { AssetBatch } from "../assets/asset-batch.ts";
 import { AssetHasher } from "../assets/asset-hash.ts";
 import type { AssetTokens, ClaimsOf } from "../assets/asset-tokens.ts";
+import { AssetWriter } from "../assets/asset-writer.ts";
 import type { AssetHash } from "../assets/schemas.ts";
 import { AssetStore } from "../assets/store.ts";
 import { UploadedContents, type StoredContent } from "../assets/uploaded-contents.ts";
@@ -93,16 +93,14 @@ export class PagesAssets {
       bytes: sizes.reduce((sum, size) => sum + size, staged.bytes),
     };
     refuseAssets({ ...quota, assetsMax: quota.assetsMax ?? LIMITS.assetsMax }, total);
-    const batch = new AssetBatch();
-    for (const [index, { key, value, metadata }] of files.entries()) {
-      const bytes = sizes[index] ?? 0;
-      checkSize(key, bytes);
-      if (!batch.hasRoomFor(bytes)) await this.#contents.store(account, batch);
-      const contentType = withCharset(metadata.contentType);
-      const content = batch.decode(value, bytes);
-      batch.add({ hash: stagedName(project, key), content, contentType });
-    }
-    await this.#contents.store(account, batch);
+    await AssetWriter.run({ contents: this.#contents, account }, async (writer) => {
+      for (const [index, { key, value: base64, metadata }] of files.entries()) {
+        const bytes = sizes[index] ?? 0;
+        checkSize(key, bytes);
+        const contentType = withCharset(metadata.contentType);
+        await writer.add({ hash: stagedName(project, key), base64, bytes, contentType });
+      }
+    });
   }
 
   /**
