@@ -166,7 +166,8 @@ export class ControlPlaneProcess {
 }
 
 async function answers(url: string): Promise<boolean> {
-  const response = await fetch(url);
+  // Its front page asks who wants to see it.
+  const response = await fetch(`${url}/openapi.json`);
   await response.body?.cancel();
   return response.ok;
 }
