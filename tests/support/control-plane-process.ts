@@ -169,6 +169,7 @@ export class ControlPlaneProcess {
 }
 
 async function answers(url: string): Promise<boolean> {
+  // Its front page asks who wants to see it.
   const response = await fetch(`${url}/openapi.json`);
   await response.body?.cancel();
   return response.ok;
