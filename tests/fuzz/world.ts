@@ -1,6 +1,6 @@
 import { createHash, generateKeyPairSync } from "node:crypto";
 import { Agent, request, type IncomingHttpHeaders } from "node:http";
-import type { ControlPlaneProcess } from "../support/control-plane-process.ts";
+import { callApi, type ControlPlaneProcess } from "../support/control-plane-process.ts";
 import type { FuzzCredential, FuzzRequest } from "./requests.ts";
 
 /** An answer, or that the connection ended without one. */
@@ -152,23 +152,6 @@ const LEARNT: Readonly<Record<string, { readonly kind: string; readonly field: s
   postAccountsAccountWorkersScriptsWorkerTails: { kind: "tail", field: "id" },
   postAccountsAccountWorkersScriptsWorkerAssetsUploadSession: { kind: "upload", field: "jwt" },
 };
-
-/** A call of the API below the account, which must succeed. */
-async function callApi(
-  plane: ControlPlaneProcess,
-  method: string,
-  path: string,
-  body?: unknown,
-): Promise<unknown> {
-  const response = await fetch(`${plane.url}/client/v4/accounts/${plane.account}${path}`, {
-    method,
-    headers: { authorization: `Bearer ${plane.token}` },
-    ...(body === undefined ? {} : { body: body instanceof FormData ? body : JSON.stringify(body) }),
-  });
-  const text = await response.text();
-  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
-  return (JSON.parse(text) as { result: unknown }).result;
-}
 
 /** Enrols a node that is none; resolves with its credential. */
 export async function enrolNode(plane: ControlPlaneProcess, name: string): Promise<string> {
