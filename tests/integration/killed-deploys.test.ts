@@ -9,10 +9,10 @@ import { createProject } from "../support/project.ts";
 import { accountPath } from "../support/refusal.ts";
 import { uploadSite } from "../support/site-upload.ts";
 
-const DEPLOYS = IS_THOROUGH ? 200 : 10;
+const DEPLOYS = IS_THOROUGH ? 200 : 12;
 const WRANGLER_DEPLOYS = IS_THOROUGH ? 10 : 1;
 /** How many of the deploys have a kill in them, or around them. */
-const KILLED = IS_THOROUGH ? 0.5 : 0.4;
+const KILLED = IS_THOROUGH ? 0.5 : 0.3;
 // A little past the end of a deploy: the answer may be on its way.
 const KILL_WITHIN = 1.2;
 const SEED = Number(process.env["ATOLL_SEED"] ?? Date.now() % 100_000);
