@@ -18,7 +18,10 @@ const controlPlane = await createControlPlane({
   environmentFile: "wrangler.env",
   masterKey: undefined,
   // Nobody uploads anything here.
-  preflight: { check: () => Promise.reject(new Error("there is no preflight")) },
+  preflight: {
+    newestCompatibilityDate: "2026-01-01",
+    check: () => Promise.reject(new Error("there is no preflight")),
+  },
 });
 try {
   const response = await fetch(`${controlPlane.url}/openapi.json`);

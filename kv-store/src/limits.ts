@@ -114,6 +114,11 @@ export const LIMITS = {
   sweepMs: 5_000,
   /** Bytes sent to a node and not yet applied there: some pages, and 1 GB for a thousand returning nodes. */
   windowBytesMax: 1024 * 1024,
+  /**
+   * A node tells the origin of so much that it has applied at once, of less with its next ping: an answer to each
+   * of hundreds of small changes a second would cost both more than the changes. A sixteenth never closes the window.
+   */
+  windowNewsBytes: 64 * 1024,
   /** Namespaces of one node: what hundreds of workers bind. */
   subscriptionsMax: 4_096,
   /** Conditions of one write: a node has one for each, and more are a mistake. */
@@ -198,6 +203,8 @@ export const LIMITS = {
   replicaRepairMs: 30_000,
   /** A namespace that no worker binds any more is kept for this long: a redeploy should not cost a snapshot. */
   interestGraceMs: 5 * 60_000,
+  /** Operations of changes that share a transaction on a node: as many as one page of the log brings. */
+  replicaSharedOperationsMax: 1_000,
   /** Entries removed in one transaction when a replica drops a namespace. */
   replicaDropRowsMax: 2_000,
   /** Smaller values are never absent: a reference takes 52 bytes, and each fetch a round trip. */

@@ -5,7 +5,7 @@ import type {
   ContentHash,
   HeldEntry,
   HeldOperation,
-  KvEntry,
+  KvListing,
   KvOperation,
   KvValue,
 } from "./entry.ts";
@@ -134,9 +134,12 @@ function decodeValue(kind: number, value: Buffer): KvValue | AbsentValue {
   return { kind: "absent", ...blob, digest: value.subarray(BLOB_BYTES) };
 }
 
-/** Metadata and expiry of an entry, without its value. */
-export function decodeListing(change: Buffer): Readonly<Pick<KvEntry, "metadata" | "expiresAt">> {
-  return listingFields(decodeHead(change));
+/** The entry that a put's change describes, without its value. */
+export function decodeListing(key: Key, change: Buffer): KvListing {
+  const { expiresAt, metadata } = decodeHead(change);
+  // Most entries are such, and a listing is of a thousand.
+  if (metadata === undefined && expiresAt === 0) return { key };
+  return { key, ...listingFields({ expiresAt, metadata }) };
 }
 
 /** When the entry expires, in seconds since the epoch; 0 for never. Reads no more than that. */
@@ -183,7 +186,7 @@ function decodeHead(change: Buffer): ChangeHead {
   return { kind, expiresAt, metadata, valueStart };
 }
 
-function listingFields(head: ChangeHead): Pick<KvEntry, "metadata" | "expiresAt"> {
+function listingFields(head: Pick<ChangeHead, "metadata" | "expiresAt">): Omit<KvListing, "key"> {
   return {
     ...(head.metadata === undefined ? {} : { metadata: head.metadata }),
     ...(head.expiresAt === 0 ? {} : { expiresAt: head.expiresAt }),

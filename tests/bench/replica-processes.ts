@@ -41,6 +41,9 @@ const PROCESS = new URL("./replica-process.ts", import.meta.url);
 const READY_MS_MAX = 300_000;
 const MEMORY_LOOK_MS = 50;
 const KIB_OF_MB = 1_024;
+// What Node has for work off its main thread. LMDB's commits are such: replicas that share a process would else
+// wait for each other, which nodes don't.
+const NODE_THREADS = 4;
 
 /** Serves an origin's stream over WebSockets, encoded as on the fleet's link; answers its address. */
 export async function serveOrigin(
@@ -91,7 +94,9 @@ export class ReplicaProcess {
   }
 
   private constructor(plan: ReplicaPlan) {
-    this.#child = fork(PROCESS, [JSON.stringify(plan)], { serialization: "advanced" });
+    const threads = String(NODE_THREADS * plan.replicas);
+    const env = { ...process.env, UV_THREADPOOL_SIZE: threads };
+    this.#child = fork(PROCESS, [JSON.stringify(plan)], { serialization: "advanced", env });
     this.#memory = setInterval(() => void this.#lookAtMemory(), MEMORY_LOOK_MS);
   }
 

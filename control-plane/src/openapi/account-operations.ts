@@ -1,5 +1,7 @@
 import { z } from "zod";
 import { AuditQuery, AuditRecord } from "../audit/schemas.ts";
+import { DomainRequest, ListedDomain } from "../ownership/schemas.ts";
+import { ZonesQuery } from "../routes/schemas.ts";
 import { ScheduleStatus, SchedulesQuery } from "../schedules/schemas.ts";
 import { CreatedToken, ListedToken, TokenRequest } from "../tokens/schemas.ts";
 import { UsageQuery, WorkerUsage } from "../usage/schemas.ts";
@@ -62,6 +64,38 @@ export const ACCOUNT_OPERATIONS: Operations = {
     answer: result(z.object({ id: z.string() })),
     errors: ["token_not_found", "token_last_admin"],
   },
+  [`GET ${ACCOUNT}/domains`]: {
+    summary: "Domains that the account has proved, and those that it claims",
+    isOwn: true,
+    answer: result(z.array(ListedDomain)),
+  },
+  [`POST ${ACCOUNT}/domains`]: {
+    summary: "Claims a domain; the answer has the TXT record that proves it",
+    isOwn: true,
+    body: json(DomainRequest),
+    answer: result(ListedDomain),
+    errors: ["domain_invalid", "domain_taken", "domains_exceeded"],
+  },
+  [`POST ${ACCOUNT}/domains/:domain/verify`]: {
+    summary: "Looks for a claim's TXT record, with which the domain is the account's",
+    isOwn: true,
+    answer: result(ListedDomain),
+    errors: [
+      ...([
+        "domain_invalid",
+        "domain_not_found",
+        "domain_taken",
+        "domain_challenge_unmet",
+      ] as const),
+      ...(["domain_lookup_failed", "busy", "conflict"] as const),
+    ],
+  },
+  [`DELETE ${ACCOUNT}/domains/:domain`]: {
+    summary: "Gives up a domain or claim",
+    isOwn: true,
+    answer: result(z.object({ domain: z.string() })),
+    errors: ["domain_invalid", "domain_not_found", "domain_in_use"],
+  },
   [`GET ${ACCOUNT}/audit`]: {
     summary: "Who changed what of the account, the newest first",
     isOwn: true,
@@ -81,9 +115,10 @@ export const ACCOUNT_OPERATIONS: Operations = {
     answer: result(z.object({ schedules: z.array(ScheduleStatus) })),
   },
   [`GET ${API}/zones`]: {
-    summary: "The zone of a name: every domain name is one",
-    query: z.object({ name: z.string().optional() }),
+    summary: "The base domain and the domains that the account has proved, or the one of a name",
+    query: ZonesQuery,
     answer: result(z.array(answers.Zone)),
+    errors: ["route_conflict", "domain_unproved"],
   },
   [`GET ${API}/zones/:zone/workers/routes`]: {
     summary: "Routes of the account's workers in a zone",

@@ -40,7 +40,7 @@ export const FLEET_OPERATIONS: Operations = {
     errors: ["invalid_body", "secret_unreadable"],
   },
   "GET /": {
-    summary: "The front page",
+    summary: "The front page, for an API token as a bearer's or as the password of any name",
     isOwn: true,
     credential: "none",
     answer: { kind: "content", type: "text/html" },

@@ -257,7 +257,7 @@ export const WORKER_OPERATIONS: Operations = {
     summary: "Replaces a worker's routes",
     body: json(RouteRequests),
     answer: result(RouteRequests),
-    errors: ["worker_not_found", "route_invalid", "route_conflict"],
+    errors: ["worker_not_found", "route_invalid", "route_conflict", "domain_unproved"],
   },
   [`POST ${SCRIPT}/domains/changeset`]: {
     summary: "What would change if these were the worker's custom domains",
@@ -269,7 +269,7 @@ export const WORKER_OPERATIONS: Operations = {
     summary: "Replaces a worker's custom domains",
     body: json(RecordsRequest),
     answer: result(z.array(z.object({ hostname: z.string() }))),
-    errors: ["worker_not_found", "route_invalid", "route_conflict"],
+    errors: ["worker_not_found", "route_invalid", "route_conflict", "domain_unproved"],
   },
   [`GET ${WORKERS}/domains/records`]: {
     summary: "The account's custom domains",

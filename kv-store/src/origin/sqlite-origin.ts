@@ -14,16 +14,16 @@ import type {
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
-import { HistoryPoint, Revision, type NamespaceId } from "../names.ts";
+import { HistoryPoint, type NamespaceId, type Revision } from "../names.ts";
 import type { KvAdministration, ManagedOrigin } from "./administration.ts";
 import { bytesOf } from "./commit-queue.ts";
 import { ExpiryClock } from "./expiry-clock.ts";
 import { DEFAULT_HORIZON, isFarBehind, type LogHorizon } from "./log-horizon.ts";
-import { closedError, notFoundError, preconditionError } from "./origin-errors.ts";
+import { closedError, notFoundError } from "./origin-errors.ts";
 import type { CommitListener, EntriesPage, LogPage } from "./origin.ts";
-import { growthOf, type AccountBudget } from "./quota.ts";
 import { storageError } from "./sqlite-errors.ts";
 import { SqliteAdministration } from "./sqlite-administration.ts";
+import { SqliteCommit } from "./sqlite-commit.ts";
 import { SqliteLogAging } from "./sqlite-log-aging.ts";
 import { SqliteLog } from "./sqlite-log.ts";
 import type { QueuedWrite } from "./sqlite-queue.ts";
@@ -230,31 +230,13 @@ export class SqliteOrigin implements ManagedOrigin {
     this.#queue = [];
     this.#queueBytes = 0;
     if (this.#isClosed) return;
-    const committed = new Map<NamespaceId, KvRecord[]>();
-    const settlements: Array<() => void> = [];
+    const commit = this.#newCommit();
+    let outcomes: ReadonlyArray<Revision | KvError>;
     try {
-      this.#transaction(() => {
-        const budgets = new Map<string, AccountBudget | undefined>();
-        for (const write of writes) {
-          const row = this.#tables.namespace(write.namespace);
-          if (row === undefined) {
-            settlements.push(() => write.reject(notFoundError(write.namespace)));
-            continue;
-          }
-          const refusal =
-            this.#values.refusal(write.operations) ??
-            this.#refusal(row, write.conditions) ??
-            this.#charge(row, write, budgets);
-          if (refusal !== undefined) {
-            settlements.push(() => write.reject(refusal));
-            continue;
-          }
-          const revision = this.#append(row, write.operations, committed);
-          settlements.push(() => write.resolve(revision));
-        }
-        for (const budget of budgets.values()) {
-          if (budget !== undefined) this.#quotas.saveCounts(budget);
-        }
+      outcomes = this.#transaction(() => {
+        const made = writes.map((write) => commit.write(write));
+        commit.end();
+        return made;
       });
     } catch (cause) {
       // Nothing of it is kept, unless the process ends before the next commit: what was written to the log
@@ -263,50 +245,18 @@ export class SqliteOrigin implements ManagedOrigin {
       for (const write of writes) write.reject(error);
       return;
     }
-    this.#announce(committed);
-    for (const settle of settlements) settle();
+    this.#announce(commit.records);
+    for (const [index, write] of writes.entries()) settle(write, outcomes[index]);
   }
 
-  /** What is wrong with the first condition that is not true by now, within the transaction. */
-  #refusal(row: NamespaceRow, conditions: ReadonlyArray<KvCondition>): KvError | undefined {
-    for (const condition of conditions) {
-      const found = this.#tables.liveRevision(row.id, condition.key, this.#time.nowSeconds());
-      if (found !== condition.revision) return preconditionError(condition, found);
-    }
-    return undefined;
-  }
-
-  #append(
-    row: NamespaceRow,
-    operations: ReadonlyArray<KvOperation>,
-    committed: Map<NamespaceId, KvRecord[]>,
-  ): Revision {
-    const namespace = row.namespace as NamespaceId; // found by a parsed id, so it is one
-    const records = committed.get(namespace) ?? [];
-    const nowMs = this.#clock.nowMs();
-    for (const operation of operations) records.push(this.#tables.append(row, operation, nowMs));
-    if (records.length > 0) committed.set(namespace, records);
-    const { bytesMax } = this.#horizon;
-    this.#history.trimSize(row, { added: operations.length, bytesMax });
-    this.#tables.saveNamespace(row);
-    return Revision.parse(row.revision);
-  }
-
-  /** Charges a write to its account, if that has a quota; returns why it is refused. */
-  #charge(
-    row: NamespaceRow,
-    { operations, isUnmetered }: QueuedWrite,
-    budgets: Map<string, AccountBudget | undefined>,
-  ): KvError | undefined {
-    const { account } = row;
-    if (account === null) return undefined;
-    if (!budgets.has(account)) {
-      budgets.set(account, this.#quotas.budget(account, this.#clock.nowMs()));
-    }
-    const budget = budgets.get(account);
-    if (budget === undefined) return undefined;
-    const growth = growthOf(operations, (key) => this.#tables.bytesAt(row.id, key));
-    return budget.charge({ ...growth, writes: operations.length, isUnmetered });
+  #newCommit(): SqliteCommit {
+    return new SqliteCommit({
+      ...{ tables: this.#tables, history: this.#history },
+      ...{ quotas: this.#quotas, values: this.#values },
+      logBytesMax: this.#horizon.bytesMax,
+      nowMs: this.#clock.nowMs(),
+      nowSeconds: this.#time.nowSeconds(),
+    });
   }
 
   async #trimAged(): Promise<void> {
@@ -328,19 +278,20 @@ export class SqliteOrigin implements ManagedOrigin {
   }
 
   #expireSome(nowSeconds: number): number {
-    const committed = new Map<NamespaceId, KvRecord[]>();
+    const commit = this.#newCommit();
     let count = 0;
     this.#run(() => {
       // Found and deleted in one transaction: a key that was written anew meanwhile is not due.
       this.#transaction(() => {
         this.#tables.saveExpiredUpTo(nowSeconds);
         for (const [namespace, deletes] of this.#tables.due(nowSeconds, LIMITS.sweepRowsMax)) {
-          this.#append(this.#row(namespace), deletes, committed);
+          commit.expire(namespace, deletes);
           count += deletes.length;
         }
+        commit.end();
       });
     });
-    this.#announce(committed);
+    this.#announce(commit.records);
     return count;
   }
 
@@ -391,6 +342,12 @@ export class SqliteOrigin implements ManagedOrigin {
   #transaction<Result>(action: () => Result): Result {
     return this.#database.transaction(action).immediate();
   }
+}
+
+/** Tells a writer what became of its write. */
+function settle(write: QueuedWrite, outcome: Revision | KvError | undefined): void {
+  if (outcome instanceof KvError) write.reject(outcome);
+  else if (outcome !== undefined) write.resolve(outcome);
 }
 
 function nextTurn(): Promise<void> {

@@ -4,7 +4,7 @@ import type { Key, KvEntry, KvListing, KvOperation, KvRecord } from "../entry.ts
 import { LIMITS } from "../limits.ts";
 import { HistoryPoint, NamespaceId, Revision, type StateDigest } from "../names.ts";
 import { decodeKey, decodeOperations, encodeOperation } from "../record-codec.ts";
-import { entryDigest, StateSum } from "../state-digest.ts";
+import { entryDigest, type StateSum } from "../state-digest.ts";
 import { sizeOf } from "./quota.ts";
 import { openSealed } from "./sealed-entry.ts";
 
@@ -27,6 +27,12 @@ export interface NamespaceRow {
   written_ms: number;
   /** When `log_start` was. */
   log_start_ms: number;
+}
+
+/** A namespace that operations are appended to, and the sum behind its row's digest. */
+export interface GrowingNamespace {
+  readonly row: NamespaceRow;
+  readonly sum: StateSum;
 }
 
 /** An entry's row. Large columns are absent from listings. */
@@ -60,15 +66,29 @@ interface RecordRow {
   readonly operation: Buffer;
 }
 
+// Of what each write runs, parameters are given by their place: looking names up costs as much as SQLite's own work.
+
 /** A record that is added to the log. */
-interface AddedRow {
-  readonly namespace_id: number;
-  readonly revision: number;
-  readonly at_ms: number;
-  readonly digest: string;
-  readonly key: Buffer;
-  readonly operation: Buffer;
-}
+type AddedRow = [
+  namespaceId: number,
+  revision: number,
+  atMs: number,
+  digest: string,
+  key: Buffer,
+  operation: Buffer,
+];
+/** An entry that is put. */
+type PutRow = [
+  namespaceId: number,
+  key: Buffer,
+  digest: Buffer,
+  revision: number,
+  expiresAt: number | null,
+  metadata: string | null,
+  blobHash: string | null,
+  blobSize: number | null,
+  value: Uint8Array | null,
+];
 
 interface DueRow {
   readonly namespace: string;
@@ -91,13 +111,13 @@ export class SqliteTables {
   readonly #entryRevision: Statement<[number, Buffer, number], number>;
   readonly #entries: Statement<[number, Buffer], SealedRow>;
   readonly #listing: Statement<[number, Buffer, Buffer, number, number], ListingRow>;
-  readonly #putEntry: Statement<[SealedRow & { namespace_id: number }]>;
+  readonly #putEntry: Statement<PutRow>;
   readonly #deleteEntry: Statement<[number, Buffer]>;
   readonly #expiredUpTo: Statement<[], number>;
   readonly #saveExpiredUpTo: Statement<[number, number]>;
   readonly #due: Statement<[number, number], DueRow>;
-  readonly #addRecord: Statement<[AddedRow]>;
-  readonly #addReplacingRecord: Statement<[AddedRow]>;
+  readonly #addRecord: Statement<AddedRow>;
+  readonly #addReplacingRecord: Statement<[...AddedRow, namespaceId: number, key: Buffer]>;
   readonly #records: Statement<[number, number], RecordRow>;
   readonly #recordDigest: Statement<[number, number], StateDigest>;
   readonly #sweep: ReadonlyArray<Statement<[number, number]>>;
@@ -145,7 +165,7 @@ export class SqliteTables {
     );
     this.#putEntry = database.prepare(
       `INSERT INTO entries (namespace_id, ${ENTRY_COLUMNS})
-       VALUES (@namespace_id, @key, @digest, @revision, @expires_at, @metadata, @blob_hash, @blob_size, @value)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (namespace_id, key) DO UPDATE SET digest = excluded.digest, revision = excluded.revision,
          expires_at = excluded.expires_at, metadata = excluded.metadata,
          blob_hash = excluded.blob_hash, blob_size = excluded.blob_size, value = excluded.value`,
@@ -163,15 +183,14 @@ export class SqliteTables {
     );
     this.#addRecord = database.prepare(
       `INSERT INTO log (namespace_id, revision, at_ms, digest, key, operation)
-       VALUES (@namespace_id, @revision, @at_ms, @digest, @key, @operation)`,
+       VALUES (?, ?, ?, ?, ?, ?)`,
     );
     // What is replaced goes from table to table, without a stay here.
     this.#addReplacingRecord = database.prepare(
       `INSERT INTO log (namespace_id, revision, at_ms, digest, key, operation, replaced_digest,
          replaced_expires_at, replaced_metadata, replaced_hash, replaced_size, replaced_value)
-       SELECT @namespace_id, @revision, @at_ms, @digest, @key, @operation, digest,
-         expires_at, metadata, blob_hash, blob_size, value
-       FROM entries WHERE namespace_id = @namespace_id AND key = @key`,
+       SELECT ?, ?, ?, ?, ?, ?, digest, expires_at, metadata, blob_hash, blob_size, value
+       FROM entries WHERE namespace_id = ? AND key = ?`,
     );
     this.#records = database.prepare(
       `SELECT revision, digest, operation FROM log
@@ -279,12 +298,11 @@ export class SqliteTables {
     return this.#replaced.get(namespaceId, Buffer.from(key, "utf8"))?.bytes;
   }
 
-  /** Appends the operation to the history of `row`, which it moves on. */
-  append(row: NamespaceRow, operation: KvOperation, nowMs: number): KvRecord {
+  /** Appends the operation to the history of the namespace, which it moves on. */
+  append({ row, sum }: GrowingNamespace, operation: KvOperation, nowMs: number): KvRecord {
     const bytes = encodeOperation(operation);
     const key = Buffer.from(operation.key, "utf8");
     const revision = Revision.parse(row.revision + 1);
-    const sum = new StateSum(row.digest);
     const replaced = this.#replaced.get(row.id, key);
     const digest = operation.kind === "put" ? entryDigest(bytes) : undefined;
     if (replaced !== undefined) sum.toggle(replaced.digest);
@@ -296,16 +314,19 @@ export class SqliteTables {
     row.log_bytes += bytes.length + (replaced?.logged ?? 0);
     row.keys += Number(digest !== undefined) - Number(replaced !== undefined);
     row.bytes += (operation.kind === "put" ? sizeOf(operation) : 0) - (replaced?.bytes ?? 0);
-    const { id: namespace_id, written_ms: at_ms } = row;
     // Before the entry changes.
-    const addRecord = replaced === undefined ? this.#addRecord : this.#addReplacingRecord;
-    addRecord.run({ namespace_id, revision, at_ms, digest: sum.digest, key, operation: bytes });
+    const record: AddedRow = [row.id, revision, row.written_ms, row.digest, key, bytes];
+    if (replaced === undefined) this.#addRecord.run(...record);
+    else this.#addReplacingRecord.run(...record, row.id, key);
     if (operation.kind === "put" && digest !== undefined) {
-      this.#putEntry.run({ namespace_id, digest, ...rowOf(operation, revision) });
+      const { expiresAt = null, metadata = null, value } = operation;
+      const [hash, size] = value.kind === "blob" ? [value.hash, value.size] : [null, null];
+      const content = value.kind === "inline" ? value.bytes : null;
+      this.#putEntry.run(row.id, key, digest, revision, expiresAt, metadata, hash, size, content);
     } else if (replaced !== undefined) {
-      this.#deleteEntry.run(namespace_id, key);
+      this.#deleteEntry.run(row.id, key);
     }
-    return { revision, digest: sum.digest, operation };
+    return { revision, digest: row.digest, operation };
   }
 
   /** The digest of the state as of a revision; `undefined` when the log does not know of it. */
@@ -349,18 +370,5 @@ function listingOf(row: ListingRow): KvListing {
     key: decodeKey(row.key),
     ...(row.metadata === null ? {} : { metadata: row.metadata }),
     ...(row.expires_at === null ? {} : { expiresAt: row.expires_at }),
-  };
-}
-
-function rowOf(operation: KvOperation & { kind: "put" }, revision: Revision): EntryRow {
-  const { value } = operation;
-  return {
-    key: Buffer.from(operation.key, "utf8"),
-    revision,
-    expires_at: operation.expiresAt ?? null,
-    metadata: operation.metadata ?? null,
-    blob_hash: value.kind === "blob" ? value.hash : null,
-    blob_size: value.kind === "blob" ? value.size : null,
-    value: value.kind === "inline" ? Buffer.from(value.bytes) : null,
   };
 }

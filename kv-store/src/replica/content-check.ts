@@ -105,17 +105,17 @@ export class ContentCheck {
   /** Part of a transaction. */
   #read(pass: Pass): Verdict {
     const held = this.#options.stored(pass.namespace);
-    if (held?.slot !== pass.slot) return "replaced";
+    if (held?.slot !== pass.slot || this.#pass !== pass) return "replaced";
     let rows = 0;
     let bytes = 0;
-    for (const { key, record } of this.#options.entries.range(pass.slot, keysBehind(pass.last))) {
+    for (const { key, record } of this.#options.entries.scan(pass.slot, keysBehind(pass.last))) {
       if (rows >= LIMITS.contentCheckRowsMax || bytes >= LIMITS.contentCheckBytesMax) {
         return "going-on";
       }
       rows += 1;
       bytes += record.length;
       pass.sum.toggle(record);
-      pass.last = key;
+      pass.last = Buffer.from(key);
     }
     return pass.sum.digest === held.digest ? "sound" : "damaged";
   }

@@ -8,12 +8,12 @@ import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { NamespaceId, type HistoryPoint, type Revision } from "../names.ts";
-import { decodeEntry, decodeKey, decodeListing, expiryOf } from "../record-codec.ts";
+import { decodeEntry, decodeListing, expiryOf } from "../record-codec.ts";
 import { ContentCheck } from "./content-check.ts";
 import type { HeldExtent } from "./extent-plan.ts";
 import {
   hasGivenUp,
-  openBinary,
+  openInPlace,
   openEnvironment,
   requireRoom,
   transact,
@@ -22,7 +22,9 @@ import { isDamage, storageError } from "./lmdb-errors.ts";
 import { OriginTime, type HeardTime } from "./origin-time.ts";
 import type { DamageListener, Replica, SnapshotPosition, StoreAction } from "./replica.ts";
 import { SavedSeconds } from "./saved-seconds.ts";
-import { changeOf, revisionOf, SlotEntries, type FetchedValue } from "./slot-entries.ts";
+import { SharedTransactions } from "./shared-transactions.ts";
+import { changeOf, revisionOf, SlotEntries, storedKey, type FetchedValue } from "./slot-entries.ts";
+import { SlotSweep } from "./slot-sweep.ts";
 import { SlotValues, type AbsentPage } from "./slot-values.ts";
 import { StoreChanges } from "./store-changes.ts";
 import { NO_COPY, sizeOfCopy, slotsOf, StoredCopy, type Held } from "./stored-copy.ts";
@@ -41,6 +43,7 @@ export interface LmdbReplicaOptions {
  * before and is still under way changes one that nobody looks at any more.
  */
 interface Copy {
+  readonly namespace: NamespaceId;
   stored: StoredCopy;
 }
 
@@ -60,13 +63,13 @@ export class LmdbReplica implements Replica {
   readonly #copies = new Map<NamespaceId, Copy>();
   readonly #check: ContentCheck;
   readonly #changes: StoreChanges;
+  readonly #shared: SharedTransactions;
+  readonly #sweep: SlotSweep;
   readonly #time: OriginTime;
   readonly #savedTime: SavedSeconds;
   readonly #damageListeners = new Set<DamageListener>();
   readonly #stops: ReadonlyArray<() => void>;
   #lastSlot = 0;
-  /** The emptying of slots, one after another. Never rejected. */
-  #sweeping: Promise<void> = Promise.resolve();
   #isClosed = false;
 
   /** Fails with `storage_failed` when the files can't be used. */
@@ -85,7 +88,7 @@ export class LmdbReplica implements Replica {
     this.#log = options.log;
     this.#onGivenUp = options.onGivenUp;
     this.#root = openEnvironment(options.directory);
-    this.#entries = new SlotEntries(openBinary(this.#root, "entries"));
+    this.#entries = new SlotEntries(openInPlace(this.#root, "entries"));
     this.#values = new SlotValues(this.#entries);
     this.#namespaces = this.#root.openDB({ name: "namespaces", encoding: "json" });
     for (const { key, value } of this.#namespaces.getRange()) {
@@ -93,10 +96,10 @@ export class LmdbReplica implements Replica {
       const stored = StoredCopy.safeParse(value).data;
       if (stored === undefined) continue;
       const measured = this.#values.measured(stored);
-      this.#copies.set(NamespaceId.parse(key), { stored: measured });
+      const namespace = NamespaceId.parse(key);
+      this.#copies.set(namespace, { namespace, stored: measured });
       if (measured !== stored) void this.#namespaces.put(key, measured);
     }
-    this.#sweepUnheld();
     this.#savedTime = new SavedSeconds(join(options.directory, "origin-time"));
     const saved = this.#savedTime.read();
     this.#time = new OriginTime({ clock, saved, save: (seconds) => this.#saveTime(seconds) });
@@ -113,6 +116,18 @@ export class LmdbReplica implements Replica {
       check: this.#check,
       nextSlot: () => (this.#lastSlot += 1),
     });
+    this.#shared = new SharedTransactions({
+      transaction: (action) => this.#transaction(action),
+      onUndone: () => this.#check.restart(),
+    });
+    this.#sweep = new SlotSweep({
+      entries: this.#entries,
+      transaction: (action) => this.#transaction(action),
+      onBegin: (slot) => this.#values.forget(slot),
+      log: options.log,
+    });
+    const slots = [...this.#copies.values()].flatMap(({ stored }) => slotsOf(stored));
+    this.#lastSlot = this.#sweep.beginUnused(new Set(slots));
     this.#stops = [
       // A reader that died with an open transaction would let the file grow without end.
       clock.every(LIMITS.readerCheckMs, () => void this.#root.readerCheck()),
@@ -218,16 +233,16 @@ export class LmdbReplica implements Replica {
 
   #page(slot: number, range: KeyRange, limit: number): KvPage {
     const entries: KvListing[] = [];
-    let last: Buffer | undefined;
+    let cursor: string | undefined;
     let scanned = 0;
-    for (const { key, record } of this.#entries.range(slot, range)) {
+    for (const { key, record } of this.#entries.scan(slot, range)) {
       // There is at least this row behind the page: whether it is live is the next page's business.
-      const isFull = entries.length >= limit || scanned >= LIMITS.listScanRowsMax;
-      if (isFull && last !== undefined) return { entries, cursor: encodeCursor(last) };
-      last = key;
+      if (cursor !== undefined) return { entries, cursor };
       scanned += 1;
       const change = changeOf(record);
-      if (!this.#isExpired(change)) entries.push({ key: decodeKey(key), ...decodeListing(change) });
+      if (!this.#isExpired(change)) entries.push(decodeListing(storedKey(key), change));
+      const isFull = entries.length >= limit || scanned >= LIMITS.listScanRowsMax;
+      if (isFull) cursor = encodeCursor(key);
     }
     return { entries };
   }
@@ -250,7 +265,8 @@ export class LmdbReplica implements Replica {
     if (this.#isClosed) return;
     this.#isClosed = true;
     for (const stop of this.#stops) stop();
-    await this.#sweeping;
+    await this.#shared.idle();
+    await this.#sweep.close();
     // Also waits for the transactions under way.
     await this.#root.close();
     this.#savedTime.close();
@@ -261,22 +277,24 @@ export class LmdbReplica implements Replica {
     // Reads stop seeing it at once; the order of what is on disk is that of the calls.
     if (action.kind === "drop") this.#copies.delete(namespace);
     try {
-      await this.#commit(namespace, copy, (stored) => this.#changes.apply(stored, action));
+      const operationCount = "operations" in action ? action.operations.length : 1;
+      await this.#commit(copy, operationCount, (stored) => this.#changes.apply(stored, action));
     } catch (error) {
       const isSnapshot = action.kind.startsWith("snapshot");
       if (isSnapshot && isDamage(error)) {
-        await this.#commit(namespace, copy, ({ held, isPartial }) => ({ held, isPartial }));
+        await this.#commit(copy, 1, ({ held, isPartial }) => ({ held, isPartial }));
       }
       throw error;
     }
   }
 
   async #commit(
-    namespace: NamespaceId,
     copy: Copy,
+    operationCount: number,
     change: (stored: StoredCopy) => StoredCopy,
   ): Promise<void> {
-    const { before, after } = await this.#transaction(() => {
+    const { namespace } = copy;
+    const { before, after } = await this.#shared.make(operationCount, () => {
       // Read inside the transaction: changes are handed over without waiting for those before.
       const stored = this.#storedCopy(namespace);
       const next = change(stored);
@@ -288,7 +306,7 @@ export class LmdbReplica implements Replica {
     // LMDB's reads share a view for a moment: without this the writer might not see its own write.
     this.#root.resetReadTxn();
     const kept = slotsOf(after);
-    for (const slot of slotsOf(before)) if (!kept.includes(slot)) this.#sweepSlot(slot);
+    for (const slot of slotsOf(before)) if (!kept.includes(slot)) this.#sweep.begin(slot);
   }
 
   /** As it is on disk, and within a transaction as that has left it. */
@@ -304,7 +322,7 @@ export class LmdbReplica implements Replica {
     const copy = this.#copies.get(namespace);
     if (this.#isClosed || copy === undefined) return;
     try {
-      await this.#commit(namespace, copy, (stored) =>
+      await this.#commit(copy, LIMITS.replicaStripRowsMax, (stored) =>
         slotsOf(stored).length === 0 ? stored : change(stored),
       );
     } catch (error) {
@@ -320,7 +338,7 @@ export class LmdbReplica implements Replica {
   #copyOf(namespace: NamespaceId): Copy {
     const known = this.#copies.get(namespace);
     if (known !== undefined) return known;
-    const copy = { stored: NO_COPY };
+    const copy = { namespace, stored: NO_COPY };
     this.#copies.set(namespace, copy);
     return copy;
   }
@@ -364,36 +382,6 @@ export class LmdbReplica implements Replica {
     } catch (err) {
       // What has expired stays so in this run; after another one it is hidden once the origin is heard.
       this.#log.warn({ err }, "the time by which entries expire could not be saved");
-    }
-  }
-
-  /** Finds the slots that no namespace refers to, by leaping from each slot's first key to the next. */
-  #sweepUnheld(): void {
-    const used = new Set([...this.#copies.values()].flatMap(({ stored }) => slotsOf(stored)));
-    for (const slot of used) this.#lastSlot = Math.max(this.#lastSlot, slot);
-    let slot = this.#entries.nextUsedSlot(1);
-    for (; slot !== undefined; slot = this.#entries.nextUsedSlot(slot + 1)) {
-      this.#lastSlot = Math.max(this.#lastSlot, slot);
-      if (!used.has(slot)) this.#sweepSlot(slot);
-    }
-  }
-
-  #sweepSlot(slot: number): void {
-    this.#values.forget(slot);
-    this.#sweeping = this.#sweeping
-      .then(() => this.#emptySlot(slot))
-      .catch((err: unknown) => {
-        // What is left takes space and is never read; the next start sweeps it.
-        this.#log.warn({ err, slot }, "a dropped replica could not be removed from disk");
-      });
-  }
-
-  async #emptySlot(slot: number): Promise<void> {
-    while (!this.#isClosed) {
-      const isEmpty = await this.#transaction(() =>
-        this.#entries.removeSome(slot, LIMITS.replicaDropRowsMax),
-      );
-      if (isEmpty) return;
     }
   }
 }

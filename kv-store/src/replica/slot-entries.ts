@@ -41,7 +41,7 @@ export interface FetchedValue {
 }
 
 /**
- * The entries of all slots in one LMDB database. A key is the slot's number and the key's UTF-8 bytes, so
+ * The entries of all slots in one LMDB database that is opened in place. A key is the slot's number and the key's UTF-8 bytes, so
  * that a slot's keys are a range, in the order of their bytes. What the disk has changed is never returned.
  */
 export class SlotEntries {
@@ -53,13 +53,17 @@ export class SlotEntries {
 
   /** The record at a key, which begins with the entry's digest; see `changeOf` and `revisionOf`. Fails with `replica_damaged`. */
   get(slot: number, key: Buffer): Buffer | undefined {
-    const record = this.#database.getBinary(slotKey(slot, key));
-    if (record !== undefined) checkRecord(key, record);
-    return record;
+    const record = this.#database.get(slotKey(slot, key));
+    if (record === undefined) return undefined;
+    checkRecord(key, record);
+    return Buffer.from(record);
   }
 
-  /** The keys of a range, ascending, with their records. Fails with `replica_damaged`. */
-  *range(slot: number, { start, end }: KeyRange): Iterable<{ key: Buffer; record: Buffer }> {
+  /**
+   * The keys of a range, ascending, with their records. Both are LMDB's: who keeps them, or reads another entry
+   * meanwhile, copies them first. Fails with `replica_damaged`.
+   */
+  *scan(slot: number, { start, end }: KeyRange): Iterable<{ key: Buffer; record: Buffer }> {
     const range = { start: slotKey(slot, start), end: slotKey(slot, end) };
     for (const { key: slotAndKey, value: record } of this.#database.getRange(range)) {
       const key = slotAndKey.subarray(SLOT_BYTES);
@@ -103,7 +107,7 @@ export class SlotEntries {
   strip(slot: number, after: Buffer | undefined, listener: EntryListener): Buffer | undefined {
     const { found, isEnd } = this.some(slot, after);
     for (const { key, record } of found) {
-      const whole = { kind: "put", ...decodeEntry(textOf(key), changeOf(record)) } as const;
+      const whole = { kind: "put", ...decodeEntry(storedKey(key), changeOf(record)) } as const;
       const stripped = withoutValue(whole);
       if (stripped !== whole) this.#replace(slot, { key, record, operation: stripped }, listener);
     }
@@ -144,11 +148,11 @@ export class SlotEntries {
   } {
     const found: Array<{ key: Buffer; record: Buffer }> = [];
     let bytes = 0;
-    for (const each of this.range(slot, keysBehind(after))) {
+    for (const each of this.scan(slot, keysBehind(after))) {
       if (found.length >= LIMITS.replicaStripRowsMax || bytes >= LIMITS.replicaStripBytesMax) {
         return { found, isEnd: false };
       }
-      found.push(each);
+      found.push({ key: Buffer.from(each.key), record: Buffer.from(each.record) });
       bytes += each.record.length;
     }
     return { found, isEnd: true };
@@ -163,7 +167,7 @@ export class SlotEntries {
   /** Removes some entries of a slot, as part of the caller's transaction; true when none is left. */
   removeSome(slot: number, rowsMax: number): boolean {
     const range = { start: slotKey(slot), end: slotKey(slot + 1), limit: rowsMax };
-    const keys = [...this.#database.getKeys(range)];
+    const keys = Array.from(this.#database.getKeys(range), (key) => Buffer.from(key));
     for (const key of keys) void this.#database.remove(key);
     return keys.length < rowsMax;
   }
@@ -213,7 +217,7 @@ const ZERO = Buffer.of(0);
 const END = Buffer.of(0xff);
 
 /** What something is stored under is a key. */
-function textOf(key: Buffer): Key {
+export function storedKey(key: Buffer): Key {
   return key.toString("utf8") as Key;
 }
 

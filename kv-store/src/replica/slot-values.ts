@@ -74,7 +74,7 @@ export class SlotValues {
       if (part === undefined || part.size !== undefined) return part;
       const tally = new SlotTally();
       try {
-        for (const { key, record } of this.#entries.range(part.slot, keysBehind(undefined))) {
+        for (const { key, record } of this.#entries.scan(part.slot, keysBehind(undefined))) {
           tally.came(key, record);
         }
       } catch (error) {

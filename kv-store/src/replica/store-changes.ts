@@ -69,22 +69,17 @@ export class StoreChanges {
     const { slot, form } = held;
     const { entries, check } = this.#options;
     const tally = tallyOf(held);
-    try {
-      entries.apply(slot, kept(changesOf(batch), isPartial), {
-        came: (key, record) => {
-          tally.came(key, record);
-          check.changed(slot, key, record);
-        },
-        left: (key, record) => {
-          tally.left(key, record);
-          check.changed(slot, key, record);
-        },
-      });
-      if (tally.digest !== batch.digest) throw damage(batch, tally.digest);
-    } catch (error) {
-      check.restart();
-      throw error;
-    }
+    entries.apply(slot, kept(changesOf(batch), isPartial), {
+      came: (key, record) => {
+        tally.came(key, record);
+        check.changed(slot, key, record);
+      },
+      left: (key, record) => {
+        tally.left(key, record);
+        check.changed(slot, key, record);
+      },
+    });
+    if (tally.digest !== batch.digest) throw damage(batch, tally.digest);
     return { slot, form, revision: batch.revision, digest: batch.digest, size: tally.size };
   }
 

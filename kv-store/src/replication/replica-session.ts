@@ -12,7 +12,7 @@ import {
   type ReplicaPosition,
   type StoreOutcome,
 } from "./replica-exchange.ts";
-import { StoresInFlight } from "./stores-in-flight.ts";
+import { type StoreInFlight, StoresInFlight } from "./stores-in-flight.ts";
 import { ReplicaSubscription, type DataMessage, type Held } from "./replica-subscription.ts";
 
 /**
@@ -35,8 +35,6 @@ export class ReplicaSession {
   #pingMs: number;
   /** The latest moment after which the link is known to have worked in both directions. */
   #echoMs: number;
-  /** The highest sequence number of this connection. */
-  #sequence = 0;
   #effects: ReplicaEffect[] = [];
 
   constructor(nowMs: number) {
@@ -138,7 +136,6 @@ export class ReplicaSession {
     this.#heardMs = this.#nowMs;
     this.#dataMs = this.#nowMs;
     this.#echoMs = this.#nowMs;
-    this.#sequence = 0;
     this.#storing.connectionChanged();
     this.#ping();
     for (const subscription of this.#subscriptions.values()) {
@@ -204,11 +201,10 @@ export class ReplicaSession {
 
   #onData(message: DataMessage): void {
     this.#dataMs = this.#nowMs;
-    if (message.sequence > this.#sequence + 1) this.#suspectLoss();
-    this.#sequence = Math.max(this.#sequence, message.sequence);
+    if (this.#storing.arrived(message)) this.#suspectLoss();
     const subscription = this.#byId.get(message.subscription);
     if (subscription !== undefined) this.#takeData(subscription, message);
-    this.#acknowledge();
+    if (this.#storing.isNews) this.#acknowledge();
   }
 
   /** It is unknown whose message is missing: whoever is behind at the next heartbeat asks again. */
@@ -246,9 +242,13 @@ export class ReplicaSession {
     const subscription = this.#subscriptions.get(namespace);
     if (subscription === undefined || subscription.standing === "gone") return;
     if (subscription.repair !== undefined) return;
-    this.#report(subscription, `what this node holds is damaged and will be replaced: ${what}`);
-    subscription.distrust("damaged", this.#nowMs);
+    this.#onDamage(subscription, what);
     this.#mend(subscription);
+  }
+
+  #onDamage(subscription: ReplicaSubscription, what: string): void {
+    this.#report(subscription, `what this node holds is damaged and will be replaced: ${what}`);
+    subscription.distrust(subscription.repair?.reason ?? "damaged", this.#nowMs);
   }
 
   /** Asking again from what is accepted repairs what was lost or damaged on the way. */
@@ -278,8 +278,7 @@ export class ReplicaSession {
       this.#onOtherHistory(subscription);
       return this.#mend(subscription);
     }
-    const { revision } = point;
-    subscription.freshness.heard({ revision, echoMs }, subscription.confirmed);
+    subscription.freshness.heard({ revision: point.revision, echoMs }, subscription.confirmed);
   }
 
   #onTick(): void {
@@ -309,7 +308,7 @@ export class ReplicaSession {
   #ping(): void {
     this.#pingMs = this.#nowMs;
     this.#send({ kind: "ping", atMs: this.#nowMs });
-    // Again, in case the last one was lost: the window would stay closed.
+    // All there is, and again, in case the last one was lost: the window would stay closed.
     this.#acknowledge();
   }
 
@@ -328,33 +327,30 @@ export class ReplicaSession {
     return this.#subscriptions.get(namespace)?.accepted?.revision ?? 0;
   }
 
-  #onStored(input: ReplicaInput & { kind: "stored" }): void {
-    const store = this.#storing.end(input.token);
+  #onStored({ token, outcome, held }: ReplicaInput & { kind: "stored" }): void {
+    const store = this.#storing.end(token);
     if (store === undefined) return;
-    this.#acknowledge();
+    if (this.#storing.isNews) this.#acknowledge();
     const { subscription, kind, era } = store;
-    const isStored = input.outcome === "stored";
-    subscription.stored(input.held, isStored);
-    const isDamaged = input.outcome === "damaged";
-    if (isDamaged && kind.startsWith("snapshot")) subscription.refused(this.#nowMs);
-    if (isStored && kind === "snapshot-end") subscription.replaced(era, this.#nowMs);
-    if (input.outcome !== "stored") this.#onStoreFailed(subscription, input.outcome);
+    subscription.stored(held, outcome === "stored");
+    if (outcome === "damaged" && kind.startsWith("snapshot")) subscription.refused(this.#nowMs);
+    if (outcome === "stored" && kind === "snapshot-end") subscription.replaced(era, this.#nowMs);
+    if (outcome !== "stored") this.#onStoreFailed(store, outcome);
     subscription.freshness.reached(subscription.confirmed);
     this.#settleReached(subscription.namespace);
   }
 
-  #onStoreFailed(subscription: ReplicaSubscription, outcome: StoreOutcome): void {
+  #onStoreFailed({ subscription, isResumed }: StoreInFlight, outcome: StoreOutcome): void {
     if (subscription.standing !== "following") return;
     subscription.stop("broken");
     if (outcome === "failed") {
       subscription.askedMs = this.#nowMs + LIMITS.replicaRetryMs;
       if (!subscription.failedToStore()) return;
-      const text = "a change could not be stored; the replica will ask for it again";
-      return this.#report(subscription, text);
+      return this.#report(subscription, "a change could not be stored; it is asked for again");
     }
-    const text = "what is held does not lead to the state of the origin, and will be replaced";
-    this.#report(subscription, text);
-    subscription.distrust(subscription.repair?.reason ?? "damaged", this.#nowMs);
+    // A snapshot that was begun in one history and went on in another leads nowhere, either.
+    if (isResumed) this.#onOtherHistory(subscription);
+    else this.#onDamage(subscription, "it does not lead to the state of the origin");
     subscription.askedMs = subscription.repair?.dueMs ?? this.#nowMs;
     this.#mend(subscription);
   }
@@ -378,7 +374,7 @@ export class ReplicaSession {
   /** Tells the origin up to where nothing is in flight any more. */
   #acknowledge(): void {
     if (!this.#isConnected) return;
-    const sequence = this.#storing.doneUpTo(this.#sequence);
+    const sequence = this.#storing.tell();
     if (sequence > 0) this.#send({ kind: "received", sequence });
   }
 

@@ -6,8 +6,8 @@ interface SentMessage {
   readonly sentMs: number;
 }
 
-// What a message weighs beside its body; keeps a window of empty ones from being endless.
-const MESSAGE_BYTES = 128;
+/** What a message weighs beside its body; keeps a window of empty ones from being endless. */
+export const MESSAGE_BYTES = 128;
 
 /** Counts what is on its way to a node, so that a slow one holds up its own stream and nothing else. */
 export class SendWindow {
