@@ -174,3 +174,20 @@ async function answers(url: string): Promise<boolean> {
   await response.body?.cancel();
   return response.ok;
 }
+
+/** A call of the API below the account, which must succeed. */
+export async function callApi(
+  plane: Pick<ControlPlaneProcess, "url" | "account" | "token">,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<unknown> {
+  const response = await fetch(`${plane.url}/client/v4/accounts/${plane.account}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${plane.token}` },
+    ...(body === undefined ? {} : { body: body instanceof FormData ? body : JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
+  return (JSON.parse(text) as { result: unknown }).result;
+}
