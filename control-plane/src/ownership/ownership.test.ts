@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
+import { hostKey, splitPattern } from "../routes/route-pattern.ts";
 import { ControlPlaneApi, type Tenant } from "../test-support/control-plane-api.ts";
 import { DnsServer } from "../test-support/dns-server.ts";
 import { takeDomain } from "./take-domain.ts";
@@ -56,7 +57,10 @@ async function insertRoutes(worker: string, patterns: ReadonlyArray<string>): Pr
     .where("name", "=", worker)
     .executeTakeFirstOrThrow();
   const row = { account_id: account, worker_id: id, kind: "route" as const, created_at: "" };
-  const rows = patterns.map((pattern) => ({ ...row, id: pattern, pattern }));
+  const rows = patterns.map((pattern) => {
+    const host_key = hostKey(splitPattern(pattern).host);
+    return { ...row, id: pattern, pattern, host_key };
+  });
   await database.insertInto("routes").values(rows).execute();
 }
 
