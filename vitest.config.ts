@@ -5,8 +5,8 @@ const POSTGRES = {
   test: {
     name: "postgres",
     include: ["control-plane/**/*.test.ts"],
-    // A backup is of the embedded database; a server has its own ways.
-    exclude: ["**/node_modules/**", "control-plane/src/backup/**"],
+    // A backup, or a move, is of the embedded database; a server has its own ways.
+    exclude: ["**/node_modules/**", "control-plane/src/{backup,move}/**"],
     globalSetup: "control-plane/src/test-support/postgres-run.ts",
     // Ten thousand changes in a row, or calls, each of which waits for a server.
     testTimeout: 120_000,

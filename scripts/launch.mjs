@@ -74,8 +74,11 @@ function continueAs(program, programArguments, options) {
   });
 }
 
-/** Runs `script` (a path from the repository's root, or absolute) under a modern Node. */
-export function launch(programArguments) {
+/**
+ * Runs `script` (a path from the repository's root, or absolute) under a modern Node, which gets
+ * `nodeArguments` for itself.
+ */
+export function launch(programArguments, nodeArguments = []) {
   if (!dependenciesAreCurrent()) installDependencies();
   const node = modernNode();
   const binaries = join(root, "node_modules", ".bin");
@@ -84,7 +87,7 @@ export function launch(programArguments) {
   const env = { NODE_COMPILE_CACHE: compileCache, ...process.env, PATH: path };
   const [first, ...rest] = programArguments;
   if (first === "--bin") return continueAs(join(binaries, rest[0]), rest.slice(1), { env });
-  return continueAs(node, [resolve(root, first), ...rest], { env });
+  return continueAs(node, [...nodeArguments, resolve(root, first), ...rest], { env });
 }
 
 if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {

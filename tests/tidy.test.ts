@@ -20,8 +20,11 @@ const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
     "@atoll/kv-store",
     "@atoll/kv-store/management",
     "@atoll/kv-store/postgres-channel",
+    "@atoll/kv-store/transfer",
     // For tests, which share one clock.
     "@atoll/kv-store/manual-clock",
+    // For tests of what is moved to there.
+    "@atoll/kv-store/postgres",
     // For tests, which share one way to a database server.
     "@atoll/kv-store/test-support/postgres-proxy",
     "@atoll/kv-store/test-support/postgres-server",
@@ -40,6 +43,8 @@ const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
     "@atoll/kv-store/transfer",
     "@atoll/control-plane",
     "@atoll/control-plane/contract",
+    "@atoll/control-plane/move",
+    "@atoll/control-plane/move-mark",
     "@atoll/control-plane/s3",
     "@atoll/edge-runtime",
     "@atoll/edge-runtime/memory-budget",

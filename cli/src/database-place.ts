@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import type { DatabasePlace } from "@atoll/control-plane";
+import { requireNotMoved } from "@atoll/control-plane/move-mark";
 import { Option } from "commander";
 import { parsePostgresUrl } from "./options.ts";
 import { UsageError } from "./settings.ts";
@@ -22,4 +23,14 @@ export function requirePlace(place: DatabasePlace): void {
   throw new UsageError(
     `${place.dataDirectory} does not exist: run this where the control plane runs, with its --data`,
   );
+}
+
+/** Throws a `MoveError` when a control plane would use what was moved out of its folder: a database, or blobs. */
+export function requirePlaces(
+  dataDirectory: string,
+  places: { readonly database?: string | undefined; readonly blobStore?: unknown },
+): void {
+  if (places.database === undefined || places.blobStore === undefined) {
+    requireNotMoved(dataDirectory);
+  }
 }

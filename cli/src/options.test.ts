@@ -2,6 +2,7 @@ import { InvalidArgumentError } from "commander";
 import { expect, test } from "vitest";
 import {
   parseBucket,
+  parseDnsServers,
   parseEndpoint,
   parseHistoryDays,
   parseKvBudget,
@@ -133,4 +134,27 @@ test("options: the address of a server of S3 has nothing but a host and a port",
   for (const text of ["", "s3.example.com", "ftp://h", "http://a:b@h", "http://h/bucket"]) {
     expect(() => parseEndpoint(text), text).toThrow("https://host:port");
   }
+});
+
+test.each([
+  ["127.0.0.1", ["127.0.0.1:53"]],
+  ["192.0.2.1:5353", ["192.0.2.1:5353"]],
+  ["2001:db8::1", ["[2001:db8::1]:53"]],
+  ["[2001:db8::1]:5353, 192.0.2.1", ["[2001:db8::1]:5353", "192.0.2.1:53"]],
+])("options: DNS servers %s are taken", (text, servers) => {
+  expect(parseDnsServers(text)).toEqual(servers);
+});
+
+test.each([
+  ["", "It is an IP address"],
+  ["dns.example", "It is an IP address"],
+  ["dns.example:53", "It is an IP address"],
+  ["192.0.2.1,", "It is an IP address"],
+  ["[192.0.2.1]:53", "It is an IP address"],
+  ["192.0.2.1:x", "It is an IP address"],
+  ["192.0.2.1:0", "A port is"],
+  ["192.0.2.1:65536", "A port is"],
+  ["1.1.1.1,1.1.1.2,1.1.1.3,1.1.1.4,1.1.1.5", "At most 4"],
+])("options: '%s' is no list of DNS servers", (text, message) => {
+  expect(() => parseDnsServers(text)).toThrow(message);
 });

@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { InvalidArgumentError } from "commander";
 
 /** In MB. A cell of a usual worker fits the least; the most is more than machines have, and less than bytes say. */
@@ -46,6 +47,31 @@ export function parseEndpoint(text: string): string {
   const isServer = URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
   if (isServer && new URL(text).username === "" && new URL(text).pathname === "/") return text;
   throw new InvalidArgumentError("It has the form https://host or https://host:port.");
+}
+
+/** DNS servers that one look-up asks: as many as systems are told of, and one for good measure. */
+const DNS_SERVERS_MAX = 4;
+
+/** Parses addresses of DNS servers, with ports or without and commas between them. */
+export function parseDnsServers(text: string): ReadonlyArray<string> {
+  const servers = text.split(",").map(parseDnsServer);
+  if (servers.length <= DNS_SERVERS_MAX) return servers;
+  throw new InvalidArgumentError(`At most ${DNS_SERVERS_MAX} DNS servers are asked.`);
+}
+
+function parseDnsServer(text: string): string {
+  const [, bracketed, plain = text, port] =
+    /^(?:\[([^\]]*)\]|([^:]*))(?::(\d{1,5}))?$/.exec(text.trim()) ?? [];
+  const address = bracketed ?? plain.trim();
+  const family = isIP(address);
+  const isGood = bracketed === undefined ? family !== 0 : family === 6;
+  if (!isGood) {
+    throw new InvalidArgumentError(
+      "It is an IP address, with a port if that is not 53: 192.0.2.1:5353 or [2001:db8::1]:53.",
+    );
+  }
+  const shown = family === 6 ? `[${address}]` : address;
+  return `${shown}:${parsePort(port ?? "53")}`;
 }
 
 /** Parses the value of `--memory-budget`, in MB. */

@@ -4,12 +4,14 @@ import { Command, Option } from "commander";
 import type { AccountApi } from "./account-api.ts";
 import { addAuditCommand } from "./audit/commands.ts";
 import { addBackupCommands } from "./backup/commands.ts";
+import { blobStoreOption, s3EndpointOption } from "./blob-store.ts";
 import { besideDatabaseOption, databaseOption } from "./database-place.ts";
+import { addDomainCommands } from "./domain/commands.ts";
 import { addKvCommands } from "./kv/commands.ts";
 import { addMasterKeyCommands } from "./master-key/commands.ts";
+import { addMigrateCommand } from "./migrate/commands.ts";
 import {
-  parseBucket,
-  parseEndpoint,
+  parseDnsServers,
   parseHistoryDays,
   parseKvBudget,
   parseMegabytes,
@@ -27,18 +29,30 @@ Environment:
   ATOLL_DATA           folder of everything that is kept (default: .atoll)
   ATOLL_PORT           first of four ports: the control plane's, then one for each node (default: 4400)
   ATOLL_DATABASE       postgres:// address of a database for all that is not a blob (default: in ATOLL_DATA)
-  ATOLL_METRICS_PORT   first of three ports where GET /metrics tells what each node does (default: none)`;
+  ATOLL_BLOB_STORE     s3:// address of a bucket for blobs, with ATOLL_S3_ENDPOINT (default: in ATOLL_DATA)
+  ATOLL_METRICS_PORT   first of three ports where GET /metrics tells what each node does (default: none)
+
+'atoll control-plane --help' names more that its part of this heeds, such as ATOLL_DNS_RESOLVER.`;
 
 const DATABASE_HELP =
   "postgres:// address of a database for all that is not a blob, which several control planes may share (default: in --data)";
 const KV_DATABASE_HELP =
   "the same for the keys and values of KV namespaces alone; values over 64 KiB stay in --data (default: that of --database, else in --data)";
 
+const OWNERSHIP_HELP =
+  "whether a route or custom domain outside of the base domain needs a domain that its account has proved: always, never, or as soon as there is a second account";
+const DNS_RESOLVER_HELP =
+  "DNS server that is asked for the TXT records which prove domains, or several with commas between them (default: those of the system)";
+
+const OPEN_CONSOLE_HELP =
+  "show the page at / to browsers on this machine without a token, while there is one account: not for a control plane behind a proxy";
+
 const BLOB_STORE_HELP =
   "bucket for code, static files and values over 64 KiB, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION (default: --data)";
 
 // Named here once more: `atoll --help` loads no part of a node. The option is typed by what it is passed to.
 const INGRESSES = ["auto", "haproxy", "builtin"];
+const OWNERSHIP_RULES = ["auto", "required", "none"];
 const CELL_POLICIES = ["per-worker", "shared"];
 
 /**
@@ -57,15 +71,18 @@ export function createProgram(): Command {
   };
   addUsageCommand(program, findApi);
   addSchedulesCommand(program, findApi);
-  addKvCommands(program, async () => {
+  const findKvApi = async () => {
     const { KvApi } = await import("./kv/api.ts");
     return new KvApi(await findVariables());
-  });
-  addTokenCommands(program, findApi);
+  };
+  addKvCommands(program, findKvApi);
+  addTokenCommands(program, { api: findApi, kvApi: findKvApi });
+  addDomainCommands(program, findApi);
   addAuditCommand(program, findApi);
   addFleetCommands(program);
   addAccountCommands(program);
   addBackupCommands(program, { option: controlPlaneDataOption, folder: controlPlaneData });
+  addMigrateCommand(program, { option: controlPlaneDataOption, folder: controlPlaneData });
   addMasterKeyCommands(program, { option: controlPlaneDataOption, place: placeOf });
   return program;
 }
@@ -157,23 +174,27 @@ function addFleetCommands(program: Command): void {
     .option("--port <port>", "port on 127.0.0.1", parsePort, 4400)
     .option("--base-domain <domain>", "workers answer at <worker>.<domain>", "localhost")
     .option("--ingress-port <port>", "port of the nodes that URLs name", parsePort, 4401)
+    .option("--open-console", OPEN_CONSOLE_HELP, false)
     .option("--wrangler-env <file>", "write the variables for wrangler to this file")
+    .addOption(
+      new Option("--domain-ownership <rule>", OWNERSHIP_HELP)
+        .choices(OWNERSHIP_RULES)
+        .env("ATOLL_DOMAIN_OWNERSHIP")
+        .default("auto"),
+    )
+    .addOption(
+      new Option("--dns-resolver <address:port>", DNS_RESOLVER_HELP)
+        .env("ATOLL_DNS_RESOLVER")
+        .argParser(parseDnsServers),
+    )
     .addOption(databaseOption(DATABASE_HELP))
     .addOption(
       new Option("--kv-database <url>", KV_DATABASE_HELP)
         .env("ATOLL_KV_DATABASE")
         .argParser(parsePostgresUrl),
     )
-    .addOption(
-      new Option("--blob-store <s3://bucket/folder>", BLOB_STORE_HELP)
-        .env("ATOLL_BLOB_STORE")
-        .argParser(parseBucket),
-    )
-    .addOption(
-      new Option("--s3-endpoint <url>", "another server of S3 than Amazon's")
-        .env("ATOLL_S3_ENDPOINT")
-        .argParser(parseEndpoint),
-    )
+    .addOption(blobStoreOption(BLOB_STORE_HELP))
+    .addOption(s3EndpointOption())
     .addOption(
       new Option("--kv-history <days>", "how far back a KV namespace can be restored (default: 7)")
         .env("ATOLL_KV_HISTORY")
@@ -260,6 +281,7 @@ function addAccountCommands(program: Command): void {
       const { listAccounts } = await import("./account/account.ts");
       console.log(await listAccounts(placeOf(options)));
     });
+  addAccountUsageCommand(accounts);
   accounts
     .command("set")
     .description("change what an account is granted; every node follows")
@@ -285,11 +307,32 @@ function addAccountCommands(program: Command): void {
     .option("--script-size <MB>", "modules of one version together, or 'none'", parseQuota)
     .option("--assets <count>", "static assets of one version, or 'none'", parseQuota)
     .option("--assets-size <MB>", "their bytes together, or 'none'", parseQuota)
+    .option(
+      "--requests-per-day <count>",
+      "requests to its workers with code on one day (UTC), on all nodes together, or 'none'",
+      parseQuota,
+    )
+    .option("--cpu-per-day <ms>", "CPU time of these on the same day, or 'none'", parseQuota)
     .addOption(controlPlaneDataOption())
     .addOption(besideDatabaseOption())
     .action(async (account: string, { data, database, ...options }) => {
       const { setAccount } = await import("./account/account.ts");
       console.log(await setAccount({ ...options, ...placeOf({ data, database }), account }));
+    });
+}
+
+function addAccountUsageCommand(accounts: Command): void {
+  accounts
+    .command("usage")
+    .description("show what each account used today (UTC) of what it may use on a day")
+    .argument("[account]", "its id, or its name: this account alone")
+    .option("--json", "print JSON", false)
+    .addOption(controlPlaneDataOption())
+    .addOption(besideDatabaseOption())
+    .action(async (account: string | undefined, options: PlaceOptions & { json: boolean }) => {
+      const { formatAccountDays, readAccountDays } = await import("./account/account.ts");
+      const days = await readAccountDays({ ...placeOf(options), account });
+      console.log(options.json ? JSON.stringify(days, null, 2) : formatAccountDays(days));
     });
 }
 

@@ -6,6 +6,7 @@ test("settings: without variables everything is as documented", () => {
   expect(readSettings({})).toEqual({
     dataDirectory: resolve(".atoll"),
     databaseUrl: undefined,
+    blobStore: undefined,
     port: 4400,
     metricsPort: undefined,
   });

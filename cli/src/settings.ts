@@ -13,6 +13,7 @@ const Environment = z.object({
     .max(65_535 - LOCAL_REGIONS.length)
     .default(4400),
   ATOLL_DATABASE: z.string().optional(),
+  ATOLL_BLOB_STORE: z.string().optional(),
   ATOLL_METRICS_PORT: z.coerce
     .number()
     .int()
@@ -27,6 +28,8 @@ export interface Settings {
   readonly dataDirectory: string;
   /** Address of the control plane's database, when it is not in a file. */
   readonly databaseUrl: string | undefined;
+  /** Address of the bucket for blobs, when they are not in files. */
+  readonly blobStore: string | undefined;
   /** The control plane's port; the nodes take the ones that follow it. */
   readonly port: number;
   /** Where the first node tells its metrics; the others take the ports that follow it. */
@@ -36,7 +39,7 @@ export interface Settings {
 /** Thrown for what the user can mend: shown as one message without a stack. */
 export class UsageError extends Error {}
 
-/** Parses `ATOLL_DATA`, `ATOLL_PORT`, `ATOLL_DATABASE` and `ATOLL_METRICS_PORT`. Throws a `UsageError` that names the variable and the rule. */
+/** Parses the variables of `atoll up`. Throws a `UsageError` that names the variable and the rule. */
 export function readSettings(environment: NodeJS.ProcessEnv): Settings {
   const parsed = Environment.safeParse(environment);
   if (!parsed.success) {
@@ -47,6 +50,7 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
   return {
     dataDirectory: resolve(parsed.data.ATOLL_DATA),
     databaseUrl: parsed.data.ATOLL_DATABASE,
+    blobStore: parsed.data.ATOLL_BLOB_STORE,
     port: parsed.data.ATOLL_PORT,
     metricsPort: parsed.data.ATOLL_METRICS_PORT,
   };

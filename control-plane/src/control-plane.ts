@@ -13,7 +13,6 @@ import { createConsoleRoutes } from "./console/routes.ts";
 import { startFleet } from "./fleet/fleet.ts";
 import { openSharing } from "./fleet/sharing.ts";
 import { createApi } from "./http/api.ts";
-import { requireToken } from "./http/authentication.ts";
 import { HttpServer } from "./http/server.ts";
 import { LIMITS } from "./limits.ts";
 import { DesiredState } from "./desired-state/desired-state.ts";
@@ -25,6 +24,9 @@ import { ValueStore } from "./kv-namespaces/value-store.ts";
 import { createKvNamespaceRoutes } from "./kv-namespaces/routes.ts";
 import { NamespacesService } from "./kv-namespaces/service.ts";
 import { NodesService } from "./nodes/service.ts";
+import { createDocumentRoutes } from "./openapi/routes.ts";
+import type { OwnershipRule } from "./ownership/schemas.ts";
+import { DnsTxtResolver } from "./ownership/txt-resolver.ts";
 import type { Preflight } from "./preflight/preflight.ts";
 import { createResources } from "./resources.ts";
 import { HostNames } from "./routes/host-names.ts";
@@ -35,7 +37,9 @@ import { SecretSealer } from "./secrets/sealing.ts";
 import { OpenTails } from "./tails/open-tails.ts";
 import { createTailRoutes } from "./tails/routes.ts";
 import { TailsService } from "./tails/service.ts";
+import { TokenFollower } from "./tails/token-follower.ts";
 import { TokensService } from "./tokens/service.ts";
+import { DayQuotas } from "./usage/day-quotas.ts";
 import { UsageService } from "./usage/service.ts";
 import { VersionStore } from "./versions/store.ts";
 
@@ -51,10 +55,16 @@ export interface ControlPlaneOptions {
   readonly baseDomain: string;
   /** The port of the ingress that URLs shown to people name. */
   readonly publicIngressPort: number;
+  /** Whether routes need hosts that their account has proved; by default with several accounts. */
+  readonly ownershipRule?: OwnershipRule | undefined;
+  /** DNS servers that are asked for proofs, such as `127.0.0.1:53`; by default those of the system. */
+  readonly dnsServers?: ReadonlyArray<string> | undefined;
   readonly preflight: Preflight;
   readonly kvOrigin: ManagedOrigin;
   /** Where blobs of an area are kept; by default each in a folder of the data directory. */
   readonly openBlobs?: (area: BlobArea) => BlobStore;
+  /** Whether `/` shows workers without a token to browsers on this machine, while there is one account. */
+  readonly isFrontPageOpenHere?: boolean;
   /** The file with the variables for wrangler, which the front page tells people to source. */
   readonly environmentFile: string;
   /** Keys of 64 hexadecimal digits, the current one first, in place of the key file in the data directory. */
@@ -105,7 +115,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const accounts = new AccountsService({ database, mutations, clock });
     const tokens = new TokensService({ database, mutations, clock });
     const nodes = new NodesService({ database, clock });
-    const versions = new VersionStore(new SecretSealer(masterKeys));
+    const sealer = new SecretSealer(masterKeys);
+    const versions = new VersionStore(sealer);
     const hostNames = new HostNames({
       baseDomain: options.baseDomain,
       publicPort: options.publicIngressPort,
@@ -129,11 +140,14 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       database,
       mutations,
       versions,
+      sealer,
       blobs,
       accounts,
       tokens,
       hostNames,
       usage,
+      ownershipRule: options.ownershipRule ?? "auto",
+      resolver: new DnsTxtResolver(options.dnsServers),
     };
     const { selfAuthenticated, resources } = createResources({
       ...shared,
@@ -141,7 +155,12 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     });
     const schedules = new Dispatcher({ database, clock, log });
     const tails = new OpenTails({ clock, log });
-    const parts = { http, nodes, blobs, values, desiredState, fleetSeed, usage, schedules, tails };
+    const tailTokens = new TokenFollower({ database, tails, clock, log });
+    const dayQuotas = new DayQuotas({ database, clock, log });
+    const parts = {
+      ...{ http, nodes, blobs, values, desiredState, fleetSeed },
+      ...{ usage, dayQuotas, schedules, tails },
+    };
     const fleet = startFleet({ ...options, ...parts });
     const { registry } = fleet;
     sharing.start({ mutations, registry });
@@ -165,9 +184,13 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     http.mount(
       "/",
       createConsoleRoutes({
-        ...{ database, desiredState, nodes, registry, environmentFile },
-        requireToken: requireToken(verifyToken),
+        ...{ database, desiredState, nodes, registry, clock, verifyToken, environmentFile },
+        isOpenHere: options.isFrontPageOpenHere === true,
       }),
+    );
+    http.mount(
+      "/",
+      createDocumentRoutes(() => http.routes),
     );
     return {
       url: http.url,
@@ -181,7 +204,9 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       mutations,
       close: async () => {
         fleet.close();
+        await tailTokens.close();
         tails.close();
+        await dayQuotas.close();
         quotas.close();
         await collector.close();
         await schedules.close();

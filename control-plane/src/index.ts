@@ -14,6 +14,7 @@ export { AccountQuota } from "./accounts/quota.ts";
 export { FleetStatus } from "./fleet/status.ts";
 /** What workers used, as the API tells it. */
 export { WorkerUsage } from "./usage/schemas.ts";
+export { AccountDay } from "./usage/account-day.ts";
 /** Copies of all that an installation keeps. */
 export { backUp } from "./backup/backup.ts";
 export { BackupError } from "./backup/backup-error.ts";
@@ -28,6 +29,8 @@ export { openAuditTrail } from "./audit/open-audit-trail.ts";
 export { AuditQuery, AuditRecord } from "./audit/schemas.ts";
 /** API tokens, as the API lists them and shows a new one. */
 export { CreatedToken, ListedToken } from "./tokens/schemas.ts";
+/** Domains of an account, as the API tells them. */
+export { ListedDomain, type OwnershipRule } from "./ownership/schemas.ts";
 /** Schedules and what became of them, as the API tells it. */
 export { ScheduleStatus } from "./schedules/schemas.ts";
 /** What looks after KV namespaces, as the API tells it. */

@@ -17,6 +17,8 @@ export const LIMITS = {
   discardedBodyBytesMax: 256 * MIB,
   /** A JSON body, of calls without a larger one: the longest are route lists and settings. */
   jsonBodyBytesMax: 4 * MIB,
+  /** Levels of JSON that may be anything, such as a variable: many more run out of stack where it is written again. */
+  jsonLevelsMax: 500,
   /** A worker's upload as multipart, all modules and source maps together. */
   uploadBytesMax: 64 * MIB,
   /** Uploads held in memory at once: 64 MiB each, several times over while they are parsed. */
@@ -76,10 +78,52 @@ export const LIMITS = {
   assetSessionMs: 60 * 60 * 1_000,
   /** Cloudflare's own limits of `_headers` and `_redirects` leave them far below this. */
   assetRulesBytesMax: 1 * MIB,
+  /** A Pages project's name: with the eight digits of a deployment in front it is a DNS label, of 63. */
+  pagesNameCharactersMax: 54,
+  /** A branch is named by a path of git; GitHub's own limit. */
+  pagesBranchCharactersMax: 255,
+  /** What of a branch's name is in its host, as on Cloudflare. */
+  pagesAliasCharactersMax: 28,
+  /** A commit's hash: SHA-256 in hexadecimal. */
+  pagesCommitHashCharactersMax: 64,
+  /** Files of one bucket of Pages: wrangler sends at most 2,000. */
+  pagesUploadFilesMax: 2_000,
+  /** A bucket of Pages: 40 MiB of content, a third more in base64, and what is said of each of 2,000 files. */
+  pagesUploadBytesMax: 56 * MIB,
+  /** Buckets of Pages held at once: JSON, which is in memory whole, and once more as it is taken apart. */
+  pagesUploadsMax: 1,
+  /** Files of a deployment that are read at once, to see whether they are what they are called: 25 MiB each. */
+  pagesVerifiedAtOnce: 4,
+  /** Deployments to Pages taken in at once: their code is held several times over, as that of uploads. */
+  pagesDeploymentsMax: 2,
+  /** Rules of `_routes.json`, and the characters of each: Cloudflare's own limits. */
+  pagesRulesMax: 100,
+  pagesRuleCharactersMax: 100,
+  /** Rows of a page of projects or deployments: as many as Cloudflare gives without being asked. */
+  pagesListedMax: 25,
   /** Routes of one worker, custom domains included: Cloudflare's limit of routes per zone. */
   routesMax: 1_000,
   /** A DNS name is at most 253 characters; a path pattern is bounded like a URL. */
   routePatternCharactersMax: 1_024,
+  /** Domains and claims of one account: looked at whole for lists. */
+  domainsMax: 1_000,
+  /** Characters of a domain: with `_atoll-challenge.` before it, its TXT record has the 253 of a DNS name. */
+  domainCharactersMax: 236,
+  /** What is read of a text that should be one: a name in Unicode, with room for its sender's mistakes. */
+  domainTextCharactersMax: 1_024,
+  /** How long a claim waits for its proof: records are often made by others, and take days to be seen. */
+  domainClaimMs: 7 * 24 * 60 * 60_000,
+  /** One question to a DNS server. */
+  domainAnswerMs: 2_000,
+  /** How often a server is asked. */
+  domainQuestionsMax: 2,
+  /** A look-up ends after so long, however many servers are asked and whatever they do. */
+  domainLookupMs: 8_000,
+  /** TXT records of one name that are looked through; it exists for one of them. */
+  domainRecordsMax: 100,
+  /** Look-ups at once, and those of one account: a server that never answers holds none of others'. */
+  domainLookupsMax: 32,
+  domainLookupsPerAccountMax: 2,
   /** Workers that hear what happens to one: each is called once more for every request. */
   tailConsumersMax: 10,
   /** Schedules of one worker: Cloudflare's own limit, which it has for a whole account. */
@@ -127,6 +171,8 @@ export const LIMITS = {
   tailPingMs: 15_000,
   /** What a watcher may take to take leave. */
   tailCloseMs: 2_000,
+  /** How often tails are looked at whose API token may be gone: so long somebody watches who may not any more. */
+  tailTokenLookMs: 2_000,
   /** How often tails are looked at that are over, or have something to say of what was left out. */
   tailLookMs: 1_000,
   /** So long after the last event that was left out, nothing is left out any more. */
@@ -234,6 +280,9 @@ export const LIMITS = {
   blobRowsPerStatement: 500,
   /** How often a backup begins again when something of it was collected meanwhile: that is rare. */
   backupAttemptsMax: 5,
+  /** Rows of one statement of a move to another database, and their characters: some MB are in memory. */
+  moveStatementRows: 1_000,
+  moveStatementCharacters: 1_000_000,
   /** Master keys at a time: the current one, and those that some record may still need. */
   masterKeysMax: 16,
   /** Sealed records read at once while the master key is replaced. */

@@ -1,4 +1,3 @@
-import { hkdfSync } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { NodeName, Region } from "@atoll/control-plane/contract";
@@ -6,23 +5,18 @@ import { systemClock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { CacheFront } from "./cells/cache-front.ts";
 import { CellSupervisor } from "./cells/cell-supervisor.ts";
-import { installedWorkerdPath, WorkerdHost } from "./cells/workerd-host.ts";
-import { ConfigCompiler } from "./config/compile-config.ts";
-import { ConfigCache } from "./config/config-cache.ts";
+import { openHost } from "./cells/open-host.ts";
+import { installedWorkerdPath, type WorkerdHost } from "./cells/workerd-host.ts";
 import { EgressPolicy } from "./egress/egress-policy.ts";
 import { EgressProxy } from "./egress/egress-proxy.ts";
 import type { Activator, Ingress } from "./ingress/ingress.ts";
 import { type IngressChoice, openIngress } from "./ingress/open-ingress.ts";
 import { previewNameOf } from "./ingress/target-key.ts";
-import { LIMITS } from "./limits.ts";
 import { MetricsServer } from "./metrics/metrics-server.ts";
 import { NodeMetrics } from "./metrics/node-metrics.ts";
-import {
-  hideData,
-  openRunDirectories,
-  type RunDirectories,
-  scratchDirectoryOf,
-} from "./node-directories.ts";
+import { hideData, openRunDirectories, type RunDirectories } from "./node-directories.ts";
+import { DayFile } from "./quotas/day-file.ts";
+import { DayGate } from "./quotas/day-gate.ts";
 import { openConfinement, type Confinement } from "./sandbox/confinement.ts";
 import { ScheduledCaller } from "./scheduled/scheduled-caller.ts";
 import { ScheduledRuns } from "./scheduled/scheduled-runs.ts";
@@ -133,7 +127,7 @@ async function openParts(
   // Usage is told apart by version, and workers are watched, once there are cells that have any.
   let cells: Cells | undefined;
   let previews: PreviewVersions | undefined;
-  const services = await openServices(ground, () => cells?.supervisor);
+  const services = await openServices(ground, () => cells);
   cells = await openCells(ground, services, () => previews);
   const workers = openWorkers({ ...options, ...ground, ...services, ...cells });
   closers.push(() => workers.runner.close());
@@ -173,22 +167,31 @@ async function openGround(
 
 /** What cells may call, and what counts it. */
 interface Services {
+  readonly dayGate: DayGate;
   readonly usage: NodeUsage;
   readonly kv: NodeKv;
   readonly tails: NodeTails;
   readonly cellServices: NodeCellServices;
 }
 
-async function openServices(
-  ground: Ground,
-  supervisor: () => CellSupervisor | undefined,
-): Promise<Services> {
+async function openServices(ground: Ground, cells: () => Cells | undefined): Promise<Services> {
   const { options, client, capabilities, run, closers } = ground;
   const { dataDirectory, log } = options;
-  const versionOf: CellSupervisor["versionOf"] = (worker) => supervisor()?.versionOf(worker);
+  const supervisor = (): CellSupervisor | undefined => cells()?.supervisor;
+  const dayGate = await DayGate.open({
+    file: new DayFile({ directory: join(dataDirectory, "quotas"), log }),
+    refuse: (workers) => cells()?.ingress.refuse(workers),
+    clock: systemClock,
+    log,
+  });
+  closers.push(() => dayGate.close());
   const usage = await NodeUsage.open({
     directory: join(dataDirectory, "usage"),
-    versionOf,
+    servingOf: (worker) => {
+      const version = supervisor()?.versionOf(worker);
+      return version && { worker, version: version.id, isStatic: version.code.kind === "none" };
+    },
+    charged: dayGate,
     clock: systemClock,
     log,
   });
@@ -224,7 +227,7 @@ async function openServices(
     tailSocketPath: server.socketPath,
     egress,
   });
-  return { usage, kv, tails, cellServices };
+  return { dayGate, usage, kv, tails, cellServices };
 }
 
 /** What keeps cells, and what brings requests to them. */
@@ -241,7 +244,9 @@ async function openCells(
 ): Promise<Cells> {
   const { options, identity, capabilities, tailCapabilities, metrics, closers } = ground;
   const { log } = options;
-  const { host, compiler } = await openHost(ground);
+  const { nodeKey } = identity;
+  const runDirectory = ground.run.cells;
+  const { host, compiler } = await openHost({ ...options, ...ground, nodeKey, runDirectory });
   // The ingress needs it later: requests that come earlier find no route.
   let activator: Activator | undefined;
   const ingress = await openIngress({
@@ -287,40 +292,6 @@ async function openCells(
   return { host, supervisor, ingress };
 }
 
-/** What cells are made of, and made by. */
-async function openHost({
-  options,
-  identity,
-  confinement,
-  run,
-  closers,
-}: Ground): Promise<{ readonly host: WorkerdHost; readonly compiler: ConfigCompiler }> {
-  const { dataDirectory, log } = options;
-  const cache = await ConfigCache.open({
-    directory: join(dataDirectory, "configs"),
-    key: new Uint8Array(
-      hkdfSync("sha256", identity.nodeKey, new Uint8Array(), "atoll config cache v1", 32),
-    ),
-  });
-  const scratchDirectory = scratchDirectoryOf(dataDirectory);
-  const compiler = await ConfigCompiler.open({
-    workerdPath: installedWorkerdPath(),
-    scratchDirectory,
-    cache,
-  });
-  closers.push(() => rm(scratchDirectory, { recursive: true, force: true }));
-  const host = await WorkerdHost.open({
-    runDirectory: run.cells,
-    confinement,
-    zygoteCount: LIMITS.zygoteCount,
-    zygoteCountMax: LIMITS.zygoteCountMax,
-    log,
-    onLine: ({ cell, stream, text }) => log.info({ cell, stream, text }, "cell output"),
-  });
-  closers.push(() => host.dispose());
-  return { host, compiler };
-}
-
 /** Connects to the control plane, for as long as the node runs. */
 function openLink(
   { options, identity, controlPlanes, confinement, closers }: Ground,
@@ -330,6 +301,7 @@ function openLink(
   const scheduled = new ScheduledRuns({
     caller: new ScheduledCaller({
       supervisor,
+      isRefused: (worker) => parts.dayGate.isRefused(worker),
       onServed: (request) => usage.meters.onServed(request),
       onLost: (call, outcome) => parts.tails.lostSchedule(call, outcome),
     }),
@@ -343,6 +315,7 @@ function openLink(
     follower: parts.follower,
     kv: parts.kv,
     usage,
+    dayGate: parts.dayGate,
     scheduled,
     tails: parts.tails,
     cells: () => supervisor.status(),

@@ -54,6 +54,11 @@ export const EDGE_ERRORS = {
     retryable: false,
     meaning: "the host lacks what cells need to be confined, and the node must not run without it",
   },
+  day_quota_exceeded: {
+    status: 429,
+    retryable: true,
+    meaning: "the worker's account has used up the requests or the CPU time of its day (UTC)",
+  },
   queue_full: {
     status: 503,
     retryable: true,

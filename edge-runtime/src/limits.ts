@@ -150,6 +150,10 @@ export const LIMITS = {
   reconnectMsMax: 10_000,
   /** The control plane pings every 5 s: three missed pings mean that the link is dead. */
   linkSilenceMs: 16_000,
+  /** How often a node looks whether another day has begun: what was refused is served again so soon. */
+  dayLookMs: 1_000,
+  /** Requests of one worker within a second that are refused for their account's quota and told of in full. */
+  quotaRefusalsTold: 20,
   /** How often a node reports its cells and its lag: what `atoll status` shows is hardly older than this. */
   reportMs: 2_000,
   /** How often usage goes to disk and on to the control plane: what a node that is killed can lose of it. */

@@ -91,17 +91,19 @@ async function upload(atoll: TestAtoll, files: Files): Promise<number> {
     },
   );
   let ms = performance.now() - startedAt;
+  const bodies = await Promise.all(buckets.map((hashes) => makeBucket(files, hashes)));
+  const path = `${account}/workers/assets/upload?base64=true`;
   let isComplete = buckets.length === 0;
-  // A few are made, and then sent while the clock runs, so that this process needs little memory, too.
-  for (let start = 0; start < buckets.length; start += BUCKETS_AT_A_TIME) {
-    const some = buckets.slice(start, start + BUCKETS_AT_A_TIME);
-    const bodies = await Promise.all(some.map((hashes) => makeBucket(files, hashes)));
-    const sentAt = performance.now();
-    const path = `${account}/workers/assets/upload?base64=true`;
-    const answers = await Promise.all(bodies.map((each) => call(path, { token: jwt, ...each })));
-    ms += performance.now() - sentAt;
-    isComplete ||= answers.some((answer) => answer.jwt !== undefined);
-  }
+  const queue = bodies.values();
+  const sendAll = async (): Promise<void> => {
+    for (const body of queue) {
+      const answer = await call(path, { token: jwt, ...body });
+      isComplete ||= answer.jwt !== undefined;
+    }
+  };
+  const sentAt = performance.now();
+  await Promise.all(Array.from({ length: BUCKETS_AT_A_TIME }, sendAll));
+  ms += performance.now() - sentAt;
   if (!isComplete) throw new Error("everything was sent, and the upload is not complete");
   return ms / 1_000;
 }

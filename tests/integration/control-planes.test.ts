@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { IS_THOROUGH } from "../support/atoll.ts";
@@ -99,7 +100,31 @@ async function expectWhole(reported: ReadonlyArray<string>, failed: number): Pro
     expect(version.status, version.text).toBe(200);
     expect(version.result).toMatchObject({ number: created.length - index });
   }
+  // No blob is half there: each is what its name says.
+  const objects = await planes.s3.objects("fleet/blobs/");
+  expect(objects.size).toBeGreaterThanOrEqual(reported.length);
+  for (const [name, content] of objects) {
+    expect(createHash("sha256").update(content).digest("hex")).toBe(name);
+  }
 }
+
+test("two control planes: the bucket is gone and comes back; nodes serve on, and deploys go on", async () => {
+  await planes.s3.stop();
+  for (const index of [0, 1]) {
+    expect(await upload(index, `during ${index}`)).toBeUndefined();
+    const refused = await planes.call(index, "/workers/scripts/killed", uploadOf("refused"));
+    expect(refused.status).toBe(503);
+    expect(refused.text).toMatch(/the bucket 'atoll-test' .* can't be reached/);
+    // What needs no blob goes on.
+    expect((await planes.call(index, "/workers/scripts")).status).toBe(200);
+  }
+  for (const node of NODE_NAMES) expect((await planes.get(node, "hello")).status).toBe(200);
+  await planes.s3.restart();
+  for (const index of [0, 1]) {
+    expect(await upload(index, `bucket is back ${index}`)).toBeDefined();
+    await servesEverywhere("killed", `bucket is back ${index}`);
+  }
+});
 
 test("two control planes: the database is killed and comes back; nodes serve on, and deploys go on", async () => {
   await planes.postgres.kill();
@@ -120,18 +145,22 @@ test("two control planes: the database is killed and comes back; nodes serve on,
 
 /** Deploys by one call. Resolves with the version's id; `undefined` when it failed or nobody answered. */
 async function upload(index: number, text: string): Promise<string | undefined> {
+  try {
+    const path = "/workers/scripts/killed";
+    const { status, result } = await planes.call(index, path, uploadOf(text));
+    return status === 200 ? (result as { deployment_id: string }).deployment_id : undefined;
+  } catch {
+    return undefined; // killed, before or while it answered
+  }
+}
+
+function uploadOf(text: string): RequestInit {
   const form = new FormData();
   const metadata = { main_module: "index.js", compatibility_date: "2026-06-01" };
   form.set("metadata", JSON.stringify(metadata));
   const type = "application/javascript+module";
   form.set("index.js", new Blob([source(text)], { type }), "index.js");
-  try {
-    const init = { method: "PUT", body: form };
-    const { status, result } = await planes.call(index, "/workers/scripts/killed", init);
-    return status === 200 ? (result as { deployment_id: string }).deployment_id : undefined;
-  } catch {
-    return undefined; // killed, before or while it answered
-  }
+  return { method: "PUT", body: form };
 }
 
 /** Numbers from 0 to 1 that a seed decides. */

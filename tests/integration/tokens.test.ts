@@ -5,8 +5,10 @@ import {
   type TestAtoll,
   type WranglerRelease,
 } from "../support/atoll.ts";
+import { eventually } from "../support/eventually.ts";
 import { copyFixture, type TestProject } from "../support/project.ts";
 import { accountPath } from "../support/refusal.ts";
+import { TailProcess } from "../support/tail-process.ts";
 
 let atoll: TestAtoll;
 let echo: TestProject;
@@ -156,6 +158,34 @@ test.each(EVERYDAY_RELEASES)(
     expect(deployed.output).toContain(`the API token is for the KV namespace ${namespace} alone`);
   },
   120_000,
+);
+
+test.each(EVERYDAY_RELEASES)(
+  "wrangler %s: a tail ends with the token that it was opened with",
+  async (release) => {
+    const own = await make("watcher", "--role", "deployer");
+    const variables = { ...atoll.variables, CLOUDFLARE_API_TOKEN: own.value };
+    const flags = ["--format", "pretty"];
+    const watching = new TailProcess(
+      { ...atoll, variables },
+      { worker: "starter", release, flags },
+    );
+    await watching.connected();
+    const tails = async () => {
+      const path = accountPath(atoll, "/workers/scripts/starter/tails");
+      const { body } = await atoll.api(path);
+      return (JSON.parse(body) as { readonly result: ReadonlyArray<unknown> }).result.length;
+    };
+    expect(await tails()).toBe(1);
+    const path = accountPath(atoll, `/tokens/${own.id}`);
+    expect((await atoll.api(path, { method: "DELETE" })).status).toBe(200);
+    await eventually(async () => (await tails()) === 0, {
+      what: "the tail ends",
+      deadlineMs: 5_000,
+    });
+    await eventually(() => watching.hasEnded, { what: "wrangler ends by itself" });
+  },
+  60_000,
 );
 
 function keyList(): ReadonlyArray<string> {

@@ -2,9 +2,10 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
-import { mkdir, mkdtemp, readFile, rm, symlink } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { S3_BUCKET, S3_CREDENTIALS, S3Server } from "@atoll/control-plane/test-support/s3-server";
 import { PostgresServer } from "@atoll/kv-store/test-support/postgres-server";
 import { MAIN, QUIET_WRANGLER, run, send, wranglerScript, type CommandResult } from "./atoll.ts";
 import { eventually } from "./eventually.ts";
@@ -13,9 +14,6 @@ import { findFreePorts } from "./free-ports.ts";
 /** The nodes of the fleet. */
 export const NODE_NAMES = ["fra", "nrt"] as const;
 export type NodeName = (typeof NODE_NAMES)[number];
-
-// What each control plane has of its own is its port; blobs go to one place, as to a bucket.
-const SHARED_FOLDERS = ["blobs", "kv-values"];
 
 /** One process of the fleet, which tests kill. */
 class Part {
@@ -55,9 +53,10 @@ class Part {
   }
 }
 
-/** Two control planes on one PostgreSQL, as operators run them, and two nodes that know both. */
+/** Two control planes on one PostgreSQL and one bucket, as operators run them, and two nodes that know both. */
 export class ControlPlanes {
   readonly postgres: PostgresServer;
+  readonly s3: S3Server;
   /** Addresses of the control planes. */
   readonly urls: ReadonlyArray<string>;
   readonly #directory: string;
@@ -69,6 +68,7 @@ export class ControlPlanes {
 
   private constructor(parts: {
     readonly postgres: PostgresServer;
+    readonly s3: S3Server;
     readonly urls: ReadonlyArray<string>;
     readonly directory: string;
     readonly planes: ReadonlyArray<Part>;
@@ -77,6 +77,7 @@ export class ControlPlanes {
     readonly variables: Readonly<Record<string, string>>;
   }) {
     this.postgres = parts.postgres;
+    this.s3 = parts.s3;
     this.urls = parts.urls;
     this.#directory = parts.directory;
     this.#planes = parts.planes;
@@ -88,9 +89,16 @@ export class ControlPlanes {
   static async start(): Promise<ControlPlanes> {
     const directory = await mkdtemp(join(tmpdir(), "atoll-planes-"));
     const postgres = await PostgresServer.start();
+    const s3 = await S3Server.start();
     const database = ["--database", postgres.url(await postgres.createDatabase())];
     const port = await findFreePorts(2 + NODE_NAMES.length);
-    const environment = { ...process.env, ATOLL_MASTER_KEY: randomBytes(32).toString("hex") };
+    const environment = {
+      ...process.env,
+      ATOLL_MASTER_KEY: randomBytes(32).toString("hex"),
+      AWS_ACCESS_KEY_ID: S3_CREDENTIALS.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: S3_CREDENTIALS.secretAccessKey,
+    };
+    const bucket = ["--blob-store", `s3://${S3_BUCKET}/fleet`, "--s3-endpoint", s3.endpoint];
     const dataOf = (name: string): string => join(directory, name);
     const part = (name: string, line: ReadonlyArray<string>): Part =>
       new Part({
@@ -102,11 +110,11 @@ export class ControlPlanes {
     const planes = [0, 1].map((index) =>
       part(`plane-${index}`, [
         ...["control-plane", "--data", dataOf(`plane-${index}`), ...database],
+        ...bucket,
         ...["--port", String(port + index), "--ingress-port", String(port + 2)],
         ...["--wrangler-env", dataOf(`wrangler-${index}.env`)],
       ]),
     );
-    await shareFolders(directory);
     for (const plane of planes) plane.start();
     for (const url of urls) {
       await eventually(() => answers(url), { what: `${url} answers`, deadlineMs: 60_000 });
@@ -125,7 +133,7 @@ export class ControlPlanes {
     }
     const variables = await readVariables(dataOf("wrangler-0.env"));
     const nodePort = port + 2;
-    return new ControlPlanes({ postgres, urls, directory, planes, nodes, nodePort, variables });
+    return new ControlPlanes({ postgres, s3, urls, directory, planes, nodes, nodePort, variables });
   }
 
   /** Starts a control plane again after `kill`. Resolves when it answers. */
@@ -186,17 +194,8 @@ export class ControlPlanes {
     await Promise.all(this.#nodes.map((node) => node.end("SIGTERM")));
     await Promise.all(this.#planes.map((plane) => plane.end("SIGTERM")));
     await this.postgres.remove();
+    await this.s3.remove();
     await rm(this.#directory, { recursive: true, force: true });
-  }
-}
-
-async function shareFolders(directory: string): Promise<void> {
-  for (const plane of ["plane-0", "plane-1"]) await mkdir(join(directory, plane));
-  for (const folder of SHARED_FOLDERS) {
-    await mkdir(join(directory, folder));
-    for (const plane of ["plane-0", "plane-1"]) {
-      await symlink(join(directory, folder), join(directory, plane, folder));
-    }
   }
 }
 

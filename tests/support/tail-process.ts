@@ -72,8 +72,12 @@ export class TailProcess {
     });
   }
 
+  get hasEnded(): boolean {
+    return this.#process.exitCode !== null || this.#process.signalCode !== null;
+  }
+
   async end(signal: "SIGINT" | "SIGKILL" = "SIGKILL"): Promise<void> {
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    if (this.hasEnded) return;
     const { pid } = this.#process;
     if (pid === undefined) return;
     const exited = once(this.#process, "exit");

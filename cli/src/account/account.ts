@@ -1,4 +1,9 @@
-import { AccountQuota, openAccountsService, type DatabasePlace } from "@atoll/control-plane";
+import {
+  type AccountDay,
+  AccountQuota,
+  openAccountsService,
+  type DatabasePlace,
+} from "@atoll/control-plane";
 import {
   ACCOUNT_MEMORY_MIB,
   AccountSettings,
@@ -25,6 +30,38 @@ export async function listAccounts(options: DatabasePlace): Promise<string> {
   });
 }
 
+/** What each account, or one, used today of what it may use on a day. */
+export async function readAccountDays(
+  options: DatabasePlace & { readonly account?: string | undefined },
+): Promise<ReadonlyArray<NamedDay>> {
+  return withAccounts(options, async (accounts) => {
+    const { account } = options;
+    const asked =
+      account === undefined ? await accounts.list() : [await findAccount(accounts, account)];
+    const days: NamedDay[] = [];
+    for (const each of asked) {
+      days.push({ account: each.id, name: each.name, ...(await accounts.today(each)) });
+    }
+    return days;
+  });
+}
+
+type NamedDay = AccountDay & { readonly account: string; readonly name: string };
+
+/** The same as people read it. */
+export function formatAccountDays(days: ReadonlyArray<NamedDay>): string {
+  const head = ["account", "name", "requests today", "of", "cpu today", "of", ""];
+  const table = new Table({ head, style: { head: [], border: [] } });
+  for (const { account, name, requests, requestsMax, cpuMs, cpuMsMax, isUsedUp } of days) {
+    const cpu = [`${Math.round(cpuMs)} ms`, cpuMsMax === null ? "unbounded" : `${cpuMsMax} ms`];
+    const state = isUsedUp ? "used up" : "";
+    table.push([account, name, requests, requestsMax ?? "unbounded", ...cpu, state]);
+  }
+  const [first] = days;
+  const ending = first === undefined ? "" : `\nthe day ends at ${first.endsAt}`;
+  return `${table.toString()}${ending}`;
+}
+
 /**
  * Changes what an account is granted, straight in the control plane's database: whoever can read that
  * folder owns the fleet already. A control plane that runs takes note within a second and tells the nodes.
@@ -49,6 +86,9 @@ export async function setAccount(
     readonly assets?: Quota;
     /** In MB. */
     readonly assetsSize?: Quota;
+    readonly requestsPerDay?: Quota;
+    /** In ms. */
+    readonly cpuPerDay?: Quota;
   },
 ): Promise<string> {
   const { account, memory } = options;
@@ -69,7 +109,7 @@ export async function setAccount(
     );
   }
   return withAccounts(options, async (accounts) => {
-    const id = await findAccount(accounts, account);
+    const { id } = await findAccount(accounts, account);
     const set = await accounts.configure(id, {
       ...(hasSettings ? { settings } : {}),
       kvQuota,
@@ -91,12 +131,15 @@ function settingsOf({ cells, memory }: SetOptions): Partial<AccountSettings> {
 
 function quotaOf(options: SetOptions): Partial<AccountQuota> {
   const { workers, versions, scriptSize, assets, assetsSize } = options;
+  const { requestsPerDay, cpuPerDay } = options;
   return {
     ...(workers === undefined ? {} : { workersMax: boundOf(workers) }),
     ...(versions === undefined ? {} : { versionsKeptMax: boundOf(versions) }),
     ...(scriptSize === undefined ? {} : { scriptBytesMax: boundOf(scriptSize, MIB) }),
     ...(assets === undefined ? {} : { assetsMax: boundOf(assets) }),
     ...(assetsSize === undefined ? {} : { assetBytesMax: boundOf(assetsSize, MIB) }),
+    ...(requestsPerDay === undefined ? {} : { requestsPerDayMax: boundOf(requestsPerDay) }),
+    ...(cpuPerDay === undefined ? {} : { cpuMsPerDayMax: boundOf(cpuPerDay) }),
   };
 }
 
@@ -118,12 +161,15 @@ const MIB = 1024 * 1024;
 
 function formatQuota(quota: AccountQuota): string {
   const { workersMax, versionsKeptMax, scriptBytesMax, assetsMax, assetBytesMax } = quota;
+  const { requestsPerDayMax, cpuMsPerDayMax } = quota;
   const bounds = [
     ...(workersMax === null ? [] : [`${workersMax} workers`]),
     ...(versionsKeptMax === null ? [] : [`${versionsKeptMax} versions`]),
     ...(scriptBytesMax === null ? [] : [`scripts of ${scriptBytesMax / MIB} MB`]),
     ...(assetsMax === null ? [] : [`${assetsMax} assets`]),
     ...(assetBytesMax === null ? [] : [`assets of ${assetBytesMax / MIB} MB`]),
+    ...(requestsPerDayMax === null ? [] : [`${requestsPerDayMax} requests/day`]),
+    ...(cpuMsPerDayMax === null ? [] : [`${cpuMsPerDayMax} ms of CPU/day`]),
   ];
   return bounds.length === 0 ? "no other quota" : bounds.join(", ");
 }
@@ -142,7 +188,7 @@ function formatKvQuota(quota: KvQuota): string {
 async function findAccount(accounts: Accounts, text: string) {
   const found = (await accounts.list()).filter(({ id, name }) => id === text || name === text);
   const [first] = found;
-  if (found.length === 1 && first !== undefined) return first.id;
+  if (found.length === 1 && first !== undefined) return first;
   throw new UsageError(
     found.length === 0
       ? `There is no account '${text}': 'atoll account list' shows all`

@@ -1,14 +1,14 @@
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { ControlPlaneError, createControlPlane, type ControlPlane } from "@atoll/control-plane";
+import { createControlPlane, type ControlPlane, type OwnershipRule } from "@atoll/control-plane";
 import type { S3Blobs } from "@atoll/control-plane/s3";
 import { WorkerdPreflight } from "@atoll/edge-runtime";
 import { DEFAULT_HORIZON, systemClock, type LogHorizon } from "@atoll/kv-store";
+import { requirePlaces } from "../database-place.ts";
 import { openKvOrigin } from "../kv/open-origin.ts";
 import { createLog } from "../log.ts";
 import type { BucketAddress } from "../options.ts";
 import type { Running } from "../processes/serve-until-stopped.ts";
-import { UsageError } from "../settings.ts";
 import {
   packagedNodeDirectory,
   readWranglerEnvironment,
@@ -31,6 +31,11 @@ export interface ControlPlaneCommandOptions {
   /** How much of each namespace's history is kept, in days and in MB. */
   readonly kvHistoryDays?: number;
   readonly kvHistorySize?: number;
+  /** Whether routes need hosts that their account has proved, and who is asked for proofs. */
+  readonly domainOwnership: OwnershipRule;
+  readonly dnsResolver?: ReadonlyArray<string>;
+  /** Whether the page at `/` needs no token on this machine, while there is one account. */
+  readonly openConsole: boolean;
   readonly requireSandbox: boolean;
 }
 
@@ -38,6 +43,7 @@ export interface ControlPlaneCommandOptions {
 export async function runControlPlane(options: ControlPlaneCommandOptions): Promise<Running> {
   const log = createLog("control-plane");
   const dataDirectory = resolve(options.data);
+  requirePlaces(dataDirectory, options);
   await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
   const bucket = await openBucket(options);
   const kvOrigin = await openKvOrigin({
@@ -58,6 +64,9 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
     port: options.port,
     baseDomain: options.baseDomain,
     publicIngressPort: options.ingressPort,
+    ownershipRule: options.domainOwnership,
+    dnsServers: options.dnsResolver,
+    isFrontPageOpenHere: options.openConsole,
     environmentFile: options.wranglerEnv ?? "wrangler.env",
     masterKey: process.env["ATOLL_MASTER_KEY"],
     preflight,
@@ -81,22 +90,14 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
 }
 
 /** The bucket for blobs; `undefined` when they are in the data folder. */
-async function openBucket(options: ControlPlaneCommandOptions): Promise<S3Blobs | undefined> {
-  const { blobStore, s3Endpoint } = options;
+async function openBucket({
+  blobStore,
+  ...options
+}: ControlPlaneCommandOptions): Promise<S3Blobs | undefined> {
   if (blobStore === undefined) return undefined;
   // Loaded only here: its client is large, and of no use to anybody else.
-  const { openS3Blobs } = await import("@atoll/control-plane/s3");
-  const region = process.env["AWS_REGION"];
-  try {
-    return await openS3Blobs({
-      ...blobStore,
-      ...(s3Endpoint === undefined ? {} : { endpoint: s3Endpoint }),
-      ...(region === undefined ? {} : { region }),
-    });
-  } catch (error) {
-    if (!(error instanceof ControlPlaneError)) throw error;
-    throw new UsageError(error.message, { cause: error });
-  }
+  const { openBlobStore } = await import("../open-blob-store.ts");
+  return openBlobStore({ ...options, blobStore });
 }
 
 function horizonOf({ kvHistoryDays, kvHistorySize }: ControlPlaneCommandOptions): LogHorizon {

@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import { requireNotMoved } from "@atoll/control-plane/move-mark";
 import { KvError } from "@atoll/kv-store";
 import { createLog } from "../log.ts";
 import { UsageError } from "../settings.ts";
@@ -11,10 +12,12 @@ export async function migrateKv(options: {
   readonly kvDatabase: string;
 }): Promise<string> {
   const { transferToPostgres } = await import("@atoll/kv-store/transfer");
+  const dataDirectory = resolve(options.data);
+  requireNotMoved(dataDirectory);
   const progress = new Progress();
   try {
     const { namespaces, keys, setAside } = await transferToPostgres({
-      path: kvFile(resolve(options.data)),
+      path: kvFile(dataDirectory),
       url: options.kvDatabase,
       onProgress: (text) => progress.show(text),
       log: createLog("kv-migrate"),

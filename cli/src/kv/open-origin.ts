@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { requireNotMoved } from "@atoll/control-plane/move-mark";
 import {
   DEFAULT_HORIZON,
   SqliteOrigin,
@@ -13,7 +14,10 @@ export function kvFile(dataDirectory: string): string {
   return join(dataDirectory, "kv.sqlite");
 }
 
-/** Opens the store of keys and values: the database at `url`, else the file in the data folder. */
+/**
+ * Opens the store of keys and values: the database at `url`, else the file in the data folder. Rejected with a
+ * `MoveError` when that was moved elsewhere.
+ */
 export async function openKvOrigin(options: {
   readonly dataDirectory: string;
   readonly url: string | undefined;
@@ -22,7 +26,10 @@ export async function openKvOrigin(options: {
 }): Promise<ManagedOrigin> {
   const { dataDirectory, url, horizon = DEFAULT_HORIZON, log } = options;
   const shared = { horizon, clock: systemClock, log };
-  if (url === undefined) return SqliteOrigin.open({ path: kvFile(dataDirectory), ...shared });
+  if (url === undefined) {
+    requireNotMoved(dataDirectory);
+    return SqliteOrigin.open({ path: kvFile(dataDirectory), ...shared });
+  }
   // Loaded only here: its client is of no use to anybody else.
   const { PostgresOrigin } = await import("@atoll/kv-store/postgres");
   return PostgresOrigin.open({ url, ...shared });

@@ -2,14 +2,13 @@ import { fork, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
+import { runtimeArguments } from "../../bin/runtime-arguments.mjs";
 
 export interface ManagedProcessOptions {
   /** How messages call it, such as `fra`. */
   readonly name: string;
   /** Arguments of the `atoll` command that the process runs. */
   readonly arguments: ReadonlyArray<string>;
-  /** Further ones for Node itself. */
-  readonly nodeArguments?: ReadonlyArray<string>;
   /** Gets each line that the process writes. */
   readonly onLine: (line: string) => void;
   /** Called after each start, when the process id is known. */
@@ -80,8 +79,9 @@ export class ManagedProcess {
   }
 
   #spawn(): void {
-    const child = fork(MAIN, this.#options.arguments, {
-      execArgv: [...process.execArgv, ...(this.#options.nodeArguments ?? [])],
+    const { arguments: given } = this.#options;
+    const child = fork(MAIN, given, {
+      execArgv: [...process.execArgv, ...runtimeArguments(given[0])],
       stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
     this.#child = child;

@@ -1,5 +1,6 @@
 import { Option, type Command } from "commander";
 import type { AccountApi } from "../account-api.ts";
+import type { KvApi } from "../kv/api.ts";
 import { parseFutureMoment } from "../moment.ts";
 import type { NewToken } from "./token.ts";
 
@@ -8,8 +9,9 @@ const ROLES = ["viewer", "deployer", "admin"];
 
 const CREATE_HELP = `
 Roles:
-  viewer     looks at workers, versions, usage, and keys and values; never sees a secret's value
-  deployer   also deploys, sets secrets and routes, writes keys, makes and deletes workers and namespaces
+  viewer     looks at workers, their code and variables, versions, usage and names of keys; sees no values of keys or secrets
+  deployer   also deploys, sets secrets, routes and domains, reads and writes keys, watches requests, makes and deletes
+             workers and namespaces; never sees a secret's value
   admin      also makes and revokes tokens and reads the audit log
 
 A token for one worker reaches that worker alone; it can't bind what the worker does not bind already. The worker
@@ -18,8 +20,11 @@ need not exist yet. The token is printed this once: only its hash is kept.
 Example, for a build server that deploys one worker with wrangler:
   atoll token create ci --role deployer --worker shop --expires 90d`;
 
-/** `atoll token`: the API tokens of an account. `findApi` finds the running Atoll. */
-export function addTokenCommands(program: Command, findApi: () => Promise<AccountApi>): void {
+/** `atoll token`: the API tokens of an account. `find` finds the running Atoll. */
+export function addTokenCommands(
+  program: Command,
+  find: { readonly api: () => Promise<AccountApi>; readonly kvApi: () => Promise<KvApi> },
+): void {
   const token = program.command("token").description("make, list and revoke API tokens");
   token
     .command("create")
@@ -33,9 +38,11 @@ export function addTokenCommands(program: Command, findApi: () => Promise<Accoun
     )
     .option("--json", "print JSON", false)
     .addHelpText("after", CREATE_HELP)
-    .action(async (name: string, { json, ...options }: NewTokenOptions) => {
+    .action(async (name: string, { json, namespace: text, ...options }: NewTokenOptions) => {
       const { createToken, formatCreated } = await import("./token.ts");
-      const created = await createToken(await findApi(), { name, ...options });
+      const reach =
+        text === undefined ? {} : { namespace: (await (await find.kvApi()).find(text)).id };
+      const created = await createToken(await find.api(), { name, ...options, ...reach });
       console.log(json ? JSON.stringify(created, null, 2) : formatCreated(created));
     });
 
@@ -47,7 +54,7 @@ export function addTokenCommands(program: Command, findApi: () => Promise<Accoun
     .option("--json", "print JSON", false)
     .action(async ({ json }: { json: boolean }) => {
       const { formatTokens, listTokens } = await import("./token.ts");
-      const tokens = await listTokens(await findApi());
+      const tokens = await listTokens(await find.api());
       console.log(json ? JSON.stringify(tokens, null, 2) : formatTokens(tokens));
     });
 
@@ -58,7 +65,7 @@ export function addTokenCommands(program: Command, findApi: () => Promise<Accoun
     .option("--json", "print JSON", false)
     .action(async (id: string, { json }: { json: boolean }) => {
       const { revokeToken } = await import("./token.ts");
-      const revoked = await revokeToken(await findApi(), id);
+      const revoked = await revokeToken(await find.api(), id);
       console.log(json ? JSON.stringify(revoked, null, 2) : `Revoked ${revoked.id}.`);
     });
 }

@@ -3,16 +3,12 @@ import Table from "cli-table3";
 import { z } from "zod";
 import type { AccountApi } from "../account-api.ts";
 
-const Namespaces = z.array(z.object({ id: z.string(), title: z.string() }));
-// As many as an account may have.
-const NAMESPACES_MAX = 1_000;
-
 export interface NewToken {
   readonly name: string;
   readonly role: string;
   /** The worker that it is for. */
   readonly worker?: string;
-  /** Id or title of the KV namespace that it is for. */
+  /** Id of the KV namespace that it is for. */
   readonly namespace?: string;
   readonly expires?: Date;
 }
@@ -24,7 +20,7 @@ export async function createToken(api: AccountApi, wanted: NewToken): Promise<Cr
     name,
     role,
     worker,
-    namespace: namespace === undefined ? undefined : await namespaceId(api, namespace),
+    namespace,
     expires_at: expires?.toISOString(),
   });
   return api.call("/tokens", CreatedToken, { method: "POST", body });
@@ -66,12 +62,4 @@ export function formatTokens(tokens: ReadonlyArray<ListedToken>): string {
 function reachOf({ worker, namespace }: ListedToken): string {
   if (worker !== null) return `worker ${worker}`;
   return namespace === null ? "the account" : `namespace ${namespace}`;
-}
-
-/** The id behind an id or a title. What is neither is left for the API to refuse. */
-async function namespaceId(api: AccountApi, text: string): Promise<string> {
-  const path = `/storage/kv/namespaces?per_page=${NAMESPACES_MAX}`;
-  const namespaces = await api.call(path, Namespaces);
-  const found = namespaces.find(({ id, title }) => id === text || title === text);
-  return found?.id ?? text;
 }

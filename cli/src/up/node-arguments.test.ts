@@ -7,6 +7,7 @@ import { nodeArguments } from "./node-arguments.ts";
 const SETTINGS = {
   dataDirectory: "/data",
   databaseUrl: undefined,
+  blobStore: undefined,
   port: 4400,
   metricsPort: undefined,
 };

@@ -3,6 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import type { FleetStatus } from "@atoll/control-plane";
+import { requirePlaces } from "../database-place.ts";
 import { issueJoinToken } from "../join-token/join-token.ts";
 import { ManagedProcess } from "../processes/managed-process.ts";
 import type { Running } from "../processes/serve-until-stopped.ts";
@@ -26,9 +27,6 @@ const TOGETHER_MS = 60_000;
 const POLL_MS = 50;
 
 const CONTROL_PLANE = "control-plane";
-// In MB, of each half of what V8 keeps new objects in. It lets that grow with the garbage of a large upload and
-// never gives it back: 376 MB after two uploads of 200 MB, where this takes 238 and no longer.
-const CONTROL_PLANE_NODE_ARGUMENTS = ["--max-semi-space-size=8"];
 
 /**
  * `atoll up`: a control plane and three nodes on this machine, each its own process, started again when
@@ -39,6 +37,8 @@ export async function up(
   options: { readonly requireSandbox: boolean },
 ): Promise<Running> {
   const { dataDirectory, port, metricsPort } = settings;
+  const { databaseUrl: database, blobStore } = settings;
+  requirePlaces(join(dataDirectory, CONTROL_PLANE), { database, blobStore });
   const nodePorts = LOCAL_REGIONS.map((_, index) => port + 1 + index);
   await requireFreePorts("ATOLL_PORT", [port, ...nodePorts]);
   if (metricsPort !== undefined) {
@@ -85,7 +85,6 @@ async function startAll(context: {
     const managed = new ManagedProcess({
       name,
       arguments: commandArguments,
-      ...(name === CONTROL_PLANE ? { nodeArguments: CONTROL_PLANE_NODE_ARGUMENTS } : {}),
       onLine: (line) => logs.write(name, line),
       onCrash: (ending) => {
         console.error(`${name.padEnd(13)} ended with ${ending}, starting it again`);
@@ -103,6 +102,7 @@ async function startAll(context: {
     ...["--port", String(port)],
     ...["--ingress-port", String(port + 1)],
     ...["--wrangler-env", wranglerEnvironmentFile(dataDirectory)],
+    "--open-console",
     ...confinement,
   ]).start();
   const joining = await joinTokens(settings, controlPlaneData);

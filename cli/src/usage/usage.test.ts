@@ -26,7 +26,14 @@ test("usage: a row for each version, in units that people read", () => {
     from: "2026-11-01T00:00:00.000Z",
     to: "2026-12-01T00:00:00.000Z",
     workers: [ROW],
+    today: {
+      ...{ day: "2026-11-20", endsAt: "2026-11-21T00:00:00.000Z", requests: 7, requestsMax: 7 },
+      ...{ cpuMs: 12.4, cpuMsMax: null, isUsedUp: true },
+    },
   });
+  expect(text.split("\n").at(-1)).toBe(
+    "today, until 2026-11-21T00:00:00.000Z: 7 of 7 requests, 12 ms of CPU: used up, requests are refused",
+  );
   const [head = "", ...lines] = text.split("\n");
   expect(head).toBe("usage from 2026-11-01T00:00:00.000Z to 2026-12-01T00:00:00.000Z");
   const cells = lines[3]

@@ -1,11 +1,17 @@
-import { WorkerUsage } from "@atoll/control-plane";
+import { AccountDay, WorkerUsage } from "@atoll/control-plane";
 import Table from "cli-table3";
 import { z } from "zod";
 import { inHurry, type AccountApi } from "../account-api.ts";
 import { formatBytes } from "../bytes.ts";
 
 /** What an account's workers used in a period. */
-const UsageReport = z.object({ from: z.string(), to: z.string(), workers: z.array(WorkerUsage) });
+const UsageReport = z.object({
+  from: z.string(),
+  to: z.string(),
+  workers: z.array(WorkerUsage),
+  /** Of the account. */
+  today: AccountDay,
+});
 export type UsageReport = z.infer<typeof UsageReport>;
 
 /** Asks for one worker or all of them. Throws a `UsageError` when it can't be had. */
@@ -18,7 +24,7 @@ export async function fetchUsage(
 }
 
 /** The report as people read it: a row for each version. */
-export function formatUsage({ from, to, workers }: UsageReport): string {
+export function formatUsage({ from, to, workers, today }: UsageReport): string {
   const table = new Table({
     head: [
       ...["worker", "version", "requests", "errors", "cpu", "wall", "memory", "in", "out"],
@@ -44,7 +50,14 @@ export function formatUsage({ from, to, workers }: UsageReport): string {
       row.kvLists,
     ]);
   }
-  return [`usage from ${from} to ${to}`, table.toString()].join("\n");
+  return [`usage from ${from} to ${to}`, table.toString(), formatToday(today)].join("\n");
+}
+
+function formatToday({ requests, requestsMax, cpuMs, cpuMsMax, isUsedUp, endsAt }: AccountDay) {
+  const ofRequests = requestsMax === null ? "" : ` of ${requestsMax}`;
+  const ofCpu = cpuMsMax === null ? "" : ` of ${formatMs(cpuMsMax)}`;
+  const state = isUsedUp ? ": used up, requests are refused" : "";
+  return `today, until ${endsAt}: ${requests}${ofRequests} requests, ${formatMs(cpuMs)}${ofCpu} of CPU${state}`;
 }
 
 function formatMs(ms: number): string {

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { DayBounds } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 
@@ -14,12 +15,20 @@ export const AccountQuota = z.object({
   /** Static files of one version, and their bytes together. */
   assetsMax: bound,
   assetBytesMax: bound,
+  /** On one day (UTC) on all nodes together; see `edge-runtime/src/quotas/QUOTAS.md`. */
+  requestsPerDayMax: bound,
+  cpuMsPerDayMax: bound,
 });
 export type AccountQuota = z.infer<typeof AccountQuota>;
 
 /** How many versions of a worker, and so how many of its deployments, are kept. */
 export function versionsKept({ versionsKeptMax }: AccountQuota): number {
   return Math.min(versionsKeptMax ?? LIMITS.versionsKeptMax, LIMITS.versionsKeptMax);
+}
+
+/** What it may use on one day. */
+export function dayBounds({ requestsPerDayMax, cpuMsPerDayMax }: AccountQuota): DayBounds {
+  return { requestsMax: requestsPerDayMax, cpuMsMax: cpuMsPerDayMax };
 }
 
 /** Throws `workers_exceeded` when an account with so many workers may have no other. */

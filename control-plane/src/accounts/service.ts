@@ -7,6 +7,7 @@ import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { Principal } from "../http/request-context.ts";
 import { issueOperatorToken } from "../tokens/service.ts";
+import { readAccountDay, type AccountDay } from "../usage/account-day.ts";
 import { WorkerStore } from "../workers/store.ts";
 import type { Account, AccountChanges, Bootstrap, ConfiguredAccount } from "./schemas.ts";
 import { AccountStore } from "./store.ts";
@@ -56,6 +57,12 @@ export class AccountsService {
   /** Every account, the oldest first. */
   async list(): Promise<ReadonlyArray<ConfiguredAccount>> {
     return this.#store.list(this.#database);
+  }
+
+  /** What an account used today, of what it may use on a day. */
+  async today({ id: account, quota }: ConfiguredAccount): Promise<AccountDay> {
+    const nowMs = this.#clock.nowMs();
+    return readAccountDay(this.#database, { account, quota, nowMs });
   }
 
   /** As its operator sees the caller's account. */

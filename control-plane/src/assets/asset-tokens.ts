@@ -1,19 +1,37 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
 import { AccountId, WorkerName } from "../contract/index.ts";
-import { ControlPlaneError } from "../errors.ts";
+import { ControlPlaneError, type ControlPlaneErrorCode } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 
-/** What a token of an upload says: `upload` lets files in, `completion` stands for a whole manifest. */
-export const AssetClaims = z.object({
-  kind: z.enum(["upload", "completion"]),
-  session: z.uuid(),
-  account: AccountId,
-  worker: WorkerName,
-});
-export type AssetClaims = z.infer<typeof AssetClaims>;
+const Session = z.object({ session: z.uuid(), account: AccountId, worker: WorkerName });
 
-const Payload = AssetClaims.extend({ exp: z.number() });
+/**
+ * What a token of an upload says: `upload` lets files of a session in, `completion` stands for its whole manifest,
+ * and `pages` lets files of a Pages project in.
+ */
+export const AssetClaims = z.discriminatedUnion("kind", [
+  Session.extend({ kind: z.literal("upload") }),
+  Session.extend({ kind: z.literal("completion") }),
+  z.object({
+    kind: z.literal("pages"),
+    account: AccountId,
+    worker: WorkerName,
+    /** wrangler refuses more files by itself. */
+    max_file_count_allowed: z.number().int().nonnegative(),
+  }),
+]);
+export type AssetClaims = z.infer<typeof AssetClaims>;
+export type ClaimsOf<Kind extends AssetClaims["kind"]> = Extract<AssetClaims, { kind: Kind }>;
+
+const Expiry = z.object({ exp: z.number() });
+
+// wrangler asks for a new token of Pages by itself when its code says so.
+const REFUSALS = {
+  upload: "asset_session_invalid",
+  completion: "asset_session_invalid",
+  pages: "pages_token_invalid",
+} as const satisfies Record<AssetClaims["kind"], ControlPlaneErrorCode>;
 const HEADER = encode({ alg: "HS256", typ: "JWT" });
 
 /** Signs and checks the tokens of uploads, in the shape of JWTs because wrangler reads their `exp`. */
@@ -32,25 +50,29 @@ export class AssetTokens {
     return `${signed}.${this.#sign(signed).toString("base64url")}`;
   }
 
-  /** Throws `asset_session_invalid` when the token is not ours, of another kind, or expired. */
-  verify(token: string, kind: AssetClaims["kind"], nowMs: number): AssetClaims {
-    const claims = this.#read(token);
-    if (claims === undefined || claims.kind !== kind) {
+  /** Throws the refusal of its kind when the token is not ours, of another kind, or expired. */
+  verify<Kind extends AssetClaims["kind"]>(
+    token: string,
+    kind: Kind,
+    nowMs: number,
+  ): ClaimsOf<Kind> {
+    const read = this.#read(token);
+    if (read === undefined || !isOf(read.claims, kind)) {
       throw new ControlPlaneError(
-        "asset_session_invalid",
+        REFUSALS[kind],
         `This is not the ${kind} token of an upload of assets`,
       );
     }
-    if (claims.exp * 1_000 <= nowMs) {
+    if (read.expiresAtMs <= nowMs) {
       throw new ControlPlaneError(
-        "asset_session_invalid",
+        REFUSALS[kind],
         "The upload of assets took too long: its token expired",
       );
     }
-    return claims;
+    return read.claims;
   }
 
-  #read(token: string): z.infer<typeof Payload> | undefined {
+  #read(token: string): { readonly claims: AssetClaims; readonly expiresAtMs: number } | undefined {
     const [header, payload, signature, ...rest] = token.split(".");
     if (header !== HEADER || payload === undefined || signature === undefined || rest.length > 0) {
       return undefined;
@@ -60,12 +82,21 @@ export class AssetTokens {
     if (presented.length !== expected.length || !timingSafeEqual(presented, expected)) {
       return undefined;
     }
-    return Payload.parse(JSON.parse(Buffer.from(payload, "base64url").toString()));
+    const json: unknown = JSON.parse(Buffer.from(payload, "base64url").toString());
+    const { exp } = Expiry.parse(json);
+    return { claims: AssetClaims.parse(json), expiresAtMs: exp * 1_000 };
   }
 
   #sign(signed: string): Buffer {
     return createHmac("sha256", this.#key).update(signed).digest();
   }
+}
+
+function isOf<Kind extends AssetClaims["kind"]>(
+  claims: AssetClaims,
+  kind: Kind,
+): claims is ClaimsOf<Kind> {
+  return claims.kind === kind;
 }
 
 function encode(value: unknown): string {

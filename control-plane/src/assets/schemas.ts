@@ -17,17 +17,9 @@ const AssetPath = z.string().superRefine((path, context) => {
 });
 
 /** The files that wrangler announces before it uploads those that are missing. */
-export const AnnouncedManifest = z
-  .record(AssetPath, z.object({ hash: AssetHash, size: z.number().int().nonnegative() }))
-  .refine((manifest) => Object.keys(manifest).length <= LIMITS.assetsMax, {
-    error: `more than ${LIMITS.assetsMax} assets`,
-  })
-  .superRefine((manifest, context) => {
-    const path = Object.keys(manifest).find((name) => folderAsFile(name, manifest) !== undefined);
-    if (path === undefined) return;
-    const message = `'${folderAsFile(path, manifest)}' is a file and the folder of '${path}'`;
-    context.addIssue({ code: "custom", message });
-  });
+export const AnnouncedManifest = manifestOf(
+  z.object({ hash: AssetHash, size: z.number().int().nonnegative() }),
+);
 export type AnnouncedManifest = z.infer<typeof AnnouncedManifest>;
 
 /** The same as it is stored: its paths were checked, and each bucket of files reads it. */
@@ -50,6 +42,21 @@ export interface AssetContent {
   readonly size: number;
   /** Absent when wrangler knew no type for the extension. */
   readonly contentType?: string;
+}
+
+/** Files by path: not too many, and all of them at paths that a directory can have. */
+export function manifestOf<File extends z.ZodType>(file: File) {
+  return z
+    .record(AssetPath, file)
+    .refine((manifest) => Object.keys(manifest).length <= LIMITS.assetsMax, {
+      error: `more than ${LIMITS.assetsMax} assets`,
+    })
+    .superRefine((manifest, context) => {
+      const path = Object.keys(manifest).find((name) => folderAsFile(name, manifest) !== undefined);
+      if (path === undefined) return;
+      const message = `'${folderAsFile(path, manifest)}' is a file and the folder of '${path}'`;
+      context.addIssue({ code: "custom", message });
+    });
 }
 
 /** One look at a path instead of a rule after the other: there are thousands in each announcement. */

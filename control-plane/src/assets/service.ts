@@ -2,20 +2,20 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
 import { refuseAssets } from "../accounts/quota.ts";
 import { AccountStore } from "../accounts/store.ts";
-import { blobHashOf } from "../blobs/blob-hash.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
-import type { AssetManifest, BlobHash } from "../contract/index.ts";
+import type { BlobHash } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { CompletedAssets, Target } from "../versions/service.ts";
-import { AssetBatch } from "./asset-batch.ts";
 import { AssetHasher } from "./asset-hash.ts";
-import type { AssetClaims, AssetTokens } from "./asset-tokens.ts";
+import type { AssetTokens, ClaimsOf } from "./asset-tokens.ts";
+import { AssetWriter } from "./asset-writer.ts";
 import { filesByHash, packBuckets, type FilesByHash } from "./buckets.ts";
 import type { AnnouncedManifest, AssetSession } from "./schemas.ts";
 import { AssetStore } from "./store.ts";
+import { UploadedContents } from "./uploaded-contents.ts";
 
 /** One file of a bucket. */
 export interface UploadedAsset {
@@ -48,6 +48,7 @@ export interface AssetsServiceParts {
 export class AssetsService implements CompletedAssets {
   readonly #parts: AssetsServiceParts;
   readonly #assets = new AssetStore();
+  readonly #contents: UploadedContents;
   readonly #hasher = AssetHasher.open();
   /** Files of the sessions that were last asked for, the latest at the end. */
   readonly #recent = new Map<string, FilesByHash>();
@@ -55,6 +56,7 @@ export class AssetsService implements CompletedAssets {
 
   constructor(parts: AssetsServiceParts) {
     this.#parts = parts;
+    this.#contents = new UploadedContents(parts);
   }
 
   /** Begins an upload. The worker need not exist yet. Rejected with `assets_exceeded` over the account's quota. */
@@ -81,7 +83,7 @@ export class AssetsService implements CompletedAssets {
   }
 
   /** Reads the token of an upload; see `AssetTokens.verify`. */
-  claimsOf(token: string): AssetClaims {
+  claimsOf(token: string): ClaimsOf<"upload"> {
     return this.#parts.tokens.verify(token, "upload", this.#now());
   }
 
@@ -90,22 +92,21 @@ export class AssetsService implements CompletedAssets {
    * Rejected with `asset_invalid` when one's content does not have its hash or size; files before it may stay.
    */
   async upload(
-    claims: AssetClaims,
+    claims: ClaimsOf<"upload">,
     assets: AsyncIterable<UploadedAsset>,
   ): Promise<string | undefined> {
     const { session: id, account, worker } = claims;
     const files = await this.#filesOf(id);
     const hasher = await this.#hasher;
-    const batch = new AssetBatch();
-    for await (const { hash, base64, ...type } of assets) {
-      const text = base64.toString("latin1");
-      const bytes = Buffer.byteLength(text, "base64");
-      const { path } = requireAnnounced({ hash, bytes }, files.get(hash));
-      requireHash({ hash, actual: hasher.hashOf(base64, path), path });
-      if (!batch.hasRoomFor(bytes)) await this.#store(account, batch);
-      batch.add({ hash, content: batch.decode(text, bytes), ...type });
-    }
-    await this.#store(account, batch);
+    await AssetWriter.run({ contents: this.#contents, account }, async (writer) => {
+      for await (const { hash, base64: sent, ...type } of assets) {
+        const base64 = sent.toString("latin1");
+        const bytes = Buffer.byteLength(base64, "base64");
+        const { path } = requireAnnounced({ hash, bytes }, files.get(hash));
+        requireHash({ hash, actual: hasher.hashOf(sent, path), path });
+        await writer.add({ hash, base64, bytes, ...type });
+      }
+    });
     const { database } = this.#parts;
     const count = await this.#assets.countContents(database, account, [...files.keys()]);
     if (count < files.size) return undefined;
@@ -124,33 +125,14 @@ export class AssetsService implements CompletedAssets {
     }
     const session = await this.#session(claims.session);
     const hashes = [...filesByHash(session.manifest).keys()];
-    const { database, blobs } = this.#parts;
+    const { database } = this.#parts;
     const contents = await this.#assets.findContents(database, claims.account, hashes);
-    const manifest: AssetManifest = {};
-    for (const [path, { hash }] of Object.entries(session.manifest)) {
+    const files = Object.entries(session.manifest).map(([path, { hash }]) => {
       const found = contents.get(hash);
       if (found === undefined) throw new Error(`asset ${hash} of a completed upload is missing`);
-      const { blob, size, contentType } = found;
-      manifest[path] = { blob, size, ...(contentType === undefined ? {} : { contentType }) };
-    }
-    const content = Buffer.from(JSON.stringify(manifest));
-    const hash = blobHashOf(content);
-    await blobs.put(hash, content);
-    return hash;
-  }
-
-  /** Blobs before the rows that name them. */
-  async #store(account: string, batch: AssetBatch): Promise<void> {
-    const { blobs, contents } = batch;
-    if (contents.length === 0) return;
-    await this.#parts.blobs.putAll(blobs);
-    const usedAt = new Date(this.#now()).toISOString();
-    await this.#parts.database
-      .transaction()
-      .execute((transaction) =>
-        this.#assets.insertContents(transaction, account, { contents, usedAt }),
-      );
-    batch.clear();
+      return [path, found] as const;
+    });
+    return this.#contents.writeManifest(files);
   }
 
   /** A session never changes, and each bucket of it asks for the same. */

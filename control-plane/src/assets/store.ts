@@ -130,6 +130,36 @@ export class AssetStore {
     }
   }
 
+  /** How much of what Pages sent for a project no deployment has named yet. */
+  async stagedSize(
+    database: Database,
+    { account, project }: { readonly account: string; readonly project: string },
+  ): Promise<{ readonly count: number; readonly bytes: number }> {
+    const row = await database
+      .selectFrom("asset_contents")
+      .select(({ fn }) => [fn.countAll().as("count"), fn.sum("size").as("bytes")])
+      .where("account_id", "=", account)
+      .where("hash", "like", `${project}/%`)
+      .executeTakeFirstOrThrow();
+    // PostgreSQL counts in 64 bits, which come as text; no row has no sum.
+    return { count: Number(row.count), bytes: Number(row.bytes ?? 0) };
+  }
+
+  /** The account no longer has these. */
+  async removeContents(
+    transaction: Transaction,
+    account: string,
+    hashes: ReadonlyArray<string>,
+  ): Promise<void> {
+    for (let start = 0; start < hashes.length; start += HASHES_PER_QUERY) {
+      await transaction
+        .deleteFrom("asset_contents")
+        .where("account_id", "=", account)
+        .where("hash", "in", hashes.slice(start, start + HASHES_PER_QUERY))
+        .execute();
+    }
+  }
+
   /** What no upload has wanted since, of all accounts, page by page. */
   async *idleContents(
     database: Database,

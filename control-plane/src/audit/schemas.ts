@@ -23,7 +23,10 @@ export const AuditRecord = z.object({
   at: z.string(),
   /** An account's id; `fleet` for what is nobody's, such as the nodes. */
   account: z.string(),
-  /** Id of the API token; `operator` for whoever has the control plane's data folder. */
+  /**
+   * Id of the API token; `operator` for whoever has the control plane's data folder, and `other-account` for
+   * whoever took what is theirs.
+   */
   token: z.string(),
   /** The caller's network address; null for whoever works on the control plane's own machine. */
   address: z.string().nullable(),

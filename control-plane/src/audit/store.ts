@@ -8,6 +8,8 @@ import type { AuditEntry, AuditQuery, AuditRecord } from "./schemas.ts";
 
 /** Stands in the trail for whoever has the control plane's data folder. */
 export const OPERATOR = "operator";
+/** Stands in an account's trail for another one, which took something by its better right. */
+export const OTHER_ACCOUNT = "other-account";
 /** Stands in the trail for what belongs to no account. */
 export const FLEET = "fleet";
 

@@ -68,7 +68,7 @@ function requireInstallation(dataDirectory: string): void {
 }
 
 async function copyAll(dataDirectory: string, building: string): Promise<Contents> {
-  const [from, to] = [new ContentStores(dataDirectory), new ContentStores(building)];
+  const [from, to] = [ContentStores.in(dataDirectory), ContentStores.in(building)];
   for (let attempt = 1; ; attempt += 1) {
     for (const name of [DATABASE_FILE, KV_FILE]) await rm(join(building, name), { force: true });
     await snapshotTogether(
@@ -93,7 +93,7 @@ async function verifyCopies(building: string, contents: Contents): Promise<void>
     const [fault] = faultsOf(join(building, name));
     if (fault !== undefined) throw new BackupError(`The copy of ${name} is damaged: ${fault}`);
   }
-  await new ContentStores(building).verify(contents);
+  await ContentStores.in(building).verify(contents);
 }
 
 async function describe(

@@ -6,9 +6,8 @@ import { DATABASE_FILE } from "../database/open-database.ts";
 import { openSqliteDatabase } from "../database/sqlite-database.ts";
 import { restartRevision } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
-import { openInstallationKeys } from "../secrets/installation-keys.ts";
 import { MASTER_KEY_FILE, MasterKeys } from "../secrets/master-keys.ts";
-import { Rewrapping } from "../secrets/rewrapping.ts";
+import { requireMasterKeys } from "../secrets/require-master-keys.ts";
 import { BackupError } from "./backup-error.ts";
 import { ContentStores, KV_FILE, readContents } from "./contents.ts";
 import { sync } from "../durable-path.ts";
@@ -52,7 +51,7 @@ export async function restoreBackup(options: RestoreBackupOptions): Promise<Rest
     for (const name of Object.keys(manifest.files)) {
       await copyDurably(join(from, name), join(building, name));
     }
-    const [backup, restored] = [new ContentStores(from), new ContentStores(building)];
+    const [backup, restored] = [ContentStores.in(from), ContentStores.in(building)];
     await backup.copyTo(restored, await readContents(building, backup.blobs));
     const restoredRevision = await prepare(building, options);
     for (const name of [DATABASE_FILE, KV_FILE]) await sync(join(building, name));
@@ -110,9 +109,5 @@ async function requireMasterKey(
     );
   }
   const keys = await MasterKeys.load({ file, fromEnvironment });
-  await openInstallationKeys(database, keys);
-  const use = await new Rewrapping({ database, keys }).keyUse();
-  const missing = [...use.keys()].find((id) => id !== undefined && keys.find(id) === undefined);
-  if (missing === undefined) return;
-  throw new BackupError(`Secrets of the backup need the master key ${missing}, which is not there`);
+  await requireMasterKeys(database, keys);
 }

@@ -56,17 +56,22 @@ function beginReading(database: SqliteDatabase.Database): void {
 export function faultsOf(path: string): ReadonlyArray<string> {
   const database = new SqliteDatabase(path, { readonly: true, fileMustExist: true });
   try {
-    const findings = database.pragma("integrity_check(20)") as ReadonlyArray<{
-      readonly integrity_check: string;
-    }>;
-    const orphans = database.pragma("foreign_key_check") as ReadonlyArray<{
-      readonly table: string;
-    }>;
-    return [
-      ...findings.map(({ integrity_check: text }) => text).filter((text) => text !== "ok"),
-      ...orphans.map(({ table }) => `a row of ${table} refers to none`),
-    ];
+    return faultsIn(database);
   } finally {
     database.close();
   }
+}
+
+/** The same of a file that is open. */
+export function faultsIn(database: SqliteDatabase.Database): ReadonlyArray<string> {
+  const findings = database.pragma("integrity_check(20)") as ReadonlyArray<{
+    readonly integrity_check: string;
+  }>;
+  const orphans = database.pragma("foreign_key_check") as ReadonlyArray<{
+    readonly table: string;
+  }>;
+  return [
+    ...findings.map(({ integrity_check: text }) => text).filter((text) => text !== "ok"),
+    ...orphans.map(({ table }) => `a row of ${table} refers to none`),
+  ];
 }

@@ -15,8 +15,7 @@ export function requireSentHash(sent: BlobHash, actual: string): void {
 }
 
 /** Throws `blob_corrupt` when content that was stored under a hash has another one now. */
-export function requireStoredHash(stored: BlobHash, content: Uint8Array): void {
-  const actual = blobHashOf(content);
+export function requireStoredHash(stored: BlobHash, actual: string): void {
   if (actual === stored) return;
   throw new ControlPlaneError("blob_corrupt", `Stored blob ${stored} now hashes to ${actual}`);
 }

@@ -64,7 +64,7 @@ export class DirectoryBlobStore implements BlobStore {
 
   async get(hash: BlobHash): Promise<Uint8Array | undefined> {
     const content = await absentAsUndefined(readFile(this.#pathOf(hash)));
-    if (content !== undefined) requireStoredHash(hash, content);
+    if (content !== undefined) requireStoredHash(hash, blobHashOf(content));
     return content;
   }
 

@@ -9,9 +9,9 @@ type Html = HtmlEscapedString | Promise<HtmlEscapedString>;
 
 /**
  * The page at `/`: the nodes and their state, every worker with its links in each region, and how to
- * deploy. `environmentFile` is the file to `source`.
+ * deploy. `environmentFile` is the file to `source`, where people who see the page have it.
  */
-export function renderFrontPage(status: FleetStatus, environmentFile: string): Html {
+export function renderFrontPage(status: FleetStatus, environmentFile: string | undefined): Html {
   const { workers } = status;
   return html`<!doctype html>
     <html lang="en">
@@ -44,8 +44,7 @@ export function renderFrontPage(status: FleetStatus, environmentFile: string): H
           }
           <h2>Deploy</h2>
           <p>In the folder of any Workers project:</p>
-          <pre><code>source ${environmentFile}
-npx wrangler deploy</code></pre>
+          <pre><code>${environmentFile === undefined ? "" : `source ${environmentFile}\n`}npx wrangler deploy</code></pre>
         </main>
       </body>
     </html>`;

@@ -1,4 +1,7 @@
-import { Hono, type MiddlewareHandler } from "hono";
+import type { Clock } from "@atoll/kv-store";
+import { Hono } from "hono";
+import { requireToken, type TokenVerifier } from "../http/authentication.ts";
+import { limitAddresses } from "../http/rate-limits.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import type { Database } from "../database/database.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
@@ -7,37 +10,59 @@ import { readFleetStatus } from "../fleet/status.ts";
 import { visibleStatus } from "../fleet/visible-status.ts";
 import type { NodesService } from "../nodes/service.ts";
 import { renderFrontPage } from "./front-page.ts";
+import { CHALLENGE, isLocal, renderSignIn, sentToken } from "./sign-in.ts";
 
 export interface ConsoleRoutesOptions {
   readonly database: Database;
   readonly desiredState: DesiredState;
   readonly nodes: NodesService;
   readonly registry: FleetRegistry;
-  /** Lets only holders of an API token pass. */
-  readonly requireToken: MiddlewareHandler<ApiEnvironment>;
-  /** Shown on the front page: the file that `atoll up` wrote for wrangler. */
+  readonly clock: Clock;
+  readonly verifyToken: TokenVerifier;
+  /**
+   * Whether browsers on this machine see the front page without a token while there is one account: for an
+   * Atoll on its developer's machine, and not for one behind a proxy, whose requests all come from here.
+   */
+  readonly isOpenHere: boolean;
+  /** Shown on such a page: the file that `atoll up` wrote for wrangler. */
   readonly environmentFile: string;
 }
 
-/** The front page at `/` and the status that `atoll status` reads. */
+/** The front page at `/` and the status that `atoll status` reads: each caller sees what is its account's. */
 export function createConsoleRoutes(options: ConsoleRoutesOptions): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
 
-  routes.get("/", async (context) => {
-    const status = await readFleetStatus(options);
+  const { database, verifyToken, isOpenHere, environmentFile } = options;
+
+  routes.get("/", limitAddresses(options.clock), async (context) => {
+    const token = sentToken(context.req.header("authorization"));
+    const principal = token === undefined ? undefined : await verifyToken(token);
+    const isOpen = isOpenHere && isLocal(context) && (await hasOneAccount(database));
     context.header("cache-control", "no-store");
     // The page is all text and style of ours: whatever else got into it must not run or load.
     context.header(
       "content-security-policy",
       "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     );
-    return context.html(renderFrontPage(status, options.environmentFile));
+    if (principal === undefined && !isOpen) {
+      context.header("www-authenticate", CHALLENGE);
+      return context.html(renderSignIn(), 401);
+    }
+    const status = await readFleetStatus(options);
+    const visible =
+      principal === undefined ? status : await visibleStatus(database, principal, status);
+    return context.html(renderFrontPage(visible, isOpen ? environmentFile : undefined));
   });
 
-  routes.get("/console/status", options.requireToken, async (context) => {
+  routes.get("/console/status", requireToken(verifyToken), async (context) => {
     const status = await readFleetStatus(options);
-    return context.json(await visibleStatus(options.database, context.var.principal, status));
+    return context.json(await visibleStatus(database, context.var.principal, status));
   });
 
   return routes;
+}
+
+async function hasOneAccount(database: Database): Promise<boolean> {
+  const accounts = await database.selectFrom("accounts").select("id").limit(2).execute();
+  return accounts.length === 1;
 }

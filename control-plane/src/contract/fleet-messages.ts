@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { DAY_QUOTAS_MAX, DayQuota } from "./day-quota.ts";
 import { NodeName, Region, StateRevision } from "./names.ts";
 import {
   ScheduledEnd,
@@ -47,6 +48,12 @@ export const MessageToNode = z.discriminatedUnion("kind", [
   z.object({ kind: z.literal("scheduled-ack"), run: ScheduledRun }),
   /** Every tail that somebody watches now: what is not in here ends. A connection begins without any. */
   z.object({ kind: z.literal("tails"), tails: z.array(Tail).max(TAILS_MAX) }),
+  /** Accounts with a quota by day, of which something changed. `isFirst`: what was told before holds no more. */
+  z.object({
+    kind: z.literal("day-quotas"),
+    isFirst: z.boolean(),
+    quotas: z.array(DayQuota).max(DAY_QUOTAS_MAX),
+  }),
 ]);
 export type MessageToNode = z.infer<typeof MessageToNode>;
 

@@ -11,6 +11,7 @@ export {
 /** Workers, their versions, and what a version brings and binds. */
 export {
   AssetManifest,
+  AssetRoutes,
   Assets,
   Binding,
   Code,
@@ -63,6 +64,18 @@ export {
   type UsageCounts,
   type UsageSum,
 } from "./usage.ts";
+/** What accounts may use on one day. */
+export {
+  DAY_QUOTAS_MAX,
+  DayBounds,
+  dayEndMs,
+  dayOf,
+  DayQuota,
+  DayUse,
+  isUsedUp,
+  NO_DAY_USE,
+  sumOfDayUses,
+} from "./day-quota.ts";
 /** Calls of a worker's `scheduled()`. */
 export {
   SCHEDULED_OUTCOMES,

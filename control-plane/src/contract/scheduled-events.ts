@@ -24,7 +24,8 @@ export type ScheduledEvent = z.infer<typeof ScheduledEvent>;
 
 /**
  * How a call ended: well, or with an exception of its own; because the cell was ended for a limit, or the call
- * took too long; because the cell was lost for another reason, or could not be had.
+ * took too long; not at all, because the account had used up its day; because the cell was lost for another
+ * reason, or could not be had.
  */
 export const SCHEDULED_OUTCOMES = [
   "ok",
@@ -32,6 +33,7 @@ export const SCHEDULED_OUTCOMES = [
   "exceededCpu",
   "exceededMemory",
   "exceededTime",
+  "dayQuotaExceeded",
   "cellLost",
   "unavailable",
 ] as const;

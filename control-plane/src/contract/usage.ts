@@ -56,11 +56,17 @@ export const UsageRow = Counts.extend({
   version: VersionId,
   /** The hour's beginning, by the node's clock. */
   hour: z.string().regex(/^\d{4}-\d{2}-\d{2}T([01]\d|2[0-3]):00:00\.000Z$/),
+  /** The version has no code: it counts for no quota by day. Nodes of an older version don't tell. */
+  isStatic: z.boolean().default(false),
 });
 export type UsageRow = z.infer<typeof UsageRow>;
 
 /** Tells the rows of a batch apart: it has one for each version and hour. */
-export function usageRowKey({ worker, version, hour }: Omit<UsageRow, keyof UsageCounts>): string {
+export function usageRowKey({
+  worker,
+  version,
+  hour,
+}: Pick<UsageRow, "worker" | "version" | "hour">): string {
   return `${worker} ${version} ${hour}`;
 }
 

@@ -47,6 +47,13 @@ export const Binding = z.discriminatedUnion("type", [
 export type Binding = z.infer<typeof Binding>;
 
 /**
+ * Which paths are the code's, as in the `_routes.json` of Pages: those that a rule of `include` matches and none of
+ * `exclude`. All others are answered with files alone. A `*` in a rule is any text.
+ */
+export const AssetRoutes = z.object({ include: z.array(z.string()), exclude: z.array(z.string()) });
+export type AssetRoutes = z.infer<typeof AssetRoutes>;
+
+/**
  * How a version answers for its static files: the fields of wrangler's `assets`, with the text of
  * `_headers` and `_redirects` as written. `manifest` is the blob that holds the `AssetManifest`.
  */
@@ -57,6 +64,8 @@ export const Assets = z.object({
     .optional(),
   notFoundHandling: z.enum(["none", "404-page", "single-page-application"]).optional(),
   runWorkerFirst: z.union([z.boolean(), z.array(z.string())]).optional(),
+  /** Decides in place of `runWorkerFirst`. */
+  routes: AssetRoutes.optional(),
   headers: z.string().optional(),
   redirects: z.string().optional(),
 });

@@ -19,13 +19,20 @@ import type { Schema } from "./schema.ts";
  * up to date. The role needs `CREATE` on the database for the first start. End it with `destroy()`.
  */
 export async function openPostgresDatabase(url: string, log?: Log): Promise<Database> {
+  await (await openForMigration(url)).destroy();
+  return connectPostgres(url, "calls", log);
+}
+
+/** The same, on one connection without time limits. */
+export async function openForMigration(url: string): Promise<Database> {
   const migrating = connectPostgres(url, "migration");
   try {
     await migrate(migrating, { schema: POSTGRES_SCHEMA });
-  } finally {
+    return migrating;
+  } catch (error) {
     await migrating.destroy();
+    throw error;
   }
-  return connectPostgres(url, "calls", log);
 }
 
 /** The same without a look at its tables. What is for a migration has no time limits. */

@@ -90,6 +90,16 @@ export interface Schema {
   version_secrets: { version_id: string; name: string; sealed: string };
   /** Keys that outlive the master key, sealed under it; see `secrets/SEALING.md`. */
   installation_keys: { name: string; sealed: string };
+  /** Installations that came here from elsewhere; see `move/MOVE.md`. */
+  moves: {
+    /** `installationId`. */
+    installation: string;
+    /** Where its blobs went. */
+    blob_store: string;
+    started_at: string;
+    /** Until then nobody may use the database. */
+    finished_at: string | null;
+  };
   deployments: {
     id: string;
     worker_id: string;
@@ -108,6 +118,19 @@ export interface Schema {
     /** `host/path`, without scheme. */
     pattern: string;
     created_at: string;
+  };
+  /** What accounts claim to be theirs, and, with `proved_at`, what is; see `ownership/OWNERSHIP.md`. */
+  domains: {
+    id: string;
+    account_id: string;
+    /** In lower case and ASCII, without a dot at its end. */
+    name: string;
+    /** What its TXT record has to say. */
+    token: string;
+    created_at: string;
+    /** When the claim ends; null once it is proved. */
+    expires_at: string | null;
+    proved_at: string | null;
   };
   /** When a worker is called without a request. `next_at` is the first occurrence that has no row below. */
   schedules: { id: string; worker_id: string; cron: string; created_at: string; next_at: string };
@@ -136,7 +159,19 @@ export interface Schema {
     manifest: string;
     created_at: string;
   };
-  /** What an account uploaded, by wrangler's hash. Per account, so that knowing a hash gives no content. */
+  /** Workers that are Pages projects. */
+  pages_projects: {
+    worker_id: string;
+    production_branch: string;
+    /** `Environments`. */
+    environments: string;
+  };
+  /** Values for the next deployments of an environment, sealed under the master key. */
+  pages_secrets: { worker_id: string; environment: string; name: string; sealed: string };
+  /**
+   * What an account uploaded, by wrangler's hash. Per account, so that knowing a hash gives no content. What Pages
+   * sent and no deployment has shown to be what it is called is named `<project>/<hash>`.
+   */
   asset_contents: {
     account_id: string;
     hash: string;
@@ -204,4 +239,6 @@ export interface Schema {
     kv_lists: number;
     memory_peak_bytes: number;
   };
+  /** Of these what counts for an account's quota by day, added up over its workers. */
+  usage_days: { account_id: string; day: string; node: string; requests: number; cpu_us: number };
 }

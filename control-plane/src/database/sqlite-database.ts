@@ -36,6 +36,11 @@ export function connectSqlite(path: string): Database {
   file.pragma("synchronous = FULL");
   file.pragma("foreign_keys = ON");
   file.pragma(`busy_timeout = ${BUSY_MS}`);
+  return overSqlite(file);
+}
+
+/** The tables of a file that is open, which `destroy()` closes. */
+export function overSqlite(file: SqliteDatabase.Database): Database {
   return new Kysely<Schema>({ dialect: sqliteDialect(file) });
 }
 

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { VersionId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
 import { LIMITS } from "../limits.ts";
@@ -78,6 +79,27 @@ export class DeploymentStore {
       )
       .execute();
     return new Map(rows.map((row) => [row.worker_id, toDeployment(row)]));
+  }
+
+  /** Removes those that name a version, but for the active one. */
+  async removeNaming(
+    transaction: Transaction,
+    { workerId, versionId }: { readonly workerId: string; readonly versionId: VersionId },
+  ): Promise<void> {
+    const limit = LIMITS.deploymentsKeptMax;
+    const [, ...earlier] = await this.list(transaction, { workerId, limit });
+    const naming = earlier.filter(({ versions }) =>
+      versions.some(({ version_id: id }) => id === versionId),
+    );
+    if (naming.length === 0) return;
+    await transaction
+      .deleteFrom("deployments")
+      .where(
+        "id",
+        "in",
+        naming.map(({ id }) => id),
+      )
+      .execute();
   }
 
   /** Keeps the newest `keptMax`, which is 1 at least: that one is active. */

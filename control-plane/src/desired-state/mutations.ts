@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import type { Clock } from "@atoll/kv-store";
 import type { AuditEntry } from "../audit/schemas.ts";
-import { AuditStore } from "../audit/store.ts";
-import type { WorkerName } from "../contract/index.ts";
+import { AuditStore, OTHER_ACCOUNT } from "../audit/store.ts";
+import type { AccountId, WorkerName } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Actor } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
@@ -16,6 +16,8 @@ export interface Mutation {
   changed(worker: WorkerName): Promise<void>;
   /** Appends to the audit trail. Whatever calls `changed` calls this as well. */
   audit(entry: AuditEntry): Promise<void>;
+  /** The same for what this takes from another account, whose trail does not tell who it was. */
+  elsewhere(account: AccountId): Pick<Mutation, "changed" | "audit">;
 }
 
 const COUNTER = "state_revision";
@@ -48,17 +50,21 @@ export class Mutations {
     let isStateChanged = false;
     let isAudited = false;
     const result = await this.#database.transaction().execute(async (transaction) => {
-      const worked = await work({
-        transaction,
-        now,
+      const inNameOf = (who: Actor): Pick<Mutation, "changed" | "audit"> => ({
         changed: async (worker) => {
           isStateChanged = true;
-          await appendChange(transaction, { account: actor.account, worker, now });
+          await appendChange(transaction, { account: who.account, worker, now });
         },
         audit: async (entry) => {
           isAudited = true;
-          await this.#auditTrail.append(transaction, entry, { actor, now });
+          await this.#auditTrail.append(transaction, entry, { actor: who, now });
         },
+      });
+      const worked = await work({
+        transaction,
+        now,
+        ...inNameOf(actor),
+        elsewhere: (account) => inNameOf({ account, tokenId: OTHER_ACCOUNT }),
       });
       assert(isAudited || !isStateChanged, "what nodes are told of is in the audit trail");
       return worked;

@@ -11,6 +11,7 @@ import { LIMITS } from "../limits.ts";
 import type { EnrolledNode, NodesService } from "../nodes/service.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
 import type { OpenTails } from "../tails/open-tails.ts";
+import type { DayQuotas } from "../usage/day-quotas.ts";
 import type { UsageService } from "../usage/service.ts";
 import type { FleetRegistry } from "./fleet-registry.ts";
 import { NodeSession } from "./node-session.ts";
@@ -21,6 +22,7 @@ export interface FleetServerOptions {
   readonly registry: FleetRegistry;
   readonly kv: OriginServer;
   readonly usage: UsageService;
+  readonly dayQuotas: Pick<DayQuotas, "connect">;
   readonly schedules: Pick<Dispatcher, "connect">;
   readonly tails: Pick<OpenTails, "connect">;
   /** Ed25519 private key, PEM. */
@@ -104,6 +106,7 @@ export class FleetServer {
       send: (bytes) => this.#sendBounded(socket, bytes),
       onKvMessage: (message) => channel.receive(message),
       usage: this.#options.usage,
+      dayQuotas: this.#options.dayQuotas,
       schedules: this.#options.schedules,
       tails: this.#options.tails,
       log,

@@ -9,6 +9,7 @@ import type { ValueStore } from "../kv-namespaces/value-store.ts";
 import type { NodesService } from "../nodes/service.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
 import { type OpenTails, TAILS_PATH } from "../tails/open-tails.ts";
+import type { DayQuotas } from "../usage/day-quotas.ts";
 import type { UsageService } from "../usage/service.ts";
 import { FleetRegistry } from "./fleet-registry.ts";
 import { FleetServer } from "./fleet-server.ts";
@@ -24,6 +25,7 @@ export interface FleetOptions {
   readonly desiredState: DesiredState;
   readonly kvOrigin: KvOrigin;
   readonly usage: UsageService;
+  readonly dayQuotas: DayQuotas;
   readonly schedules: Dispatcher;
   readonly tails: OpenTails;
   /** 32 secret bytes. */
@@ -49,6 +51,7 @@ export function startFleet(options: FleetOptions): Fleet {
     desiredState,
     kvOrigin,
     usage,
+    dayQuotas,
     schedules,
     tails,
     clock,
@@ -66,7 +69,7 @@ export function startFleet(options: FleetOptions): Fleet {
     clock,
     log,
   });
-  const parts = { nodes, desiredState, registry, kv, usage, schedules, tails };
+  const parts = { nodes, desiredState, registry, kv, usage, dayQuotas, schedules, tails };
   const server = new FleetServer({ ...parts, fleetKey, log });
   http.mount("/fleet", createFleetRoutes({ nodes, blobs, values, fleetKey }));
   http.mount("/fleet", createPreviewRoutes({ nodes, desiredState, fleetKey }));

@@ -15,6 +15,7 @@ import type { WorkerState } from "../desired-state/worker-states.ts";
 import type { EventLink } from "../schedules/carriers.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
 import type { OpenTails, TailLink } from "../tails/open-tails.ts";
+import type { DayQuotaLink, DayQuotas } from "../usage/day-quotas.ts";
 import type { UsageService } from "../usage/service.ts";
 import { EMPTY_REPORT, type FleetRegistry, type NodeStatus } from "./fleet-registry.ts";
 import { sealWorker } from "./sealed-worker.ts";
@@ -37,6 +38,7 @@ export interface NodeSessionOptions {
   /** Messages of the key-value replication. */
   readonly onKvMessage: (message: unknown) => void;
   readonly usage: UsageService;
+  readonly dayQuotas: Pick<DayQuotas, "connect">;
   readonly schedules: Pick<Dispatcher, "connect">;
   readonly tails: Pick<OpenTails, "connect">;
   readonly log: Logger;
@@ -51,6 +53,7 @@ export class NodeSession {
   readonly #options: NodeSessionOptions;
   readonly #events: EventLink;
   readonly #tails: TailLink;
+  readonly #dayQuotas: DayQuotaLink;
   #status: NodeStatus;
   /** Where the next change starts from: what the node has. */
   #revision = StateRevision.parse(0);
@@ -81,6 +84,10 @@ export class NodeSession {
     this.#tails = options.tails.connect({
       send: (tails) => this.#send({ kind: "tails", tails: [...tails] }),
     });
+    this.#dayQuotas = options.dayQuotas.connect({
+      node: name,
+      send: (message) => this.#send(message),
+    });
   }
 
   /** Handles one received message. Throws when it is not of the contract. */
@@ -93,6 +100,7 @@ export class NodeSession {
         this.#revision = message.revision;
         this.#update({ revision: message.revision, ingressUrl: message.ingressUrl });
         this.#tails.open();
+        this.#dayQuotas.open();
         return this.advance();
       case "applied":
         this.#update({ revision: message.revision, failures: message.failures });
@@ -152,6 +160,7 @@ export class NodeSession {
     this.#closed = true;
     this.#events.close();
     this.#tails.close();
+    this.#dayQuotas.close();
     this.#update({ connected: false, report: { ...this.#status.report, cells: [] } });
   }
 

@@ -110,6 +110,9 @@ describe("previews: ", () => {
       { label: "%" },
       { label: "a".repeat(64) },
       { label: "x", worker: "hello" },
+      // A name that no worker can have.
+      { label: "x", worker: `${api.tenants.ours.account.id}/_hello` },
+      { label: "x", worker: `${api.tenants.ours.account.id}/${"a".repeat(64)}` },
       { label: "x", more: "y" },
     ];
     for (const query of queries) expect((await ask(query)).status).toBe(400);

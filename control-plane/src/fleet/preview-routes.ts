@@ -25,7 +25,7 @@ export interface PreviewRoutesOptions {
   readonly fleetKey: string;
 }
 
-const Query = z.strictObject({ worker: WorkerKey, label: PreviewLabel });
+export const PreviewQuery = z.strictObject({ worker: WorkerKey, label: PreviewLabel });
 
 /**
  * `GET /fleet/previews`: the version that a preview's host names, to a node that was asked for it. Versions
@@ -43,7 +43,7 @@ export function createPreviewRoutes({
     if (node === undefined) {
       throw new ControlPlaneError("unauthenticated", "previews are for enrolled nodes");
     }
-    const query = Query.safeParse(context.req.query());
+    const query = PreviewQuery.safeParse(context.req.query());
     if (!query.success) throw new ControlPlaneError("invalid_body", "the query names no preview");
     const { worker, label } = query.data;
     const [account, name] = worker.split("/");

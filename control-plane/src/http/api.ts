@@ -29,7 +29,9 @@ export function createApi(options: ApiOptions): Hono<ApiEnvironment> {
   api.use("*", requireToken(options.verifyToken));
   api.use("*", limitTokens(options.clock));
   api.use("/accounts/:account/*", requireOwnAccount);
-  api.use("/accounts/:account/workers/*", answerWhenServed(options.whenServed));
+  for (const path of ["workers", "pages"]) {
+    api.use(`/accounts/:account/${path}/*`, answerWhenServed(options.whenServed));
+  }
   for (const routes of options.resources) api.route("/", routes);
   return api;
 }

@@ -1,7 +1,7 @@
 import type { Hono, MiddlewareHandler } from "hono";
 import { ControlPlaneError } from "../errors.ts";
 import { ROLES, type Role, type TokenScope } from "../tokens/schemas.ts";
-import type { ApiEnvironment } from "./request-context.ts";
+import type { ApiEnvironment, Principal } from "./request-context.ts";
 
 /**
  * What a call is about: the token itself and what every token may know, the whole account, or the worker or
@@ -38,6 +38,11 @@ export function allowNamespace(role: Role): Guard {
   return declare({ role, subject: "namespace" });
 }
 
+/** Whether a caller has a role, or one above it. */
+export function hasRole(principal: Principal, role: Role): boolean {
+  return ROLES.indexOf(principal.role) >= ROLES.indexOf(role);
+}
+
 /** What a handler of a route declares; `undefined` for one that is no declaration. */
 export function permissionOf(handler: object): Permission | undefined {
   return DECLARED.get(handler);
@@ -57,7 +62,7 @@ function declare(permission: Permission): Guard {
   const guard: Guard = async (context, next) => {
     const { role, scope } = context.var.principal;
     const { method } = context.req;
-    if (ROLES.indexOf(role) < ROLES.indexOf(permission.role)) {
+    if (!hasRole(context.var.principal, permission.role)) {
       throw new ControlPlaneError(
         "role_insufficient",
         `Authentication error: this ${method} needs an API token with the role ${permission.role}, and yours has the role ${role}`,

@@ -32,6 +32,13 @@ export interface HttpServerOptions {
   readonly log: Logger;
 }
 
+/** A handler or middleware, and what it answers: `ALL` stands for every method. */
+export interface RegisteredHandler {
+  readonly method: string;
+  readonly path: string;
+  readonly handler: object;
+}
+
 /**
  * The control plane's one listener. Routers are mounted at any time; each request is answered by those
  * that are mounted when it arrives. Every failure is answered by `errorResponse`.
@@ -82,6 +89,11 @@ export class HttpServer {
     this.#mounts.push({ path, router });
     // A router accepts no route after its first request, so the whole is built anew.
     this.#app = this.#build();
+  }
+
+  /** Everything that is mounted, in the order in which handlers are tried. */
+  get routes(): ReadonlyArray<RegisteredHandler> {
+    return this.#app.routes;
   }
 
   /** Stops accepting, ends idle connections, waits for requests in flight. May be called twice. */

@@ -36,18 +36,22 @@ function allRouters(): ReadonlyArray<Hono<ApiEnvironment>> {
   const { controlPlane, preflight, clock } = api;
   const { database, mutations, blobs, accounts, tokens } = controlPlane;
   const masterKey = new Uint8Array(32);
-  const versions = new VersionStore(new SecretSealer(MasterKeys.of(masterKey)));
+  const sealer = new SecretSealer(MasterKeys.of(masterKey));
+  const versions = new VersionStore(sealer);
   const hostNames = new HostNames({ baseDomain: "atoll.test", publicPort: 80 });
   const services = {
     database,
     mutations,
     versions,
+    sealer,
     blobs,
     accounts,
     tokens,
     hostNames,
     preflight,
     clock,
+    ownershipRule: "auto" as const,
+    resolver: { resolve: () => Promise.resolve([]) },
   };
   const usage = new UsageService({ database, clock, log: pino({ level: "silent" }) });
   const { resources } = createResources({ ...services, usage, uploadTokenKey: masterKey });

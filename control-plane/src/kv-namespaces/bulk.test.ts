@@ -116,6 +116,24 @@ test("bulk calls: bodies that are no JSON, no array or too large are refused", a
   expect(huge).toMatchObject({ status: 413, errors: [{ code: 10_024 }] });
 });
 
+test("bulk write: metadata that is nested deeply is refused", async () => {
+  for (const levels of [600, 100_000]) {
+    const metadata = "[".repeat(levels) + "]".repeat(levels);
+    const answer = await call("PUT", "/bulk", `[{"key":"k","value":"v","metadata":${metadata}}]`);
+    expect(answer).toMatchObject({ status: 400, errors: [{ code: 10_029 }] });
+  }
+});
+
+test("bulk read: a time to live in the cache that the binding would refuse is refused", async () => {
+  for (const cacheTtl of [-1, 0, 29]) {
+    expect(await get({ keys: ["key"], cacheTtl })).toMatchObject({
+      status: 400,
+      errors: [{ code: 10_029 }],
+    });
+  }
+  expect((await get({ keys: ["key"], cacheTtl: 30 })).status).toBe(200);
+});
+
 test("bulk read: values are text or JSON, of at most 100 keys and 25 MiB", async () => {
   const value = "x".repeat(13 * 1024 * 1024);
   await put([

@@ -13,6 +13,7 @@ import {
 import { z } from "zod";
 import { ControlPlaneError } from "../errors.ts";
 import { describeIssue, parseInput } from "../http/body.ts";
+import { BoundedJson } from "../http/bounded-json.ts";
 import { LIMITS } from "../limits.ts";
 import { parseAs } from "./refusal.ts";
 
@@ -32,7 +33,7 @@ export const WriteQuery = z.strictObject({
   expiration_ttl: z.string().optional(),
 });
 
-const ListQuery = z.strictObject({
+export const ListQuery = z.strictObject({
   prefix: z.string().default(""),
   limit: z.string().optional(),
   cursor: z.string().optional(),
@@ -84,17 +85,17 @@ export function parseEntryExpiration(
 }
 
 // Unknown fields are ignored: wrangler warns of them itself and sends them all the same.
-const BulkEntry = z.object({
+export const BulkEntry = z.object({
   key: z.string(),
   value: z.string(),
   base64: z.boolean().optional(),
   expiration: z.number().nullish(),
   expiration_ttl: z.number().nullish(),
-  metadata: z.json().optional(),
+  metadata: BoundedJson.optional(),
 });
 type BulkEntry = z.infer<typeof BulkEntry>;
 
-const BulkKey = z.string("a key is a text");
+export const BulkKey = z.string("a key is a text");
 
 /** Reads the body of a bulk write: either every entry is right, or the first wrong one is named. */
 export function parseBulkWrite(body: string, nowMs: number): ReadonlyArray<EntryWrite> {

@@ -9,7 +9,7 @@ import { Hono, type Context } from "hono";
 import { ControlPlaneError } from "../errors.ts";
 import { parseInput } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
-import { allowNamespace } from "../http/permissions.ts";
+import { allowNamespace, hasRole } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import type { BodyBudget } from "./body-budget.ts";
@@ -56,7 +56,7 @@ export function createEntryRoutes(
     return context.json(success(null));
   });
 
-  routes.get(`/values/${KEY}`, allowNamespace("viewer"), async (context) => {
+  routes.get(`/values/${KEY}`, allowNamespace("deployer"), async (context) => {
     const namespace = await namespaceOf(context);
     const { entry, value } = await entries.get(namespace, keyOf(context));
     return context.body(Uint8Array.from(value), 200, {
@@ -71,7 +71,7 @@ export function createEntryRoutes(
     return context.json(success(null));
   });
 
-  routes.get(`/metadata/${KEY}`, allowNamespace("viewer"), async (context) => {
+  routes.get(`/metadata/${KEY}`, allowNamespace("deployer"), async (context) => {
     const namespace = await namespaceOf(context);
     const { metadata } = await entries.describe(namespace, keyOf(context));
     return context.json(success(metadata === undefined ? null : parseStored(metadata)));
@@ -82,7 +82,10 @@ export function createEntryRoutes(
     const query = parseListQuery(context.req.query());
     const page = await entries.list(namespace, query);
     const info = { count: page.entries.length, cursor: page.cursor ?? "" };
-    return context.json(success(page.entries.map(presentKey), info));
+    // Metadata is data like a value, and who may not read these sees names alone.
+    const isWhole = hasRole(context.var.principal, "deployer");
+    const rows = isWhole ? page.entries : page.entries.map(withoutMetadata);
+    return context.json(success(rows.map(presentKey), info));
   });
 
   routes.put("/bulk", allowNamespace("deployer"), async (context) => {
@@ -95,7 +98,7 @@ export function createEntryRoutes(
     return context.json(success({ successful_key_count: count, unsuccessful_keys: [] }));
   });
 
-  routes.post("/bulk/get", allowNamespace("viewer"), async (context) => {
+  routes.post("/bulk/get", allowNamespace("deployer"), async (context) => {
     const namespace = await namespaceOf(context);
     const values = await readText(bodies, context, LIMITS.kvKeysBodyBytesMax, (body) =>
       entries.getMany(namespace, parseBulkGet(body)),
@@ -164,6 +167,10 @@ function decodeUtf8(content: Uint8Array): string {
     const message = "The bulk call's body is not valid UTF-8";
     throw new ControlPlaneError("kv_bulk_invalid", message, { cause });
   }
+}
+
+function withoutMetadata({ metadata: _metadata, ...listing }: KvListing): KvListing {
+  return listing;
 }
 
 function presentKey(listing: KvListing): object {

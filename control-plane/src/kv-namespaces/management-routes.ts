@@ -48,7 +48,7 @@ export function createManagementRoutes(
     return context.json(success(await management.check(namespace, { isContentRead })));
   });
 
-  routes.get(`${NAMESPACE}/export`, allowNamespace("viewer"), async (context) => {
+  routes.get(`${NAMESPACE}/export`, allowNamespace("deployer"), async (context) => {
     const { at } = parseInput(ExportQuery, context.req.query(), "query");
     const { id } = await namespaceOf(context);
     const lines = await management.export(id, at === undefined ? undefined : Date.parse(at));

@@ -12,6 +12,8 @@ const CODES: Readonly<Record<KvErrorCode, ControlPlaneErrorCode>> = {
   cursor_invalid: "kv_cursor_invalid",
   limit_invalid: "kv_limit_invalid",
   bulk_invalid: "kv_bulk_invalid",
+  // A field of a bulk read, which checks it as the binding does and has no other use for it.
+  cache_ttl_invalid: "kv_bulk_invalid",
   bulk_too_large: "kv_bulk_too_large",
   moment_unknown: "kv_moment_unknown",
   import_invalid: "kv_import_invalid",
@@ -25,7 +27,6 @@ const CODES: Readonly<Record<KvErrorCode, ControlPlaneErrorCode>> = {
   value_unavailable: "kv_unavailable",
   value_gone: "kv_unavailable",
   origin_unreachable: "kv_unavailable",
-  cache_ttl_invalid: "internal",
   request_invalid: "internal",
   capability_unknown: "internal",
   precondition_failed: "internal",

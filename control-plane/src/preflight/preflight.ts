@@ -21,5 +21,7 @@ export type PreflightResult =
  * Rejects only when the check itself could not be made.
  */
 export interface Preflight {
+  /** What versions get that could have any: the newest compatibility date that cells start with. */
+  readonly newestCompatibilityDate: string;
   check(candidate: PreflightCandidate): Promise<PreflightResult>;
 }

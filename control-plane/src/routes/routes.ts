@@ -1,23 +1,19 @@
-import { createHash } from "node:crypto";
 import { Hono } from "hono";
-import { limitBody, readJson } from "../http/body.ts";
+import { limitBody, parseInput, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
 import { allowAccount, allowAnyToken, allowWorker } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import { targetOf } from "../workers/target.ts";
-import type { HostNames } from "./host-names.ts";
 import { splitPattern } from "./route-pattern.ts";
-import { RouteRequests } from "./schemas.ts";
+import { RouteRequests, ZonesQuery } from "./schemas.ts";
 import type { RoutesService } from "./service.ts";
+import { zoneId, type ZonesService } from "./zones.ts";
 
-/**
- * Routes of workers, and the zones that wrangler looks them up in. Nobody registers zones here: every
- * domain name is one, with an id made from its name, so that a lookup needs no row.
- */
+/** Routes of workers, and the zones that wrangler looks them up in. */
 export function createRouteRoutes(
   routesService: RoutesService,
-  hostNames: HostNames,
+  zones: ZonesService,
 ): Hono<ApiEnvironment> {
   const routes = new Hono<ApiEnvironment>();
   const path = "/accounts/:account/workers/scripts/:worker/routes";
@@ -30,10 +26,9 @@ export function createRouteRoutes(
   });
 
   routes.get("/zones", allowAnyToken, async (context) => {
-    const name = context.req.query("name")?.toLowerCase() ?? hostNames.baseDomain;
-    const { account } = context.var.principal;
-    const zone = { id: zoneId(name), name, status: "active", account: { id: account } };
-    return context.json(success(/^[a-z0-9_.-]{1,253}$/.test(name) ? [zone] : []));
+    const query = parseInput(ZonesQuery, context.req.query(), "query");
+    const { zones: found, info } = await zones.list(context.var.principal, query);
+    return context.json(success(found, info));
   });
 
   routes.get("/zones/:zone/workers/routes", allowAccount("viewer"), async (context) => {
@@ -48,10 +43,6 @@ export function createRouteRoutes(
   });
 
   return routes;
-}
-
-function zoneId(name: string): string {
-  return createHash("sha256").update(`zone ${name}`).digest("hex").slice(0, 32);
 }
 
 /** Whether the zone is the host or one of the domains above it. */

@@ -8,6 +8,15 @@ const RouteRequest = z.object({
 export const RouteRequests = z.array(RouteRequest).max(LIMITS.routesMax);
 export type RouteRequests = z.infer<typeof RouteRequests>;
 
+/** Query of `GET /zones`. wrangler and others also send filters that add nothing here, such as `account.id`. */
+export const ZonesQuery = z.object({
+  name: z.string().optional(),
+  page: z.coerce.number().int().min(1).max(LIMITS.domainsMax).default(1),
+  /** Cloudflare's own page, and its limit. */
+  per_page: z.coerce.number().int().min(1).max(50).default(20),
+});
+export type ZonesQuery = z.infer<typeof ZonesQuery>;
+
 export type RouteKind = "route" | "custom_domain";
 
 interface StoredRoute {

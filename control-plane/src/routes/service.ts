@@ -1,6 +1,7 @@
 import type { Database, Transaction } from "../database/database.ts";
 import type { Mutation, Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
+import type { Ownership } from "../ownership/ownership.ts";
 import type { Principal } from "../http/request-context.ts";
 import { workerNotFound } from "../versions/publisher.ts";
 import type { Target } from "../versions/service.ts";
@@ -16,6 +17,7 @@ export interface RoutesServiceParts {
   readonly database: Database;
   readonly mutations: Mutations;
   readonly hostNames: HostNames;
+  readonly ownership: Ownership;
 }
 
 /** Which requests lead to which worker, beyond each worker's own host. */
@@ -28,7 +30,7 @@ export class RoutesService {
     this.#parts = parts;
   }
 
-  /** Makes these all routes of the worker. Rejected with `route_invalid` or `route_conflict`. */
+  /** Makes these all routes of the worker. Rejected with `route_invalid`, `route_conflict` or `domain_unproved`. */
   async replaceRoutes(target: Target, patterns: ReadonlyArray<string>): Promise<void> {
     const normal = distinct(patterns.map(normalizePattern));
     await this.#parts.mutations.run(target.principal, async (mutation) => {
@@ -83,6 +85,8 @@ export class RoutesService {
     const before = await this.#routes.listOf(transaction, { workerId: worker.id, kind });
     const added = patterns.filter((pattern) => !before.some((route) => route.pattern === pattern));
     refuseOthersHosts(target, added, neighbours);
+    const addedHosts = added.map((pattern) => splitPattern(pattern).host);
+    await this.#parts.ownership.requireHosts(transaction, worker.account, addedHosts);
     // wrangler sends the same routes with every deploy: what changes nothing is no mutation.
     if (
       isSameSet(

@@ -1,6 +1,6 @@
 import type { Database } from "../database/database.ts";
 import { LIMITS } from "../limits.ts";
-import { secretContext } from "./contexts.ts";
+import { pagesSecretContext, secretContext } from "./contexts.ts";
 import { keyContext } from "./installation-keys.ts";
 import type { MasterKeys } from "./master-keys.ts";
 import { masterKeyIdOf, SecretSealer } from "./sealing.ts";
@@ -57,6 +57,7 @@ export class Rewrapping {
 
   async *#records(): AsyncIterable<SealedRecord> {
     yield* this.#installationKeys();
+    yield* this.#pagesSecrets();
     let after = { version_id: "", name: "" };
     for (;;) {
       const rows = await this.#secretsBehind(after);
@@ -91,6 +92,26 @@ export class Rewrapping {
             .updateTable("installation_keys")
             .set({ sealed })
             .where("name", "=", row.name)
+            .where("sealed", "=", row.sealed)
+            .execute();
+        },
+      };
+    }
+  }
+
+  async *#pagesSecrets(): AsyncIterable<SealedRecord> {
+    for (const row of await this.#database.selectFrom("pages_secrets").selectAll().execute()) {
+      const { worker_id: workerId, environment, name } = row;
+      yield {
+        sealed: row.sealed,
+        context: pagesSecretContext({ workerId, environment, name }),
+        replace: async (sealed) => {
+          await this.#database
+            .updateTable("pages_secrets")
+            .set({ sealed })
+            .where("worker_id", "=", workerId)
+            .where("environment", "=", environment)
+            .where("name", "=", name)
             .where("sealed", "=", row.sealed)
             .execute();
         },

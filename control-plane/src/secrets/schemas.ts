@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { BoundedJson } from "../http/bounded-json.ts";
 import { LIMITS } from "../limits.ts";
 import { BindingName, BindingText } from "../versions/binding-requests.ts";
 import { RequestedAnnotations } from "../versions/schemas.ts";
@@ -47,6 +48,6 @@ export const LatestVersionPatch = z.strictObject({
 
 /** The `settings` part of `PATCH settings`: a row with nothing but type and name keeps what is there. */
 export const SettingsPatch = z.strictObject({
-  bindings: z.array(z.record(z.string(), z.json())).max(LIMITS.bindingsMax),
+  bindings: z.array(z.record(z.string(), BoundedJson)).max(LIMITS.bindingsMax),
 });
 export type SettingsPatch = z.infer<typeof SettingsPatch>;

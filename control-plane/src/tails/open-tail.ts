@@ -7,6 +7,8 @@ import type { WatcherSocket } from "./watcher-socket.ts";
 export class OpenTail {
   readonly tail: Tail;
   readonly account: AccountId;
+  /** The API token that it was opened with, and ends with. */
+  readonly tokenId: string;
   readonly expiresAtMs: number;
   readonly #clock: Clock;
   readonly #openedAtMs: number;
@@ -20,10 +22,12 @@ export class OpenTail {
   constructor(options: {
     readonly tail: Tail;
     readonly account: AccountId;
+    readonly tokenId: string;
     readonly clock: Clock;
   }) {
     this.tail = options.tail;
     this.account = options.account;
+    this.tokenId = options.tokenId;
     this.#clock = options.clock;
     this.#openedAtMs = options.clock.monotonicMs();
     this.expiresAtMs = options.clock.nowMs() + LIMITS.tailMs;

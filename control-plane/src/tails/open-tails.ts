@@ -72,13 +72,14 @@ export class OpenTails {
    */
   open(wanted: {
     readonly account: AccountId;
+    readonly tokenId: string;
     readonly worker: WorkerKey;
     readonly filters: TailFilters;
   }): { readonly open: OpenTail; readonly secret: string } {
-    const { account, worker, filters } = wanted;
+    const { account, tokenId, worker, filters } = wanted;
     this.#requireRoom(account, worker);
     const tail = { id: randomUUID(), worker, filters };
-    const open = new OpenTail({ tail, account, clock: this.#clock });
+    const open = new OpenTail({ tail, account, tokenId, clock: this.#clock });
     const secret = randomBytes(32).toString("base64url");
     this.#tails.set(tail.id, open);
     this.#idOf.set(hashOf(secret), tail.id);
@@ -111,6 +112,18 @@ export class OpenTails {
     if (open?.tail.worker !== worker) return false;
     this.#end(open, "the tail was deleted");
     return true;
+  }
+
+  /** The API tokens that tails were opened with. */
+  get tokenIds(): ReadonlySet<string> {
+    return new Set([...this.#tails.values()].map(({ tokenId }) => tokenId));
+  }
+
+  /** Ends the tails that were opened with an API token. */
+  endOf(tokenId: string): void {
+    for (const open of this.#tails.values()) {
+      if (open.tokenId === tokenId) this.#end(open, "the API token was revoked or has expired");
+    }
   }
 
   /** Takes over an upgrade to `TAILS_PATH`. */

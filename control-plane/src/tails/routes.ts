@@ -21,7 +21,8 @@ export function createTailRoutes(tails: TailsService): Hono<ApiEnvironment> {
   });
 
   const bound = limitBody(LIMITS.jsonBodyBytesMax);
-  routes.post(TAILS, allowWorker("viewer"), bound, async (context) => {
+  // What requests carry and workers log are values, which viewers do not see.
+  routes.post(TAILS, allowWorker("deployer"), bound, async (context) => {
     const { filters } = await readJson(context, TailRequest);
     const { secret, ...tail } = await tails.create(targetOf(context), filters);
     // wrangler sends no token with the connection: the address is what lets it in.
@@ -30,7 +31,7 @@ export function createTailRoutes(tails: TailsService): Hono<ApiEnvironment> {
     return context.json(success({ ...present(tail), url }));
   });
 
-  routes.delete(`${TAILS}/:tail`, allowWorker("viewer"), async (context) => {
+  routes.delete(`${TAILS}/:tail`, allowWorker("deployer"), async (context) => {
     await tails.remove(targetOf(context), context.req.param("tail"));
     return context.json(success(null));
   });

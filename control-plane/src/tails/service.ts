@@ -35,6 +35,7 @@ export class TailsService {
     const worker = await this.#require(target);
     const { open, secret } = this.#tails.open({
       account: principal.account,
+      tokenId: principal.tokenId,
       worker,
       filters: filters.map((filter) => withOwnAddress(filter, principal.address)),
     });

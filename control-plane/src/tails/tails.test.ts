@@ -13,6 +13,7 @@ import { OpenTails, TAILS_PATH, type TailLink } from "./open-tails.ts";
 
 const ACCOUNT = AccountId.parse("a".repeat(32));
 const WORKER = `${ACCOUNT}/hello`;
+const TAIL = { account: ACCOUNT, tokenId: "token", filters: [] };
 
 let clock: ManualClock;
 let tails: OpenTails;
@@ -42,7 +43,7 @@ afterEach(async () => {
 });
 
 function open(): { readonly id: string; readonly secret: string } {
-  const opened = tails.open({ account: ACCOUNT, worker: WORKER, filters: [] });
+  const opened = tails.open({ ...TAIL, worker: WORKER });
   return { id: opened.open.tail.id, secret: opened.secret };
 }
 
@@ -258,6 +259,6 @@ test("tails: a node that comes later is told of those that there are", () => {
 test("tails: a worker has as many as allowed", () => {
   for (let count = 0; count < LIMITS.tailsPerWorkerMax; count += 1) open();
   expect(open).toThrow(expect.objectContaining({ code: "tails_exceeded" }));
-  const elsewhere = { account: ACCOUNT, worker: `${ACCOUNT}/other`, filters: [] };
+  const elsewhere = { ...TAIL, worker: `${ACCOUNT}/other` as const };
   expect(() => tails.open(elsewhere)).not.toThrow();
 });

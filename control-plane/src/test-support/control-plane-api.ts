@@ -4,8 +4,10 @@ import { join } from "node:path";
 import { SqliteOrigin } from "@atoll/kv-store";
 import { pino } from "pino";
 import type { Bootstrap } from "../accounts/schemas.ts";
+import type { BlobArea, BlobStore } from "../blobs/blob-store.ts";
 import { createControlPlane, type ControlPlane } from "../control-plane.ts";
 import type { Principal } from "../http/request-context.ts";
+import type { OwnershipRule } from "../ownership/schemas.ts";
 import { createRunDatabase } from "./postgres-run.ts";
 import { ScriptedPreflight } from "./scripted-preflight.ts";
 import { TestClock } from "./test-clock.ts";
@@ -143,7 +145,12 @@ export class ControlPlaneApi {
 
 interface StartOptions {
   readonly servedWaitMs?: number;
+  readonly openBlobs?: (area: BlobArea) => BlobStore;
   readonly databaseUrl?: string;
+  /** By default no route needs a proof: most tests are not about domains. */
+  readonly ownershipRule?: OwnershipRule;
+  readonly dnsServers?: ReadonlyArray<string>;
+  readonly isFrontPageOpenHere?: boolean;
 }
 
 async function open(parts: {
@@ -154,6 +161,10 @@ async function open(parts: {
   /** Made when there is none yet. */
   readonly origin?: SqliteOrigin;
   readonly servedWaitMs?: number;
+  readonly openBlobs?: (area: BlobArea) => BlobStore;
+  readonly ownershipRule?: OwnershipRule;
+  readonly dnsServers?: ReadonlyArray<string>;
+  readonly isFrontPageOpenHere?: boolean;
 }): Promise<{ readonly controlPlane: ControlPlane; readonly origin: SqliteOrigin }> {
   const { directory, clock, preflight, ...options } = parts;
   const log = pino({ level: "silent" });
@@ -165,6 +176,7 @@ async function open(parts: {
     port: 0,
     baseDomain: "atoll.test",
     publicIngressPort: 4401,
+    ownershipRule: "none",
     environmentFile: "wrangler.env",
     masterKey: undefined,
     preflight,

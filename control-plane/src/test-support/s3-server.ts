@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import S3rver from "s3rver";
@@ -36,6 +36,17 @@ export class S3Server {
   /** Where an object is. */
   pathOf(key: string): string {
     return join(this.directory, S3_BUCKET, `${key}._S3rver_object`);
+  }
+
+  /** The objects below a folder, by their names in it. */
+  async objects(folder: string): Promise<ReadonlyMap<string, Buffer>> {
+    const directory = join(this.directory, S3_BUCKET, folder);
+    const objects = new Map<string, Buffer>();
+    for (const file of await readdir(directory)) {
+      const name = file.replace(/\._S3rver_object$/, "");
+      if (name !== file) objects.set(name, await readFile(join(directory, file)));
+    }
+    return objects;
   }
 
   async removeBucket(): Promise<void> {

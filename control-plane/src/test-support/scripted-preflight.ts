@@ -2,6 +2,7 @@ import type { Preflight, PreflightCandidate, PreflightResult } from "../prefligh
 
 /** A preflight whose answers a test chooses; it keeps what it was asked. */
 export class ScriptedPreflight implements Preflight {
+  newestCompatibilityDate = "2026-11-17";
   readonly candidates: PreflightCandidate[] = [];
   /** What the next checks answer, or how they fail. */
   answer: PreflightResult | Error = { kind: "started", startupMs: 7 };

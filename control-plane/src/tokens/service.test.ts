@@ -126,6 +126,44 @@ describe("tokens: ", () => {
     expect((await api.call("GET A/tokens")).result).toHaveLength(before);
   });
 
+  test("a viewer sees the names of keys, and nothing of what they or requests hold", async () => {
+    const { result: namespace } = await api.call("POST A/storage/kv/namespaces", { title: "t" });
+    const keys = `A/storage/kv/namespaces/${namespace.id}`;
+    const entry = { key: "name", value: "content", metadata: { of: "content" } };
+    const lasting = { ...entry, expiration: Math.floor(api.clock.nowMs() / 1_000) + 600 };
+    expect((await api.call(`PUT ${keys}/bulk`, [lasting])).status).toBe(200);
+    await api.deploy("hello");
+    const [viewer, narrow, deployer] = await Promise.all(
+      [
+        { role: "viewer" },
+        { role: "viewer", namespace: namespace.id },
+        { role: "deployer", namespace: namespace.id },
+      ].map(async (grant) => (await create(grant)).result.value as string),
+    );
+    const { expiration } = lasting;
+    for (const token of [viewer, narrow]) {
+      const listed = await callWith(token ?? "", `GET ${keys}/keys`);
+      expect(JSON.parse(listed.body).result).toEqual([{ name: "name", expiration }]);
+      expect((await callWith(token ?? "", `GET ${keys}/status`)).status).toBe(200);
+      for (const line of ["values/name", "metadata/name", "export"]) {
+        const refused = await callWith(token ?? "", `GET ${keys}/${line}`);
+        expect(refused, line).toMatchObject({ status: 403 });
+        expect(refused.body).toContain("the role deployer");
+        expect(refused.body).not.toContain("content");
+      }
+      const many = await callWith(token ?? "", `POST ${keys}/bulk/get`, { keys: ["name"] });
+      expect(many.status).toBe(403);
+    }
+    const whole = await callWith(deployer ?? "", `GET ${keys}/keys`);
+    expect(JSON.parse(whole.body).result).toEqual([
+      { name: "name", expiration, metadata: { of: "content" } },
+    ]);
+    expect((await callWith(deployer ?? "", `GET ${keys}/values/name`)).body).toBe("content");
+    const tail = "A/workers/scripts/hello/tails";
+    expect((await callWith(viewer ?? "", `POST ${tail}`, { filters: [] })).status).toBe(403);
+    expect((await callWith(viewer ?? "", `GET ${tail}`)).status).toBe(200);
+  });
+
   test("a namespace of another account is not one to be scoped to", async () => {
     const { result } = await api.call("POST A/storage/kv/namespaces", { title: "t" }, "theirs");
     expect((await create({ namespace: result.id })).status).toBe(404);

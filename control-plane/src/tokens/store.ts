@@ -46,6 +46,21 @@ export class TokenStore {
     return rows.map(toToken);
   }
 
+  /** Which of some tokens, by id, are there and have not expired at a time. */
+  async listHolding(
+    database: Database,
+    ids: ReadonlyArray<string>,
+    now: string,
+  ): Promise<ReadonlySet<string>> {
+    const rows = await database
+      .selectFrom("api_tokens")
+      .select("id")
+      .where("id", "in", ids)
+      .where((row) => row.or([row("expires_at", "is", null), row("expires_at", ">", now)]))
+      .execute();
+    return new Set(rows.map(({ id }) => id));
+  }
+
   async insert(transaction: Transaction, token: StoredToken): Promise<void> {
     const { scope } = token;
     const row = {

@@ -12,8 +12,8 @@ export function createUsageRoutes(usage: UsageService): Hono<ApiEnvironment> {
 
   routes.get("/accounts/:account/usage", allowAccount("viewer"), async (context) => {
     const query = parseInput(UsageQuery, context.req.query(), "query");
-    const { period, workers } = await usage.read(context.var.principal, query);
-    return context.json(success({ ...period, workers }));
+    const { period, workers, today } = await usage.read(context.var.principal, query);
+    return context.json(success({ ...period, workers, today }));
   });
 
   return routes;

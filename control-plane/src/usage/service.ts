@@ -5,6 +5,8 @@ import type { Database } from "../database/database.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { Principal } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
+import { AccountStore } from "../accounts/store.ts";
+import { readAccountDay, type AccountDay } from "./account-day.ts";
 import type { UsagePeriod, UsageQuery, WorkerUsage } from "./schemas.ts";
 import { UsageStore } from "./store.ts";
 
@@ -16,6 +18,7 @@ export class UsageService {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #store = new UsageStore();
+  readonly #accounts = new AccountStore();
 
   constructor(parts: { readonly database: Database; readonly clock: Clock; readonly log: Logger }) {
     this.#database = parts.database;
@@ -51,18 +54,26 @@ export class UsageService {
     });
   }
 
-  /** By worker and version, over the hours of the period. Rejected with `invalid_body`. */
+  /** By worker and version, over the hours of the period, and of today's quota. Rejected with `invalid_body`. */
   async read(
     principal: Principal,
     query: UsageQuery,
-  ): Promise<{ readonly period: UsagePeriod; readonly workers: ReadonlyArray<WorkerUsage> }> {
+  ): Promise<{
+    readonly period: UsagePeriod;
+    readonly workers: ReadonlyArray<WorkerUsage>;
+    readonly today: AccountDay;
+  }> {
     const period = this.#periodOf(query);
     const workers = await this.#store.read(this.#database, {
       ...period,
       account: principal.account,
       worker: query.worker,
     });
-    return { period, workers };
+    const { account } = principal;
+    const { quota } = await this.#accounts.configured(this.#database, account);
+    const nowMs = this.#clock.nowMs();
+    const today = await readAccountDay(this.#database, { account, quota, nowMs });
+    return { period, workers, today };
   }
 
   #periodOf(query: UsageQuery): UsagePeriod {

@@ -1,8 +1,10 @@
 import type { ExpressionBuilder, Expression } from "kysely";
-import { AccountId, VersionId, type NodeName, type UsageRow } from "../contract/index.ts";
+import { VersionId, type AccountId, type NodeName, type UsageRow } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
 import { LIMITS } from "../limits.ts";
+import { accountOf } from "./account-of.ts";
+import { UsageDayStore } from "./day-store.ts";
 import type { UsageFilter, WorkerUsage } from "./schemas.ts";
 
 /** Columns of what adds up. */
@@ -15,6 +17,8 @@ const KEY = ["account_id", "worker", "version_id", "hour", "node"] as const;
 
 /** Usage by account, worker, version, node and hour, and how far each node has told it. */
 export class UsageStore {
+  readonly #days = new UsageDayStore();
+
   /** The last batch that is stored of a node; `undefined` when there is no such node. */
   async lastSequence(transaction: Transaction, node: NodeName): Promise<number | undefined> {
     const row = await transaction
@@ -54,6 +58,7 @@ export class UsageStore {
         .onConflict((conflict) => conflict.columns([...KEY]).doUpdateSet(combine))
         .execute();
     }
+    await this.#days.add(transaction, { node: added.node, rows: known });
     const unknown = added.rows.filter((row) => !accounts.has(accountOf(row)));
     return unknown.map(({ worker }) => worker);
   }
@@ -61,6 +66,7 @@ export class UsageStore {
   /** Removes what was used before an hour. */
   async prune(transaction: Transaction, hour: string): Promise<void> {
     await transaction.deleteFrom("usage").where("hour", "<", hour).execute();
+    await this.#days.prune(transaction, hour);
   }
 
   /** The sums of an account's versions, by worker and version. */
@@ -110,10 +116,6 @@ function combine(row: ExpressionBuilder<Excluded, "usage" | "excluded">) {
     .else(row.ref("usage.memory_peak_bytes"))
     .end();
   return { ...Object.fromEntries(sums), memory_peak_bytes: peak };
-}
-
-function accountOf({ worker }: UsageRow): AccountId {
-  return AccountId.parse(worker.split("/")[0]);
 }
 
 function toRow(row: UsageRow, node: NodeName): Schema["usage"] {

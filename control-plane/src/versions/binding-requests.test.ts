@@ -73,6 +73,17 @@ test("bindings: a text passes at its limit in bytes and is refused above", () =>
   expect(() => parseBindings(text(LIMITS.bindingTextBytesMax + 2))).toThrow(/longer than 5120/);
 });
 
+test("bindings: JSON that is nested too deeply is refused by its name", () => {
+  const levels = LIMITS.jsonLevelsMax + 1;
+  for (const count of [levels, 100_000]) {
+    const json = JSON.parse("[".repeat(count) + "]".repeat(count)) as unknown;
+    const service = { type: "service", name: "B", service: "b", props: { json } };
+    for (const binding of [{ type: "json", name: "B", json }, service]) {
+      expect(() => parseBindings([binding])).toThrow(/binding 'B' .*: deeper than 500 levels/);
+    }
+  }
+});
+
 test("bindings: an upload's own win over kept ones, and kept types are exactly the listed", () => {
   const previous = {
     bindings: [

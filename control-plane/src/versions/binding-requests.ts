@@ -3,6 +3,7 @@ import { NamespaceId } from "@atoll/kv-store";
 import { WorkerName, type Binding, type SecretValues } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { describeIssue } from "../http/body.ts";
+import { BoundedJson } from "../http/bounded-json.ts";
 import { LIMITS } from "../limits.ts";
 
 /** What an upload asks to find in `env`: bindings of its own, and names to take over from before. */
@@ -35,7 +36,7 @@ const REQUESTS = {
   json: z.strictObject({
     type: z.literal("json"),
     name: BindingName,
-    json: z.json().refine((json) => JSON.stringify(json).length <= LIMITS.bindingJsonBytesMax, {
+    json: BoundedJson.refine((json) => JSON.stringify(json).length <= LIMITS.bindingJsonBytesMax, {
       error: `longer than ${LIMITS.bindingJsonBytesMax} characters as JSON`,
     }),
   }),
@@ -56,7 +57,7 @@ const REQUESTS = {
     service: z.string(),
     environment: ordinaryEnvironment,
     entrypoint: z.string().min(1).max(255).optional(),
-    props: z.json().optional(),
+    props: BoundedJson.optional(),
   }),
   assets: z.strictObject({ type: z.literal("assets"), name: BindingName }),
   version_metadata: z.strictObject({ type: z.literal("version_metadata"), name: BindingName }),
@@ -68,7 +69,10 @@ const REQUESTS = {
   text_blob: z.strictObject({ type: z.literal("text_blob"), name: BindingName, part: z.string() }),
   data_blob: z.strictObject({ type: z.literal("data_blob"), name: BindingName, part: z.string() }),
 } as const;
-type BindingRequest = z.infer<(typeof REQUESTS)[keyof typeof REQUESTS]>;
+
+/** Any of them, for documents. Uploads are parsed type by type, so that errors name the binding. */
+export const BindingRequest = z.union(Object.values(REQUESTS));
+type BindingRequest = z.infer<typeof BindingRequest>;
 
 /** Parses the `bindings` of an upload. Every type that Atoll does not have yet is refused by its name. */
 export function parseBindings(requests: ReadonlyArray<unknown>): RequestedBindings {

@@ -18,6 +18,7 @@ import type { Mutation, Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { Principal } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
+import { ProjectStore } from "../pages/store.ts";
 import type { Preflight } from "../preflight/preflight.ts";
 import { checkOwnHost } from "../routes/conflicts.ts";
 import type { HostNames } from "../routes/host-names.ts";
@@ -29,7 +30,7 @@ import { AwaitedServices } from "./awaited-services.ts";
 import { checkBindings } from "./bindings.ts";
 import { refuseNewReach } from "./scoped-bindings.ts";
 import { KeyedLock } from "./keyed-lock.ts";
-import type { Annotations, SourceMap, StoredVersion, Trigger } from "./schemas.ts";
+import type { Annotations, PagesNotes, SourceMap, StoredVersion, Trigger } from "./schemas.ts";
 import type { VersionStore } from "./store.ts";
 
 /** What a new version starts from. */
@@ -50,6 +51,8 @@ export interface VersionDraft {
   readonly contents: ReadonlyMap<BlobHash, Uint8Array>;
   /** Settings of the worker that come with an upload. */
   readonly settings?: ScriptSettings;
+  /** Of a deployment of a Pages project. */
+  readonly pages?: PagesNotes;
 }
 
 export interface Publication {
@@ -65,6 +68,10 @@ export interface Publication {
    * `base` is absent for a new worker.
    */
   readonly draft: (base: VersionBase | undefined) => Promise<VersionDraft>;
+  /** Whether a Pages project publishes: it alone may publish its worker, and no other one. */
+  readonly isOfProject?: boolean;
+  /** Runs in the transaction that records the version. */
+  readonly alongside?: (mutation: Mutation, workerId: string) => Promise<void>;
 }
 
 export interface PublisherParts {
@@ -95,6 +102,7 @@ export class Publisher {
   readonly #deployments = new DeploymentStore();
   readonly #accounts = new AccountStore();
   readonly #routes = new RouteStore();
+  readonly #projects = new ProjectStore();
 
   constructor(parts: PublisherParts) {
     this.#parts = parts;
@@ -149,6 +157,7 @@ export class Publisher {
       startupMs,
       sourceMaps: [...draft.sourceMaps],
       tokenId: principal.tokenId,
+      ...(draft.pages === undefined ? {} : { pages: draft.pages }),
     };
     const added = { version, notes };
     await this.#parts.mutations.run(principal, (mutation) =>
@@ -162,6 +171,7 @@ export class Publisher {
     const { database, versions } = this.#parts;
     const worker = await this.#workers.find(database, { account: principal.account, name });
     if (worker !== undefined) {
+      await this.#refuseOtherKind(worker, publication);
       const latest = await versions.latest(database, worker.id);
       if (latest === undefined) throw new Error(`worker ${worker.id} has no version`);
       const secrets = await versions.openSecrets(database, worker.id, latest.version.id);
@@ -179,6 +189,22 @@ export class Publisher {
     const routes = await this.#routes.listNear(database, [host]);
     checkOwnHost(host, routes, principal.account);
     return undefined;
+  }
+
+  /** Whoever publishes with the other tool would replace what is there with something of another kind. */
+  async #refuseOtherKind({ id, name }: StoredWorker, publication: Publication): Promise<void> {
+    const isProject = await this.#projects.has(this.#parts.database, id);
+    if (isProject === (publication.isOfProject ?? false)) return;
+    if (isProject) {
+      throw new ControlPlaneError(
+        "worker_of_project",
+        `'${name}' is a Pages project: deploy it with 'wrangler pages deploy', set its secrets with 'wrangler pages secret', or choose another name`,
+      );
+    }
+    throw new ControlPlaneError(
+      "pages_project_name_taken",
+      `The account has a worker named '${name}': choose another name for the project`,
+    );
   }
 
   async #start(version: Version, draft: StartedDraft): Promise<number> {
@@ -251,6 +277,7 @@ export class Publisher {
       workerId: worker.id,
       secrets: draft.secrets,
     });
+    await publication.alongside?.(mutation, worker.id);
     if (publication.isDeployed) {
       await this.#deployments.append(transaction, {
         workerId: worker.id,

@@ -32,6 +32,16 @@ export const SourceMap = z.object({
 });
 export type SourceMap = z.infer<typeof SourceMap>;
 
+/** What a version is to the Pages project whose deployment it is. */
+export const PagesNotes = z.object({
+  environment: z.enum(["production", "preview"]),
+  branch: z.string(),
+  commitHash: z.string(),
+  commitMessage: z.string(),
+  isCommitDirty: z.boolean(),
+});
+export type PagesNotes = z.infer<typeof PagesNotes>;
+
 /** What is known of a version beyond what nodes need. */
 export const VersionNotes = z.object({
   annotations: Annotations,
@@ -39,6 +49,7 @@ export const VersionNotes = z.object({
   sourceMaps: z.array(SourceMap),
   /** The token that uploaded it. */
   tokenId: z.string(),
+  pages: PagesNotes.optional(),
 });
 export type VersionNotes = z.infer<typeof VersionNotes>;
 

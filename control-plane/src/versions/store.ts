@@ -59,6 +59,11 @@ export class VersionStore {
       .execute();
   }
 
+  /** Removes one that no deployment names. Its blobs stay. */
+  async remove(transaction: Transaction, id: VersionId): Promise<void> {
+    await transaction.deleteFrom("versions").where("id", "=", id).execute();
+  }
+
   async find(
     database: Database | Transaction,
     address: { readonly workerId: string; readonly id: string },

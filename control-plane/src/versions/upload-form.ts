@@ -16,10 +16,13 @@ export interface UploadForm {
   readonly files: ReadonlyArray<UploadedFile>;
 }
 
+/** A request, or what holds a form within another form. */
+type FormBody = Pick<Request, "formData">;
+
 const METADATA = "metadata";
 
 /** Reads `multipart/form-data` with a `metadata` part of JSON; every other part is a file. */
-export async function readUploadForm(request: Request): Promise<UploadForm> {
+export async function readUploadForm(request: FormBody): Promise<UploadForm> {
   const form = await readFormData(request);
   const metadata = await readMetadata(form);
   const files: UploadedFile[] = [];
@@ -33,7 +36,7 @@ export async function readUploadForm(request: Request): Promise<UploadForm> {
 }
 
 /** Parses the body. The caller has bounded it before. */
-export async function readFormData(request: Request): Promise<FormData> {
+export async function readFormData(request: FormBody): Promise<FormData> {
   try {
     return await request.formData();
   } catch (cause) {

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ControlPlaneError } from "../errors.ts";
 import { describeIssue } from "../http/body.ts";
+import { BoundedJson } from "../http/bounded-json.ts";
 import { LIMITS } from "../limits.ts";
 import { ScriptSettings } from "../workers/schemas.ts";
 import { RequestedAnnotations } from "./schemas.ts";
@@ -48,7 +49,7 @@ export const UploadMetadata = z.object({
   annotations: RequestedAnnotations.nullish(),
   tags: z.array(z.string().max(1_024)).max(100).nullish(),
   logpush: z.boolean().nullish(),
-  observability: z.record(z.string(), z.json()).nullish(),
+  observability: z.record(z.string(), BoundedJson).nullish(),
   migrations: z.unknown().optional(),
   containers: z.unknown().optional(),
   exports: z.unknown().optional(),

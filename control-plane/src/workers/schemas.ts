@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { type AccountId, WorkerName } from "../contract/index.ts";
+import { BoundedJson } from "../http/bounded-json.ts";
 import { LIMITS } from "../limits.ts";
 
 /** Names a worker within an account. */
@@ -22,7 +23,7 @@ const TailConsumers = z.array(TailConsumer).max(LIMITS.tailConsumersMax);
 export const ScriptSettings = z.object({
   tags: z.array(z.string().max(1_024)).max(100).optional(),
   logpush: z.boolean().optional(),
-  observability: z.record(z.string(), z.json()).nullish(),
+  observability: z.record(z.string(), BoundedJson).nullish(),
   tail_consumers: TailConsumers.nullish(),
 });
 export type ScriptSettings = z.infer<typeof ScriptSettings>;

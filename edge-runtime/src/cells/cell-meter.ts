@@ -5,6 +5,8 @@ import type { CellUsage } from "./cell-host.ts";
 export interface MeteredMember {
   readonly worker: WorkerKey;
   readonly version: VersionId;
+  /** It has no code. */
+  readonly isStatic?: boolean;
   /** Where it listens; absent of a cell that never did. */
   readonly socketPath?: string;
 }

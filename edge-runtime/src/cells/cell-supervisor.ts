@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os";
 import type {
   CellStatus,
   CellStopReason,
-  VersionId,
+  Version,
   WorkerFailure,
   WorkerKey,
 } from "@atoll/control-plane/contract";
@@ -201,9 +201,9 @@ export class CellSupervisor implements Activator {
   }
 
   /** The version of a worker that serves here. */
-  versionOf(worker: WorkerKey): VersionId | undefined {
+  versionOf(worker: WorkerKey): Version | undefined {
     const workers = this.#serving.ownOf(worker)?.workers;
-    return workers?.find(({ key }) => key === worker)?.version.id;
+    return workers?.find(({ key }) => key === worker)?.version;
   }
 
   /** How cells ended. */

@@ -229,7 +229,7 @@ function socketNames({ workerSockets, triggerSockets }: GroupConfig): ReadonlyAr
 }
 
 function memberOf({ key, version }: PreparedWorker): MeteredMember {
-  return { worker: key, version: version.id };
+  return { worker: key, version: version.id, isStatic: version.code.kind === "none" };
 }
 
 async function close(services: OpenCellServices, log: Logger): Promise<void> {

@@ -41,10 +41,21 @@ export interface WorkerdHostOptions {
 
 /** Path of the workerd binary itself: the package's `bin` is a script that costs a Node start. */
 export function installedWorkerdPath(): string {
-  const binary: unknown = (createRequire(import.meta.url)("workerd") as { default: unknown })
-    .default;
+  const { default: binary } = workerdPackage();
   if (typeof binary !== "string") throw new TypeError("the workerd package names no binary");
   return binary;
+}
+
+/** The compatibility date of the installed workerd. */
+export function newestCompatibilityDate(): string {
+  const { compatibilityDate: date } = workerdPackage();
+  if (typeof date !== "string") throw new TypeError("the workerd package names no date");
+  return date;
+}
+
+function workerdPackage(): Readonly<Record<string, unknown>> {
+  // A module is an object; what is in it is looked at above.
+  return createRequire(import.meta.url)("workerd") as Readonly<Record<string, unknown>>;
 }
 
 /** Cells as processes of this machine, made from a pool of zygotes. */

@@ -289,6 +289,45 @@ test("config: code and files share a host, and other workers reach both", async 
   expect((await ask(1, { path: "/page" })).body).toBe("page named");
 });
 
+test("config: rules of Pages say which paths are the code's, and files answer all others", async () => {
+  const files = { "index.html": "home", "404.html": "not here", "file.txt": "file" };
+  const siteDirectory = await site("gated", files);
+  const worker = sampleModule(
+    `export default { async fetch(request, { FILES }) {
+       const { pathname } = new URL(request.url);
+       if (pathname.endsWith("home")) return FILES.fetch("http://any/");
+       return new Response("code " + pathname + " " + request.method);
+     } };`,
+    {
+      siteDirectory,
+      assets: {
+        manifest: MANIFEST,
+        notFoundHandling: "404-page",
+        routes: {
+          include: ["/api/*", "/one", "/a.b*", "/file*"],
+          exclude: ["/file.*", "/api/no/*"],
+        },
+      },
+      bindings: [{ type: "assets", name: "FILES" }],
+    },
+  );
+  const ask = await cells.start([worker]);
+  const bodies = async (paths: ReadonlyArray<string>): Promise<unknown> =>
+    Promise.all(paths.map(async (path) => (await ask(0, { path })).body));
+  expect(
+    await bodies(["/api", "/api/", "/api/x/y?z", "/one", "/one/", "/a.bc", "/api/home"]),
+  ).toEqual(
+    ["/api", "/api/", "/api/x/y", "/one", "/one/", "/a.bc"]
+      .map((path) => `code ${path} GET`)
+      .concat("home"),
+  );
+  expect(await bodies(["/", "/file.txt", "/api/no", "/apix", "/one/two", "/axbc"])).toEqual([
+    "home",
+    "file",
+    ...["not here", "not here", "not here", "not here"],
+  ]);
+});
+
 test("config: a binding to a worker that is not there fails when it is used, and says so", async () => {
   const gone = WorkerName.parse("gone");
   const caller = sampleModule(

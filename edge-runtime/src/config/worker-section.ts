@@ -14,6 +14,7 @@ import type { FileTable } from "./file-table.ts";
 import type { GroupMember, KvCapability } from "./group-config.ts";
 import { entrypointModule } from "./entrypoint-module.ts";
 import { missingService } from "./missing-service.ts";
+import { routeGate } from "./route-gate.ts";
 import { tailServices } from "./tail-service.ts";
 import { triggerService } from "./trigger-service.ts";
 
@@ -59,6 +60,7 @@ export class WorkerSection {
     return [
       ...site,
       ...code,
+      ...this.#gate(),
       ...this.#namespaces(),
       ...this.#missing(),
       ...this.#trigger(),
@@ -140,7 +142,7 @@ export class WorkerSection {
     const behind =
       member.version.code.kind === "none"
         ? compatibility(member.version)
-        : { userWorker: quote(codeServiceName(member.version, index)) };
+        : { userWorker: quote(this.#gateName ?? codeServiceName(member.version, index)) };
     return struct({
       name: quote(this.name),
       assets: struct({
@@ -149,6 +151,22 @@ export class WorkerSection {
         ...behind,
       }),
     });
+  }
+
+  /** Present where the site says which paths are the code's. */
+  get #gateName(): string | undefined {
+    const { assets, code } = this.#options.member.version;
+    const isGated = assets?.routes !== undefined && code.kind !== "none";
+    return isGated ? `${this.name}-gate` : undefined;
+  }
+
+  #gate(): ReadonlyArray<Expression> {
+    const { version } = this.#options.member;
+    const [name, routes] = [this.#gateName, version.assets?.routes];
+    if (name === undefined || routes === undefined) return [];
+    const code = codeServiceName(version, this.#options.index);
+    const parts = { site: this.name, routes, compatibility: compatibility(version) };
+    return [routeGate({ name, code, ...parts })];
   }
 
   /** One external service per namespace that is bound: the capability rides on each of its requests. */

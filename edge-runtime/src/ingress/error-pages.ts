@@ -15,6 +15,8 @@ export interface ErrorContext {
   readonly host?: string | undefined;
   /** The request's `accept`. */
   readonly accept?: string | undefined;
+  /** Seconds after which what may be repeated is worth it; 1 by default. */
+  readonly retryAfter?: string | undefined;
 }
 
 interface PageText {
@@ -89,6 +91,12 @@ const TEXTS: Partial<Record<EdgeErrorCode, PageText>> = {
     explanation:
       "The worker used more memory than it may and was stopped. It starts again by itself, later when this repeats.",
   },
+  day_quota_exceeded: {
+    number: 1027,
+    title: "Daily limit exceeded",
+    explanation:
+      "The owner of this site has used up all requests or CPU time of the day. It is served again from 00:00 UTC on.",
+  },
   cell_lost: {
     number: 502,
     title: "Bad gateway",
@@ -153,7 +161,7 @@ export function errorPage(code: EdgeErrorCode, context: ErrorContext): ErrorPage
       // Nothing on the way may keep an error for a worker that recovers within milliseconds.
       ["cache-control", "private, no-store"],
       ["x-atoll-error", code],
-      ...(retryable ? ([["retry-after", "1"]] as const) : []),
+      ...(retryable ? ([["retry-after", context.retryAfter ?? "1"]] as const) : []),
     ],
     body: isHtml ? htmlBody(text, context) : plainBody(text, context),
   };

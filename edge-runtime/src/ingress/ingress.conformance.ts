@@ -5,6 +5,7 @@ import type { IngressBackend } from "./conformance/ingress-harness.ts";
 import { describeHostile } from "./conformance/hostile.conformance.ts";
 import { describeLimits, describeStalledAnswers } from "./conformance/limits.conformance.ts";
 import { describeMetering } from "./conformance/metering.conformance.ts";
+import { describeRefusals } from "./conformance/refusals.conformance.ts";
 import { describeRouting } from "./conformance/routing.conformance.ts";
 import { describeStreaming } from "./conformance/streaming.conformance.ts";
 import { describeSwitching } from "./conformance/switching.conformance.ts";
@@ -33,5 +34,6 @@ export function describeIngress(name: string, backend: IngressBackend): void {
     describeLimits(backend);
     describeStalledAnswers(backend);
     describeMetering(backend);
+    describeRefusals(backend);
   });
 }

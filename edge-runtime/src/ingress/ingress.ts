@@ -63,6 +63,8 @@ export interface ServedRequest {
   readonly bytesOut: number;
   /** From its head to its end. */
   readonly wallMs: number;
+  /** It got a page in place of its worker, as `Ingress.refuse` says: its account is charged nothing. */
+  readonly isRefused?: true;
 }
 
 /** What is counted for a request that ended before anything of its answer was sent. */
@@ -134,6 +136,11 @@ export interface Ingress {
    * request goes through the activator.
    */
   publish(target: TargetKey, socketPaths: ReadonlyArray<string>): void;
+  /**
+   * Names the workers whose accounts have used up their day: from now on requests to them, whichever version or
+   * preview they ask for, get the page of `day_quota_exceeded`. What is in flight goes on.
+   */
+  refuse(workers: ReadonlySet<WorkerKey>): void;
   /**
    * Resolves when every new request is treated by the routes and sockets that were set before this call:
    * an ingress that is another process learns of them within a millisecond, not at once.

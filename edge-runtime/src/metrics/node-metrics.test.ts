@@ -74,6 +74,7 @@ test("metrics: tell what was counted and what was read", async () => {
     'atoll_requests_total{status="3xx"} 0',
     'atoll_requests_total{status="4xx"} 1',
     'atoll_requests_total{status="5xx"} 1',
+    "atoll_quota_refusals_total 0",
     "atoll_requests_in_flight 6",
     "atoll_client_connections 5",
     "atoll_ingress_errors_total 4",
@@ -101,9 +102,12 @@ test("metrics: what is gone is not told of, and counts go on", async () => {
   serve(metrics, 200);
   await metrics.text(READINGS);
   serve(metrics, 200);
+  const measured = { status: 429, bytesIn: 0, bytesOut: 0, wallMs: 0 };
+  metrics.served({ worker: "a/b", socketPath: undefined, ...measured, isRefused: true });
   const link = { isConnected: false, revision: 11 };
   const text = await metrics.text({ ...READINGS, kv: [], link });
   expect(text).toContain('atoll_requests_total{status="2xx"} 2\n');
+  expect(text).toContain("atoll_quota_refusals_total 1\n");
   expect(text).toContain("atoll_ingress_errors_total 4\n");
   expect(text).toContain("atoll_link_connected 0\n");
   expect(text).not.toContain('namespace="aa"');

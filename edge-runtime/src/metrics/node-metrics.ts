@@ -64,6 +64,9 @@ export class NodeMetrics implements CellListener {
     help: "Requests that were routed to a worker and have ended, by the class of their status.",
     labels: ["status"],
   });
+  readonly #refusals = this.#counter("atoll_quota_refusals_total", {
+    help: "Requests that were refused because their account has used up its day.",
+  });
   readonly #requestsInFlight = this.#gauge("atoll_requests_in_flight", {
     help: "Requests and WebSockets that a cell has.",
   });
@@ -136,7 +139,8 @@ export class NodeMetrics implements CellListener {
     this.#ends.inc({ reason: LABELS.get(reason) ?? reason });
   }
 
-  served({ status }: ServedRequest): void {
+  served({ status, isRefused }: ServedRequest): void {
+    if (isRefused === true) this.#refusals.inc();
     const index = Math.floor(status / 100) - 1;
     this.#served[index] = (this.#served[index] ?? 0) + 1;
   }

@@ -10,7 +10,11 @@ import { init, parse } from "es-module-lexer";
 import type { Logger } from "pino";
 import { limitsOf } from "../cells/cell-limits.ts";
 import { openCellRoot } from "../cells/cell-root.ts";
-import { installedWorkerdPath, WorkerdHost } from "../cells/workerd-host.ts";
+import {
+  installedWorkerdPath,
+  newestCompatibilityDate,
+  WorkerdHost,
+} from "../cells/workerd-host.ts";
 import { CellStartError } from "../cells/workerd-process.ts";
 import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import { ConfigCompiler } from "../config/compile-config.ts";
@@ -37,6 +41,7 @@ const NO_ACCOUNT = AccountId.parse("0".repeat(32));
 
 /** Starts versions in throw-away cells whose bindings reach nothing. See `Preflight`. */
 export class WorkerdPreflight implements Preflight {
+  readonly newestCompatibilityDate = newestCompatibilityDate();
   readonly #options: WorkerdPreflightOptions;
   readonly #host: WorkerdHost;
   readonly #compiler: ConfigCompiler;

@@ -1,4 +1,5 @@
 import { LIMITS } from "../limits.ts";
+import { openFilesMax } from "./kernel-file.ts";
 import {
   FILTER_DESCRIPTOR,
   INFO_DESCRIPTOR,
@@ -71,7 +72,8 @@ const RESOURCES = [
   "--core=0",
   // No file can grow at all; sockets and pipes are no files in this sense.
   "--fsize=0",
-  `--nofile=${LIMITS.cellDescriptorsMax}`,
+  // Cells run as somebody who may lower limits, and not raise them.
+  `--nofile=${Math.min(LIMITS.cellDescriptorsMax, openFilesMax())}`,
   "--memlock=0",
   "--msgqueue=0",
 ];

@@ -175,11 +175,11 @@ export class ControlGroups {
 
   /** At once rather than later, because it is asked of every cell that runs every few seconds. */
   usage(cell: string): GroupUsage {
-    const memory = this.#find("memory");
-    const peak =
-      memory &&
-      readKernelFile(join(this.#directory(memory, cell), FILES[memory.version].memoryPeak));
-    return { cpuNs: this.#cpuNs(cell), memoryPeakBytes: peak === undefined ? peak : Number(peak) };
+    const peak = this.#read(this.#find("memory"), cell, "memoryPeak");
+    return {
+      cpuNs: parseCpuNs(this.#read(this.#counting, cell, "cpuTime")),
+      memoryPeakBytes: peak === undefined ? undefined : Number(peak),
+    };
   }
 
   /** Removes a cell's group, once its process is gone, and its account's with the last one. */
@@ -223,11 +223,15 @@ export class ControlGroups {
     }
   }
 
-  #cpuNs(cell: string): number | undefined {
-    const hierarchy = this.#counting;
+  /** What a cell's own group tells; `undefined` while it has none, waiting among others for an account. */
+  #read(
+    hierarchy: Hierarchy | undefined,
+    cell: string,
+    file: "cpuTime" | "memoryPeak",
+  ): string | undefined {
     if (hierarchy === undefined) return undefined;
-    const { cpuTime } = FILES[hierarchy.version];
-    return parseCpuNs(readKernelFile(join(this.#directory(hierarchy, cell), cpuTime)));
+    if (hasAccounts(hierarchy) && !this.#accountOf.has(cell)) return undefined;
+    return readKernelFile(join(this.#directory(hierarchy, cell), FILES[hierarchy.version][file]));
   }
 
   #find(controller: Controller): Hierarchy | undefined {

@@ -13,6 +13,13 @@ export function readKernelFile(path: string): string | undefined {
   }
 }
 
+/** The most files and sockets that this process, and any that it starts, can be allowed to have open. */
+export function openFilesMax(): number {
+  const [, hard = "1024"] =
+    /^Max open files +\S+ +(\d+)/m.exec(readKernelFile("/proc/self/limits") ?? "") ?? [];
+  return Number(hard);
+}
+
 // Every counter that is read again and again stands in the first line, with at most three numbers of it.
 const COUNTER_BYTES = 96;
 

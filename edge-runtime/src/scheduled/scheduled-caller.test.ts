@@ -52,6 +52,22 @@ describe("scheduled caller: ", () => {
     ]);
   });
 
+  test("calls no worker whose account has used up its day, tells so, and counts nothing", async () => {
+    const worker = sampleModule(SOURCE, { isScheduled: true });
+    await supervisor.run(worker);
+    const lost: unknown[] = [];
+    const caller = new ScheduledCaller({
+      supervisor: supervisor.supervisor,
+      isRefused: (key) => key === worker.key,
+      onServed: (request) => served.push(request),
+      onLost: (_, outcome) => lost.push(outcome),
+    });
+    const call = { worker: worker.key, cron: "* * * * *", scheduledMs: SCHEDULED_MS };
+    const outcome = "dayQuotaExceeded";
+    expect(await caller.call(call)).toEqual({ outcome, isFinal: true, wallMs: 0 });
+    expect([served, lost]).toEqual([[], [outcome]]);
+  });
+
   test("waits for what the worker waits for", async () => {
     const worker = sampleModule(SOURCE, { isScheduled: true });
     await supervisor.run(worker);

@@ -1,4 +1,4 @@
-import type { ScheduledEvent, ScheduledOutcome } from "@atoll/control-plane/contract";
+import type { ScheduledEvent, ScheduledOutcome, WorkerKey } from "@atoll/control-plane/contract";
 import type { CellSupervisor } from "../cells/cell-supervisor.ts";
 import { askCell } from "../cells/cell-client.ts";
 import type { WarmCell } from "../cells/warm-cell.ts";
@@ -17,9 +17,11 @@ export interface CallEnd {
 
 export interface ScheduledCallerOptions {
   readonly supervisor: Pick<CellSupervisor, "cellFor" | "lossOf">;
+  /** Whether a worker's account has used up its day. */
+  readonly isRefused?: (worker: WorkerKey) => boolean;
   /** Counts each call as a request of its worker. */
   readonly onServed: OnServed;
-  /** Hears of a call whose cell was ended for a limit, and can't tell it. */
+  /** Hears of a call that no cell can tell: the cell was ended for a limit, or was not to have it. */
   readonly onLost?: (call: Omit<ScheduledEvent, "run">, outcome: ScheduledOutcome) => void;
   /** By default `LIMITS.scheduledMs`. */
   readonly timeoutMs?: number;
@@ -38,6 +40,12 @@ export class ScheduledCaller {
   /** Resolves when the handler and all that it waits for has ended, however that was. Never rejects. */
   async call({ worker, cron, scheduledMs }: Omit<ScheduledEvent, "run">): Promise<CallEnd> {
     const begunMs = performance.now();
+    if (this.#options.isRefused?.(worker) === true) {
+      const outcome = "dayQuotaExceeded";
+      this.#options.onLost?.({ worker, cron, scheduledMs }, outcome);
+      // What is left of the day is longer than any attempt waits.
+      return { outcome, isFinal: true, wallMs: 0 };
+    }
     let cell: WarmCell;
     try {
       cell = await this.#options.supervisor.cellFor(worker);

@@ -59,6 +59,7 @@ beforeEach(async () => {
       disconnected: () => undefined,
       acknowledged: () => undefined,
     },
+    dayGate: { hear: () => undefined },
     scheduled: {
       connected: () => undefined,
       disconnected: () => undefined,

@@ -11,6 +11,7 @@ import type { Channel, Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { LIMITS } from "../limits.ts";
 import { FleetLink, type FleetLinkOptions } from "./fleet-link.ts";
+import type { DayGate } from "../quotas/day-gate.ts";
 import type { ScheduledRuns } from "../scheduled/scheduled-runs.ts";
 import type { NodeTails } from "../tail/node-tails.ts";
 import type { NodeUsage } from "../usage/node-usage.ts";
@@ -21,6 +22,7 @@ export interface NodeLinkOptions extends FleetLinkOptions {
   /** The node's key-value store. */
   readonly kv: { attach(channel: Channel): void; status(): ReadonlyArray<KvStatus> };
   readonly usage: Pick<NodeUsage, "connected" | "disconnected" | "acknowledged">;
+  readonly dayGate: Pick<DayGate, "hear">;
   readonly scheduled: Pick<ScheduledRuns, "connected" | "disconnected" | "start" | "acknowledged">;
   readonly tails: Pick<NodeTails, "connected" | "disconnected" | "follow">;
   readonly cells: () => ReadonlyArray<CellStatus>;
@@ -112,6 +114,8 @@ export class NodeLink {
         return this.#options.scheduled.start(message.event);
       case "scheduled-ack":
         return this.#options.scheduled.acknowledged(message.run);
+      case "day-quotas":
+        return this.#options.dayGate.hear(message);
       case "tails":
         return void this.#options.tails.follow(message.tails);
     }

@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { systemClock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { CellSupervisor } from "../cells/cell-supervisor.ts";
+import type { DayGate } from "../quotas/day-gate.ts";
 import type { Ingress } from "../ingress/ingress.ts";
 import { BlobCache } from "./blob-cache.ts";
 import type { ControlPlaneClient } from "./control-plane-client.ts";
@@ -23,6 +24,7 @@ export interface WorkersOptions {
   readonly kv: Pick<NodeKv, "hold">;
   readonly supervisor: CellSupervisor;
   readonly ingress: Ingress;
+  readonly dayGate: DayGate;
   readonly createSites: (options: {
     readonly root: string;
     readonly log: Logger;
@@ -49,6 +51,7 @@ export function openWorkers(options: WorkersOptions): Workers {
     preparer: new WorkerPreparer({ blobs, sites, sealingKey: identity.sealingKey }),
     supervisor,
     ingress,
+    dayGate: options.dayGate,
     capabilities,
     hold: (namespaces) => kv.hold(namespaces),
     clock: systemClock,

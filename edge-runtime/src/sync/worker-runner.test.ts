@@ -39,6 +39,7 @@ describe("worker runner", () => {
   /** What happened, in order. */
   let events: string[];
   let applied: ReadonlyArray<PreparedWorker>;
+  let gated: ReadonlyArray<string>;
   let splits: ReadonlyArray<Split>;
   let previewHosts: ReadonlyMap<string, string>;
   let unpreparable: Set<string>;
@@ -93,6 +94,11 @@ describe("worker runner", () => {
           previewHosts = routing?.previewHosts ?? new Map();
         },
       },
+      dayGate: {
+        setWorkers: (workers) => {
+          gated = workers.map(({ name }) => name);
+        },
+      },
       capabilities,
       hold: async (namespaces) => {
         events.push(`hold ${new Set(namespaces).size}`);
@@ -105,6 +111,7 @@ describe("worker runner", () => {
   test("prepares, holds data, starts, then routes", async () => {
     expect(await runner.run([worker("a")])).toEqual([]);
     expect(events).toEqual(["prepare a@1", "hold 1", "apply a@1", "routes a.localhost/*"]);
+    expect(gated).toEqual(["a"]);
     const version = VersionId.parse("11111111-1111-4111-8111-111111111111");
     const caller = { worker: workerKey(worker("a")), version };
     const granted = capabilities.of(caller, NAMESPACE);

@@ -11,6 +11,7 @@ import type { PreparedWorker } from "../cells/prepared-worker.ts";
 import { EdgeError } from "../errors.ts";
 import type { Ingress } from "../ingress/ingress.ts";
 import { LIMITS } from "../limits.ts";
+import type { DayGate } from "../quotas/day-gate.ts";
 import { parseRoutePattern } from "../ingress/route-pattern.ts";
 import { previewTarget, type TargetKey, versionTarget } from "../ingress/target-key.ts";
 import { boundNamespaces, type KvCapabilities } from "./kv-capabilities.ts";
@@ -22,6 +23,8 @@ export interface WorkerRunnerOptions {
   readonly preparer: Pick<WorkerPreparer, "prepare" | "prune">;
   readonly supervisor: Pick<CellSupervisor, "apply">;
   readonly ingress: Pick<Ingress, "setRoutes">;
+  /** Told of what runs before requests reach it. */
+  readonly dayGate: Pick<DayGate, "setWorkers">;
   readonly capabilities: KvCapabilities;
   /** Resolves when the replica holds these namespaces. */
   readonly hold: (namespaces: ReadonlyArray<NamespaceId>) => Promise<void>;
@@ -142,7 +145,7 @@ export class WorkerRunner {
   }
 
   async #run(workers: ReadonlyArray<DesiredWorker>): Promise<ReadonlyArray<WorkerFailure>> {
-    const { capabilities, hold, supervisor, ingress } = this.#options;
+    const { capabilities, hold, supervisor, ingress, dayGate } = this.#options;
     this.#keepPreviews(workers);
     // Cells that drain keep what they were granted, and a worker that fails keeps its old version.
     const both = [...this.#workers, ...workers];
@@ -165,6 +168,7 @@ export class WorkerRunner {
         worker.previewHost === undefined ? [] : [[worker.previewHost, workerKey(worker)] as const],
       ),
     );
+    dayGate.setWorkers(this.#running);
     ingress.setRoutes(routes, { splits, previewHosts });
     return failures;
   }

@@ -7,7 +7,14 @@ import type { CellEvent } from "./cell-events.schemas.ts";
 const OUTCOMES: Partial<Record<EdgeErrorCode, string>> = {
   cpu_exceeded: "exceededCpu",
   memory_exceeded: "exceededMemory",
+  // No word of theirs means this, and this one passes for an error.
+  day_quota_exceeded: "unknown",
   cell_lost: "unknown",
+};
+/** What the outcome alone does not say. */
+const REASONS: Partial<Record<EdgeErrorCode, string>> = {
+  day_quota_exceeded:
+    "Daily limit exceeded: the account has used up its requests or CPU time of the day, until 00:00 UTC",
 };
 // As workerd does: by parts of the name.
 const SENSITIVE = /auth|cookie|jwt|key|secret|token/i;
@@ -33,7 +40,9 @@ export function lostRequest(failure: RequestFailure, nowMs: number): CellEvent |
     headers[name] = SENSITIVE.test(name) ? HIDDEN : value;
   }
   const request = { url: `${scheme}://${head.host}${head.target}`, method, headers };
-  return { ...lostEvent(outcome, { request }, nowMs), hidden };
+  const message = REASONS[failure.code];
+  const exceptions = message === undefined ? [] : [{ name: "Error", message, timestamp: nowMs }];
+  return { ...lostEvent(outcome, { request }, nowMs), exceptions, hidden };
 }
 
 /** The same of any call. */

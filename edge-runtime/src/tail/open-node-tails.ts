@@ -19,7 +19,7 @@ export async function openNodeTails(options: {
   const tails = new NodeTails({
     watch: async (workers) => supervisor()?.watched.watch(workers),
     onTold: (worker, count) => supervisor()?.watched.noteTold(worker, count),
-    versionOf: (worker) => supervisor()?.versionOf(worker),
+    versionOf: (worker) => supervisor()?.versionOf(worker)?.id,
     random: Math.random,
     clock: systemClock,
     log,

@@ -72,7 +72,7 @@ beforeEach(async () => {
   tails = new NodeTails({
     watch: (workers) => supervisor.watched.watch(workers),
     onTold: (worker, count) => supervisor.watched.noteTold(worker, count),
-    versionOf: (worker) => supervisor.versionOf(worker),
+    versionOf: (worker) => supervisor.versionOf(worker)?.id,
     random: () => 0.5,
     clock: systemClock,
     log,
@@ -231,6 +231,19 @@ describe("watched cells: ", () => {
     expect((await told(2))[1]).toMatchObject({
       outcome: "exceededCpu",
       event: { cron: "loop", scheduledTime: 2_000 },
+    });
+  });
+
+  test("tell of requests that are refused for the day's quota, and why", async () => {
+    const worker = sampleModule(SOURCE);
+    await sample.run(worker);
+    await tails.follow([tailOf(worker, { outcome: ["unknown"] })]);
+    sample.ingress.refuse(new Set([worker.key]));
+    expect((await sample.ask("sample", "/refused")).status).toBe(429);
+    expect((await told(1))[0]).toMatchObject({
+      outcome: "unknown",
+      event: { request: { url: "http://sample.localhost/refused", method: "GET" } },
+      exceptions: [{ name: "Error", message: expect.stringContaining("Daily limit exceeded") }],
     });
   });
 

@@ -18,7 +18,7 @@ beforeEach(() => {
   counts = new Map();
   meters = new CellMeters({
     ledger: { add: (owner, added) => addCounts(entry(owner), added) },
-    versionOf: () => serving,
+    servingOf: (key) => serving && { worker: key, version: serving },
     clock: { nowMs: () => 0, monotonicMs: () => nowMs, every: () => () => undefined },
   });
 });

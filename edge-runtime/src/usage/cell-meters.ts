@@ -1,4 +1,4 @@
-import type { UsageCounts, VersionId, WorkerKey } from "@atoll/control-plane/contract";
+import type { UsageCounts, WorkerKey } from "@atoll/control-plane/contract";
 import type { Clock, KvUse } from "@atoll/kv-store";
 import type { CellMeter, MeteredCell, MeteredMember } from "../cells/cell-meter.ts";
 import type { ServedRequest } from "../ingress/ingress.ts";
@@ -26,8 +26,8 @@ interface Metered {
 export interface CellMetersOptions {
   /** Takes what was counted. */
   readonly ledger: { add(owner: UsageOwner, counts: Partial<UsageCounts>): void };
-  /** The version of a worker that serves now: whose request it was that no cell had. */
-  readonly versionOf: (worker: WorkerKey) => VersionId | undefined;
+  /** What serves a worker now: whose request it was that no cell had. */
+  readonly servingOf: (worker: WorkerKey) => UsageOwner | undefined;
   readonly clock: Clock;
 }
 
@@ -62,14 +62,15 @@ export class CellMeters implements CellMeter {
   }
 
   /** Counts a request for the version whose cell had it. */
-  onServed({ worker, socketPath, status, ...measured }: ServedRequest): void {
+  onServed({ worker, socketPath, status, isRefused, ...measured }: ServedRequest): void {
+    if (isRefused === true) return;
     const member = socketPath === undefined ? undefined : this.#memberAt.get(socketPath);
     if (member !== undefined) member.requests += 1;
-    const version = member?.version ?? this.#options.versionOf(worker);
+    const owner = member ?? this.#options.servingOf(worker);
     // Of a worker that was removed from here while the request came in.
-    if (version === undefined) return;
+    if (owner === undefined) return;
     const errors = status >= 500 ? 1 : 0;
-    this.#options.ledger.add({ worker, version }, { ...measured, requests: 1, errors });
+    this.#options.ledger.add(ownerOf(owner), { ...measured, requests: 1, errors });
   }
 
   onKvUse(owner: UsageOwner, use: KvUse, count: number): void {
@@ -105,9 +106,13 @@ export class CellMeters implements CellMeter {
     metered.counted = now;
     const weights = members.map(({ requests }) => requests);
     const parts = SHARED.map((name) => divide(now[name] - counted[name], weights));
-    for (const [index, { worker, version }] of members.entries()) {
+    for (const [index, member] of members.entries()) {
       const part = Object.fromEntries(SHARED.map((name, at) => [name, parts[at]?.[index] ?? 0]));
-      this.#options.ledger.add({ worker, version }, { ...part, memoryPeakBytes });
+      this.#options.ledger.add(ownerOf(member), { ...part, memoryPeakBytes });
     }
   }
+}
+
+function ownerOf({ worker, version, isStatic = false }: UsageOwner): UsageOwner {
+  return { worker, version, isStatic };
 }

@@ -26,7 +26,8 @@ afterEach(async () => {
 function open(): Promise<NodeUsage> {
   return NodeUsage.open({
     directory,
-    versionOf: () => VERSION,
+    servingOf: () => ({ worker: WORKER, version: VERSION }),
+    charged: { count: () => undefined, save: async () => undefined },
     clock: {
       nowMs: () => 0,
       monotonicMs: () => 0,

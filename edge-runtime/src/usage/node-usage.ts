@@ -2,14 +2,18 @@ import type { UsageBatch } from "@atoll/control-plane/contract";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { LIMITS } from "../limits.ts";
+import type { DayGate } from "../quotas/day-gate.ts";
 import { BatchFiles } from "./batch-files.ts";
 import { CellMeters, type CellMetersOptions } from "./cell-meters.ts";
 import { UsageLedger } from "./usage-ledger.ts";
+
+type Charged = Pick<DayGate, "count" | "save">;
 
 /** What workers use on a node: counted, kept, and told to the control plane. */
 export class NodeUsage {
   readonly meters: CellMeters;
   readonly #ledger: UsageLedger;
+  readonly #charged: Charged;
   readonly #log: Logger;
   readonly #stop: () => void;
   #send: ((batch: UsageBatch) => void) | undefined;
@@ -19,7 +23,9 @@ export class NodeUsage {
   /** Goes on from what is in the directory, which is this node's alone. */
   static async open(options: {
     readonly directory: string;
-    readonly versionOf: CellMetersOptions["versionOf"];
+    readonly servingOf: CellMetersOptions["servingOf"];
+    /** Hears of all that is counted. */
+    readonly charged: Charged;
     readonly clock: Clock;
     readonly log: Logger;
   }): Promise<NodeUsage> {
@@ -27,10 +33,22 @@ export class NodeUsage {
     return new NodeUsage({ ...options, ledger });
   }
 
-  private constructor(parts: CellMetersOptions & { ledger: UsageLedger; log: Logger }) {
-    this.#ledger = parts.ledger;
+  private constructor(
+    parts: Omit<CellMetersOptions, "ledger"> & {
+      readonly ledger: UsageLedger;
+      readonly charged: Charged;
+      readonly log: Logger;
+    },
+  ) {
+    const { ledger, charged } = parts;
+    this.#ledger = ledger;
+    this.#charged = charged;
     this.#log = parts.log;
-    this.meters = new CellMeters(parts);
+    const add: UsageLedger["add"] = (owner, counts) => {
+      ledger.add(owner, counts);
+      charged.count(owner, counts);
+    };
+    this.meters = new CellMeters({ ...parts, ledger: { add } });
     this.#stop = parts.clock.every(LIMITS.usageSealMs, () => this.#keep(this.#seal()));
   }
 
@@ -66,14 +84,19 @@ export class NodeUsage {
   async close(): Promise<void> {
     this.#stop();
     this.#send = undefined;
-    this.meters.sample();
-    await this.#ledger.seal();
+    await this.#keepAll();
   }
 
   async #seal(): Promise<void> {
+    await this.#keepAll();
+    await this.#sendOldest();
+  }
+
+  /** What is sent is known here as well: it must not look as if this node had used less than it told. */
+  async #keepAll(): Promise<void> {
     this.meters.sample();
     await this.#ledger.seal();
-    await this.#sendOldest();
+    await this.#charged.save();
   }
 
   async #sendOldest(): Promise<void> {

@@ -9,6 +9,8 @@ import {
 export interface UsageOwner {
   readonly worker: WorkerKey;
   readonly version: VersionId;
+  /** It has no code, and is charged to no quota. */
+  readonly isStatic?: boolean;
 }
 
 /** Counts that grow. */

@@ -42,7 +42,7 @@ function owner(name = "hello"): UsageOwner {
 }
 
 function row(counts: Partial<UsageCounts>, name = "hello", hour = HOUR): object {
-  return { ...noCounts(), ...owner(name), hour, ...counts };
+  return { ...noCounts(), ...owner(name), isStatic: false, hour, ...counts };
 }
 
 /** What the control plane has: as it is told in `control-plane/src/usage`. */

@@ -13,7 +13,7 @@ import { addCounts, noCounts, type MutableCounts, type UsageOwner } from "./usag
 
 const HOUR_MS = 60 * 60 * 1_000;
 
-type MutableRow = MutableCounts & Pick<UsageRow, "worker" | "version" | "hour">;
+type MutableRow = MutableCounts & Pick<UsageRow, "worker" | "version" | "hour" | "isStatic">;
 
 /** A batch that the control plane has not acknowledged. */
 interface WaitingBatch {
@@ -122,7 +122,9 @@ export class UsageLedger {
     const sealed = [...this.#counts.values()];
     this.#counts = new Map();
     const open = this.#batches.filter((batch) => !batch.isClosed);
-    for (const { owner, counts } of sealed) this.#place({ ...owner, hour, ...counts }, open);
+    for (const { owner, counts } of sealed) {
+      this.#place({ isStatic: false, ...owner, hour, ...counts }, open);
+    }
     for (const batch of this.#batches) if (!batch.isStored) await this.#store(batch);
     await this.#drop();
   }

@@ -1,4 +1,4 @@
-import SqliteDatabase from "better-sqlite3";
+import SqliteDatabase, { type Database } from "better-sqlite3";
 import { ContentHash } from "../entry.ts";
 
 /**
@@ -8,15 +8,20 @@ import { ContentHash } from "../entry.ts";
 export function valuesNamedIn(path: string): ReadonlyArray<ContentHash> {
   const database = new SqliteDatabase(path, { readonly: true, fileMustExist: true });
   try {
-    return database
-      .prepare<[], string>(
-        `SELECT blob_hash FROM entries WHERE blob_hash IS NOT NULL
-         UNION SELECT replaced_hash FROM log WHERE replaced_hash IS NOT NULL`,
-      )
-      .pluck()
-      .all()
-      .map((hash) => ContentHash.parse(hash));
+    return namedValues(database);
   } finally {
     database.close();
   }
+}
+
+/** The same of a file that is open. */
+export function namedValues(database: Database): ReadonlyArray<ContentHash> {
+  return database
+    .prepare<[], string>(
+      `SELECT blob_hash FROM entries WHERE blob_hash IS NOT NULL
+       UNION SELECT replaced_hash FROM log WHERE replaced_hash IS NOT NULL`,
+    )
+    .pluck()
+    .all()
+    .map((hash) => ContentHash.parse(hash));
 }

@@ -351,3 +351,30 @@ test("ReplicaSession: heartbeats that come all at once make it ask for what was 
   node.heartbeat(otherAt(9));
   expect(node.askCount).toBe(3);
 });
+
+test("ReplicaSession: a snapshot that goes on over another connection and leads nowhere is of two histories", () => {
+  const node = new Driver(NOTHING);
+  node.snapshotStart(held);
+  node.stored(null);
+  node.disconnect();
+  node.connect();
+  // The origin was restored meanwhile to where the snapshot began, and went on otherwise.
+  node.snapshotEnd(held);
+  node.stored(null, "damaged");
+  expect(node.position).toMatchObject({ repairing: "other-history", freshMs: null });
+  expect(node.reports).toHaveLength(1);
+  expect(node.reports[0]).toContain("another history");
+});
+
+test("ReplicaSession: one that came over one connection and leads nowhere is damaged", () => {
+  const node = new Driver(NOTHING);
+  node.snapshotStart(held);
+  node.disconnect();
+  node.connect();
+  node.snapshotStart(held);
+  node.snapshotEnd(held);
+  node.stored(null);
+  node.stored(null);
+  node.stored(null, "damaged");
+  expect(node.position).toMatchObject({ repairing: "damaged" });
+});

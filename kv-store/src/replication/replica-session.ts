@@ -12,7 +12,7 @@ import {
   type ReplicaPosition,
   type StoreOutcome,
 } from "./replica-exchange.ts";
-import { StoresInFlight } from "./stores-in-flight.ts";
+import { type StoreInFlight, StoresInFlight } from "./stores-in-flight.ts";
 import { ReplicaSubscription, type DataMessage, type Held } from "./replica-subscription.ts";
 
 /**
@@ -242,9 +242,13 @@ export class ReplicaSession {
     const subscription = this.#subscriptions.get(namespace);
     if (subscription === undefined || subscription.standing === "gone") return;
     if (subscription.repair !== undefined) return;
-    this.#report(subscription, `what this node holds is damaged and will be replaced: ${what}`);
-    subscription.distrust("damaged", this.#nowMs);
+    this.#onDamage(subscription, what);
     this.#mend(subscription);
+  }
+
+  #onDamage(subscription: ReplicaSubscription, what: string): void {
+    this.#report(subscription, `what this node holds is damaged and will be replaced: ${what}`);
+    subscription.distrust(subscription.repair?.reason ?? "damaged", this.#nowMs);
   }
 
   /** Asking again from what is accepted repairs what was lost or damaged on the way. */
@@ -274,8 +278,7 @@ export class ReplicaSession {
       this.#onOtherHistory(subscription);
       return this.#mend(subscription);
     }
-    const { revision } = point;
-    subscription.freshness.heard({ revision, echoMs }, subscription.confirmed);
+    subscription.freshness.heard({ revision: point.revision, echoMs }, subscription.confirmed);
   }
 
   #onTick(): void {
@@ -324,33 +327,30 @@ export class ReplicaSession {
     return this.#subscriptions.get(namespace)?.accepted?.revision ?? 0;
   }
 
-  #onStored(input: ReplicaInput & { kind: "stored" }): void {
-    const store = this.#storing.end(input.token);
+  #onStored({ token, outcome, held }: ReplicaInput & { kind: "stored" }): void {
+    const store = this.#storing.end(token);
     if (store === undefined) return;
     if (this.#storing.isNews) this.#acknowledge();
     const { subscription, kind, era } = store;
-    const isStored = input.outcome === "stored";
-    subscription.stored(input.held, isStored);
-    const isDamaged = input.outcome === "damaged";
-    if (isDamaged && kind.startsWith("snapshot")) subscription.refused(this.#nowMs);
-    if (isStored && kind === "snapshot-end") subscription.replaced(era, this.#nowMs);
-    if (input.outcome !== "stored") this.#onStoreFailed(subscription, input.outcome);
+    subscription.stored(held, outcome === "stored");
+    if (outcome === "damaged" && kind.startsWith("snapshot")) subscription.refused(this.#nowMs);
+    if (outcome === "stored" && kind === "snapshot-end") subscription.replaced(era, this.#nowMs);
+    if (outcome !== "stored") this.#onStoreFailed(store, outcome);
     subscription.freshness.reached(subscription.confirmed);
     this.#settleReached(subscription.namespace);
   }
 
-  #onStoreFailed(subscription: ReplicaSubscription, outcome: StoreOutcome): void {
+  #onStoreFailed({ subscription, isResumed }: StoreInFlight, outcome: StoreOutcome): void {
     if (subscription.standing !== "following") return;
     subscription.stop("broken");
     if (outcome === "failed") {
       subscription.askedMs = this.#nowMs + LIMITS.replicaRetryMs;
       if (!subscription.failedToStore()) return;
-      const text = "a change could not be stored; the replica will ask for it again";
-      return this.#report(subscription, text);
+      return this.#report(subscription, "a change could not be stored; it is asked for again");
     }
-    const text = "what is held does not lead to the state of the origin, and will be replaced";
-    this.#report(subscription, text);
-    subscription.distrust(subscription.repair?.reason ?? "damaged", this.#nowMs);
+    // A snapshot that was begun in one history and went on in another leads nowhere, either.
+    if (isResumed) this.#onOtherHistory(subscription);
+    else this.#onDamage(subscription, "it does not lead to the state of the origin");
     subscription.askedMs = subscription.repair?.dueMs ?? this.#nowMs;
     this.#mend(subscription);
   }

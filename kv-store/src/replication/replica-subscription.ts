@@ -63,6 +63,8 @@ export class ReplicaSubscription {
   /** The snapshot being collected, if any: on disk, and once all that is in flight is stored. */
   #collected: SnapshotPosition | null;
   #collecting: SnapshotPosition | null;
+  /** That one goes on where an earlier answer broke off, maybe in another history than it was begun in. */
+  isResumed = false;
   /** Values may be absent: a snapshot need not bring them. */
   isPartial: boolean;
   /** The same when it last asked. */
@@ -214,6 +216,7 @@ export class ReplicaSubscription {
     this.isSuspect = false;
     this.#isAskedPartial = this.isPartial;
     this.#sequence = 0;
+    this.isResumed = true;
     if (this.isRepairDue(nowMs)) this.#replace();
   }
 
@@ -315,6 +318,7 @@ export class ReplicaSubscription {
     // Should it break off, what is held now is no place to go on from.
     if (this.repair !== undefined) this.#replace();
     this.#collecting = { revision, digest, after: null };
+    this.isResumed = false;
     return { kind: "snapshot-start", revision, digest };
   }
 

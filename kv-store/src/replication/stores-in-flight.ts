@@ -3,7 +3,7 @@ import type { StoreAction } from "../replica/replica.ts";
 import type { DataMessage, ReplicaSubscription } from "./replica-subscription.ts";
 import { MESSAGE_BYTES } from "./send-window.ts";
 
-interface StoreInFlight {
+export interface StoreInFlight {
   readonly subscription: ReplicaSubscription;
   /** Number of the message behind it; 0 when it came over an earlier connection, or from none. */
   sequence: number;
@@ -11,6 +11,8 @@ interface StoreInFlight {
   readonly kind: StoreAction["kind"];
   /** The subscription's, when this began. */
   readonly era: number;
+  /** It is of a snapshot that was begun before the subscription asked the last time. */
+  readonly isResumed: boolean;
 }
 
 // A sound origin never has more than its window and one message under way.
@@ -52,7 +54,8 @@ export class StoresInFlight {
     const bytes = message === undefined ? 0 : bodyBytesOf(message);
     const sequence = message?.sequence ?? 0;
     const { era } = subscription;
-    this.#stores.set(this.#lastToken, { subscription, sequence, bytes, kind, era });
+    const isResumed = kind.startsWith("snapshot") && subscription.isResumed;
+    this.#stores.set(this.#lastToken, { subscription, sequence, bytes, kind, era, isResumed });
     this.#bytes += bytes;
     return this.#lastToken;
   }

@@ -3,10 +3,12 @@ import { open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import SqliteDatabase, { type Database } from "better-sqlite3";
 import { KvError } from "../errors.ts";
+import type { ContentHash } from "../entry.ts";
 import { NamespaceId } from "../names.ts";
 import { migrate } from "../origin/sqlite-schema.ts";
 import type { NamespaceRow } from "../origin/sqlite-tables.ts";
 import type { QuotaRow } from "../origin/quota.ts";
+import { namedValues } from "../origin/sqlite-value-names.ts";
 
 export interface SourceEntry {
   readonly key: Buffer;
@@ -96,6 +98,11 @@ export class SourceFile {
 
   quotas(): ReadonlyArray<QuotaRow> {
     return this.#database.prepare<[], QuotaRow>("SELECT * FROM quotas").all();
+  }
+
+  /** The large values that belong to it. */
+  values(): ReadonlyArray<ContentHash> {
+    return namedValues(this.#database);
   }
 
   /** Puts the file out of the way, under the name that is returned: a control plane that starts with it finds none. */

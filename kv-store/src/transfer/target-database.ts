@@ -14,9 +14,15 @@ import type { SourceEntry, SourceRecord } from "./source-file.ts";
 /** What the database has of a namespace already. */
 export interface FoundNamespace {
   readonly id: number;
+  readonly namespace: string;
   readonly revision: number;
   readonly digest: string;
+  /** Up to where its log was cut. */
+  readonly logStart: number;
 }
+
+const FIND = `SELECT id, namespace, revision, encode(digest, 'hex') AS digest, log_start AS "logStart"
+  FROM namespaces`;
 
 const ADD_ENTRIES = `INSERT INTO entries
     (namespace_id, key, digest, revision, expires_at, metadata, blob_hash, blob_size, value)
@@ -65,11 +71,26 @@ export class TargetDatabase {
 
   /** `undefined` when the database has no such namespace. */
   async find(namespace: NamespaceId): Promise<FoundNamespace | undefined> {
-    const rows = await this.#query<{ id: number; revision: number; digest: Buffer }>(
-      "SELECT id, revision, digest FROM namespaces WHERE namespace = $1",
-      [namespace],
+    const rows = await this.#query<FoundNamespace>(`${FIND} WHERE namespace = $1`, [namespace]);
+    return rows[0];
+  }
+
+  async findAll(): Promise<ReadonlyArray<FoundNamespace>> {
+    return this.#query<FoundNamespace>(FIND, []);
+  }
+
+  /** Removes a namespace with all that it has. */
+  async remove({ id }: FoundNamespace): Promise<void> {
+    await this.#query(
+      `WITH removed_entries AS (DELETE FROM entries WHERE namespace_id = $1),
+         removed_log AS (DELETE FROM log WHERE namespace_id = $1)
+       DELETE FROM namespaces WHERE id = $1`,
+      [id],
     );
-    return rows.map((row) => ({ ...row, digest: row.digest.toString("hex") }))[0];
+  }
+
+  async removeQuotas(): Promise<void> {
+    await this.#query("DELETE FROM quotas", []);
   }
 
   /** Adds a namespace with all that it has, in one transaction: it is there as a whole, or not at all. */

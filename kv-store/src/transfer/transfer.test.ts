@@ -15,7 +15,12 @@ import { SqliteOrigin } from "../origin/sqlite-origin.ts";
 import { put, remove } from "../test-support/origin-place.ts";
 import { PostgresServer } from "../test-support/postgres-server.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
-import { transferToPostgres, type TransferSummary } from "./transfer.ts";
+import {
+  copyToPostgres,
+  SourceFile,
+  transferToPostgres,
+  type TransferSummary,
+} from "./transfer.ts";
 
 const FULL = NamespaceId.parse("a".repeat(32));
 const SMALL = NamespaceId.parse("b".repeat(32));
@@ -160,6 +165,24 @@ test("transfer: a database that was written to is no place for the file's namesp
   await origin.createNamespace(SMALL);
   await origin.close();
   await transfer();
+});
+
+test("transfer: a copy that may replace what is there leaves what the file has, and no more", async () => {
+  const origin = await openDatabase();
+  const gone = NamespaceId.parse("e".repeat(32));
+  for (const namespace of [SMALL, gone]) await origin.createNamespace(namespace);
+  await origin.write(SMALL, [put("other", "1"), put("another", "2")]);
+  await origin.administration.setQuota(ACCOUNT, { ...NO_QUOTA, keysMax: 1 });
+  await origin.close();
+  const source = SourceFile.open(path);
+  const copy = () => copyToPostgres({ source, url, others: "replace", onProgress: () => {}, log });
+  expect(await copy()).toEqual({ namespaces: 3, keys: 1_502 });
+  expect(await copy()).toEqual({ namespaces: 3, keys: 1_502 });
+  source.close();
+  const [file, moved] = [openFile(), await openDatabase()];
+  expect(await contentOf(moved)).toEqual(await contentOf(file));
+  await expect(moved.point(gone)).rejects.toMatchObject({ code: "namespace_not_found" });
+  for (const each of [file, moved]) await each.close();
 });
 
 test("transfer: what the file's disk has changed is found, and the file stays where it is", async () => {

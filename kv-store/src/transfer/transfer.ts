@@ -7,6 +7,8 @@ import { PostgresOrigin } from "../origin/postgres-origin.ts";
 import { SourceFile } from "./source-file.ts";
 import { TargetDatabase } from "./target-database.ts";
 
+export { SourceFile } from "./source-file.ts";
+
 export interface TransferOptions {
   /** The file of a `SqliteOrigin`. */
   readonly path: string;
@@ -17,9 +19,12 @@ export interface TransferOptions {
   readonly log: Log;
 }
 
-export interface TransferSummary {
+export interface CopySummary {
   readonly namespaces: number;
   readonly keys: number;
+}
+
+export interface TransferSummary extends CopySummary {
   /** Where the file is now: nothing uses it any more. */
   readonly setAside: string;
 }
@@ -27,35 +32,65 @@ export interface TransferSummary {
 type SourceNamespace = ReturnType<SourceFile["namespaces"]>[number];
 
 /**
- * Moves all namespaces from a SQLite file to a PostgreSQL database, as they are: entries, revisions, digests and
- * log, so that replicas go on where they were. Large values stay where they are. Nothing may use either
- * meanwhile: the file is locked. Each namespace comes in one transaction, so a move that was cut short is
- * finished by repeating it. When all are there and compared, the file is set aside. Fails with `busy` while
- * a control plane has the file open, and with `storage_failed` when the database has a namespace with another
- * history, or not what was sent; then the file is as it was.
+ * Moves all namespaces from a SQLite file to a PostgreSQL database, as `copyToPostgres` does, and sets the file
+ * aside. Fails with `busy` while a control plane has the file open; then the file is as it was.
  */
 export async function transferToPostgres(options: TransferOptions): Promise<TransferSummary> {
-  const { path, url, onProgress, log } = options;
-  const source = SourceFile.open(path);
+  const source = SourceFile.open(options.path);
   try {
-    const namespaces = source.namespaces();
-    const target = await TargetDatabase.open(url);
-    try {
-      // Before anything is sent: a database that is another store stays as it is.
-      for (const row of namespaces) await requireSameHistory(target, row);
-      for (const row of namespaces) await transferNamespace({ source, target, onProgress }, row);
-      await target.addQuotas(source.quotas());
-      await target.expireUpTo(source.expiredUpTo());
-    } finally {
-      await target.close();
-    }
-    await compareAll({ namespaces, url, onProgress, log });
-    const setAside = await source.setAside();
-    const keys = namespaces.reduce((sum, row) => sum + row.keys, 0);
-    return { namespaces: namespaces.length, keys, setAside };
+    const summary = await copyToPostgres({ ...options, source, others: "refuse" });
+    return { ...summary, setAside: await source.setAside() };
   } finally {
     source.close();
   }
+}
+
+/**
+ * Copies all namespaces of a file to a PostgreSQL database, as they are: entries, revisions, digests and log, so
+ * that replicas go on where they were. Large values stay where they are. Nothing may use either meanwhile.
+ * Each namespace comes in one transaction, so a copy that was cut short is finished by repeating it. Resolves when
+ * all are there and compared. Fails with `storage_failed` when the database has not what was sent. What else it has
+ * of namespaces is refused, when it may be somebody's, or replaced: then it has what the file has, and no more.
+ */
+export async function copyToPostgres(options: {
+  readonly source: SourceFile;
+  readonly url: string;
+  readonly others: "refuse" | "replace";
+  readonly onProgress: (text: string) => void;
+  readonly log: Log;
+}): Promise<CopySummary> {
+  const { source, url, others, onProgress, log } = options;
+  const namespaces = source.namespaces();
+  const target = await TargetDatabase.open(url);
+  try {
+    if (others === "replace") await removeOthers(target, namespaces);
+    // Before anything is sent: a database that is another store stays as it is.
+    for (const row of namespaces) await requireSameHistory(target, row);
+    for (const row of namespaces) await transferNamespace({ source, target, onProgress }, row);
+    await target.addQuotas(source.quotas());
+    await target.expireUpTo(source.expiredUpTo());
+  } finally {
+    await target.close();
+  }
+  await compareAll({ namespaces, url, onProgress, log });
+  const keys = namespaces.reduce((sum, row) => sum + row.keys, 0);
+  return { namespaces: namespaces.length, keys };
+}
+
+/** Leaves what the file has in the same way, from an earlier copy that was cut short. */
+async function removeOthers(
+  target: TargetDatabase,
+  namespaces: ReadonlyArray<SourceNamespace>,
+): Promise<void> {
+  const rows = new Map<string, SourceNamespace>(namespaces.map((row) => [row.namespace, row]));
+  for (const found of await target.findAll()) {
+    const row = rows.get(found.namespace);
+    const there = [found.revision, found.digest, found.logStart];
+    const isSame =
+      row !== undefined && String(there) === String([row.revision, row.digest, row.log_start]);
+    if (!isSame) await target.remove(found);
+  }
+  await target.removeQuotas();
 }
 
 /** Whether the database has the namespace already, at the same point of its history. */

@@ -2,6 +2,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { LIMITS } from "../../limits.ts";
 import { S3_BUCKET, S3_CREDENTIALS, S3Server } from "../../test-support/s3-server.ts";
+import { SilentServer } from "../../test-support/silent-server.ts";
 import { blobHashOf } from "../blob-hash.ts";
 import { describeBlobStore } from "../blob-store.conformance.ts";
 import { S3BlobStore } from "./s3-blob-store.ts";
@@ -9,6 +10,8 @@ import { openS3Blobs } from "./s3-blobs.ts";
 import { S3Bucket } from "./s3-bucket.ts";
 
 const PREFIX = "fleet/blobs/";
+// Long for this machine, short for a test.
+const SILENCE_MS = 300;
 
 function bucketOf(server: S3Server): S3Bucket {
   const { endpoint } = server;
@@ -90,6 +93,52 @@ describe("S3 blob store: ", () => {
     expect(Buffer.from((await store.get(hash)) ?? [])).toEqual(content);
   });
 
+  describe("a server that accepts and never answers", () => {
+    let silent: SilentServer;
+    let attempts: number;
+    beforeEach(async () => {
+      silent = await SilentServer.start();
+      const { endpoint } = silent;
+      attempts = LIMITS.s3AttemptsMax;
+      bucket.close();
+      const place = { bucket: S3_BUCKET, prefix: "", credentials: S3_CREDENTIALS };
+      bucket = new S3Bucket({ ...place, endpoint, silenceMs: SILENCE_MS });
+      store = new S3BlobStore({ bucket, prefix: PREFIX });
+    });
+    afterEach(() => silent.stop());
+
+    test("is given up after a bounded time, by every call", async () => {
+      const sinceMs = performance.now();
+      await expectUnavailable(/can't be reached \(.*(time|Timeout)/i);
+      // Six calls, one after the other, with the waits between attempts.
+      expect(performance.now() - sinceMs).toBeLessThan(6 * attempts * (SILENCE_MS + 500));
+    });
+
+    test("is found out once for all that wait for it, however many those are", async () => {
+      const contents = Array.from({ length: 500 }, (_, index) => Buffer.from(`content ${index}`));
+      const all = new Map(contents.map((each) => [blobHashOf(each), each]));
+      const sinceMs = performance.now();
+      const stored = await Promise.allSettled([store.putAll(all), store.putAll(all)]);
+      expect(stored.map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+      expect(performance.now() - sinceMs).toBeLessThan(2 * attempts * (SILENCE_MS + 500));
+      expect(silent.connections).toBeLessThanOrEqual(attempts * LIMITS.blobWritesAtOnce);
+    });
+  });
+
+  test("a server that stops in the midst of an answer is given up, too", async () => {
+    const beginning = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ncon";
+    const silent = await SilentServer.start({ beginning });
+    const { endpoint } = silent;
+    const place = { bucket: S3_BUCKET, prefix: "", credentials: S3_CREDENTIALS };
+    const stopping = new S3Bucket({ ...place, endpoint, silenceMs: SILENCE_MS });
+    const reading = new S3BlobStore({ bucket: stopping, prefix: PREFIX });
+    await expect(reading.get(hash)).rejects.toMatchObject({ code: "blobs_unavailable" });
+    const opened = await reading.open(hash);
+    await expect(new Response(opened?.content).arrayBuffer()).rejects.toThrow();
+    stopping.close();
+    await silent.stop();
+  });
+
   test("a bucket that does not let us in is refused at the start, as is one that is not there", async () => {
     const { endpoint } = server;
     const place = { bucket: S3_BUCKET, prefix: "", endpoint, credentials: S3_CREDENTIALS };
@@ -112,7 +161,7 @@ describe("S3 blob store: ", () => {
       }
     }
     await expect(store.put(hash, endless())).rejects.toMatchObject({ code: "body_too_large" });
-    expect(taken).toBeLessThan(LIMITS.blobBytesMax + 2_000_000);
+    expect(taken).toBeLessThan(LIMITS.uploadBytesMax + 2_000_000);
     expect(await store.has(hash)).toBe(false);
   });
 });

@@ -5,6 +5,7 @@ import {
   HeadObjectCommand,
   PutObjectCommand,
   type GetObjectCommandOutput,
+  type PutObjectCommandInput,
 } from "@aws-sdk/client-s3";
 import { Slots } from "@atoll/kv-store";
 import type { BlobHash } from "../../contract/index.ts";
@@ -20,6 +21,8 @@ export class S3BlobStore implements BlobStore {
   readonly #prefix: string;
   readonly #writes = new Slots(LIMITS.blobWritesAtOnce);
   readonly #held = new Slots(LIMITS.blobPiecesHeldMax);
+  /** The latest. */
+  #failure: { readonly atMs: number; readonly error: unknown } | undefined;
 
   /** `prefix` is empty or ends with a slash. The caller closes the bucket. */
   constructor(parts: { readonly bucket: S3Bucket; readonly prefix: string }) {
@@ -33,7 +36,9 @@ export class S3BlobStore implements BlobStore {
       return this.#store(hash, content);
     }
     // Whole before it is sent: an object of wrong content must never have been there.
+    const queuedMs = performance.now();
     await this.#held.run(async () => {
+      this.#requireNoFailureSince(queuedMs);
       const whole = await collect(content);
       requireSentHash(hash, blobHashOf(whole));
       await this.#store(hash, whole);
@@ -58,7 +63,7 @@ export class S3BlobStore implements BlobStore {
         throw new ControlPlaneError("blob_corrupt", `Stored blob ${hash} has ${sizeBytes} bytes`);
       }
       const content = (await object.Body?.transformToByteArray()) ?? new Uint8Array();
-      requireStoredHash(hash, content);
+      requireStoredHash(hash, blobHashOf(content));
       return content;
     });
   }
@@ -96,12 +101,30 @@ export class S3BlobStore implements BlobStore {
       // With the hash that the signature is over: a bucket refuses what arrives as something else.
       ContentMD5: createHash("md5").update(content).digest("base64"),
     };
+    const queuedMs = performance.now();
     await this.#writes.run(async () => {
-      const stored = await this.#bucket.call("store a blob", (client, address) =>
-        client.send(new PutObjectCommand({ ...address, ...request })),
-      );
-      if (stored === undefined) throw new Error(`the bucket said of ${hash} that it is not there`);
+      this.#requireNoFailureSince(queuedMs);
+      try {
+        await this.#send(request);
+      } catch (error) {
+        this.#failure = { atMs: performance.now(), error };
+        throw error;
+      }
     });
+  }
+
+  /** Who waited while the bucket did not answer is told so: each on its own would wait as long once more. */
+  #requireNoFailureSince(queuedMs: number): void {
+    if (this.#failure !== undefined && this.#failure.atMs > queuedMs) throw this.#failure.error;
+  }
+
+  async #send(request: Omit<PutObjectCommandInput, "Bucket">): Promise<void> {
+    const stored = await this.#bucket.call("store a blob", (client, address) =>
+      client.send(new PutObjectCommand({ ...address, ...request })),
+    );
+    if (stored === undefined) {
+      throw new Error(`the bucket said of ${request.Key} that it is not there`);
+    }
   }
 
   #keyOf(hash: BlobHash): string {
@@ -119,10 +142,10 @@ async function collect(content: AsyncIterable<Uint8Array>): Promise<Uint8Array> 
   let bytes = 0;
   for await (const piece of content) {
     bytes += piece.length;
-    if (bytes > LIMITS.blobBytesMax) {
+    if (bytes > LIMITS.uploadBytesMax) {
       throw new ControlPlaneError(
         "body_too_large",
-        `A blob has more than ${LIMITS.blobBytesMax} bytes`,
+        `A blob has more than ${LIMITS.uploadBytesMax} bytes`,
       );
     }
     pieces.push(piece);

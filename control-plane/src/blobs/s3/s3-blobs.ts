@@ -5,6 +5,8 @@ import { S3Bucket, type S3Place } from "./s3-bucket.ts";
 /** The blobs of a control plane in one bucket. */
 export interface S3Blobs {
   readonly open: (area: BlobArea) => BlobStore;
+  /** Whether nothing is in the place yet. Rejected with `blobs_unavailable`. */
+  isEmpty(): Promise<boolean>;
   /** Ends the connections. May be called twice. */
   close(): void;
 }
@@ -20,6 +22,7 @@ export async function openS3Blobs(place: S3Place): Promise<S3Blobs> {
   }
   return {
     open: (area) => new S3BlobStore({ bucket, prefix: `${place.prefix}${area}/` }),
+    isEmpty: () => bucket.isEmpty(place.prefix),
     close: () => bucket.close(),
   };
 }

@@ -1,4 +1,9 @@
-import { HeadBucketCommand, S3Client, S3ServiceException } from "@aws-sdk/client-s3";
+import {
+  HeadBucketCommand,
+  ListObjectsV2Command,
+  S3Client,
+  S3ServiceException,
+} from "@aws-sdk/client-s3";
 import { ControlPlaneError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 
@@ -10,6 +15,8 @@ export interface S3Place {
   /** Of another server than Amazon's, which then finds the bucket in the path. */
   readonly endpoint?: string;
   readonly region?: string;
+  /** How long a call may stand still; by default `LIMITS.s3SilenceMs`. */
+  readonly silenceMs?: number;
   /** By default those of the environment, as for every client of S3. */
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
 }
@@ -27,6 +34,7 @@ export class S3Bucket {
   constructor(place: S3Place) {
     this.#place = place;
     const { endpoint, region = "us-east-1", credentials } = place;
+    const { silenceMs = LIMITS.s3SilenceMs } = place;
     this.#client = new S3Client({
       region,
       ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
@@ -35,8 +43,8 @@ export class S3Bucket {
       // What stands still for so long is tried again, and then given up.
       requestHandler: {
         connectionTimeout: LIMITS.s3ConnectMs,
-        requestTimeout: LIMITS.s3SilenceMs,
-        socketTimeout: LIMITS.s3SilenceMs,
+        requestTimeout: silenceMs,
+        socketTimeout: silenceMs,
         throwOnRequestTimeout: true,
       },
       // Checksums of Amazon's own that older servers do not know; SHA-256 and MD5 go with each object anyway.
@@ -70,6 +78,17 @@ export class S3Bucket {
       await this.#client.send(new HeadBucketCommand({ Bucket: this.#place.bucket }));
     } catch (error) {
       throw this.#unavailable(what, error);
+    }
+  }
+
+  /** Whether there is no object whose key begins so. Rejected as `check` is. */
+  async isEmpty(prefix: string): Promise<boolean> {
+    try {
+      const { bucket: Bucket } = this.#place;
+      const listing = new ListObjectsV2Command({ Bucket, Prefix: prefix, MaxKeys: 1 });
+      return ((await this.#client.send(listing)).Contents ?? []).length === 0;
+    } catch (error) {
+      throw this.#unavailable("list it", error);
     }
   }
 

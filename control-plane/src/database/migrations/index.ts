@@ -12,6 +12,10 @@ import { codeBlobs } from "./0010-code-blobs.ts";
 import { installationKeys } from "./0011-installation-keys.ts";
 import { fleetView } from "./0012-fleet-view.ts";
 import { accountIndexes } from "./0013-account-indexes.ts";
+import { domains } from "./0014-domains.ts";
+import { pages } from "./0015-pages.ts";
+import { moves } from "./0016-moves.ts";
+import { usageDays } from "./0017-usage-days.ts";
 
 /** Every step of the schema's history, run once each in the order of their names. Never edit one that was released. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -28,4 +32,8 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0011-installation-keys": installationKeys,
   "0012-fleet-view": fleetView,
   "0013-account-indexes": accountIndexes,
+  "0014-domains": domains,
+  "0015-pages": pages,
+  "0016-moves": moves,
+  "0017-usage-days": usageDays,
 };

@@ -76,6 +76,7 @@ export class BuiltinIngress implements Ingress {
   #table = new RouteTable([]);
   #splits: ReadonlyMap<WorkerKey, SplitChooser> = new Map();
   #previewHosts: ReadonlyMap<string, WorkerKey> = new Map();
+  #refused: ReadonlySet<WorkerKey> = new Set();
   #requests = 0;
   #errors = 0;
   #closing: Promise<void> | undefined;
@@ -133,6 +134,10 @@ export class BuiltinIngress implements Ingress {
 
   publish(target: TargetKey, socketPaths: ReadonlyArray<string>): void {
     this.#links.publish(target, socketPaths);
+  }
+
+  refuse(workers: ReadonlySet<WorkerKey>): void {
+    this.#refused = workers;
   }
 
   drain(socketPath: string): Promise<void> {
@@ -255,7 +260,10 @@ export class BuiltinIngress implements Ingress {
     });
     connection.begin(exchange, response);
     const lost = origin === "proxy" ? reading.head.claims?.get(LOST_HEADER) : undefined;
-    if (lost === undefined) exchange.start();
+    // What a proxy lost was let in before.
+    if (lost === undefined && this.#refused.has(route.worker)) {
+      exchange.startRefused("day_quota_exceeded");
+    } else if (lost === undefined) exchange.start();
     else exchange.startAfterLoss(this.#options.lostSocketOf?.(lost));
   }
 
@@ -282,7 +290,7 @@ export class BuiltinIngress implements Ingress {
       return;
     }
     const choice = preview ?? this.#splits.get(worker)?.choose(head.headers);
-    new WebSocketPassage(this.#context, {
+    const passage = new WebSocketPassage(this.#context, {
       socket,
       early,
       worker,
@@ -290,7 +298,9 @@ export class BuiltinIngress implements Ingress {
       setCookie: choice?.setCookie,
       ray: caller.ray,
       head,
-    }).start();
+    });
+    if (this.#refused.has(worker)) passage.startRefused("day_quota_exceeded");
+    else passage.start();
   }
 
   /** Finds the worker, and completes the head with what only an ingress may say. */

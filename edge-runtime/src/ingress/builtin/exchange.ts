@@ -84,6 +84,13 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
     void this.#resume(socketPath, new Error("the proxy lost the request"));
   }
 
+  /** Answers with a page in place of the worker, which has nothing of the request. */
+  startRefused(code: EdgeErrorCode): void {
+    this.#meter.isRefused = true;
+    this.#watchClient();
+    this.#fail(code);
+  }
+
   #watchClient(): void {
     this.#routed.response.on("close", () => {
       this.#meter.bytesIn = this.#body?.bytesTaken ?? 0;

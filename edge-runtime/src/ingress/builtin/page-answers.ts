@@ -1,5 +1,6 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
+import { dayEndMs } from "@atoll/control-plane/contract";
 import type { EdgeErrorCode } from "../../errors.ts";
 import { responseHeadText } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
@@ -46,11 +47,17 @@ export function discardWithin(request: IncomingMessage): void {
   request.once("close", () => clearTimeout(timer));
 }
 
+/** Of the day of a moment. */
+function secondsLeftOf(nowMs: number): string {
+  return String(Math.ceil((dayEndMs(nowMs) - nowMs) / 1_000));
+}
+
 function pageParts(
   code: EdgeErrorCode,
   context: PageContext,
 ): { readonly status: number; readonly headers: string[]; readonly body: string } {
-  const page = errorPage(code, context);
+  const retryAfter = code === "day_quota_exceeded" ? secondsLeftOf(Date.now()) : undefined;
+  const page = errorPage(code, { ...context, retryAfter });
   const headers = page.headers.flat();
   appendMarks(headers, { ray: context.ray, coldMs: context.coldMs });
   headers.push("content-length", String(Buffer.byteLength(page.body)));

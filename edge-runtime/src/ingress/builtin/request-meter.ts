@@ -12,6 +12,8 @@ export class RequestMeter {
   status = NO_ANSWER_STATUS;
   bytesIn = 0;
   bytesOut = 0;
+  /** No cell was to have it. */
+  isRefused = false;
 
   constructor(worker: WorkerKey, onServed: (request: ServedRequest) => void) {
     this.#worker = worker;
@@ -23,7 +25,9 @@ export class RequestMeter {
     if (this.#isOver) return;
     this.#isOver = true;
     const { socketPath, status, bytesIn, bytesOut } = this;
+    const refusal = this.isRefused ? ({ isRefused: true } as const) : {};
     const wallMs = Math.round(performance.now() - this.#begunMs);
-    this.#onServed({ worker: this.#worker, socketPath, status, bytesIn, bytesOut, wallMs });
+    const measured = { socketPath, status, bytesIn, bytesOut, wallMs };
+    this.#onServed({ worker: this.#worker, ...measured, ...refusal });
   }
 }

@@ -58,16 +58,27 @@ export class WebSocketPassage implements Traffic {
   }
 
   start(): void {
-    const { socket, target } = this.#handshake;
+    this.#watchClient();
+    const socketPath = this.#context.links.publishedPath(this.#handshake.target);
+    if (socketPath === undefined) void this.#activate();
+    else void this.#send(socketPath);
+  }
+
+  /** Answers with a page in place of the worker, which has nothing of the request. */
+  startRefused(code: EdgeErrorCode): void {
+    this.#meter.isRefused = true;
+    this.#watchClient();
+    this.#fail(code, undefined);
+  }
+
+  #watchClient(): void {
+    const { socket } = this.#handshake;
     socket.on("close", () => {
       this.#measure();
       this.cut();
     });
     // The error is followed by `close`, which ends the passage.
     socket.on("error", () => undefined);
-    const socketPath = this.#context.links.publishedPath(target);
-    if (socketPath === undefined) void this.#activate();
-    else void this.#send(socketPath);
   }
 
   cut(): void {

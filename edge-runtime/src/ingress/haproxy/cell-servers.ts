@@ -7,7 +7,7 @@ import { LIMITS } from "../../limits.ts";
 import { type RequestCounts, sumOfRequests } from "../ingress.ts";
 import { type Split, thresholdOf } from "../split.ts";
 import { isVersionTarget, type TargetKey, versionTarget } from "../target-key.ts";
-import { MANY, NO_CELL, PATHS, VERSIONS, WEB_SOCKETS } from "./haproxy-paths.ts";
+import { MANY, NO_CELL, PATHS, QUOTA, VERSIONS, WEB_SOCKETS } from "./haproxy-paths.ts";
 import type { HaproxySupervisor } from "./haproxy-supervisor.ts";
 import { countOf, parseStatistics } from "./server-statistics.ts";
 
@@ -58,6 +58,7 @@ export class CellServers {
   /** Where requests of each target go, never empty. */
   readonly #published = new Map<TargetKey, ReadonlyArray<CellServer>>();
   #splits: ReadonlyMap<WorkerKey, Split> = new Map();
+  #refused: ReadonlySet<WorkerKey> = new Set();
   /** Those with targets, by placement and socket. */
   readonly #placed = new Map<string, CellServer>();
   /** Those without, until their last request is answered. */
@@ -87,6 +88,13 @@ export class CellServers {
   setSplits(splits: ReadonlyArray<Split>): void {
     if (splits.length + this.#splits.size === 0) return;
     this.#splits = new Map(splits.map((split) => [split.worker, split]));
+    this.#apply();
+  }
+
+  /** Names the workers whose requests are refused, whatever cells they have. */
+  refuse(workers: ReadonlySet<WorkerKey>): void {
+    if (workers.size + this.#refused.size === 0) return;
+    this.#refused = workers;
     this.#apply();
   }
 
@@ -277,6 +285,7 @@ export class CellServers {
       });
       cells.set(split.worker, `${VERSIONS}.${[thresholdOf(split), ...lists].join(":")}`);
     }
+    for (const worker of this.#refused) cells.set(worker, QUOTA);
     return cells;
   }
 

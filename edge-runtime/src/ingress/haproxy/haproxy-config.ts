@@ -1,11 +1,12 @@
 import type { Region } from "@atoll/control-plane/contract";
 import { HEADERS } from "../../config/cell-interface.ts";
 import { LIMITS } from "../../limits.ts";
-import { quote } from "./config-text.ts";
+import { addHeader, quote, section } from "./config-text.ts";
 import { LOST_HEADER } from "../builtin/client-headers.ts";
 import { chooseVersion } from "./choose-version.ts";
-import { MANY, MAPS, PATHS, VERSIONS, WEB_SOCKETS } from "./haproxy-paths.ts";
+import { MANY, MAPS, PATHS, QUOTA, VERSIONS, WEB_SOCKETS } from "./haproxy-paths.ts";
 import { leastBusy } from "./least-busy.ts";
+import { refuseMany } from "./refuse-many.ts";
 import { LINE_FORMAT, USAGE_RULES } from "./request-line.ts";
 import { PAGES, pageArguments } from "./static-pages.ts";
 
@@ -55,6 +56,7 @@ export function haproxyConfig(options: HaproxyConfigOptions): string {
     lostSection(options),
     activatorSection(),
     cellSections(options),
+    quotaSection(),
   ].join("\n");
 }
 
@@ -227,10 +229,6 @@ const CALLER_AGAIN: ReadonlyArray<readonly [string, string]> = [
   ["cf-visitor", '{"scheme":"http"}'],
 ];
 
-function addHeader([name, value]: readonly [string, string]): string {
-  return `http-request add-header ${name} ${quote(value)}`;
-}
-
 /** What `request.cf` of a worker shows. */
 function cfProperties(region: Region): ReadonlyArray<string> {
   const cf = (protocol: string): string =>
@@ -281,13 +279,21 @@ function lostSection({ user }: HaproxyConfigOptions): string {
 }
 
 function activatorSection(): string {
-  return section("backend activator from all", [
-    // When it closes connections is its own affair; it is not on the path of warm requests.
-    "http-reuse never",
-    // After a head that is not sound, nothing says where the next one begins.
-    "http-response set-header connection close if { res.hdr(x-atoll-error) -m beg request_ }",
-    `server activator unix@${PATHS.fallback} pool-max-conn 0`,
-  ]);
+  return section("backend activator from all", TO_ACTIVATOR);
+}
+
+const TO_ACTIVATOR = [
+  // When it closes connections is its own affair; it is not on the path of warm requests.
+  "http-reuse never",
+  // After a head that is not sound, nothing says where the next one begins.
+  "http-response set-header connection close if { res.hdr(x-atoll-error) -m beg request_ }",
+  `server activator unix@${PATHS.fallback} pool-max-conn 0`,
+];
+
+/** Workers whose accounts have used up their day. The built-in ingress refuses their requests, as it would alone. */
+function quotaSection(): string {
+  const rules = [...refuseMany(), ...CALLER.map(addHeader), ...TO_ACTIVATOR];
+  return section(`backend ${QUOTA} from all`, rules);
 }
 
 /**
@@ -384,8 +390,4 @@ const CELL_OF_NAME = "field(2,.),field(1,_)";
 /** Whether a backend is one of those that cells are spread over. */
 export function isCellBackend(name: string): boolean {
   return name === MANY || name === VERSIONS || /^c\d+$/.test(name);
-}
-
-function section(head: string, lines: ReadonlyArray<string>): string {
-  return `${head}\n${lines.map((line) => `    ${line}\n`).join("")}`;
 }

@@ -21,9 +21,11 @@ import { parseStatistics } from "./server-statistics.ts";
 let folder: string;
 let harness: IngressHarness;
 let ingress: HaproxyIngress;
+let warnings: string[];
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "haproxy-faults-"));
+  warnings = [];
   const binary = await findHaproxy();
   if (binary.kind === "missing") throw new Error(`The tests need HAProxy: ${binary.reason}`);
   harness = await IngressHarness.open({
@@ -34,7 +36,7 @@ beforeEach(async () => {
         binary: binary.path,
         directory: join(folder, "haproxy"),
         port: 0,
-        log: pino({ level: "silent" }),
+        log: pino({ level: "warn" }, { write: (line: string) => warnings.push(line) }),
       });
       return ingress;
     },
@@ -87,6 +89,13 @@ test.each(["worker", "master"] as const)(
     expect(await ingress.counters()).toMatchObject({ restarts: 1, inFlight: 0 });
   },
 );
+
+test("haproxy: starts without a complaint", async () => {
+  // What it says of its start is read before it answers the first request.
+  await harness.serve((_, response) => response.end("served"));
+  await until(isServed, "the first answer");
+  expect(warnings).toEqual([]);
+});
 
 test("haproxy: chooses between two versions by itself, and leaves nothing behind", async () => {
   const [newer, older] = ["2", "1"].map((digit) =>

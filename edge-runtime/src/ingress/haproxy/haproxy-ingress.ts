@@ -1,14 +1,14 @@
-import { readFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import type { Region } from "@atoll/control-plane/contract";
+import type { Region, WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { reapStaleCells } from "../../cells/stale-cells.ts";
 import { LIMITS } from "../../limits.ts";
+import { openFilesMax } from "../../sandbox/kernel-file.ts";
 import { BuiltinIngress } from "../builtin/builtin-ingress.ts";
 import {
   type Activator,
@@ -55,6 +55,9 @@ export interface HaproxyIngressOptions {
 // Each costs 30 KiB. With 500 warm cells two share one, two servers each.
 const CELL_BACKENDS = 256;
 
+/** What HAProxy has open besides connections of clients and their requests: it counts some 40. */
+const OTHER_DESCRIPTORS = 100;
+
 /**
  * The ingress for production: HAProxy between clients and cells. Nothing of ours runs for a warm request.
  * All others go to a built-in ingress behind it, which knows every route and cell as well.
@@ -88,7 +91,7 @@ export class HaproxyIngress implements Ingress {
       webSocketsMax,
       answerIdleMs,
       threads: Math.max(1, Math.floor(availableParallelism() / 2)),
-      connectionsMax: await connectionsMax(),
+      connectionsMax: connectionsMax(),
       requestHeadMs: options.requestHeadMs ?? LIMITS.requestHeadMs,
     });
     let cells: CellServers | undefined;
@@ -167,6 +170,11 @@ export class HaproxyIngress implements Ingress {
     this.#fallback.publish(target, socketPaths);
     // No route of HAProxy's leads to a preview.
     if (previewNameOf(target) === undefined) this.#cells.publish(target, socketPaths);
+  }
+
+  refuse(workers: ReadonlySet<WorkerKey>): void {
+    this.#fallback.refuse(workers);
+    this.#cells.refuse(workers);
   }
 
   settled(): Promise<void> {
@@ -275,9 +283,11 @@ async function freePort(address: string): Promise<number> {
   return port;
 }
 
-/** A client's connection is one descriptor, and its request in flight another. */
-async function connectionsMax(): Promise<number> {
-  const limits = await readFile("/proc/self/limits", "utf8");
-  const descriptors = Number(/^Max open files +\d+ +(\d+)/m.exec(limits)?.[1] ?? 1024);
-  return Math.min(LIMITS.clientConnectionsMax, Math.floor(descriptors * 0.75));
+/**
+ * A client's connection is one descriptor, and its request in flight another. HAProxy complains at each start
+ * about more connections than that allows.
+ */
+function connectionsMax(): number {
+  const connections = Math.floor((openFilesMax() - OTHER_DESCRIPTORS) / 2);
+  return Math.min(LIMITS.clientConnectionsMax, connections);
 }

@@ -11,7 +11,8 @@ export const MAPS = {
   /**
    * Worker -> `<backend>.<cell>_<number>`, the server of its cell, both numbers;
    * `MANY.<cell>_<number>-<cell>_<number>…` when it has more;
-   * `VERSIONS.<threshold>:<newer>:<older>`, each a list as in `MANY`, when two versions serve it.
+   * `VERSIONS.<threshold>:<newer>:<older>`, each a list as in `MANY`, when two versions serve it;
+   * `QUOTA` when its requests are refused.
    */
   cells: "cells.map",
   /** Number of a cell -> its WebSockets that do not pass through HAProxy alone. */
@@ -50,6 +51,9 @@ export const MANY = "many";
 
 /** The backend of all workers that two versions serve. */
 export const VERSIONS = "versions";
+
+/** The backend of all workers whose accounts have used up their day; it has no cell. */
+export const QUOTA = "quota";
 
 /** In place of a server's name: there is none, so the request is the built-in ingress's. */
 export const NO_CELL = "none";

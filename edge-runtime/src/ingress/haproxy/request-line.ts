@@ -1,4 +1,5 @@
 import { NO_ANSWER_STATUS, type ServedRequest } from "../ingress.ts";
+import { QUOTA } from "./haproxy-paths.ts";
 
 /**
  * What HAProxy writes of a request that had a cell. Its own counts of bytes include heads in its internal
@@ -38,6 +39,8 @@ interface LoggedRequest extends Omit<ServedRequest, "socketPath"> {
 /** What a line tells. */
 type LogLine =
   | { readonly kind: "served"; readonly request: LoggedRequest }
+  /** The same of one that was to have no cell. */
+  | { readonly kind: "refused"; readonly request: LoggedRequest }
   /** A request that went on to the built-in ingress, which counts it. */
   | { readonly kind: "passed-on" }
   /** So many lines found no room in HAProxy's buffer. */
@@ -65,6 +68,7 @@ export function parseLogLine(line: string): LogLine {
     bytesOut: bytesOut(fields, end),
     wallMs: Math.max(0, Number(fields[10]) - Number(fields[11])),
   };
+  if (cell === QUOTA) return { kind: "refused", request: { ...request, isRefused: true } };
   return { kind: "served", request };
 }
 

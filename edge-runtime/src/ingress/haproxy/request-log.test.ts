@@ -69,6 +69,14 @@ describe("haproxy request line: ", () => {
     });
   });
 
+  test("one that was refused had no cell", () => {
+    const refused = { cell: "quota", server: "<NOSRV>", end: "PR", status: "429", headOut: "-" };
+    expect(parseLogLine(line(refused))).toEqual({
+      kind: "refused",
+      request: { ...request, cell: undefined, status: 429, bytesOut: 0, isRefused: true },
+    });
+  });
+
   test.each([
     [line({ server: "lost" }), { kind: "passed-on" }],
     [line({ worker: "-", cell: "-" }), { kind: "other" }],
@@ -128,6 +136,14 @@ describe("haproxy request log: ", () => {
     await vi.waitFor(() => expect(log.count).toBe(14));
     expect(served).toHaveLength(2);
     expect(told.map((text) => JSON.parse(text) as unknown)).toMatchObject([{ requests: 12 }]);
+  });
+
+  test("tells of what was refused, and does not count it among the requests of cells", async () => {
+    const refused = { cell: "quota", server: "<NOSRV>", end: "PR", status: "429" };
+    socket.write(`${line(refused)}\n${line()}\n`);
+    await vi.waitFor(() => expect(served).toHaveLength(2));
+    expect(served[0]).toMatchObject({ worker: WORKER, isRefused: true, socketPath: undefined });
+    expect(log.count).toBe(1);
   });
 
   test("reads what a process left that has ended", async () => {

@@ -139,6 +139,8 @@ class Connection {
         const socketPath = cell === undefined ? undefined : socketPathOf(cell);
         return onServed({ ...request, socketPath });
       }
+      case "refused":
+        return onServed({ ...line.request, socketPath: undefined });
       case "passed-on":
         this.count += 1;
         return undefined;

@@ -13,6 +13,8 @@ export const PAGES = {
   answerTimeout: "answer-timeout.txt",
   answerTooLarge: "answer-too-large.txt",
   webSocketsFull: "websockets-full.txt",
+  dayQuota: "day-quota.txt",
+  dayQuotaHtml: "day-quota.html",
   workerThrew: "worker-threw.txt",
   workerThrewHtml: "worker-threw.html",
 } as const;
@@ -28,6 +30,8 @@ export function pageTexts(): Readonly<Record<PageName, string>> {
     answerTimeout: bodyFormat("answer_timeout", "text/plain"),
     answerTooLarge: bodyFormat("answer_head_too_large", "text/plain"),
     webSocketsFull: bodyFormat("websockets_full", "text/plain"),
+    dayQuota: bodyFormat("day_quota_exceeded", "text/plain"),
+    dayQuotaHtml: bodyFormat("day_quota_exceeded", "text/html"),
     workerThrew: bodyFormat("worker_threw", "text/plain"),
     workerThrewHtml: bodyFormat("worker_threw", "text/html"),
   };
@@ -35,12 +39,16 @@ export function pageTexts(): Readonly<Record<PageName, string>> {
 
 /** The arguments of a rule that answers with a page, from its status on. */
 export function pageArguments(name: PageName, code: EdgeErrorCode): string {
-  const { status, headers } = errorPage(code, { ray: "", accept: acceptOf(name) });
+  const retryAfter = code === "day_quota_exceeded" ? SECONDS_LEFT_OF_DAY : undefined;
+  const { status, headers } = errorPage(code, { ray: "", accept: acceptOf(name), retryAfter });
   const [contentType, ...others] = headers.map(([header, value]) =>
     header === "content-type" ? `content-type "${value}"` : `hdr ${header} "${value}"`,
   );
   return `status ${status} ${contentType} lf-file ${PAGES[name]} ${others.join(" ")}`;
 }
+
+/** In HAProxy's log format. */
+const SECONDS_LEFT_OF_DAY = "%[date,mod(86400),neg,add(86400)]";
 
 function acceptOf(name: PageName): string {
   return PAGES[name].endsWith(".html") ? "text/html" : "text/plain";

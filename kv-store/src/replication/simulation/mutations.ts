@@ -210,7 +210,7 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
   {
     name: "damage that was found is not repaired",
     file: REPLICA_SESSION,
-    find: `    subscription.distrust("damaged", this.#nowMs);\n`,
+    find: `    subscription.distrust(subscription.repair?.reason ?? "damaged", this.#nowMs);\n`,
     replace: "",
   },
   {

@@ -330,10 +330,13 @@ export class Promises implements NodeWatcher {
   /** All that is held is replaced only for a reason, and its age is unknown while it is of another history. */
   #checkRepair(node: SimulatedNode, position: ReplicaPosition): void {
     const { namespace, repairing, freshMs } = position;
-    // A snapshot that was begun in one history and went on in another leads nowhere, either.
     const isOneHistory = this.#origin.histories(namespace).length === 1;
-    if (repairing === "damaged" && isOneHistory && !node.hasFlipped(namespace)) {
+    const hasFlipped = node.hasFlipped(namespace);
+    if (repairing === "damaged" && !hasFlipped) {
       throw new Error(`${place(node, namespace)}: replaces what no disk has changed`);
+    }
+    if (repairing === "other-history" && isOneHistory && !hasFlipped) {
+      throw new Error(`${place(node, namespace)}: replaces what no restore has changed`);
     }
     if (repairing === "other-history" && freshMs !== null) {
       throw new Error(`${place(node, namespace)}: knows the age of what is of another history`);

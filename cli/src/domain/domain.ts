@@ -1,0 +1,61 @@
+import { ListedDomain } from "@atoll/control-plane";
+import Table from "cli-table3";
+import { z } from "zod";
+import type { AccountApi } from "../account-api.ts";
+
+export async function addDomain(api: AccountApi, domain: string): Promise<ListedDomain> {
+  const body = JSON.stringify({ domain });
+  return api.call("/domains", ListedDomain, { method: "POST", body });
+}
+
+export async function verifyDomain(api: AccountApi, domain: string): Promise<ListedDomain> {
+  return api.call(`${pathOf(domain)}/verify`, ListedDomain, { method: "POST" });
+}
+
+export async function listDomains(api: AccountApi): Promise<ReadonlyArray<ListedDomain>> {
+  return api.call("/domains", z.array(ListedDomain));
+}
+
+export async function deleteDomain(
+  api: AccountApi,
+  domain: string,
+): Promise<{ readonly domain: string }> {
+  return api.call(pathOf(domain), z.object({ domain: z.string() }), { method: "DELETE" });
+}
+
+/** What is to be done about a claim. */
+export function formatClaim(claim: ListedDomain): string {
+  if (claim.status === "proved") return formatProved(claim);
+  const { domain, challenge, expires_at: until } = claim;
+  return [
+    `To prove that ${domain} is yours, set this ${challenge.type} record until ${until}:`,
+    "",
+    `  name   ${challenge.name}`,
+    `  value  ${challenge.value}`,
+    "",
+    `Then run 'atoll domain verify ${domain}'.`,
+  ].join("\n");
+}
+
+export function formatProved({ domain, proved_at: since }: ListedDomain): string {
+  return `${domain} and what lies below it are yours since ${since}. The TXT record may go.`;
+}
+
+export function formatDomains(domains: ReadonlyArray<ListedDomain>): string {
+  const head = ["domain", "state", "since or until", "TXT record"];
+  const table = new Table({ head, style: { head: [], border: [] } });
+  for (const { domain, status, challenge, ...times } of domains) {
+    const isProved = status === "proved";
+    table.push([
+      domain,
+      status,
+      isProved ? `since ${times.proved_at}` : `until ${times.expires_at}`,
+      isProved ? "" : `${challenge.name}\n${challenge.value}`,
+    ]);
+  }
+  return table.toString();
+}
+
+function pathOf(domain: string): string {
+  return `/domains/${encodeURIComponent(domain)}`;
+}

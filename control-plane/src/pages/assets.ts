@@ -1,0 +1,219 @@
+import type { Clock } from "@atoll/kv-store";
+import { refuseAssets } from "../accounts/quota.ts";
+import { AccountStore } from "../accounts/store.ts";
+import { AssetHasher } from "../assets/asset-hash.ts";
+import type { AssetTokens, ClaimsOf } from "../assets/asset-tokens.ts";
+import { AssetWriter } from "../assets/asset-writer.ts";
+import type { AssetHash } from "../assets/schemas.ts";
+import { AssetStore } from "../assets/store.ts";
+import { UploadedContents, type StoredContent } from "../assets/uploaded-contents.ts";
+import type { BlobStore } from "../blobs/blob-store.ts";
+import type { AccountId, BlobHash, WorkerName } from "../contract/index.ts";
+import type { Database } from "../database/database.ts";
+import { ControlPlaneError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
+import type { Target } from "../versions/service.ts";
+import type { PagesFiles, PagesManifest } from "./schemas.ts";
+
+/** Whose files these are. */
+interface Place {
+  readonly account: AccountId;
+  readonly project: WorkerName;
+}
+
+export interface PagesAssetsParts {
+  readonly database: Database;
+  readonly blobs: BlobStore;
+  readonly tokens: AssetTokens;
+  readonly clock: Clock;
+}
+
+/**
+ * Uploads of files to Pages. They come by a hash over content and extension, and without the extension: only the
+ * manifest of a deployment shows whether a file is what it is called. Until then it is *staged*, under a name that
+ * no other project asks for; from then on the account has it, like what was uploaded for workers.
+ */
+export class PagesAssets {
+  readonly #parts: PagesAssetsParts;
+  readonly #assets = new AssetStore();
+  readonly #accounts = new AccountStore();
+  readonly #contents: UploadedContents;
+  readonly #hasher = AssetHasher.open();
+
+  constructor(parts: PagesAssetsParts) {
+    this.#parts = parts;
+    this.#contents = new UploadedContents(parts);
+  }
+
+  /** A token that lets files of the project in. */
+  async issueToken({ principal, name }: Target): Promise<string> {
+    const { account } = principal;
+    const { quota } = await this.#accounts.configured(this.#parts.database, account);
+    const count = Math.min(quota.assetsMax ?? LIMITS.assetsMax, LIMITS.assetsMax);
+    const claims = { kind: "pages", account, worker: name, max_file_count_allowed: count } as const;
+    return this.#parts.tokens.issue(claims, this.#parts.clock.nowMs());
+  }
+
+  /** Whose files a token lets in. Throws `pages_token_invalid`. */
+  placeOf(token: string): Place {
+    const claims: ClaimsOf<"pages"> = this.#parts.tokens.verify(
+      token,
+      "pages",
+      this.#parts.clock.nowMs(),
+    );
+    return { account: claims.account, project: claims.worker };
+  }
+
+  /** Those of the hashes that are neither the account's nor staged. The others stay for a day, at least. */
+  async missing(
+    { account, project }: Place,
+    hashes: ReadonlyArray<AssetHash>,
+  ): Promise<ReadonlyArray<AssetHash>> {
+    const { database, clock } = this.#parts;
+    const distinct = [...new Set(hashes)];
+    const names = [...distinct, ...distinct.map((hash) => stagedName(project, hash))];
+    const usedAt = new Date(clock.nowMs()).toISOString();
+    await database
+      .transaction()
+      .execute((transaction) =>
+        this.#assets.touch(transaction, { account, hashes: names, usedAt }),
+      );
+    const known = await this.#assets.findContents(database, account, names);
+    return distinct.filter((hash) => !known.has(hash) && !known.has(stagedName(project, hash)));
+  }
+
+  /** Stages files. Rejected with `asset_invalid`, or `assets_exceeded` for more than one deployment may have. */
+  async stage({ account, project }: Place, files: PagesFiles): Promise<void> {
+    const { database } = this.#parts;
+    const { quota } = await this.#accounts.configured(database, account);
+    const staged = await this.#assets.stagedSize(database, { account, project });
+    const sizes = files.map(({ value }) => Buffer.byteLength(value, "base64"));
+    const total = {
+      count: staged.count + files.length,
+      bytes: sizes.reduce((sum, size) => sum + size, staged.bytes),
+    };
+    refuseAssets({ ...quota, assetsMax: quota.assetsMax ?? LIMITS.assetsMax }, total);
+    await AssetWriter.run({ contents: this.#contents, account }, async (writer) => {
+      for (const [index, { key, value: base64, metadata }] of files.entries()) {
+        const bytes = sizes[index] ?? 0;
+        checkSize(key, bytes);
+        const contentType = withCharset(metadata.contentType);
+        await writer.add({ hash: stagedName(project, key), base64, bytes, contentType });
+      }
+    });
+  }
+
+  /**
+   * Stores the manifest of a deployment, and tells its hash. Rejected with `asset_invalid` when a file is not there, or
+   * is not what it is called: then it is staged no more. Rejected with `assets_exceeded` over the account's quota.
+   */
+  async writeManifest(place: Place, manifest: PagesManifest): Promise<BlobHash> {
+    const { database } = this.#parts;
+    const { account, project } = place;
+    const paths = new Map(Object.entries(manifest).map(([path, hash]) => [hash, path]));
+    const known = new Map(await this.#assets.findContents(database, account, [...paths.keys()]));
+    const unknown = [...paths.keys()].filter((hash) => !known.has(hash));
+    const staged = await this.#assets.findContents(
+      database,
+      account,
+      unknown.map((hash) => stagedName(project, hash)),
+    );
+    for (const hash of unknown) {
+      const content = staged.get(stagedName(project, hash));
+      if (content === undefined) throw notUploaded(paths.get(hash), hash);
+      known.set(hash, { ...content, hash });
+    }
+    const files = Object.entries(manifest).map(
+      ([path, hash]) => [path, requireContent(known, hash)] as const,
+    );
+    const { quota } = await this.#accounts.configured(database, account);
+    const bytes = files.reduce((sum, [, { size }]) => sum + size, 0);
+    refuseAssets(quota, { count: files.length, bytes });
+    await this.#verify(
+      place,
+      unknown.map((hash) => ({ ...requireContent(known, hash), path: paths.get(hash) ?? "" })),
+    );
+    return this.#contents.writeManifest(files);
+  }
+
+  /** Makes staged files the account's. */
+  async #verify(
+    { account, project }: Place,
+    files: ReadonlyArray<StoredContent & { readonly path: string }>,
+  ): Promise<void> {
+    for (let start = 0; start < files.length; start += LIMITS.pagesVerifiedAtOnce) {
+      const some = files.slice(start, start + LIMITS.pagesVerifiedAtOnce);
+      const checked = await Promise.allSettled(some.map((file) => this.#check(file)));
+      const liars = some.filter((_, index) => checked[index]?.status === "rejected");
+      // Sent again, it may be what it is called.
+      await this.#unstage({ account, project }, liars);
+      const failed = checked.find((result) => result.status === "rejected");
+      if (failed !== undefined) throw failed.reason;
+    }
+    const usedAt = new Date(this.#parts.clock.nowMs()).toISOString();
+    await this.#parts.database
+      .transaction()
+      .execute((transaction) =>
+        this.#assets.insertContents(transaction, account, { contents: files, usedAt }),
+      );
+    await this.#unstage({ account, project }, files);
+  }
+
+  async #check({ hash, blob, path }: StoredContent & { readonly path: string }): Promise<void> {
+    const content = await this.#parts.blobs.get(blob);
+    if (content === undefined) throw new Error(`blob ${blob} of a staged asset is missing`);
+    const base64 = Buffer.from(Buffer.from(content).toString("base64"), "latin1");
+    const actual = (await this.#hasher).hashOf(base64, path);
+    if (actual === hash) return;
+    throw new ControlPlaneError(
+      "asset_invalid",
+      `The content of the asset '${path}' hashes to ${actual}, but was announced as ${hash}`,
+    );
+  }
+
+  async #unstage(
+    { account, project }: Place,
+    files: ReadonlyArray<{ readonly hash: AssetHash }>,
+  ): Promise<void> {
+    if (files.length === 0) return;
+    const names = files.map(({ hash }) => stagedName(project, hash));
+    await this.#parts.database
+      .transaction()
+      .execute((transaction) => this.#assets.removeContents(transaction, account, names));
+  }
+}
+
+/** No hash of an asset holds a slash. */
+function stagedName(project: WorkerName, hash: AssetHash): string {
+  return `${project}/${hash}`;
+}
+
+function requireContent(
+  contents: ReadonlyMap<string, StoredContent>,
+  hash: AssetHash,
+): StoredContent {
+  const content = contents.get(hash);
+  if (content === undefined) throw new Error(`asset ${hash} was looked for and is missing`);
+  return content;
+}
+
+function notUploaded(path: string | undefined, hash: AssetHash): ControlPlaneError {
+  return new ControlPlaneError(
+    "asset_invalid",
+    `The asset '${path}' (${hash}) is in the manifest, but was not uploaded: deploy again`,
+  );
+}
+
+function checkSize(hash: AssetHash, bytes: number): void {
+  if (bytes <= LIMITS.assetBytesMax) return;
+  throw new ControlPlaneError(
+    "asset_invalid",
+    `The asset ${hash} has ${bytes} bytes, over the limit of ${LIMITS.assetBytesMax} (25 MiB)`,
+  );
+}
+
+/** For workers wrangler says so itself. */
+function withCharset(contentType: string): string {
+  const isText = contentType.startsWith("text/") && !contentType.includes("charset");
+  return isText ? `${contentType}; charset=utf-8` : contentType;
+}

@@ -1,0 +1,152 @@
+import type { AccountId, SecretValues } from "../contract/index.ts";
+import type { Database, Transaction } from "../database/database.ts";
+import { pagesSecretContext } from "../secrets/contexts.ts";
+import type { SecretSealer } from "../secrets/sealing.ts";
+import type { StoredWorker, WorkerAddress } from "../workers/schemas.ts";
+import { WorkerStore } from "../workers/store.ts";
+import { Environments, type Environment, type StoredProject } from "./schemas.ts";
+
+/** Which workers are Pages projects. Whoever removes the worker removes its row here. */
+export class ProjectStore {
+  readonly #workers = new WorkerStore();
+
+  async find(
+    database: Database | Transaction,
+    address: WorkerAddress,
+  ): Promise<StoredProject | undefined> {
+    const worker = await this.#workers.find(database, address);
+    return worker && this.#of(database, worker);
+  }
+
+  /** By name. */
+  async list(
+    database: Database | Transaction,
+    account: AccountId,
+  ): Promise<ReadonlyArray<StoredProject>> {
+    const workers = await this.#workers.list(database, account);
+    const projects = await Promise.all(workers.map((worker) => this.#of(database, worker)));
+    return projects.filter((project) => project !== undefined);
+  }
+
+  async has(database: Database | Transaction, workerId: string): Promise<boolean> {
+    const row = await database
+      .selectFrom("pages_projects")
+      .select("worker_id")
+      .where("worker_id", "=", workerId)
+      .executeTakeFirst();
+    return row !== undefined;
+  }
+
+  async insert(
+    transaction: Transaction,
+    project: Omit<StoredProject, "worker"> & { readonly workerId: string },
+  ): Promise<void> {
+    const row = {
+      worker_id: project.workerId,
+      production_branch: project.productionBranch,
+      environments: JSON.stringify(project.environments),
+    };
+    await transaction.insertInto("pages_projects").values(row).execute();
+  }
+
+  async update(transaction: Transaction, project: StoredProject): Promise<void> {
+    await transaction
+      .updateTable("pages_projects")
+      .set({
+        production_branch: project.productionBranch,
+        environments: JSON.stringify(project.environments),
+      })
+      .where("worker_id", "=", project.worker.id)
+      .execute();
+  }
+
+  async #of(
+    database: Database | Transaction,
+    worker: StoredWorker,
+  ): Promise<StoredProject | undefined> {
+    const row = await database
+      .selectFrom("pages_projects")
+      .selectAll()
+      .where("worker_id", "=", worker.id)
+      .executeTakeFirst();
+    if (row === undefined) return undefined;
+    const environments = Environments.parse(JSON.parse(row.environments));
+    return { worker, productionBranch: row.production_branch, environments };
+  }
+}
+
+/** Secrets that the next deployments of a project get, under seal. */
+export class ProjectSecretStore {
+  readonly #sealer: SecretSealer;
+
+  constructor(sealer: SecretSealer) {
+    this.#sealer = sealer;
+  }
+
+  async names(
+    database: Database | Transaction,
+    workerId: string,
+  ): Promise<ReadonlyArray<{ readonly environment: string; readonly name: string }>> {
+    return database
+      .selectFrom("pages_secrets")
+      .select(["environment", "name"])
+      .where("worker_id", "=", workerId)
+      .orderBy("name")
+      .execute();
+  }
+
+  /** In the clear. Rejected with `secret_unreadable` under another master key. */
+  async open(
+    database: Database | Transaction,
+    place: { readonly workerId: string; readonly environment: Environment },
+  ): Promise<SecretValues> {
+    const rows = await database
+      .selectFrom("pages_secrets")
+      .select(["name", "sealed"])
+      .where("worker_id", "=", place.workerId)
+      .where("environment", "=", place.environment)
+      .execute();
+    return Object.fromEntries(
+      rows.map(({ name, sealed }) => [
+        name,
+        this.#sealer.open(sealed, pagesSecretContext({ ...place, name })),
+      ]),
+    );
+  }
+
+  async put(
+    transaction: Transaction,
+    secret: {
+      readonly workerId: string;
+      readonly environment: Environment;
+      readonly name: string;
+      readonly value: string;
+    },
+  ): Promise<void> {
+    const { workerId, environment, name, value } = secret;
+    const sealed = this.#sealer.seal(value, pagesSecretContext(secret));
+    await transaction
+      .insertInto("pages_secrets")
+      .values({ worker_id: workerId, environment, name, sealed })
+      .onConflict((conflict) =>
+        conflict.columns(["worker_id", "environment", "name"]).doUpdateSet({ sealed }),
+      )
+      .execute();
+  }
+
+  async remove(
+    transaction: Transaction,
+    secret: {
+      readonly workerId: string;
+      readonly environment: Environment;
+      readonly name: string;
+    },
+  ): Promise<void> {
+    await transaction
+      .deleteFrom("pages_secrets")
+      .where("worker_id", "=", secret.workerId)
+      .where("environment", "=", secret.environment)
+      .where("name", "=", secret.name)
+      .execute();
+  }
+}

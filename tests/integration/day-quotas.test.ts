@@ -1,0 +1,177 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  type Answer,
+  EVERYDAY_INGRESSES,
+  REGIONS,
+  type RegionName,
+  startAtoll,
+  type TestAtoll,
+} from "../support/atoll.ts";
+import { eventually } from "../support/eventually.ts";
+import { createProject } from "../support/project.ts";
+import { accountPath, readStatus } from "../support/refusal.ts";
+import { asNewAccount } from "../support/second-account.ts";
+import { upload } from "../support/upload.ts";
+
+const SOURCE = `export default { async fetch() { return new Response("served"); } };`;
+const QUOTA = 12;
+
+interface Day {
+  readonly requests: number;
+  readonly requestsMax: number | null;
+  readonly isUsedUp: boolean;
+}
+
+describe.each(EVERYDAY_INGRESSES)("quotas by day behind %s", (ingress) => {
+  let atoll: TestAtoll;
+  let theirs: TestAtoll;
+  beforeAll(async () => {
+    atoll = await startAtoll({ environment: { ATOLL_INGRESS: ingress } });
+    theirs = asNewAccount(atoll);
+    for (const [owner, name] of [
+      [atoll, "ours"],
+      [theirs, "theirs"],
+    ] as const) {
+      const answer = await upload(owner, { name, source: SOURCE });
+      expect(answer.status, answer.body).toBe(200);
+    }
+    const project = await createProject({
+      "wrangler.json": JSON.stringify({
+        ...{ name: "site", compatibility_date: "2026-06-01", assets: { directory: "public" } },
+      }),
+      "public/index.html": "static",
+    });
+    const deployed = await atoll.wrangler(project.directory, ["deploy"], {
+      environment: theirs.variables,
+    });
+    expect(deployed.exitCode, deployed.output).toBe(0);
+    await project.remove();
+  });
+  afterAll(() => atoll.stop());
+
+  function ask(region: RegionName, name = "theirs"): Promise<Answer> {
+    return atoll.get(region, `${name}.localhost`, "/", { headers: { accept: "text/html" } });
+  }
+
+  async function serve(region: RegionName, count: number): Promise<void> {
+    for (let index = 0; index < count; index += 1) expect((await ask(region)).status).toBe(200);
+  }
+
+  async function today(): Promise<Day> {
+    const { body } = await theirs.api(accountPath(theirs, "/usage"));
+    return (JSON.parse(body) as { result: { today: Day } }).result.today;
+  }
+
+  async function told(requests: number): Promise<void> {
+    await eventually(async () => (await today()).requests === requests, {
+      what: `${requests} requests are told`,
+    });
+  }
+
+  async function grant(requestsPerDay: string): Promise<void> {
+    const set = ["account", "set", "Second", "--requests-per-day", requestsPerDay];
+    expect((await atoll.atoll(set)).exitCode).toBe(0);
+  }
+
+  /** Kills processes of Atoll's, and waits until they are back. */
+  async function kill(...names: ReadonlyArray<"fra" | "control-plane">): Promise<void> {
+    const before = await atoll.pids();
+    for (const name of names) process.kill(before[name] ?? 0, "SIGKILL");
+    await eventually(
+      async () => {
+        const now = await atoll.pids();
+        return names.every((name) => now[name] !== before[name]);
+      },
+      { what: `${names.join(" and ")} are back` },
+    );
+  }
+
+  async function followed(): Promise<void> {
+    await eventually(
+      async () => {
+        const { revision, nodes } = await readStatus(atoll);
+        return nodes.every((node) => node.connected && node.revision === revision);
+      },
+      { what: "all nodes follow" },
+    );
+  }
+
+  /** Waits until a region refuses; returns how many requests it served until then. */
+  async function refused(region: RegionName): Promise<number> {
+    let served = 0;
+    await eventually(
+      async () => {
+        const { status } = await ask(region);
+        if (status === 200) served += 1;
+        return status === 429;
+      },
+      { what: `${region} refuses` },
+    );
+    return served;
+  }
+
+  async function servedAgain(): Promise<void> {
+    for (const region of REGIONS) {
+      await eventually(async () => (await ask(region)).status === 200, {
+        what: `${region} serves again`,
+      });
+    }
+  }
+
+  test("hold over all nodes, through restarts of either side, and disturb nobody else", async () => {
+    await grant(String(QUOTA));
+    for (const region of REGIONS) await serve(region, 3);
+    await told(9);
+    await kill("fra", "control-plane");
+    await followed();
+    await serve("fra", 2);
+    // One below the quota; and the last one that is within it.
+    await told(QUOTA - 1);
+    expect(await today()).toMatchObject({ isUsedUp: false, requestsMax: QUOTA });
+    await serve("nrt", 1);
+    // The node that had it knows at once, or when HAProxy has told it; the others when they were told.
+    const besides = await refused("nrt");
+    await told(QUOTA + besides);
+    const overshoot = besides + (await refused("iad")) + (await refused("fra"));
+    // Nobody asked for more than a few within the tenth of a second, and the second, that this takes.
+    expect(overshoot).toBeLessThan(60);
+    await told(QUOTA + overshoot);
+    expect(await today()).toMatchObject({ isUsedUp: true });
+    for (const region of REGIONS) {
+      const page = await ask(region);
+      expect([page.status, page.headers["x-atoll-error"]]).toEqual([429, "day_quota_exceeded"]);
+      expect(page.body).toContain("Daily limit exceeded <small>Error 1027</small>");
+      expect((await ask(region, "ours")).body).toBe("served");
+      // Static files are free.
+      expect((await ask(region, "site")).status).toBe(200);
+    }
+    const shown = await atoll.atoll(["account", "usage", "Second", "--json"]);
+    expect(JSON.parse(shown.output)).toMatchObject([
+      { name: "Second", requests: QUOTA + overshoot, requestsMax: QUOTA, isUsedUp: true },
+    ]);
+    const log = await readFile(join(atoll.dataDirectory, "logs", "fra.log"), "utf8");
+    expect(log).toContain("an account used up its day");
+
+    // A node that restarts with nobody to ask knows what it was told.
+    const controlPlane = (await atoll.pids())["control-plane"] ?? 0;
+    process.kill(controlPlane, "SIGSTOP");
+    try {
+      await kill("fra");
+      await eventually(async () => (await ask("fra", "ours")).status === 200, {
+        what: "fra serves",
+      });
+      expect((await ask("fra")).status).toBe(429);
+    } finally {
+      process.kill(controlPlane, "SIGCONT");
+    }
+    await followed();
+    // What was refused counts nowhere.
+    await grant(String(QUOTA + overshoot + 100));
+    await servedAgain();
+    await told(QUOTA + overshoot + REGIONS.length);
+    await grant("1");
+    for (const region of REGIONS) await refused(region);
+  });
+});
