@@ -31,6 +31,7 @@ const UPLOAD: RequestBody = {
 
 /** Ways in which a version that cannot be made, or started, is refused. */
 const VERSION_ERRORS = [
+  "worker_of_project",
   "invalid_binding",
   "unsupported_binding",
   "inherit_invalid",
@@ -45,7 +46,8 @@ const VERSION_ERRORS = [
   "secret_unreadable",
 ] as const satisfies ReadonlyArray<ControlPlaneErrorCode>;
 
-const UPLOAD_ERRORS = [
+/** Ways in which an upload is refused. */
+export const UPLOAD_ERRORS = [
   ...VERSION_ERRORS,
   "invalid_multipart",
   "invalid_metadata",
