@@ -166,7 +166,8 @@ export class ControlPlaneProcess {
 }
 
 async function answers(url: string): Promise<boolean> {
-  const response = await fetch(url);
+  // The front page asks for a token, the document does not.
+  const response = await fetch(`${url}/openapi.json`);
   await response.body?.cancel();
   return response.ok;
 }

@@ -30,6 +30,9 @@ test("openapi: every operation below an account's path says what it needs of a t
   );
   expect(open.filter((name) => name.includes("/client/v4"))).toEqual([
     "post /client/v4/accounts/{account}/workers/assets/upload",
+    "post /client/v4/pages/assets/check-missing",
+    "post /client/v4/pages/assets/upload",
+    "post /client/v4/pages/assets/upsert-hashes",
   ]);
 });
 

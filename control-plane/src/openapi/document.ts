@@ -17,6 +17,7 @@ import { FLEET_OPERATIONS, UPGRADES } from "./fleet-operations.ts";
 import { answerSchema, requestSchema, type JsonSchema } from "./json-schema.ts";
 import { KV_OPERATIONS } from "./kv-operations.ts";
 import type { Credential, Operation, Operations } from "./operation.ts";
+import { PAGES_OPERATIONS } from "./pages-operations.ts";
 import { WORKER_OPERATIONS } from "./worker-operations.ts";
 
 const OPENAPI = "3.1.1";
@@ -24,6 +25,7 @@ const OPENAPI = "3.1.1";
 const TAGGED: Readonly<Record<string, Operations>> = {
   Accounts: ACCOUNT_OPERATIONS,
   Workers: WORKER_OPERATIONS,
+  Pages: PAGES_OPERATIONS,
   "Key-value store": KV_OPERATIONS,
   Fleet: { ...FLEET_OPERATIONS, ...UPGRADES },
 };
