@@ -31,7 +31,7 @@ export default defineConfig({
       {
         test: {
           name: "integration",
-          include: ["tests/{integration,scenarios}/**/*.test.ts"],
+          include: ["tests/{integration,scenarios,acceptance}/**/*.test.ts"],
           // Real processes on a shared machine: deadlines are for hangs, not for speed.
           testTimeout: 120_000,
           hookTimeout: 120_000,

@@ -8,6 +8,7 @@ import { churn } from "./churn.bench.ts";
 import { coldBundle } from "./cold-bundle.bench.ts";
 import { coldStart } from "./cold-start.bench.ts";
 import { controlPlaneAssets } from "./control-plane-assets.bench.ts";
+import { controlPlaneWrangler } from "./control-plane-wrangler.bench.ts";
 import { density } from "./density.bench.ts";
 import { controlPlane } from "./control-plane.bench.ts";
 import { deploys } from "./deploy.bench.ts";
@@ -37,6 +38,7 @@ const BENCHMARKS: ReadonlyArray<Benchmark> = [
   deploys,
   controlPlane,
   controlPlaneAssets,
+  controlPlaneWrangler,
   kvReplica,
   kvGet,
   kvPeers,

@@ -32,6 +32,13 @@ export const EXAMPLES: Readonly<Record<string, unknown>> = {
   postAccountsAccountWorkersScriptsWorkerAssetsUploadSession: {
     manifest: { "/index.html": { hash: EXAMPLE_ASSET.hash, size: EXAMPLE_ASSET.size } },
   },
+  postAccountsAccountPagesProjects: { name: "fuzz-pages", production_branch: "main" },
+  patchAccountsAccountPagesProjectsWorker: {
+    deployment_configs: {
+      production: { env_vars: { SECRET: { type: "secret_text", value: "x" } } },
+    },
+  },
+  postPagesAssetsCheckMissing: { hashes: [EXAMPLE_ASSET.hash] },
   postAccountsAccountTokens: { name: "fuzz", role: "deployer" },
   putAccountsAccountStorageKvNamespacesNamespaceBulk: [
     { key: "a", value: "1", metadata: { b: 2 } },

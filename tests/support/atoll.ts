@@ -43,6 +43,8 @@ export interface CommandResult {
   readonly exitCode: number;
   /** Standard output and standard error, in the order of arrival. */
   readonly output: string;
+  readonly stdout: string;
+  readonly stderr: string;
 }
 
 /** Region of an Atoll under test. */
@@ -67,7 +69,8 @@ export interface TestAtoll {
     options?: {
       readonly release?: WranglerRelease;
       readonly input?: string;
-      readonly environment?: Readonly<Record<string, string>>;
+      /** Added to the environment; what is `undefined` is taken out of it. */
+      readonly environment?: Readonly<Record<string, string | undefined>>;
     },
   ): Promise<CommandResult>;
   /** Runs the `atoll` command. */
@@ -247,12 +250,19 @@ export function run(
     stdio: ["pipe", "pipe", "pipe"],
   });
   const output: string[] = [];
-  child.stdout.on("data", (piece: Buffer) => output.push(piece.toString()));
-  child.stderr.on("data", (piece: Buffer) => output.push(piece.toString()));
+  const streams = { stdout: "", stderr: "" };
+  for (const name of ["stdout", "stderr"] as const) {
+    child[name].setEncoding("utf8").on("data", (piece: string) => {
+      output.push(piece);
+      streams[name] += piece;
+    });
+  }
   child.stdin.end(options.input ?? "");
   return new Promise((resolve, reject) => {
     child.on("error", reject);
-    child.on("close", (code) => resolve({ exitCode: code ?? 1, output: output.join("") }));
+    child.on("close", (code) =>
+      resolve({ exitCode: code ?? 1, output: output.join(""), ...streams }),
+    );
   });
 }
 

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { VersionId } from "../contract/index.ts";
 import type { ControlPlaneErrorCode } from "../errors.ts";
 import {
   AnnouncedHashes,
@@ -10,30 +11,21 @@ import {
   ProjectRequest,
 } from "../pages/schemas.ts";
 import { json, result, type Operations } from "./operation.ts";
-import { UPLOAD_ERRORS, VERSION_ERRORS } from "./version-errors.ts";
+import { UPLOAD_ERRORS } from "./worker-operations.ts";
 
-const PAGES = "/client/v4/pages/assets";
 const PROJECTS = "/client/v4/accounts/:account/pages/projects";
 const PROJECT = `${PROJECTS}/:worker`;
-const DEPLOYMENTS = `${PROJECT}/deployments`;
-
-const PresentedEnvironment = z.object({
-  compatibility_date: z.string(),
-  compatibility_flags: z.array(z.string()),
-  env_vars: z.record(z.string(), z.object({ type: z.string(), value: z.string() })),
-  fail_open: z.boolean(),
-  usage_model: z.string(),
-});
+const ASSETS = "/client/v4/pages/assets";
 
 const Stage = z.object({
-  name: z.string(),
-  status: z.string(),
+  name: z.literal("deploy"),
+  status: z.literal("success"),
   started_on: z.string(),
   ended_on: z.string(),
 });
 
 const PresentedDeployment = z.object({
-  id: z.string(),
+  id: VersionId,
   short_id: z.string(),
   project_id: z.string(),
   project_name: z.string(),
@@ -47,7 +39,7 @@ const PresentedDeployment = z.object({
   latest_stage: Stage,
   stages: z.array(Stage),
   deployment_trigger: z.object({
-    type: z.string(),
+    type: z.literal("ad_hoc"),
     metadata: z.object({
       branch: z.string(),
       commit_hash: z.string(),
@@ -55,6 +47,18 @@ const PresentedDeployment = z.object({
       commit_dirty: z.boolean(),
     }),
   }),
+});
+
+const PresentedEnvironment = z.object({
+  compatibility_date: z.string(),
+  compatibility_flags: z.array(z.string()),
+  // Of a secret the value is empty.
+  env_vars: z.record(
+    z.string(),
+    z.object({ type: z.enum(["plain_text", "secret_text"]), value: z.string() }),
+  ),
+  fail_open: z.literal(true),
+  usage_model: z.literal("standard"),
 });
 
 const PresentedProject = z.object({
@@ -73,25 +77,13 @@ const PresentedProject = z.object({
   latest_deployment: PresentedDeployment.nullable(),
 });
 
-const PROJECT_ERRORS = [
-  "pages_project_not_found",
-] as const satisfies ReadonlyArray<ControlPlaneErrorCode>;
-
-const SETTINGS_ERRORS = [
-  ...VERSION_ERRORS,
-  "invalid_compatibility",
-  "worker_in_use",
-] as const satisfies ReadonlyArray<ControlPlaneErrorCode>;
-
-const UPLOAD_TOKEN_ERRORS = [
+const NOT_FOUND = ["pages_project_not_found"] as const;
+const SETTINGS_ERRORS = ["invalid_compatibility"] as const;
+const FILES_ERRORS = [
   "pages_token_invalid",
-  "asset_invalid",
-  "assets_exceeded",
-  "blobs_unavailable",
-  "busy",
 ] as const satisfies ReadonlyArray<ControlPlaneErrorCode>;
 
-/** Pages projects, which are workers, and their deployments. */
+/** Pages projects: each is a worker, each of their deployments a version. */
 export const PAGES_OPERATIONS: Operations = {
   [`GET ${PROJECTS}`]: {
     summary: "The account's Pages projects",
@@ -102,82 +94,100 @@ export const PAGES_OPERATIONS: Operations = {
     summary: "Makes a Pages project",
     body: json(ProjectRequest),
     answer: result(PresentedProject),
-    errors: [...SETTINGS_ERRORS, "pages_project_name_taken", "workers_exceeded", "route_conflict"],
+    errors: [
+      ...SETTINGS_ERRORS,
+      "pages_project_name_taken",
+      "worker_name_taken",
+      "workers_exceeded",
+      "script_too_large",
+      "route_conflict",
+      "startup_failed",
+      "preflight_unavailable",
+      "conflict",
+      "blobs_unavailable",
+      "secret_unreadable",
+    ],
   },
   [`GET ${PROJECT}`]: {
     summary: "A Pages project",
     answer: result(PresentedProject),
-    errors: PROJECT_ERRORS,
+    errors: NOT_FOUND,
   },
   [`PATCH ${PROJECT}`]: {
-    summary: "Changes a Pages project: its production branch, variables and secrets",
+    summary: "Changes settings, variables and secrets for the deployments to come",
     body: json(ProjectPatch),
     answer: result(PresentedProject),
-    errors: [...PROJECT_ERRORS, ...SETTINGS_ERRORS],
+    errors: [...NOT_FOUND, ...SETTINGS_ERRORS],
   },
   [`DELETE ${PROJECT}`]: {
-    summary: "Deletes a Pages project and all of its deployments",
+    summary: "Deletes a Pages project with its deployments",
     answer: result(z.null()),
-    errors: [...PROJECT_ERRORS, "worker_in_use"],
+    errors: [...NOT_FOUND, "worker_not_found", "worker_in_use"],
   },
   [`GET ${PROJECT}/upload-token`]: {
-    summary: "A token by which the files of a deployment are uploaded",
+    summary: "A token with which files of the project are uploaded",
     answer: result(z.object({ jwt: z.string() })),
-    errors: PROJECT_ERRORS,
+    errors: NOT_FOUND,
   },
-  [`GET ${DEPLOYMENTS}`]: {
-    summary: "A Pages project's deployments, the newest first",
+  [`GET ${PROJECT}/deployments`]: {
+    summary: "Deployments of a project, the newest first",
     query: PageQuery,
     answer: result(z.array(PresentedDeployment)),
-    errors: PROJECT_ERRORS,
+    errors: NOT_FOUND,
   },
-  [`POST ${DEPLOYMENTS}`]: {
-    summary: "Deploys files that were uploaded, and code",
+  [`POST ${PROJECT}/deployments`]: {
+    summary: "Deploys uploaded files, with the code beside them",
     body: {
       kind: "form",
       parts: { manifest: PagesManifest },
       files:
-        "`branch`, `commit_hash`, `commit_message`, `commit_dirty`, `_headers`, `_redirects`, `_routes.json` and `_worker.bundle`, as they are there",
+        "_worker.bundle, _routes.json, _headers and _redirects; branch, commit_hash, commit_message and commit_dirty as text",
     },
     answer: result(PresentedDeployment),
-    errors: [...PROJECT_ERRORS, ...UPLOAD_ERRORS, "asset_invalid", "assets_exceeded"],
+    errors: [
+      ...NOT_FOUND,
+      ...UPLOAD_ERRORS,
+      "worker_not_found",
+      "asset_invalid",
+      "assets_exceeded",
+      "pages_deployment_not_found",
+    ],
   },
-  [`GET ${DEPLOYMENTS}/:deployment`]: {
-    summary: "A deployment of a Pages project",
+  [`GET ${PROJECT}/deployments/:deployment`]: {
+    summary: "A deployment",
     answer: result(PresentedDeployment),
-    errors: [...PROJECT_ERRORS, "pages_deployment_not_found"],
+    errors: [...NOT_FOUND, "pages_deployment_not_found"],
   },
-  [`DELETE ${DEPLOYMENTS}/:deployment`]: {
-    summary:
-      "Deletes a deployment of a Pages project; one that a branch's host leads to by force alone",
+  [`DELETE ${PROJECT}/deployments/:deployment`]: {
+    summary: "Deletes a deployment that does not serve",
     query: z.object({ force: z.enum(["true", "false"]).optional() }),
     answer: result(z.null()),
     errors: [
-      ...PROJECT_ERRORS,
+      ...NOT_FOUND,
       "pages_deployment_not_found",
       "pages_deployment_active",
       "pages_deployment_aliased",
     ],
   },
-  [`POST ${PAGES}/check-missing`]: {
+  [`POST ${ASSETS}/check-missing`]: {
     summary: "Which of these files are to be uploaded",
     credential: "uploadToken",
     body: json(AnnouncedHashes),
     answer: result(z.array(z.string())),
-    errors: UPLOAD_TOKEN_ERRORS,
+    errors: FILES_ERRORS,
   },
-  [`POST ${PAGES}/upload`]: {
-    summary: "Uploads files by their hashes, in base64",
+  [`POST ${ASSETS}/upload`]: {
+    summary: "Uploads files by their hash, in base64",
     credential: "uploadToken",
     body: json(PagesFiles),
     answer: result(z.null()),
-    errors: UPLOAD_TOKEN_ERRORS,
+    errors: [...FILES_ERRORS, "asset_invalid", "assets_exceeded", "busy", "blobs_unavailable"],
   },
-  [`POST ${PAGES}/upsert-hashes`]: {
-    summary: "Says which files a deployment will name",
+  [`POST ${ASSETS}/upsert-hashes`]: {
+    summary: "Says that these files are wanted: they stay for a day",
     credential: "uploadToken",
     body: json(AnnouncedHashes),
     answer: result(z.null()),
-    errors: UPLOAD_TOKEN_ERRORS,
+    errors: FILES_ERRORS,
   },
 };

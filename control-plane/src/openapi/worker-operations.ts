@@ -18,7 +18,6 @@ import { UploadMetadata } from "../versions/upload-metadata.ts";
 import { ScriptSettingsPatch, SubdomainSwitch } from "../workers/schemas.ts";
 import * as answers from "./answers.ts";
 import { json, result, type Operations, type RequestBody } from "./operation.ts";
-import { UPLOAD_ERRORS, VERSION_ERRORS } from "./version-errors.ts";
 
 const WORKERS = "/client/v4/accounts/:account/workers";
 const SCRIPT = `${WORKERS}/scripts/:worker`;
@@ -29,6 +28,37 @@ const UPLOAD: RequestBody = {
   parts: { metadata: UploadMetadata.extend({ bindings: z.array(BindingRequest).optional() }) },
   files: "Modules, each under its name, with the content type that says what it is",
 };
+
+/** Ways in which a version that cannot be made, or started, is refused. */
+const VERSION_ERRORS = [
+  "worker_of_project",
+  "invalid_binding",
+  "unsupported_binding",
+  "inherit_invalid",
+  "namespace_not_found",
+  "bound_service_not_found",
+  "startup_failed",
+  "preflight_unavailable",
+  "conflict",
+  "busy",
+  "blobs_unavailable",
+  "blob_corrupt",
+  "secret_unreadable",
+] as const satisfies ReadonlyArray<ControlPlaneErrorCode>;
+
+/** Ways in which an upload is refused. */
+export const UPLOAD_ERRORS = [
+  ...VERSION_ERRORS,
+  "invalid_multipart",
+  "invalid_metadata",
+  "invalid_module",
+  "invalid_compatibility",
+  "unsupported",
+  "body_too_large",
+  "script_too_large",
+  "asset_session_invalid",
+  "tail_consumer_invalid",
+] as const satisfies ReadonlyArray<ControlPlaneErrorCode>;
 
 const CHANGED_SECRETS = [
   ...VERSION_ERRORS,

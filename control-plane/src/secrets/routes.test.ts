@@ -100,6 +100,9 @@ describe("secrets: ", () => {
     expect(await serving()).toEqual({ KEY: "1", NEW: "2" });
     const left = (await api.call(`GET ${SCRIPT}/settings`)).result.bindings;
     expect(left.map(({ name }: { name: string }) => name).sort()).toEqual(["KEY", "NEW", "TEXT"]);
+    // What wrangler shows as the source of a version that it made to set secrets.
+    const [latest] = (await api.call(`GET ${SCRIPT}/versions`)).result.items;
+    expect(latest.annotations).toMatchObject({ "workers/triggered_by": "secret" });
     const broken = new FormData();
     expect((await api.call(`PATCH ${SCRIPT}/settings`, broken)).errors[0]?.code).toBe(10_001);
   });

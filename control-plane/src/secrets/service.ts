@@ -60,7 +60,8 @@ export class SecretsService {
   async replaceBindings(target: Target, patch: SettingsPatch): Promise<StoredVersion> {
     return this.#parts.publisher.publish({
       ...target,
-      trigger: "settings",
+      // wrangler 4.86 sets secrets in bulk so, and nothing else; it knows no other word for it.
+      trigger: "secret",
       isDeployed: true,
       isCreating: false,
       draft: async (base) => {

@@ -3,7 +3,7 @@ import { BlobHash, PreviewLabel, type Version } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 
 /** What made a version. */
-export type Trigger = "upload" | "secret" | "settings";
+export type Trigger = "upload" | "secret";
 
 /** What people wrote about a version or a deployment. */
 export const Annotations = z.object({
