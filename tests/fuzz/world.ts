@@ -94,10 +94,11 @@ export class FuzzWorld {
       ...(bytes === undefined ? {} : { body: bytes }),
     };
     const answer = await exchange(this.#plane.url, call).catch((error: unknown) => {
-      // An idle connection that the server ends just then: every client asks again on another one.
-      if (error instanceof StaleConnection) return exchange(this.#plane.url, call);
+      if (!(error instanceof ConnectionCut)) throw error;
       // Behind a head that was refused, a body that nobody reads any more may cut off the answer.
-      if (error instanceof ConnectionCut && path.length > LIMITS.headBytesMax / 2) return TOO_LONG;
+      if (path.length > LIMITS.headBytesMax / 2) return TOO_LONG;
+      // An idle connection that the server ends just then: every client asks again on another one.
+      if (error.wasUsedBefore) return exchange(this.#plane.url, call);
       throw error;
     });
     this.#learn(fuzzed, answer);
@@ -175,10 +176,16 @@ export async function enrolNode(plane: ControlPlaneProcess, name: string): Promi
   return (JSON.parse(text) as { credential: string }).credential;
 }
 
-/** The connection was used before, and ended without a byte of an answer. */
-class StaleConnection extends Error {}
+/** The connection ended without an answer. */
+class ConnectionCut extends Error {
+  /** Whether it had an answer before. */
+  readonly wasUsedBefore: boolean;
 
-class ConnectionCut extends Error {}
+  constructor(message: string, wasUsedBefore: boolean) {
+    super(message);
+    this.wasUsedBefore = wasUsedBefore;
+  }
+}
 
 const TOO_LONG: FuzzAnswer = {
   status: 431,
@@ -214,9 +221,7 @@ function exchange(
     sent.on("timeout", () => sent.destroy(new Error(`no answer within ${ANSWER_MS} ms`)));
     sent.on("error", (error: NodeJS.ErrnoException) => {
       const isCut = error.code === "ECONNRESET" || error.code === "EPIPE";
-      const message = error.message;
-      if (isCut && sent.reusedSocket) reject(new StaleConnection(message, { cause: error }));
-      else reject(isCut ? new ConnectionCut(message, { cause: error }) : error);
+      reject(isCut ? new ConnectionCut(error.message, sent.reusedSocket) : error);
     });
     sent.end(body);
   });
