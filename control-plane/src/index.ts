@@ -31,6 +31,7 @@ export { AuditQuery, AuditRecord } from "./audit/schemas.ts";
 export { CreatedToken, ListedToken } from "./tokens/schemas.ts";
 /** Domains of an account, as the API tells them. */
 export { ListedDomain, type OwnershipRule } from "./ownership/schemas.ts";
+export { takeDomain } from "./ownership/take-domain.ts";
 /** Schedules and what became of them, as the API tells it. */
 export { ScheduleStatus } from "./schedules/schemas.ts";
 /** What looks after KV namespaces, as the API tells it. */

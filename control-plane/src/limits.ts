@@ -191,6 +191,10 @@ export const LIMITS = {
   annotationCharactersMax: 1_000,
   /** Outbox rows kept: a node that was away longer gets a snapshot, which is then cheaper. */
   stateChangesMax: 10_000,
+  /** Workers of the desired state that are read, or encoded, in one go: some ms, in which nothing else has its turn. */
+  statePieceWorkers: 50,
+  /** How often changes made while others are read are read apart; those after the last time in one go. */
+  stateRoundsMax: 10,
   /** How often changes are looked for that another process made: who made one waits this long for it. */
   stateLookMs: 1_000,
   /** Connections to a PostgreSQL database: a few calls at once, most of which take milliseconds. */

@@ -27,7 +27,7 @@ import { KvCapabilities } from "./sync/kv-capabilities.ts";
 import { NodeCellServices } from "./sync/node-cell-services.ts";
 import { NodeKv } from "./sync/node-kv.ts";
 import { NodeLink } from "./sync/node-link.ts";
-import { openWorkers } from "./sync/open-workers.ts";
+import { openWorkers, type Workers } from "./sync/open-workers.ts";
 import type { PreviewVersions } from "./sync/preview-versions.ts";
 import type { StateFollower } from "./sync/state-follower.ts";
 import type { SiteMaterialiser } from "./sync/worker-preparer.ts";
@@ -134,7 +134,8 @@ async function openParts(
   previews = workers.previews;
   const { follower } = workers;
   await follower.restore();
-  const link = openLink(ground, { follower, ...services, ...cells });
+  const { runner } = workers;
+  const link = openLink(ground, { follower, runner, ...services, ...cells });
   await openMetrics(ground, { follower, link, ...services, ...cells });
   const { url } = cells.ingress;
   options.log.info({ url, region: membership.identity.region }, "node serves");
@@ -295,12 +296,13 @@ async function openCells(
 /** Connects to the control plane, for as long as the node runs. */
 function openLink(
   { options, identity, controlPlanes, confinement, closers }: Ground,
-  parts: Services & Cells & { readonly follower: StateFollower },
+  parts: Services & Cells & Pick<Workers, "follower" | "runner">,
 ): NodeLink {
   const { supervisor, usage } = parts;
   const scheduled = new ScheduledRuns({
     caller: new ScheduledCaller({
       supervisor,
+      targetOf: (worker, name) => parts.runner.targetOf(worker, name),
       isRefused: (worker) => parts.dayGate.isRefused(worker),
       onServed: (request) => usage.meters.onServed(request),
       onLost: (call, outcome) => parts.tails.lostSchedule(call, outcome),

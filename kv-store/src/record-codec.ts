@@ -44,7 +44,15 @@ const REFERENCE_BYTES = { blob: BLOB_BYTES, absent: ABSENT_BYTES } as const;
 
 /** Bytes of the operation. Nothing of its value is shared with the result. */
 export function encodeOperation(operation: HeldOperation): Buffer {
-  return joinOperation(Buffer.from(operation.key, "utf8"), encodeChange(operation));
+  const keyBytes = Buffer.byteLength(operation.key, "utf8");
+  const changeStart = KEY_HEAD_BYTES + keyBytes + CHANGE_HEAD_BYTES;
+  const changeBytes = changeBytesOf(operation);
+  const bytes = Buffer.allocUnsafe(changeStart + changeBytes);
+  bytes.writeUInt16BE(keyBytes, 0);
+  bytes.write(operation.key, KEY_HEAD_BYTES, "utf8");
+  bytes.writeUInt32BE(changeBytes, KEY_HEAD_BYTES + keyBytes);
+  writeChange(operation, bytes, changeStart);
+  return bytes;
 }
 
 /** Bytes of the operation that makes this change to this key. Shares nothing with the result. */
@@ -59,17 +67,30 @@ export function joinOperation(key: Buffer, change: Buffer): Buffer {
 
 /** Bytes of what the operation leaves at its key. */
 export function encodeChange(operation: HeldOperation): Buffer {
-  if (operation.kind === "delete") return Buffer.of(KIND_DELETE);
-  const metadata = Buffer.from(operation.metadata ?? "", "utf8");
-  const { value } = operation;
+  const bytes = Buffer.allocUnsafe(changeBytesOf(operation));
+  writeChange(operation, bytes, 0);
+  return bytes;
+}
+
+function changeBytesOf(operation: HeldOperation): number {
+  if (operation.kind === "delete") return 1;
+  const { metadata = "", value } = operation;
   const valueBytes = value.kind === "inline" ? value.bytes.length : REFERENCE_BYTES[value.kind];
-  const bytes = Buffer.allocUnsafe(PUT_HEAD_BYTES + metadata.length + valueBytes);
-  bytes.writeUInt8(KINDS[value.kind], 0);
-  bytes.writeDoubleBE(operation.expiresAt ?? 0, 1);
-  bytes.writeUInt16BE(metadata.length, 9);
-  bytes.writeUInt8(operation.metadata === undefined ? 0 : 1, 11);
-  metadata.copy(bytes, PUT_HEAD_BYTES);
-  const valueStart = PUT_HEAD_BYTES + metadata.length;
+  return PUT_HEAD_BYTES + Buffer.byteLength(metadata, "utf8") + valueBytes;
+}
+
+function writeChange(operation: HeldOperation, bytes: Buffer, start: number): void {
+  if (operation.kind === "delete") {
+    bytes[start] = KIND_DELETE;
+    return;
+  }
+  const { expiresAt = 0, metadata = "", value } = operation;
+  const metadataBytes = bytes.write(metadata, start + PUT_HEAD_BYTES, "utf8");
+  bytes[start] = KINDS[value.kind];
+  bytes.writeDoubleBE(expiresAt, start + 1);
+  bytes.writeUInt16BE(metadataBytes, start + 9);
+  bytes[start + 11] = operation.metadata === undefined ? 0 : 1;
+  const valueStart = start + PUT_HEAD_BYTES + metadataBytes;
   if (value.kind === "inline") {
     bytes.set(value.bytes, valueStart);
   } else {
@@ -77,7 +98,6 @@ export function encodeChange(operation: HeldOperation): Buffer {
     bytes.writeUInt32BE(value.size, valueStart + HASH_BYTES);
     if (value.kind === "absent") bytes.set(value.digest, valueStart + BLOB_BYTES);
   }
-  return bytes;
 }
 
 /**

@@ -30,6 +30,7 @@ export interface Tenant {
 }
 
 export interface FullControlPlane {
+  readonly controlPlane: ControlPlane;
   readonly url: string;
   readonly tenants: ReadonlyArray<Tenant>;
 }
@@ -65,7 +66,7 @@ export async function startFullControlPlane(
       }),
     (started) => started.close(),
   );
-  return { url: controlPlane.url, tenants: await fill(controlPlane) };
+  return { url: controlPlane.url, controlPlane, tenants: await fill(controlPlane) };
 }
 
 async function startPostgres(resources: AsyncDisposableStack): Promise<string> {
@@ -190,7 +191,8 @@ class RowQueue {
     }
     const pattern = `${name}.example.com/*`;
     const route = { id: randomUUID(), account_id: account, worker_id: id, pattern, created_at: at };
-    await this.#add("routes", { ...route, kind: "route" });
+    const host_key = `com.example.${name}`;
+    await this.#add("routes", { ...route, host_key, kind: "route" });
     const cron = { id: randomUUID(), worker_id: id, cron: "0 3 * * *", created_at: at };
     await this.#add("schedules", { ...cron, next_at: "9999" });
     await this.#addUsage(account, name, versions.at(-1) ?? "");

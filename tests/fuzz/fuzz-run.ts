@@ -49,6 +49,7 @@ export async function runFuzz(options: FuzzOptions): Promise<FuzzReport> {
     credential: await enrolNode(plane, "liar"),
   });
   let early: number | undefined;
+  let told = 0;
   try {
     for (let batch = 0; run.sent < requests && run.isWorthwhile; batch += 1) {
       await world.restock();
@@ -63,7 +64,9 @@ export async function runFuzz(options: FuzzOptions): Promise<FuzzReport> {
       await Promise.all([run.send(fc.sample(calls, sample)), speaking]);
       if (!plane.isRunning) throw new Error(`the control plane ended:\n${await plane.log()}`);
       if (run.sent >= requests / 5) early ??= await plane.heapBytes();
-      onProgress(`${run.sent} sent, ${run.findings.length} findings`);
+      for (const finding of run.findings.slice(told)) onProgress(`✘ ${finding}`);
+      told = run.findings.length;
+      onProgress(`${run.sent} sent, ${told} findings`);
     }
     return {
       ...run.counts(),

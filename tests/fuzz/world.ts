@@ -1,6 +1,7 @@
 import { createHash, generateKeyPairSync } from "node:crypto";
 import { Agent, request, type IncomingHttpHeaders } from "node:http";
-import type { ControlPlaneProcess } from "../support/control-plane-process.ts";
+import { LIMITS } from "@atoll/control-plane";
+import { callApi, type ControlPlaneProcess } from "../support/control-plane-process.ts";
 import type { FuzzCredential, FuzzRequest } from "./requests.ts";
 
 /** An answer, or that the connection ended without one. */
@@ -87,10 +88,17 @@ export class FuzzWorld {
     };
     this.#sent += 1;
     const agent = this.#agents[this.#sent % ADDRESSES];
-    const answer = await exchange(this.#plane.url, {
+    const call = {
       ...{ method, path, headers },
       ...(agent === undefined ? {} : { agent }),
       ...(bytes === undefined ? {} : { body: bytes }),
+    };
+    const answer = await exchange(this.#plane.url, call).catch((error: unknown) => {
+      // An idle connection that the server ends just then: every client asks again on another one.
+      if (error instanceof StaleConnection) return exchange(this.#plane.url, call);
+      // Behind a head that was refused, a body that nobody reads any more may cut off the answer.
+      if (error instanceof ConnectionCut && path.length > LIMITS.headBytesMax / 2) return TOO_LONG;
+      throw error;
     });
     this.#learn(fuzzed, answer);
     return answer;
@@ -153,23 +161,6 @@ const LEARNT: Readonly<Record<string, { readonly kind: string; readonly field: s
   postAccountsAccountWorkersScriptsWorkerAssetsUploadSession: { kind: "upload", field: "jwt" },
 };
 
-/** A call of the API below the account, which must succeed. */
-async function callApi(
-  plane: ControlPlaneProcess,
-  method: string,
-  path: string,
-  body?: unknown,
-): Promise<unknown> {
-  const response = await fetch(`${plane.url}/client/v4/accounts/${plane.account}${path}`, {
-    method,
-    headers: { authorization: `Bearer ${plane.token}` },
-    ...(body === undefined ? {} : { body: body instanceof FormData ? body : JSON.stringify(body) }),
-  });
-  const text = await response.text();
-  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
-  return (JSON.parse(text) as { result: unknown }).result;
-}
-
 /** Enrols a node that is none; resolves with its credential. */
 export async function enrolNode(plane: ControlPlaneProcess, name: string): Promise<string> {
   const issued = await plane.command(["join-token", ...plane.place]);
@@ -183,6 +174,17 @@ export async function enrolNode(plane: ControlPlaneProcess, name: string): Promi
   if (!response.ok) throw new Error(`${issued.output} ${text}`);
   return (JSON.parse(text) as { credential: string }).credential;
 }
+
+/** The connection was used before, and ended without a byte of an answer. */
+class StaleConnection extends Error {}
+
+class ConnectionCut extends Error {}
+
+const TOO_LONG: FuzzAnswer = {
+  status: 431,
+  headers: { connection: "close" },
+  body: Buffer.alloc(0),
+};
 
 function exchange(
   url: string,
@@ -210,7 +212,12 @@ function exchange(
       );
     });
     sent.on("timeout", () => sent.destroy(new Error(`no answer within ${ANSWER_MS} ms`)));
-    sent.on("error", reject);
+    sent.on("error", (error: NodeJS.ErrnoException) => {
+      const isCut = error.code === "ECONNRESET" || error.code === "EPIPE";
+      const message = error.message;
+      if (isCut && sent.reusedSocket) reject(new StaleConnection(message, { cause: error }));
+      else reject(isCut ? new ConnectionCut(message, { cause: error }) : error);
+    });
     sent.end(body);
   });
 }

@@ -8,7 +8,7 @@ import {
 import { eventually } from "../support/eventually.ts";
 import { createProject, type TestProject } from "../support/project.ts";
 import { accountPath } from "../support/refusal.ts";
-import { removeWorker, upload } from "../support/upload.ts";
+import { removeWorker, sendForm, upload } from "../support/upload.ts";
 
 const OWNER = `import { WorkerEntrypoint } from "cloudflare:workers";
 export class Named extends WorkerEntrypoint {
@@ -105,6 +105,53 @@ test("whoever is bound to a worker that was deleted runs on, and its calls say w
   await eventually(async () => !(await ask("left")).body.includes(sentence), {
     what: "the call reaches who is there again",
   });
+});
+
+test("calls of a worker that two versions serve go to each by its share, and follow the deployment", async () => {
+  const text = (name: string): string => `import { WorkerEntrypoint } from "cloudflare:workers";
+    export class Named extends WorkerEntrypoint { who() { return "${name}"; } }
+    export default { fetch: () => new Response("${name}") };`;
+  const path = (rest: string): string => accountPath(atoll, `/workers/scripts/halved${rest}`);
+  expect((await upload(atoll, { name: "halved", source: text("old") })).status).toBe(200);
+  const form = new FormData();
+  form.set("metadata", JSON.stringify({ main_module: "i.js", compatibility_date: "2026-06-01" }));
+  const type = "application/javascript+module";
+  form.set("i.js", new Blob([text("new")], { type }), "i.js");
+  const call = { path: "/workers/scripts/halved/versions", method: "POST", form };
+  expect((await sendForm(atoll, call)).status).toBe(200);
+  const { body } = await atoll.api(path("/versions"));
+  const { items } = (JSON.parse(body) as { result: { items: ReadonlyArray<{ id: string }> } })
+    .result;
+  const [newer, older] = items.map(({ id }) => id);
+  const bindings = [
+    { type: "service", name: "HALVED", service: "halved" },
+    { type: "service", name: "NAMED", service: "halved", entrypoint: "Named" },
+  ];
+  const source = `export default { async fetch(request, { HALVED, NAMED }) {
+    const who = [];
+    for (let index = 0; index < 20; index += 1)
+      who.push(await (await HALVED.fetch(request)).text(), await NAMED.who());
+    return Response.json(who);
+  } };`;
+  expect((await upload(atoll, { name: "halving", source, metadata: { bindings } })).status).toBe(
+    200,
+  );
+  const share = async (percentage: number): Promise<number> => {
+    const versions = [
+      { version_id: newer, percentage },
+      { version_id: older, percentage: 100 - percentage },
+    ].filter((version) => version.percentage > 0);
+    const request = JSON.stringify({ strategy: "percentage", versions });
+    const answer = await atoll.api(path("/deployments"), { method: "POST", body: request });
+    expect(answer.status, answer.body).toBe(200);
+    const who = JSON.parse((await ask("halving")).body) as ReadonlyArray<string>;
+    expect(new Set(who).size).toBeLessThanOrEqual(2);
+    return who.filter((name) => name === "new").length;
+  };
+  // Of 40 calls, 20 over each binding.
+  expect(await share(25)).toBe(10);
+  expect(await share(75)).toBe(30);
+  expect(await share(100)).toBe(40);
 });
 
 test("a tail consumer hears what happens, and is asked about before it is deleted", async () => {

@@ -24,6 +24,9 @@ export interface ControlPlaneProcessOptions {
 // It loads a thousand files and syncs others: minutes on a disk that is busy with something else.
 const START_MS = 180_000;
 
+// Nobody answers there: what a test proves or not must not depend on the machine's own DNS.
+const NO_DNS = { ATOLL_DNS_RESOLVER: "127.0.0.1:9" };
+
 /** A control plane alone, as `atoll control-plane` runs it, in a process that tests kill. */
 export class ControlPlaneProcess {
   readonly dataDirectory: string;
@@ -86,7 +89,7 @@ export class ControlPlaneProcess {
         ...[MAIN, "control-plane", ...this.place, "--port", String(this.#port)],
         ...["--ingress-port", "1", "--wrangler-env", wranglerFile],
       ],
-      { env: { ...process.env, ...environment }, stdio: ["ignore", log, log] },
+      { env: { ...process.env, ...NO_DNS, ...environment }, stdio: ["ignore", log, log] },
     );
     const text = await eventually(
       async () => {
@@ -170,4 +173,21 @@ async function answers(url: string): Promise<boolean> {
   const response = await fetch(`${url}/openapi.json`);
   await response.body?.cancel();
   return response.ok;
+}
+
+/** A call of the API below the account, which must succeed. */
+export async function callApi(
+  plane: Pick<ControlPlaneProcess, "url" | "account" | "token">,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<unknown> {
+  const response = await fetch(`${plane.url}/client/v4/accounts/${plane.account}${path}`, {
+    method,
+    headers: { authorization: `Bearer ${plane.token}` },
+    ...(body === undefined ? {} : { body: body instanceof FormData ? body : JSON.stringify(body) }),
+  });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
+  return (JSON.parse(text) as { result: unknown }).result;
 }

@@ -200,7 +200,7 @@ export class ControlPlanes {
 }
 
 async function answers(url: string): Promise<boolean> {
-  const response = await fetch(url);
+  const response = await fetch(`${url}/openapi.json`);
   await response.body?.cancel();
   return response.ok;
 }

@@ -18,6 +18,16 @@ export function accountPath(atoll: TestAtoll, path: string): string {
 /** Reads a failure of the API. Throws when the answer is a success or not of the documented form. */
 export function readRefusal({ status, body }: Pick<Answer, "status" | "body">): Refusal {
   assert.ok(status >= 400 && status < 500, `not refused: ${status} ${body.slice(0, 500)}`);
+  return readFailure({ status, body });
+}
+
+/** Reads a refusal of what may be asked again, because something is not to be had now. */
+export function readRefusalOf503({ status, body }: Pick<Answer, "status" | "body">): Refusal {
+  assert.equal(status, 503, body.slice(0, 500));
+  return readFailure({ status, body });
+}
+
+function readFailure({ status, body }: Pick<Answer, "status" | "body">): Refusal {
   const envelope = JSON.parse(body) as {
     success: boolean;
     result: unknown;

@@ -1,5 +1,6 @@
-import type { Command } from "commander";
+import { Option, type Command } from "commander";
 import type { AccountApi } from "../account-api.ts";
+import { besideDatabaseOption } from "../database-place.ts";
 
 const HELP = `
 A domain that your account has proved is yours with all that lies below it: other accounts can't route its hosts, and
@@ -12,6 +13,9 @@ Example:
   atoll domain verify example.com    looks for it
   atoll domain list                  shows your domains and claims
   atoll domain delete example.com    gives it up, when no route needs it any more`;
+
+const DATA_HELP =
+  "the control plane's data folder: there its operator takes a domain from whichever account proved it, such as one that was sold";
 
 /** `atoll domain`: which domains are an account's. `findApi` finds the running Atoll. */
 export function addDomainCommands(program: Command, findApi: () => Promise<AccountApi>): void {
@@ -52,15 +56,24 @@ export function addDomainCommands(program: Command, findApi: () => Promise<Accou
       console.log(json ? JSON.stringify(domains, null, 2) : formatDomains(domains));
     });
 
-  addCommand("delete", "give up a domain or claim").action(
-    async (name: string, { json }: JsonOption) => {
-      const { deleteDomain } = await import("./domain.ts");
-      const deleted = await deleteDomain(await findApi(), name);
+  addCommand("delete", "give up a domain or claim")
+    .addOption(new Option("--data <folder>", DATA_HELP))
+    .addOption(besideDatabaseOption())
+    .action(async (name: string, { json, data, database }: DeleteOptions) => {
+      const { deleteDomain, deleteDomainOfAnybody } = await import("./domain.ts");
+      const deleted =
+        data === undefined
+          ? await deleteDomain(await findApi(), name)
+          : await deleteDomainOfAnybody({ dataDirectory: data, databaseUrl: database }, name);
       console.log(json ? JSON.stringify(deleted, null, 2) : `Gave up ${deleted.domain}.`);
-    },
-  );
+    });
 }
 
 interface JsonOption {
   readonly json: boolean;
+}
+
+interface DeleteOptions extends JsonOption {
+  readonly data?: string;
+  readonly database?: string;
 }

@@ -1,7 +1,15 @@
-import { ListedDomain } from "@atoll/control-plane";
+import {
+  ControlPlaneError,
+  ListedDomain,
+  takeDomain,
+  type DatabasePlace,
+} from "@atoll/control-plane";
+import { systemClock } from "@atoll/kv-store";
 import Table from "cli-table3";
 import { z } from "zod";
 import type { AccountApi } from "../account-api.ts";
+import { requirePlace } from "../database-place.ts";
+import { UsageError } from "../settings.ts";
 
 export async function addDomain(api: AccountApi, domain: string): Promise<ListedDomain> {
   const body = JSON.stringify({ domain });
@@ -21,6 +29,20 @@ export async function deleteDomain(
   domain: string,
 ): Promise<{ readonly domain: string }> {
   return api.call(pathOf(domain), z.object({ domain: z.string() }), { method: "DELETE" });
+}
+
+/** Takes a domain from whoever proved it, straight in the control plane's database. */
+export async function deleteDomainOfAnybody(
+  place: DatabasePlace,
+  domain: string,
+): Promise<{ readonly domain: string; readonly account: string }> {
+  requirePlace(place);
+  try {
+    return { domain, account: await takeDomain({ ...place, clock: systemClock, domain }) };
+  } catch (error) {
+    if (!(error instanceof ControlPlaneError)) throw error;
+    throw new UsageError(error.message, { cause: error });
+  }
 }
 
 /** What is to be done about a claim. */

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -71,3 +71,27 @@ test("directory blob store: a disk that takes no more is told of as such", async
     await rm(directory, { recursive: true, force: true });
   }
 });
+
+test("directory blob store: a folder that is not ours to write is told of as such, and used once it is", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "atoll-blobs-"));
+  const isRoot = process.geteuid?.() === 0;
+  try {
+    await chmod(directory, 0o500);
+    const store = new DirectoryBlobStore(directory);
+    const content = Buffer.from("content");
+    const hash = blobHashOf(content);
+    // Root may write everywhere.
+    if (isRoot) process.seteuid?.(NOBODY);
+    const storing = store.put(hash, content);
+    await expect(storing).rejects.toMatchObject({ code: "blobs_unavailable", retryable: true });
+    if (isRoot) process.seteuid?.(0);
+    await chmod(directory, 0o700);
+    await store.put(hash, content);
+    expect(await store.has(hash)).toBe(true);
+  } finally {
+    if (isRoot) process.seteuid?.(0);
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
+const NOBODY = 65_534;

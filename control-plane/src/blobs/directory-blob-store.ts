@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { Slots } from "@atoll/kv-store";
 import { sync } from "../durable-path.ts";
@@ -121,7 +121,11 @@ export class DirectoryBlobStore implements BlobStore {
 
 /** Makes the folder, and removes what was being written when a process was killed: no writing takes so long. */
 async function prepare(folder: string): Promise<void> {
-  await mkdir(folder, { recursive: true });
+  await mkdir(dirname(folder), { recursive: true });
+  // By itself, because Node tells of a read-only disk as ENOENT when it looks for parents as well.
+  await mkdir(folder).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  });
   const temporary = (await readdir(folder)).filter((name) => name.startsWith("."));
   for (const path of temporary.map((name) => join(folder, name))) {
     const { mtimeMs } = (await absentAsUndefined(stat(path))) ?? {};
@@ -151,8 +155,12 @@ async function writePieces(path: string, content: AsyncIterable<Uint8Array>): Pr
   return hash.digest("hex");
 }
 
-// What a disk says when it takes no more: full, over a quota, failing, or mounted read-only after it failed.
-const DISK_FAULTS: ReadonlyArray<string | undefined> = ["ENOSPC", "EDQUOT", "EIO", "EROFS"];
+// What a disk says when it takes no more: full, over a quota, failing, mounted read-only after it failed, or no
+// longer ours to write.
+const DISK_FAULTS: ReadonlyArray<string | undefined> = [
+  ...["ENOSPC", "EDQUOT", "EIO", "EROFS"],
+  ...["EACCES", "EPERM"],
+];
 
 async function explained(write: () => Promise<void>): Promise<void> {
   try {
@@ -162,7 +170,7 @@ async function explained(write: () => Promise<void>): Promise<void> {
     if (!DISK_FAULTS.includes(code)) throw cause;
     throw new ControlPlaneError(
       "blobs_unavailable",
-      `The control plane's disk takes no more files (${code}): try again when there is room`,
+      `The control plane's disk takes no more files (${code}): try again when that is mended`,
       { cause },
     );
   }

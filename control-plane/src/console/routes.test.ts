@@ -28,7 +28,8 @@ interface Page {
 /** The front page as a browser asks for it; `fetch` would not send another host. */
 async function open(headers: Readonly<Record<string, string>> = {}): Promise<Page> {
   return new Promise((resolve, reject) => {
-    request(`${api.controlPlane.url}/`, { headers, agent: false }, (response) => {
+    const options = { headers: { accept: "text/html,*/*;q=0.8", ...headers }, agent: false };
+    request(`${api.controlPlane.url}/`, options, (response) => {
       const pieces: Buffer[] = [];
       response.on("data", (piece: Buffer) => pieces.push(piece));
       response.on("end", () =>
@@ -108,6 +109,13 @@ describe("front page: ", () => {
       expect(await open({ authorization })).toSatisfy(hidesAll);
       expect(await open({ authorization: `Basic ${text}` })).toSatisfy(hidesAll);
     }
+  });
+
+  test("tells programs in their own way that they need a token", async () => {
+    await start(true);
+    const response = await fetch(`${api.controlPlane.url}/`);
+    expect(response.status).toBe(401);
+    expect(await response.json()).toMatchObject({ errors: [{ code: 10_000 }] });
   });
 
   test("a password is no token for the API", async () => {

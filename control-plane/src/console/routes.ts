@@ -1,5 +1,6 @@
 import type { Clock } from "@atoll/kv-store";
 import { Hono } from "hono";
+import { ControlPlaneError } from "../errors.ts";
 import { requireToken, type TokenVerifier } from "../http/authentication.ts";
 import { limitAddresses } from "../http/rate-limits.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
@@ -45,6 +46,9 @@ export function createConsoleRoutes(options: ConsoleRoutesOptions): Hono<ApiEnvi
       "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     );
     if (principal === undefined && !isOpen) {
+      if (context.req.header("accept")?.includes("text/html") !== true) {
+        throw new ControlPlaneError("unauthenticated", "The front page needs an API token");
+      }
       context.header("www-authenticate", CHALLENGE);
       return context.html(renderSignIn(), 401);
     }

@@ -96,9 +96,15 @@ export {
   type ToldEvent,
 } from "./tail.ts";
 export { LinkChannel } from "./link-channel.ts";
-export { decodeMessage, encodeMessage, WIRE_MESSAGE_BYTES_MAX } from "./wire.ts";
+export { decodeMessage, encodeLongMessage, encodeMessage, WIRE_MESSAGE_BYTES_MAX } from "./wire.ts";
 /** What protects the messages: signatures of the desired state, boxes for secrets. */
-export { fleetKeyFromSeed, isSignedState, publicFleetKey, signState } from "./state-signature.ts";
+export {
+  fleetKeyFromSeed,
+  isSignedState,
+  publicFleetKey,
+  signLargeState,
+  signState,
+} from "./state-signature.ts";
 export { importPublicKey, openBox, rawPublicKey, sealBox } from "./sealed-box.ts";
 /** The check that a version starts, which a node's machinery implements. */
 export type { Preflight, PreflightCandidate, PreflightResult } from "../preflight/preflight.ts";

@@ -22,6 +22,17 @@ export function signState(privateKeyPem: string, body: Uint8Array): Uint8Array<A
   return sign(null, body, createPrivateKey(privateKeyPem));
 }
 
+/** The same beside all else: hashing some MB takes long. */
+export async function signLargeState(
+  privateKeyPem: string,
+  body: Uint8Array,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const key = createPrivateKey(privateKeyPem);
+  const { promise, resolve, reject } = Promise.withResolvers<Uint8Array<ArrayBuffer>>();
+  sign(null, body, key, (error, signature) => (error ? reject(error) : resolve(signature)));
+  return promise;
+}
+
 /** Whether the fleet's key signed exactly these bytes. */
 export function isSignedState(
   publicKeyPem: string,

@@ -58,7 +58,13 @@ export function describeDatabase(name: string, start: () => Promise<TestEngine>)
       const orphan = database.insertInto("api_tokens").values(token).execute();
       await expect(orphan).rejects.toThrow(/foreign key/i);
       await insertWorker(database);
-      const route = { id: "r", account_id: ACCOUNT.id, worker_id: "w", pattern: "a/*" };
+      const route = {
+        id: "r",
+        account_id: ACCOUNT.id,
+        worker_id: "w",
+        pattern: "a/*",
+        host_key: "a",
+      };
       const row = { ...route, kind: "route" as const, created_at: "" };
       await database.insertInto("routes").values(row).execute();
       await database.deleteFrom("workers").execute();

@@ -6,12 +6,39 @@ import { expect, test } from "vitest";
 import { AuditQuery } from "../audit/schemas.ts";
 import { AuditStore } from "../audit/store.ts";
 import { AccountId } from "../contract/index.ts";
+import { RouteStore } from "../routes/store.ts";
 import { migrate } from "./migrate.ts";
 import { connectSqlite, openSqliteDatabase } from "./sqlite-database.ts";
 import { Mutations } from "../desired-state/mutations.ts";
 import { mintCredential } from "../secrets/credential.ts";
 import { TestClock } from "../test-support/test-clock.ts";
 import { TokensService } from "../tokens/service.ts";
+
+test("migrations: a route from before is found by its host", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "atoll-earlier-"));
+  const path = join(directory, "control-plane.sqlite");
+  const earlier = connectSqlite(path);
+  await migrate(earlier, { target: "0017-usage-days" });
+  await sql`insert into accounts (id, name, created_at) values ('a', 'Old', '')`.execute(earlier);
+  await sql`insert into workers values ('w', 'a', 'hello', '', '', 1, 0, '{}', 1)`.execute(earlier);
+  for (const pattern of ["shop.example.com/cart*", "*.example.com/*", "*example.org/*"]) {
+    await sql`insert into routes values (${pattern}, 'a', 'w', 'route', ${pattern}, '')`.execute(
+      earlier,
+    );
+  }
+  await earlier.destroy();
+  const database = await openSqliteDatabase(path);
+  const routes = new RouteStore();
+  const near = async (host: string) =>
+    (await routes.listNear(database, [host])).map(({ id }) => id).toSorted();
+  expect(await near("shop.example.com")).toEqual(["*.example.com/*", "shop.example.com/cart*"]);
+  expect(await near("*.example.com")).toEqual(["*.example.com/*", "shop.example.com/cart*"]);
+  expect(await near("*.com")).toEqual(["*.example.com/*", "shop.example.com/cart*"]);
+  expect(await near("example.org")).toEqual(["*example.org/*"]);
+  expect(await near("badexample.org")).toEqual([]);
+  await database.destroy();
+  await rm(directory, { recursive: true });
+});
 
 test("migrations: earlier tokens are admins' of their whole account, and the audit trail goes on", async () => {
   const directory = await mkdtemp(join(tmpdir(), "atoll-earlier-"));

@@ -117,6 +117,8 @@ export interface Schema {
     kind: "route" | "custom_domain";
     /** `host/path`, without scheme. */
     pattern: string;
+    /** `hostKey` of its host. */
+    host_key: string;
     created_at: string;
   };
   /** What accounts claim to be theirs, and, with `proved_at`, what is; see `ownership/OWNERSHIP.md`. */

@@ -9,6 +9,8 @@ beforeEach(async () => {
 });
 afterEach(() => api.close());
 
+const byName = (left: { readonly name: string }, right: { readonly name: string }): number =>
+  left.name < right.name ? -1 : 1;
 const at = (revision: number) => StateRevision.parse(revision);
 
 describe("desired state: ", () => {
@@ -52,6 +54,42 @@ describe("desired state: ", () => {
     expect(await desiredState.changesSince(at(0))).toBeUndefined();
     expect((await desiredState.changesSince(at(1)))?.upserts).toHaveLength(2);
   });
+
+  test("what changes while a snapshot or a delta is read in pieces is in it, as of its revision", async () => {
+    const { desiredState } = api.controlPlane;
+    const count = 2 * LIMITS.statePieceWorkers + 5;
+    const names = Array.from({ length: count }, (_, index) => `worker-${1_000 + index}`);
+    for (const name of names) await api.deploy(name);
+    const first = names[0] ?? "";
+    const changing = async (): Promise<void> => {
+      // What was read already changes, what is still to be read goes, and something new comes.
+      await api.deploy(first);
+      await api.call(`DELETE A/workers/services/${names.at(-1)}`);
+      await api.deploy("worker-0");
+    };
+    const [snapshot] = await Promise.all([desiredState.snapshot(), changing()]);
+    const from = snapshot.revision;
+    const [delta] = await Promise.all([desiredState.changesSince(at(0)), changing()]);
+    for (const [revision, found] of [
+      [from, snapshot.workers],
+      [delta?.revision, delta?.upserts],
+    ] as const) {
+      const versions = found?.find(({ name }) => name === first)?.versions;
+      // The first worker's deploy, the removal, and the new one, as far as the revision has come.
+      const changes = Number(revision) - count;
+      expect(versions?.[0]?.version.number).toBe(1 + Math.ceil(changes / 3));
+      expect(new Set(found?.map(({ name }) => name)).size).toBe(found?.length);
+    }
+    const now = await desiredState.snapshot();
+    expect(now.workers.map(({ name }) => name).toSorted()).toEqual(
+      ["worker-0", ...names.slice(0, -1)].toSorted(),
+    );
+    const missed = await desiredState.changesSince(from);
+    const led = new Map(snapshot.workers.map((worker) => [worker.name, worker]));
+    for (const key of missed?.removals ?? []) led.delete(WorkerName.parse(key.split("/")[1]));
+    for (const worker of missed?.upserts ?? []) led.set(worker.name, worker);
+    expect([...led.values()].toSorted(byName)).toEqual(now.workers.toSorted(byName));
+  }, 60_000);
 
   test("the outbox is cut to its bound", async () => {
     const { mutations, database } = api.controlPlane;

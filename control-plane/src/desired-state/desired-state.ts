@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import {
   StateRevision,
   type AccountId,
@@ -10,7 +11,9 @@ import { AccountStore } from "../accounts/store.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { DeployedVersions } from "../deployments/schemas.ts";
 import { DeploymentStore } from "../deployments/store.ts";
+import { ControlPlaneError } from "../errors.ts";
 import type { HostNames } from "../routes/host-names.ts";
+import { LIMITS } from "../limits.ts";
 import type { VersionStore } from "../versions/store.ts";
 import type { StoredWorker } from "../workers/schemas.ts";
 import { WorkerStore } from "../workers/store.ts";
@@ -71,13 +74,20 @@ export class DesiredState {
     return StateRevision.parse(await readRevision(this.#database));
   }
 
-  /** All of it, as of one revision. */
+  /**
+   * All of it, as of one revision: read piece by piece, between which all else has its turn, and then brought up to
+   * date by what changed meanwhile.
+   */
   async snapshot(): Promise<StateSnapshot> {
-    return this.#reading(async (transaction) => {
-      const revision = StateRevision.parse(await readRevision(transaction));
-      const workers = await this.#workers.listAll(transaction);
-      return { revision, workers: await this.#states.read(transaction, workers) };
-    });
+    for (let round = 1; round <= LIMITS.stateRoundsMax; round += 1) {
+      const from = await this.revision();
+      const found = await this.#readAll();
+      const caughtUp = await this.#catchUp(from, found);
+      // Else so much changed meanwhile that the outbox no longer knows of all.
+      if (caughtUp === undefined) continue;
+      return { revision: caughtUp.revision, workers: [...found.values()] };
+    }
+    throw new ControlPlaneError("busy", "Workers change faster than they can be read");
   }
 
   /**
@@ -85,26 +95,12 @@ export class DesiredState {
    * ahead: then only a snapshot leads on.
    */
   async changesSince(from: StateRevision): Promise<StateDelta | undefined> {
-    return this.#reading(async (transaction) => {
-      const revision = StateRevision.parse(await readRevision(transaction));
-      if (from > revision) return undefined;
-      const rows = await transaction
-        .selectFrom("state_changes")
-        .select(["revision", "account_id", "worker"])
-        .where("revision", ">", from)
-        .orderBy("revision")
-        .execute();
-      // Revisions have no gaps, so a complete tail begins right after `from`.
-      if (rows.length !== revision - from) return undefined;
-      const changed = new Set(rows.map((row): WorkerKey => `${row.account_id}/${row.worker}`));
-      const names = [...new Set(rows.map(({ worker }) => worker))];
-      const workers = await this.#workers.listNamed(transaction, names);
-      const own = workers.filter(({ account, name }) => changed.has(`${account}/${name}`));
-      const upserts = await this.#states.read(transaction, own);
-      for (const { account, name } of upserts) changed.delete(`${account}/${name}`);
-      const removals = [...changed];
-      return { revision, upserts, removals };
-    });
+    const found = new Map<WorkerKey, WorkerState>();
+    const caughtUp = await this.#catchUp(from, found);
+    if (caughtUp === undefined) return undefined;
+    const { revision, changed } = caughtUp;
+    const removals = [...changed].filter((key) => !found.has(key));
+    return { revision, upserts: [...found.values()], removals };
   }
 
   /**
@@ -150,6 +146,74 @@ export class DesiredState {
     return this.#mutations.onStateChange(listener);
   }
 
+  /** Each worker as of some moment between the beginning and the end. */
+  async #readAll(): Promise<Map<WorkerKey, WorkerState>> {
+    const found = new Map<WorkerKey, WorkerState>();
+    let name = "";
+    for (;;) {
+      const page = { name, limit: LIMITS.statePieceWorkers };
+      const last = await this.#reading(async (transaction) => {
+        const workers = await this.#workers.listAfter(transaction, page);
+        const states = await this.#states.read(transaction, workers);
+        for (const state of states) found.set(keyOf(state), state);
+        return workers.at(-1);
+      });
+      if (last === undefined) return found;
+      ({ name } = last);
+      await nextTurn();
+    }
+  }
+
+  /**
+   * Reads what changed after `from` into `found`, until that is as of one revision: many changes piece by piece,
+   * and then those that were made meanwhile.
+   */
+  async #catchUp(
+    from: StateRevision,
+    found: Map<WorkerKey, WorkerState>,
+  ): Promise<
+    { readonly revision: StateRevision; readonly changed: ReadonlySet<WorkerKey> } | undefined
+  > {
+    const all = new Set<WorkerKey>();
+    let after = from;
+    for (let round = 1; ; round += 1) {
+      const step = await this.#reading(async (transaction) => {
+        const changes = await changesAfter(transaction, after);
+        if (changes === undefined) return undefined;
+        const { changed } = changes;
+        const isLast =
+          changed.length <= LIMITS.statePieceWorkers || round === LIMITS.stateRoundsMax;
+        if (isLast) await this.#readInto(found, transaction, changed);
+        return { ...changes, isLast };
+      });
+      if (step === undefined) return undefined;
+      const { revision, changed, isLast } = step;
+      for (const { account, name } of changed) all.add(`${account}/${name}`);
+      if (isLast) return { revision, changed: all };
+      for (let start = 0; start < changed.length; start += LIMITS.statePieceWorkers) {
+        const some = changed.slice(start, start + LIMITS.statePieceWorkers);
+        await this.#reading((transaction) => this.#readInto(found, transaction, some));
+        await nextTurn();
+      }
+      after = revision;
+    }
+  }
+
+  /** Puts workers into `found` as they are now, and takes out those that are no more. */
+  async #readInto(
+    found: Map<WorkerKey, WorkerState>,
+    transaction: Transaction,
+    changed: ReadonlyArray<ChangedWorker>,
+  ): Promise<void> {
+    const keys = new Set(changed.map(({ account, name }): WorkerKey => `${account}/${name}`));
+    const names = [...new Set(changed.map(({ name }) => name))];
+    const workers = await this.#workers.listNamed(transaction, names);
+    const own = workers.filter((worker) => keys.has(keyOf(worker)));
+    const states = await this.#states.read(transaction, own);
+    for (const key of keys) found.delete(key);
+    for (const state of states) found.set(keyOf(state), state);
+  }
+
   /** What is read is of one revision. */
   #reading<Result>(read: (transaction: Transaction) => Promise<Result>): Promise<Result> {
     return this.#database.transaction().setAccessMode("read only").execute(read);
@@ -174,6 +238,37 @@ export class DesiredState {
       return [{ name, version, createdAt: at, routes: routes.get(id) ?? [] }];
     });
   }
+}
+
+/** A worker that changed, whoever has its name now. */
+interface ChangedWorker {
+  readonly account: string;
+  readonly name: string;
+}
+
+/** Which workers changed after a revision, each once. `undefined` as `changesSince` has it. */
+async function changesAfter(
+  transaction: Transaction,
+  from: StateRevision,
+): Promise<
+  { readonly revision: StateRevision; readonly changed: ReadonlyArray<ChangedWorker> } | undefined
+> {
+  const revision = StateRevision.parse(await readRevision(transaction));
+  if (from > revision) return undefined;
+  const rows = await transaction
+    .selectFrom("state_changes")
+    .select(["account_id as account", "worker as name"])
+    .where("revision", ">", from)
+    .orderBy("revision")
+    .execute();
+  // Revisions have no gaps, so a complete tail begins right after `from`.
+  if (rows.length !== revision - from) return undefined;
+  const changed = new Map(rows.map((row) => [`${row.account}/${row.name}`, row]));
+  return { revision, changed: [...changed.values()] };
+}
+
+function keyOf(worker: Pick<WorkerState, "account" | "name">): WorkerKey {
+  return `${worker.account}/${worker.name}`;
 }
 
 /** The version with the largest part of the requests. */

@@ -2,16 +2,17 @@ import type { KeyObject } from "node:crypto";
 import type { Logger } from "pino";
 import {
   decodeMessage,
+  encodeLongMessage,
   encodeMessage,
   MessageFromNode,
-  signState,
+  signLargeState,
   StateRevision,
   type DesiredWorker,
   type MessageToNode,
-  type StateChange,
 } from "../contract/index.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
 import type { WorkerState } from "../desired-state/worker-states.ts";
+import { LIMITS } from "../limits.ts";
 import type { EventLink } from "../schedules/carriers.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
 import type { OpenTails, TailLink } from "../tails/open-tails.ts";
@@ -19,6 +20,12 @@ import type { DayQuotaLink, DayQuotas } from "../usage/day-quotas.ts";
 import type { UsageService } from "../usage/service.ts";
 import { EMPTY_REPORT, type FleetRegistry, type NodeStatus } from "./fleet-registry.ts";
 import { sealWorker } from "./sealed-worker.ts";
+
+/** A `StateChange` on its way to a node. */
+interface EncodedChange {
+  readonly revision: StateRevision;
+  readonly body: Uint8Array<ArrayBuffer>;
+}
 
 /** The node at the other end of a session. */
 interface SessionNode {
@@ -143,11 +150,11 @@ export class NodeSession {
     if (current === this.#revision || this.#awaited !== undefined) return;
     // Claimed before the next wait, so that two calls never send two changes.
     this.#awaited = current;
-    const change = await this.#nextChange(current);
+    const { revision, body } = await this.#nextChange(current);
+    const signature = await signLargeState(this.#options.fleetKey, body);
     if (this.#closed) return;
-    this.#awaited = change.revision;
-    const body = encodeMessage(change);
-    this.#send({ kind: "state", body, signature: signState(this.#options.fleetKey, body) });
+    this.#awaited = revision;
+    this.#send({ kind: "state", body, signature });
   }
 
   sendKv(message: unknown): void {
@@ -164,24 +171,33 @@ export class NodeSession {
     this.#update({ connected: false, report: { ...this.#status.report, cells: [] } });
   }
 
-  async #nextChange(current: StateRevision): Promise<StateChange> {
+  async #nextChange(current: StateRevision): Promise<EncodedChange> {
     // A node that is ahead followed a database that was since restored from a backup: only a snapshot
     // can lead it, and it will refuse one that is older. The log says so.
     if (this.#revision > 0 && this.#revision < current) {
       const from = this.#revision;
       const changes = await this.#options.desiredState.changesSince(from);
       if (changes !== undefined) {
-        const upserts = changes.upserts.map((worker) => this.#seal(worker));
-        return { kind: "delta", from, ...changes, upserts, removals: [...changes.removals] };
+        const { revision, upserts, removals } = changes;
+        const head = { kind: "delta", from, revision, removals };
+        return { revision, body: await this.#encode(head, "upserts", upserts) };
       }
     }
-    const snapshot = await this.#options.desiredState.snapshot();
-    const workers = snapshot.workers.map((worker) => this.#seal(worker));
-    return { kind: "snapshot", revision: snapshot.revision, workers };
+    const { revision, workers } = await this.#options.desiredState.snapshot();
+    const head = { kind: "snapshot", revision };
+    return { revision, body: await this.#encode(head, "workers", workers) };
   }
 
-  #seal(worker: WorkerState): DesiredWorker {
-    return sealWorker(worker, this.#options.node.sealingKey);
+  /** A `StateChange`, with the secrets of its workers sealed to the node. */
+  #encode(
+    head: Readonly<Record<string, unknown>>,
+    name: "upserts" | "workers",
+    items: ReadonlyArray<WorkerState>,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const toWire = (worker: WorkerState): DesiredWorker =>
+      sealWorker(worker, this.#options.node.sealingKey);
+    const pieceItems = LIMITS.statePieceWorkers;
+    return encodeLongMessage(head, { name, items, toWire, pieceItems });
   }
 
   #update(changes: Partial<NodeStatus>): void {

@@ -163,7 +163,8 @@ describe("move: ", () => {
       await expect(starting, step).rejects.toThrow(/is not finished: run 'atoll migrate' again/);
     }
     expect(await move()).toMatchObject({ namespaces: 1, keys: 2, blobs: 1, values: 1 });
-  });
+    // Six runs, each of which waits for the disk, also of a busy machine.
+  }, 60_000);
 
   test("what changed in the folder after an interruption is moved, too, and what went does not stay", async () => {
     const interrupted = async (): Promise<void> => {

@@ -4,6 +4,7 @@ import { DomainRequest, ListedDomain } from "../ownership/schemas.ts";
 import { ZonesQuery } from "../routes/schemas.ts";
 import { ScheduleStatus, SchedulesQuery } from "../schedules/schemas.ts";
 import { CreatedToken, ListedToken, TokenRequest } from "../tokens/schemas.ts";
+import { AccountDay } from "../usage/account-day.ts";
 import { UsageQuery, WorkerUsage } from "../usage/schemas.ts";
 import * as answers from "./answers.ts";
 import { json, result, type Operations } from "./operation.ts";
@@ -103,10 +104,16 @@ export const ACCOUNT_OPERATIONS: Operations = {
     answer: result(z.array(AuditRecord)),
   },
   [`GET ${ACCOUNT}/usage`]: {
-    summary: "What the account's workers used",
+    summary: "What the account's workers used, and what it used today of what it may use on a day",
     isOwn: true,
     query: UsageQuery,
-    answer: result(z.object({ from: z.string(), to: z.string(), workers: z.array(WorkerUsage) })),
+    answer: result(
+      z.object({
+        ...{ from: z.string(), to: z.string() },
+        workers: z.array(WorkerUsage),
+        today: AccountDay,
+      }),
+    ),
   },
   [`GET ${ACCOUNT}/schedules`]: {
     summary: "The account's schedules, and what became of their latest occurrences",

@@ -44,6 +44,7 @@ export const FLEET_OPERATIONS: Operations = {
     isOwn: true,
     credential: "none",
     answer: { kind: "content", type: "text/html" },
+    errors: ["unauthenticated", "rate_limited"],
   },
   "GET /console/status": {
     summary: "The state of the fleet, as far as the token's account may see it",

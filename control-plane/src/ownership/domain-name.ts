@@ -7,12 +7,12 @@ import { DomainName } from "./schemas.ts";
 
 /**
  * The form in which domains are kept and compared: in lower case and ASCII, without a dot at the end. Throws
- * `domain_invalid` for what nobody can claim.
+ * `domain_invalid` for what nobody can claim; without `hostNames` the base domain is not known.
  */
-export function parseDomainName(text: string, hostNames: HostNames): DomainName {
+export function parseDomainName(text: string, hostNames?: HostNames): DomainName {
   const bare = text.trim().toLowerCase().replace(/\.$/, "");
   const name = /^[\x20-\x7e]*$/.test(bare) ? bare : domainToASCII(bare);
-  const reason = formProblem(bare, name) ?? claimProblem(name, hostNames);
+  const reason = formProblem(bare, name) ?? claimProblem(name, hostNames?.baseDomain);
   if (reason === undefined) return DomainName.parse(name);
   throw new ControlPlaneError(
     "domain_invalid",
@@ -47,7 +47,7 @@ function formProblem(bare: string, name: string): string | undefined {
   return isDecoded ? undefined : "a label that begins with 'xn--' is no Punycode";
 }
 
-function claimProblem(name: string, { baseDomain }: HostNames): string | undefined {
+function claimProblem(name: string, baseDomain: string | undefined): string | undefined {
   if (name === baseDomain || name.endsWith(`.${baseDomain}`)) {
     return `'${baseDomain}' is the base domain of this Atoll, which all accounts share`;
   }

@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
+import { hostKey, splitPattern } from "../routes/route-pattern.ts";
 import { ControlPlaneApi, type Tenant } from "../test-support/control-plane-api.ts";
 import { DnsServer } from "../test-support/dns-server.ts";
+import { takeDomain } from "./take-domain.ts";
 
 let dns: DnsServer;
 let api: ControlPlaneApi;
@@ -55,7 +57,10 @@ async function insertRoutes(worker: string, patterns: ReadonlyArray<string>): Pr
     .where("name", "=", worker)
     .executeTakeFirstOrThrow();
   const row = { account_id: account, worker_id: id, kind: "route" as const, created_at: "" };
-  const rows = patterns.map((pattern) => ({ ...row, id: pattern, pattern }));
+  const rows = patterns.map((pattern) => {
+    const host_key = hostKey(splitPattern(pattern).host);
+    return { ...row, id: pattern, pattern, host_key };
+  });
   await database.insertInto("routes").values(rows).execute();
 }
 
@@ -216,6 +221,24 @@ describe("domains: ", () => {
   });
 });
 
+test("domains: the operator takes one from whom it belonged to, beside the control plane", async () => {
+  await api.deploy("one");
+  await prove("sold.example");
+  await setRoutes("one", ["sold.example/*"]);
+  const { clock, directory: dataDirectory, databaseUrl } = api;
+  const place = { dataDirectory, databaseUrl, clock };
+  expect(await takeDomain({ ...place, domain: "Sold.example" })).toBe(api.principal().account);
+  await expect(takeDomain({ ...place, domain: "sold.example" })).rejects.toMatchObject({
+    code: "domain_not_found",
+  });
+  await expect(takeDomain({ ...place, domain: "*" })).rejects.toMatchObject({
+    code: "domain_invalid",
+  });
+  expect((await audited()).at(-1)).toBe("domain.release sold.example");
+  await prove("sold.example", "theirs");
+  expect((await audited()).at(-1)).toBe("route.release one by another");
+});
+
 describe("hosts of routes: ", () => {
   beforeEach(async () => {
     await api.deploy("one");
@@ -299,6 +322,13 @@ describe("hosts of routes: ", () => {
     const names = async (query: string) =>
       (await api.call(`GET /zones${query}`)).result.map(({ name }: { name: string }) => name);
     expect(await names("")).toEqual(["atoll.test", "example.com"]);
+    const { result: own } = await api.call("POST A/tokens", {
+      ...{ name: "ci", role: "deployer", worker: "one" },
+    });
+    const narrow = { headers: { authorization: `Bearer ${own.value}` } };
+    const seen = (await (await api.fetch("/zones", narrow)).json()) as { result: unknown };
+    expect(seen.result).toMatchObject([{ name: "atoll.test" }]);
+    expect((await api.fetch("/zones?name=example.com", narrow)).status).toBe(200);
     expect(await names("?per_page=1&page=2&account.id=x")).toEqual(["example.com"]);
     expect(await names("?name=Example.com.")).toEqual(["example.com"]);
     expect(await names("?name=shop.example.com")).toEqual([]);

@@ -1,6 +1,12 @@
 import { expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
-import { hostsOverlap, normalizePattern, overlappingHosts, splitPattern } from "./route-pattern.ts";
+import {
+  hostKey,
+  hostsOverlap,
+  normalizePattern,
+  overlappingHosts,
+  splitPattern,
+} from "./route-pattern.ts";
 
 test.each([
   ["example.com/*", "example.com/*"],
@@ -56,7 +62,8 @@ test("route pattern: among the hosts that overlap with one is every one that doe
   const all = names.flatMap((name) => [name, `*${name}`, `*.${name}`]);
   const isNear = (host: string, other: string): boolean => {
     const { hosts, below } = overlappingHosts(host);
-    return hosts.includes(other) || (below !== undefined && `${other}/`.includes(`.${below}/`));
+    const isBelow = below !== undefined && hostKey(other).startsWith(`${hostKey(below)}.`);
+    return hosts.includes(other) || isBelow;
   };
   const pairs = all.flatMap((host) => all.map((other) => [host, other] as const));
   const overlapping = pairs.filter((pair) => hostsOverlap(...pair));

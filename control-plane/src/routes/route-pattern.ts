@@ -62,6 +62,11 @@ export function overlappingHosts(host: string): {
   return { hosts, below: hasSubdomains ? name : undefined };
 }
 
+/** A host as it is looked up: its labels from the last to the first, so that what lies below a name lies together. */
+export function hostKey(host: string): string {
+  return host.split(".").toReversed().join(".");
+}
+
 function hostSet(host: string) {
   const hasSubdomains = host.startsWith("*");
   return {

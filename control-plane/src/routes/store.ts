@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import type { Database, Transaction } from "../database/database.ts";
-import { overlappingHosts } from "./route-pattern.ts";
+import { hostKey, overlappingHosts, splitPattern } from "./route-pattern.ts";
 import type { NamedRoute, RouteKind } from "./schemas.ts";
 
-// Each is a dozen ranges of the statement.
-const HOSTS_PER_QUERY = 20;
+// Each is a dozen values of the statement, or a hundred when it has many labels.
+const HOSTS_PER_QUERY = 50;
 
 /** The routes of all workers: patterns from `routes`, and the hosts of custom domains as `host/*`. */
 export class RouteStore {
@@ -51,29 +51,31 @@ export class RouteStore {
     database: Database | Transaction,
     hosts: ReadonlyArray<string>,
   ): Promise<ReadonlyArray<NamedRoute>> {
-    const distinct = [...new Set(hosts)];
-    if (distinct.length === 0) return [];
-    const all = namedRoutes(database);
-    // So many are rare, and a question of their size would be no faster than the whole.
-    if (distinct.length > HOSTS_PER_QUERY) return (await all.execute()).map(toRoute);
-    const areas = distinct.map(overlappingHosts);
-    const rows = await all
-      .where((row) =>
-        row.or(
-          areas.flatMap(({ hosts: exact, below }) => [
-            // From `host/` to `host0`, which comes right after all that begins so.
-            ...exact.map((host) =>
-              row.and([
-                row("routes.pattern", ">=", `${host}/`),
-                row("routes.pattern", "<", `${host}0`),
-              ]),
-            ),
-            ...(below === undefined ? [] : [row("routes.pattern", "like", `%.${below}/%`)]),
+    const near = new Map<string, NamedRoute>();
+    const areas = [...new Set(hosts)].map(overlappingHosts);
+    for (let start = 0; start < areas.length; start += HOSTS_PER_QUERY) {
+      const some = areas.slice(start, start + HOSTS_PER_QUERY);
+      const exact = new Set(some.flatMap((area) => area.hosts.map(hostKey)));
+      const below = some.flatMap((area) => (area.below === undefined ? [] : [area.below]));
+      const rows = await namedRoutes(database)
+        .where((row) =>
+          row.or([
+            row("routes.host_key", "in", [...exact]),
+            // From `com.example.` to `com.example/`, which comes right after all that begins so.
+            ...below
+              .map(hostKey)
+              .map((key) =>
+                row.and([
+                  row("routes.host_key", ">", `${key}.`),
+                  row("routes.host_key", "<", `${key}/`),
+                ]),
+              ),
           ]),
-        ),
-      )
-      .execute();
-    return rows.map(toRoute);
+        )
+        .execute();
+      for (const route of rows.map(toRoute)) near.set(route.id, route);
+    }
+    return [...near.values()];
   }
 
   /** Makes `patterns` all that a worker has of a kind. */
@@ -95,7 +97,8 @@ export class RouteStore {
       .execute();
     for (const pattern of set.patterns) {
       const row = { id: randomUUID().replaceAll("-", ""), pattern, kind, created_at: now };
-      const owned = { ...row, account_id: account, worker_id: workerId };
+      const host_key = hostKey(splitPattern(pattern).host);
+      const owned = { ...row, host_key, account_id: account, worker_id: workerId };
       await transaction.insertInto("routes").values(owned).execute();
     }
   }

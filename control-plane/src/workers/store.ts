@@ -65,6 +65,21 @@ export class WorkerStore {
     return rows.map(toWorker);
   }
 
+  /** The first ones behind a name, of all accounts. */
+  async listAfter(
+    database: Database | Transaction,
+    page: { readonly name: string; readonly limit: number },
+  ): Promise<ReadonlyArray<StoredWorker>> {
+    const rows = await database
+      .selectFrom("workers")
+      .selectAll()
+      .where("name", ">", page.name)
+      .orderBy("name")
+      .limit(page.limit)
+      .execute();
+    return rows.map(toWorker);
+  }
+
   async listAll(database: Database | Transaction): Promise<ReadonlyArray<StoredWorker>> {
     const rows = await database.selectFrom("workers").selectAll().orderBy("name").execute();
     return rows.map(toWorker);

@@ -1,6 +1,10 @@
 import type { EdgeErrorCode } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import type { PreparedWorker } from "./prepared-worker.ts";
+import { type PreparedWorker, withOthers } from "./prepared-worker.ts";
+
+interface Limited extends Pick<PreparedWorker, "version"> {
+  readonly other?: { readonly member: Limited };
+}
 
 /** Why a cell was ended that used more than it may, in the words of Workers' logs. */
 export type LimitBreach = "exceededCpu" | "exceededMemory";
@@ -31,9 +35,11 @@ const MIB = 1024 * 1024;
  * turn that any of them asks for is allowed to all.
  */
 export function limitsOf(
-  workers: ReadonlyArray<Pick<PreparedWorker, "version" | "settings">>,
+  workers: ReadonlyArray<Limited & Pick<PreparedWorker, "settings">>,
 ): CellLimits {
-  const asked = workers.map(({ version }) => version.limits?.cpuMs ?? LIMITS.turnCpuMs);
+  const asked = withOthers<Limited>(workers).map(
+    ({ version }) => version.limits?.cpuMs ?? LIMITS.turnCpuMs,
+  );
   return {
     cpuMs: Math.min(Math.max(...asked), LIMITS.turnCpuMsMax),
     memoryBytes: Math.max(...workers.map(({ settings }) => settings.memoryMib)) * MIB,
@@ -44,8 +50,8 @@ export function limitsOf(
  * How many subrequests each request to a cell with these workers may make. A request may pass through all of
  * them, so it has what each of them may make.
  */
-export function subrequestsOf(workers: ReadonlyArray<Pick<PreparedWorker, "version">>): number {
-  const sum = workers
+export function subrequestsOf(workers: ReadonlyArray<Limited>): number {
+  const sum = withOthers(workers)
     .map(({ version }) => version.limits?.subrequests ?? LIMITS.subrequests)
     .reduce((total, each) => total + each, 0);
   return Math.min(sum, LIMITS.subrequestsMax);

@@ -495,3 +495,20 @@ async function killCell(worker: string): Promise<void> {
   process.kill(pid, "SIGKILL");
   await vi.waitFor(async () => expect(await readStartTicks(pid)).toBeUndefined(), 5_000);
 }
+
+test("supervisor: a worker counts as watched when requests go to the cell that tells", async () => {
+  const worker = says("watched");
+  await supervisor.apply([worker]);
+  await ask(worker);
+  const [own] = routes.published.get(worker.key) ?? [];
+  const { promise: settling, resolve: settle } = Promise.withResolvers<void>();
+  routes.settling = settling;
+  let isWatched = false;
+  const watching = supervisor.watched.watch(new Set([worker.key])).then(() => (isWatched = true));
+  await vi.waitFor(() => expect(routes.published.get(worker.key)).not.toEqual([own]), 5_000);
+  await new Promise(setImmediate);
+  expect(isWatched).toBe(false);
+  settle();
+  await watching;
+  await supervisor.watched.watch(new Set());
+});

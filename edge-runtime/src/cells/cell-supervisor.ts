@@ -40,7 +40,7 @@ import { WatchedGroups } from "./watched-groups.ts";
 
 export interface CellSupervisorOptions extends Omit<CellSources, "listener"> {
   /** Where requests arrive. */
-  readonly ingress: Pick<Ingress, "publish" | "drain" | "requestsOf">;
+  readonly ingress: Pick<Ingress, "publish" | "drain" | "requestsOf" | "settled">;
   readonly kvCapability: KvCapability;
   /** What a watched worker's tail tells with. */
   readonly tailCapability: (worker: Pick<PreparedWorker, "key" | "version">) => string;
@@ -129,9 +129,9 @@ export class CellSupervisor implements Activator {
     return { socketPath, coldMs: Math.max(1, Math.round(performance.now() - begunMs)) };
   }
 
-  /** A cell of a worker for an event, started if there is none; rejected as `activate` is. */
-  async cellFor(worker: WorkerKey): Promise<WarmCell> {
-    return (await this.#activate(worker)).cell;
+  /** A cell of a target for an event, started if there is none; rejected as `activate` is. */
+  async cellFor(target: TargetKey): Promise<WarmCell> {
+    return (await this.#activate(target)).cell;
   }
 
   async #activate(

@@ -151,6 +151,21 @@ test("plan: a version beside its worker has a cell of its own, with all that it 
   );
 });
 
+test("plan: a version beside a worker that is called brings what it calls, and one that nobody calls nothing", () => {
+  const [account] = ACCOUNTS as [AccountId];
+  const draft = { account, consumers: [], size: 1 };
+  const planned = (name: number, ...calls: ReadonlyArray<number>): PlannedWorker =>
+    plannedWorker({ ...draft, name, calls }, "per-worker");
+  const split = { ...planned(1), other: { member: planned(1, 2) } };
+  const names = (...workers: ReadonlyArray<PlannedWorker>): ReadonlyArray<string> =>
+    keysOf(planCells(workers)).map((keys) => keys.map((key) => key.split("/")[1]).join(" "));
+  expect(names(split, planned(2))).toEqual(["w1", "w2"]);
+  expect(names(split, planned(2), planned(3, 1))).toEqual(["w1 w2 w3"]);
+  // What another version beside calls has a copy of all that it may call in its turn.
+  const beside = { ...planned(4, 1), role: "other" as const };
+  expect(names(split, planned(2), planned(4), beside)).toEqual(["w1", "w2", "w4", "w1 w2 w4"]);
+});
+
 test("plan: the order of the workers does not matter", () => {
   const shuffled = someWorkers.chain((workers) =>
     fc.tuple(

@@ -17,6 +17,10 @@ export interface PlannedWorker {
   readonly tailConsumers?: ReadonlyArray<WorkerName>;
   readonly settings: Pick<AccountSettings, "cells">;
   readonly role?: VersionRole;
+  /** Called in its place, for a part of the calls. */
+  readonly other?: {
+    readonly member: Pick<PlannedWorker, "account" | "version" | "tailConsumers">;
+  };
 }
 
 type Group<Worker> = ReadonlyArray<Worker>;
@@ -65,8 +69,11 @@ export function planApart<Worker extends PlannedWorker>(
 ): ReadonlyArray<Group<Worker>> {
   const sorted = workers.toSorted((a, b) => (a.key < b.key ? -1 : 1));
   const groups = new DisjointSets(sorted.map((worker) => worker.key));
+  const called = new Set(sorted.flatMap(boundWorkers));
   for (const worker of sorted) {
-    for (const target of boundWorkers(worker)) groups.join(worker.key, target);
+    // Nobody needs the version beside a worker that nobody calls.
+    const bound = called.has(worker.key) ? boundWorkers(worker) : boundTo(worker);
+    for (const target of bound) groups.join(worker.key, target);
   }
   return [...Map.groupBy(sorted, (worker) => groups.rootOf(worker.key)).values()];
 }
@@ -101,8 +108,14 @@ function byFirstKey(a: Group<PlannedWorker>, b: Group<PlannedWorker>): number {
   return (a[0]?.key ?? "") < (b[0]?.key ?? "") ? -1 : 1;
 }
 
-/** Keys of the workers that a worker calls, or that hear of it; they need not exist. */
-function boundWorkers(worker: PlannedWorker): ReadonlyArray<WorkerKey> {
+/** Keys of the workers that a worker, and the version beside it, call, or that hear of it; they need not exist. */
+function boundWorkers({ other, ...worker }: PlannedWorker): ReadonlyArray<WorkerKey> {
+  return [...boundTo(worker), ...(other === undefined ? [] : boundTo(other.member))];
+}
+
+function boundTo(
+  worker: Pick<PlannedWorker, "account" | "version" | "tailConsumers">,
+): ReadonlyArray<WorkerKey> {
   const services = worker.version.bindings.flatMap((binding) =>
     binding.type === "service" ? [binding.service] : [],
   );

@@ -13,6 +13,16 @@ export interface PreparedWorker extends GroupMember {
   readonly settings: AccountSettings;
   /** `only` if absent. */
   readonly role?: VersionRole;
+  readonly other?: { readonly member: PreparedWorker; readonly share: number };
   /** Content of a blob that the version names. */
   readonly readBlob: ReadBlob;
+}
+
+/** Workers with the versions that are beside them to be called. */
+export function withOthers<Worker extends { readonly other?: { readonly member: Worker } }>(
+  workers: ReadonlyArray<Worker>,
+): ReadonlyArray<Worker> {
+  return workers.flatMap((worker) =>
+    worker.other === undefined ? [worker] : [worker, worker.other.member],
+  );
 }

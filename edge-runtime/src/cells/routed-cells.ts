@@ -7,7 +7,7 @@ import { askCell, type CellResponse } from "./cell-client.ts";
  * activator where none is published, and knows what is in flight. Nothing is retried, so a request that
  * met a cell on its way out fails the test.
  */
-export class RoutedCells implements Pick<Ingress, "publish" | "drain" | "requestsOf"> {
+export class RoutedCells implements Pick<Ingress, "publish" | "drain" | "requestsOf" | "settled"> {
   readonly published = new Map<WorkerKey, ReadonlyArray<string>>();
   readonly #inFlight = new Map<string, number>();
   readonly #begun = new Map<string, number>();
@@ -22,6 +22,13 @@ export class RoutedCells implements Pick<Ingress, "publish" | "drain" | "request
     while ((this.#inFlight.get(socketPath) ?? 0) > 0) {
       await new Promise<void>((resolve) => this.#drained.push(resolve));
     }
+  }
+
+  /** What has not taken effect yet; a test replaces it. */
+  settling: Promise<void> = Promise.resolve();
+
+  settled(): Promise<void> {
+    return this.settling;
   }
 
   async requestsOf(socketPath: string): Promise<RequestCounts> {

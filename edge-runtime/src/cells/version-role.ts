@@ -3,8 +3,8 @@ import type { GroupMember } from "../config/group-config.ts";
 
 /**
  * What a version is to its worker on this node: the only one that serves; of two that do the one with the
- * larger share, which also gets the calls that are no requests from outside, by bindings and schedules; the
- * other one; or none that serves, which somebody looks at.
+ * larger share, in whose place in a cell the other one is called as well, for its share of the calls by bindings;
+ * the other one, which has a cell of its own for requests; or none that serves, which somebody looks at.
  */
 export type VersionRole = "only" | "main" | "other" | "preview";
 

@@ -15,7 +15,7 @@ import { limitsOf, subrequestsOf } from "./cell-limits.ts";
 import type { CellMeter, MeteredMember } from "./cell-meter.ts";
 import { connectOnce, probeCell } from "./cell-probe.ts";
 import type { CellServices, OpenCellServices } from "./cell-services.ts";
-import type { PreparedWorker } from "./prepared-worker.ts";
+import { type PreparedWorker, withOthers } from "./prepared-worker.ts";
 import { isEnding } from "./process-table.ts";
 import { CellStartError, CellStartTimeout } from "./workerd-process.ts";
 
@@ -246,7 +246,7 @@ export function readBlobOf(
   workers: ReadonlyArray<PreparedWorker>,
 ): (hash: string) => Promise<Uint8Array> {
   const owners = new Map<string, PreparedWorker>();
-  for (const worker of workers) {
+  for (const worker of withOthers(workers)) {
     const { code } = worker.version;
     const modules =
       code.kind === "modules"

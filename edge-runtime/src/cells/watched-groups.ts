@@ -20,7 +20,7 @@ export interface WatchedGroupsOptions {
   readonly changed: (group: CellGroup) => void;
   /** Requests of a watched worker that were not told. */
   readonly onSkipped: (worker: WorkerKey, count: number) => void;
-  readonly ingress: Pick<Ingress, "requestsOf">;
+  readonly ingress: Pick<Ingress, "requestsOf" | "settled">;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -69,13 +69,15 @@ export class WatchedGroups {
     this.#options = options;
   }
 
-  /** Watches exactly these workers. Resolves when all that is to tell has started, or failed to. */
+  /** Watches exactly these workers. Resolves when all that is to tell gets the requests, or failed to start. */
   async watch(workers: ReadonlySet<WorkerKey>): Promise<void> {
     this.#workers = workers;
     await this.follow();
+    // Whoever waits for this sends the request that they want to see.
+    await this.#options.ingress.settled();
   }
 
-  /** To be called when other groups serve: a watch follows its workers. Resolves as `watch` does. */
+  /** To be called when other groups serve: a watch follows its workers. Resolves when all has started that tells. */
   async follow(): Promise<void> {
     if (this.#isClosed) return;
     const groups = this.#options.groups();
@@ -157,13 +159,19 @@ export class WatchedGroups {
     return new Set(watched.map(({ key }) => key));
   }
 
+  /** A worker that tells, whichever version of it is called. */
+  #telling({ other, ...worker }: PreparedWorker): PreparedWorker {
+    const { tailCapability } = this.#options;
+    return {
+      ...worker,
+      tailCapability: tailCapability(worker),
+      ...(other && { other: { ...other, member: this.#telling(other.member) } }),
+    };
+  }
+
   #begin(group: CellGroup, watched: ReadonlySet<WorkerKey>): void {
     const double = this.#options.newGroup(
-      group.workers.map((worker) =>
-        watched.has(worker.key)
-          ? { ...worker, tailCapability: this.#options.tailCapability(worker) }
-          : worker,
-      ),
+      group.workers.map((worker) => (watched.has(worker.key) ? this.#telling(worker) : worker)),
     );
     const watch: Watch = {
       ...{ group, double, watched, told: 0, isTiring: false },

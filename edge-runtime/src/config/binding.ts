@@ -4,9 +4,13 @@ import { embed, quote, struct, type Expression } from "./capnp-text.ts";
 import type { GroupMember } from "./group-config.ts";
 
 /** The services of a worker in the same cell: where its requests arrive, and its code itself. */
-interface WorkerServices {
+export interface WorkerServices {
   readonly front: string;
   readonly code: string;
+}
+
+interface CalledWorker extends WorkerServices {
+  readonly other?: WorkerServices & { readonly share: number };
 }
 
 /** What the bindings of one worker may refer to. */
@@ -14,8 +18,8 @@ export interface BindingScope {
   readonly member: GroupMember;
   readonly workerIndex: number;
   readonly fileOf: (blob: string) => string;
-  /** A worker of the same account in the same cell. */
-  readonly findWorker: (name: string) => WorkerServices | undefined;
+  /** A worker of the same account in the same cell, and the version beside it that is there to be called. */
+  readonly findWorker: (name: string) => CalledWorker | undefined;
 }
 
 /** Name of the external service behind the KV binding at `position` of a worker's bindings. */
@@ -26,6 +30,11 @@ export function kvServiceName(workerIndex: number, position: number): string {
 /** Name of the service behind the binding at `position` whose worker is not there. */
 export function missingServiceName(workerIndex: number, position: number): string {
   return `w${workerIndex}-missing${position}`;
+}
+
+/** Name of the service behind the binding at `position` whose worker two versions serve. */
+export function splitServiceName(workerIndex: number, position: number): string {
+  return `w${workerIndex}-split${position}`;
 }
 
 /** Whether an entrypoint is another one than the default. */
@@ -85,13 +94,17 @@ function secret(name: string, scope: BindingScope): string {
   return text;
 }
 
-function service(
-  binding: Extract<Binding, { type: "service" }>,
-  position: number,
-  scope: BindingScope,
-): Expression {
+type ServiceBinding = Extract<Binding, { type: "service" }>;
+
+function service(binding: ServiceBinding, position: number, scope: BindingScope): Expression {
   const target = scope.findWorker(binding.service);
   if (target === undefined) return quote(missingServiceName(scope.workerIndex, position));
+  if (target.other !== undefined) return quote(splitServiceName(scope.workerIndex, position));
+  return serviceExpression(binding, target);
+}
+
+/** Where a binding leads. */
+export function serviceExpression(binding: ServiceBinding, target: WorkerServices): Expression {
   // The default entrypoint includes the static files in front of the code; a named one is the code's.
   const { entrypoint } = binding;
   return struct({

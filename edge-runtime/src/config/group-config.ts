@@ -4,7 +4,7 @@ import type { NamespaceId } from "@atoll/kv-store";
 import { configFile, lines, quote, struct, word, type Expression } from "./capnp-text.ts";
 import { HEADERS, HEALTH_SOCKET } from "./cell-interface.ts";
 import { FileTable, type EmbeddedFile } from "./file-table.ts";
-import { WorkerSection } from "./worker-section.ts";
+import { accountOf, WorkerSection } from "./worker-section.ts";
 
 /** One worker of a group, with what its configuration is made of. */
 export interface GroupMember {
@@ -20,6 +20,14 @@ export interface GroupMember {
   readonly tailCapability?: string;
   /** Where the version's static files are; needed when it has `assets`. */
   readonly siteDirectory?: string;
+  /** The version beside it that serves the worker as well. Who calls the worker in this cell calls both. */
+  readonly other?: OtherVersion;
+}
+
+interface OtherVersion {
+  readonly member: GroupMember;
+  /** Positions that are its own, of those that requests have; see `Split`. */
+  readonly share: number;
 }
 
 /**
@@ -57,18 +65,22 @@ export function configureGroup(
   const group = members.toSorted((a, b) => (a.key < b.key ? -1 : 1));
   const files = new FileTable();
   const sites: string[] = [];
-  const sections = group.map(
-    (member, index) => new WorkerSection({ member, index, group, files, sites, kvCapability }),
+  const others = calledOthers(group);
+  const sections = [...group, ...others].map(
+    (member, index) =>
+      new WorkerSection({ member, index, group, others, files, sites, kvCapability }),
   );
+  // Requests from outside reach the other versions in cells of their own.
+  const reached = sections.slice(0, group.length);
   const services = sections.flatMap((section) => section.services());
-  const triggers = sections.flatMap(({ key, trigger }) =>
+  const triggers = reached.flatMap(({ key, trigger }) =>
     trigger === undefined ? [] : [[key, trigger] as const],
   );
   const text = configFile(
     struct({
       services: lines([...services, ...SHARED_SERVICES]),
       sockets: lines([
-        ...sections.map((section) => workerSocket(section.name)),
+        ...reached.map((section) => workerSocket(section.name)),
         ...triggers.map(([, trigger]) => plainSocket(trigger)),
         HEALTH,
       ]),
@@ -80,10 +92,25 @@ export function configureGroup(
     hash: hashOf(text, files.all),
     text,
     files: files.all,
-    workerSockets: new Map(sections.map((section) => [section.key, section.name])),
+    workerSockets: new Map(reached.map((section) => [section.key, section.name])),
     triggerSockets: new Map(triggers),
     sites,
   };
+}
+
+/** The other versions of workers that are called by somebody in the group. */
+function calledOthers(group: ReadonlyArray<GroupMember>): ReadonlyArray<GroupMember> {
+  const callers = [...group, ...group.flatMap(({ other }) => other?.member ?? [])];
+  const called = new Set(
+    callers.flatMap(({ key, version }) =>
+      version.bindings.flatMap((binding) =>
+        binding.type === "service" ? [`${accountOf(key)}/${binding.service}`] : [],
+      ),
+    ),
+  );
+  return group.flatMap(({ key, other }) =>
+    other !== undefined && called.has(key) ? [{ ...other.member, isScheduled: false }] : [],
+  );
 }
 
 const SHARED_SERVICES: ReadonlyArray<Expression> = [

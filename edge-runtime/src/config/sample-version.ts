@@ -37,11 +37,12 @@ export interface Sample {
   readonly tailConsumers?: ReadonlyArray<WorkerName>;
 }
 
-export type SampleWorker = GroupMember & {
+export interface SampleWorker extends GroupMember {
   readonly account: AccountId;
   readonly settings: AccountSettings;
+  readonly other?: { readonly member: SampleWorker; readonly share: number };
   readonly readBlob: ReadBlob;
-};
+}
 
 /** A worker as tests need one: a real version, parsed by its schema, with its blobs in memory. */
 export function sampleWorker(sample: Sample): SampleWorker {

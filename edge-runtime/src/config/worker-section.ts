@@ -6,7 +6,10 @@ import {
   isNamed,
   kvServiceName,
   missingServiceName,
+  serviceExpression,
+  splitServiceName,
   type BindingScope,
+  type WorkerServices,
 } from "./binding.ts";
 import { embed, list, quote, struct, type Expression } from "./capnp-text.ts";
 import { HEADERS } from "./cell-interface.ts";
@@ -15,6 +18,7 @@ import type { GroupMember, KvCapability } from "./group-config.ts";
 import { entrypointModule } from "./entrypoint-module.ts";
 import { missingService } from "./missing-service.ts";
 import { routeGate } from "./route-gate.ts";
+import { splitService } from "./split-service.ts";
 import { tailServices } from "./tail-service.ts";
 import { triggerService } from "./trigger-service.ts";
 
@@ -22,6 +26,8 @@ interface SectionOptions {
   readonly member: GroupMember;
   readonly index: number;
   readonly group: ReadonlyArray<GroupMember>;
+  /** Further versions of its members, which are behind them in the order of sections. */
+  readonly others: ReadonlyArray<GroupMember>;
   readonly files: FileTable;
   /** The group's sites; a section appends its own. */
   readonly sites: string[];
@@ -63,6 +69,7 @@ export class WorkerSection {
       ...this.#gate(),
       ...this.#namespaces(),
       ...this.#missing(),
+      ...this.#splits(),
       ...this.#trigger(),
       ...this.#tail(),
     ];
@@ -80,7 +87,7 @@ export class WorkerSection {
   }
 
   #modules(modules: ReadonlyArray<Module>): Expression {
-    const { member, group, files } = this.#options;
+    const { member, group, others, files } = this.#options;
     const [main] = modules;
     const own = modules.map((module) => moduleExpression(module, files));
     if (main === undefined) return list(own);
@@ -88,7 +95,7 @@ export class WorkerSection {
       worker: member.name,
       main,
       taken: new Set(modules.map(({ name }) => name)),
-      entrypoints: boundEntrypoints(member, group),
+      entrypoints: boundEntrypoints(member, [...group, ...others]),
     });
     if (front === undefined) return list(own);
     return list([struct({ name: quote(front.name), esModule: quote(front.source) }), ...own]);
@@ -197,8 +204,23 @@ export class WorkerSection {
     });
   }
 
+  /** What stands between bindings and workers that two versions serve. */
+  #splits(): ReadonlyArray<Expression> {
+    const { member, index } = this.#options;
+    const { findWorker } = this.#bindingScope();
+    return member.version.bindings.flatMap((binding, position) => {
+      if (binding.type !== "service") return [];
+      const target = findWorker(binding.service);
+      if (target?.other === undefined) return [];
+      const [main, other] = [target, target.other].map((each) => serviceExpression(binding, each));
+      if (main === undefined || other === undefined) return [];
+      const name = splitServiceName(index, position);
+      return [splitService({ name, main, other, share: target.other.share })];
+    });
+  }
+
   #bindingScope(): BindingScope {
-    const { member, index, group, files } = this.#options;
+    const { member, index, group, others, files } = this.#options;
     const account = accountOf(member.key);
     return {
       member,
@@ -208,7 +230,12 @@ export class WorkerSection {
         const found = group.findIndex((other) => other.key === `${account}/${name}`);
         const target = group[found];
         if (target === undefined) return undefined;
-        return { front: serviceName(found), code: codeServiceName(target.version, found) };
+        const own = servicesOf(target.version, found);
+        const beside = others.findIndex(({ key }) => key === target.key);
+        const version = others[beside]?.version;
+        if (version === undefined || target.other === undefined) return own;
+        const { share } = target.other;
+        return { ...own, other: { ...servicesOf(version, group.length + beside), share } };
       },
     };
   }
@@ -219,12 +246,12 @@ export class WorkerSection {
   }
 }
 
-/** Entrypoints of a worker that bindings of its group name. */
+/** Entrypoints of a worker that bindings of others name. */
 function boundEntrypoints(
   { key }: GroupMember,
-  group: ReadonlyArray<GroupMember>,
+  callers: ReadonlyArray<GroupMember>,
 ): ReadonlySet<string> {
-  const names = group.flatMap((caller) =>
+  const names = callers.flatMap((caller) =>
     caller.version.bindings.flatMap((binding) => {
       const isIts =
         binding.type === "service" && `${accountOf(caller.key)}/${binding.service}` === key;
@@ -232,6 +259,10 @@ function boundEntrypoints(
     }),
   );
   return new Set(names);
+}
+
+function servicesOf(version: Version, index: number): WorkerServices {
+  return { front: serviceName(index), code: codeServiceName(version, index) };
 }
 
 function serviceName(index: number): string {
@@ -242,7 +273,7 @@ function codeServiceName(version: Version, index: number): string {
   return version.assets === undefined ? serviceName(index) : `w${index}-code`;
 }
 
-function accountOf(key: WorkerKey): string {
+export function accountOf(key: WorkerKey): string {
   return key.slice(0, key.indexOf("/"));
 }
 

@@ -39,6 +39,19 @@ export function thresholdOf({ versions: [newer] }: Split): number {
   return Math.round((newer.percentage / 100) * POSITIONS);
 }
 
+/** The target of what is no request, and has no client: always the same for one name. */
+export function targetOfName(split: Split, name: string): TargetKey {
+  const [newer, older] = split.versions;
+  const version = crc32(name) % POSITIONS < thresholdOf(split) ? newer : older;
+  return versionTarget(split.worker, version.id);
+}
+
+/** How many of all positions are a version's. */
+export function positionsOf({ versions }: Split, id: VersionId): number {
+  const percentage = versions.find((version) => version.id === id)?.percentage ?? 0;
+  return Math.round((percentage / 100) * POSITIONS);
+}
+
 /** Which version a request goes to, and what lets its client meet the same one again. */
 export interface SplitChoice {
   readonly target: TargetKey;

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SampleSupervisor } from "../cells/sample-supervisor.ts";
 import { sampleModule, sampleWorker, type SampleWorker } from "../config/sample-version.ts";
 import type { ServedRequest } from "../ingress/ingress.ts";
+import { versionTarget } from "../ingress/target-key.ts";
 import { ScheduledCaller } from "./scheduled-caller.ts";
 
 const SOURCE = `
@@ -66,6 +67,25 @@ describe("scheduled caller: ", () => {
     const outcome = "dayQuotaExceeded";
     expect(await caller.call(call)).toEqual({ outcome, isFinal: true, wallMs: 0 });
     expect([served, lost]).toEqual([[], [outcome]]);
+  });
+
+  test("asks which version a call goes to, by a name that each attempt has", async () => {
+    const worker = sampleModule(SOURCE, { isScheduled: true });
+    await supervisor.run(worker);
+    const names: string[] = [];
+    const caller = new ScheduledCaller({
+      supervisor: supervisor.supervisor,
+      targetOf: (key, name) => {
+        names.push(name);
+        return versionTarget(key, worker.version.id);
+      },
+      onServed: (request) => served.push(request),
+    });
+    for (const cron of ["1 * * * *", "1 * * * *", "2 * * * *"]) {
+      const call = { worker: worker.key, cron, scheduledMs: SCHEDULED_MS };
+      expect(await caller.call(call)).toMatchObject({ outcome: "ok" });
+    }
+    expect([names[0] === names[1], names[0] === names[2]]).toEqual([true, false]);
   });
 
   test("waits for what the worker waits for", async () => {

@@ -5,6 +5,7 @@ import type { WarmCell } from "../cells/warm-cell.ts";
 import { TriggerAnswer, type TriggerCall } from "../config/trigger-service.ts";
 import { EdgeError } from "../errors.ts";
 import type { OnServed } from "../ingress/ingress.ts";
+import type { TargetKey } from "../ingress/target-key.ts";
 import { LIMITS } from "../limits.ts";
 
 /** How a call ended. */
@@ -17,6 +18,8 @@ export interface CallEnd {
 
 export interface ScheduledCallerOptions {
   readonly supervisor: Pick<CellSupervisor, "cellFor" | "lossOf">;
+  /** Which version a call goes to, by a name that is the same for each attempt; the worker's own if absent. */
+  readonly targetOf?: (worker: WorkerKey, name: string) => TargetKey;
   /** Whether a worker's account has used up its day. */
   readonly isRefused?: (worker: WorkerKey) => boolean;
   /** Counts each call as a request of its worker. */
@@ -48,7 +51,9 @@ export class ScheduledCaller {
     }
     let cell: WarmCell;
     try {
-      cell = await this.#options.supervisor.cellFor(worker);
+      const name = `${worker} ${cron} ${scheduledMs}`;
+      const target = this.#options.targetOf?.(worker, name) ?? worker;
+      cell = await this.#options.supervisor.cellFor(target);
     } catch (error) {
       return { outcome: outcomeOf(error), isFinal: false, wallMs: since(begunMs) };
     }

@@ -14,6 +14,7 @@ import { ManualClock } from "@atoll/kv-store/manual-clock";
 import { LIMITS } from "../limits.ts";
 import { ControlPlanes } from "./control-planes.ts";
 import { NodeLink } from "./node-link.ts";
+import type { ChangeOutcome } from "./state-follower.ts";
 
 const CELL: CellStatus = {
   workers: ["hello"],
@@ -31,12 +32,15 @@ let cells: CellStatus[];
 let messages: MessageFromNode[];
 let sockets: WebSocket[];
 let link: NodeLink;
+/** What the next attempts at failed workers come to. */
+let outcomes: Array<Extract<ChangeOutcome, { kind: "applied" }>>;
 
 beforeEach(async () => {
   clock = new ManualClock();
   cells = [CELL];
   messages = [];
   sockets = [];
+  outcomes = [];
   server = new WebSocketServer({ host: "127.0.0.1", port: 0 });
   server.on("connection", (socket) => {
     sockets.push(socket);
@@ -52,6 +56,7 @@ beforeEach(async () => {
     follower: {
       revision: StateRevision.parse(0),
       receive: () => Promise.reject(new Error("no state is sent")),
+      retryFailed: async () => outcomes.shift(),
     },
     kv: { attach: () => undefined, status: () => [] },
     usage: {
@@ -107,4 +112,24 @@ test("node link: a new connection is told everything", async () => {
   const [whole] = reports();
   sockets[0]?.terminate();
   await vi.waitFor(() => expect(reports()).toEqual([whole, whole]), 10_000);
+});
+
+test("node link: what failed is tried again with each connection and from time to time, and its end is told", async () => {
+  const revision = StateRevision.parse(7);
+  const failures = [{ worker: `${"a".repeat(32)}/hello`, version: "v", reason: "no content" }];
+  outcomes = [
+    { kind: "applied", revision, failures },
+    { kind: "applied", revision, failures: [] },
+  ];
+  const applied = () => messages.filter(({ kind }) => kind === "applied");
+  sockets[0]?.terminate();
+  await vi.waitFor(
+    () => expect(applied()).toEqual([{ kind: "applied", revision, failures }]),
+    10_000,
+  );
+  clock.advance(LIMITS.failedWorkersRetryMs);
+  await vi.waitFor(
+    () => expect(applied()).toContainEqual({ kind: "applied", revision, failures: [] }),
+    10_000,
+  );
 });

@@ -15,10 +15,10 @@ import type { DayGate } from "../quotas/day-gate.ts";
 import type { ScheduledRuns } from "../scheduled/scheduled-runs.ts";
 import type { NodeTails } from "../tail/node-tails.ts";
 import type { NodeUsage } from "../usage/node-usage.ts";
-import type { StateFollower } from "./state-follower.ts";
+import type { ChangeOutcome, StateFollower } from "./state-follower.ts";
 
 export interface NodeLinkOptions extends FleetLinkOptions {
-  readonly follower: Pick<StateFollower, "revision" | "receive">;
+  readonly follower: Pick<StateFollower, "revision" | "receive" | "retryFailed">;
   /** The node's key-value store. */
   readonly kv: { attach(channel: Channel): void; status(): ReadonlyArray<KvStatus> };
   readonly usage: Pick<NodeUsage, "connected" | "disconnected" | "acknowledged">;
@@ -43,6 +43,7 @@ export class NodeLink {
   readonly #options: NodeLinkOptions;
   readonly #link: FleetLink;
   readonly #stopReports: () => void;
+  readonly #stopRetries: () => void;
   #channel: LinkChannel | undefined;
   /** What was reported on this connection, put together. */
   #reported: NodeReport = {};
@@ -55,6 +56,7 @@ export class NodeLink {
       disconnected: () => this.#onDisconnected(),
     });
     this.#stopReports = options.clock.every(LIMITS.reportMs, () => this.#report());
+    this.#stopRetries = options.clock.every(LIMITS.failedWorkersRetryMs, () => this.#retryFailed());
   }
 
   /** Begins to connect, and reconnects until closed. */
@@ -69,6 +71,7 @@ export class NodeLink {
   /** May be called twice. */
   close(): void {
     this.#stopReports();
+    this.#stopRetries();
     this.#link.close();
   }
 
@@ -92,6 +95,8 @@ export class NodeLink {
       bufferedBytes: () => this.#link.bufferedBytes,
     });
     this.#report();
+    // Its content may not have come because the control plane went.
+    this.#retryFailed();
   }
 
   #onDisconnected(): void {
@@ -122,8 +127,17 @@ export class NodeLink {
   }
 
   #follow(signed: { readonly body: Uint8Array; readonly signature: Uint8Array }): void {
-    this.#options.follower.receive(signed).then(
+    this.#tell(this.#options.follower.receive(signed));
+  }
+
+  #retryFailed(): void {
+    if (this.#link.isConnected) this.#tell(this.#options.follower.retryFailed());
+  }
+
+  #tell(following: Promise<ChangeOutcome | undefined>): void {
+    following.then(
       (outcome) => {
+        if (outcome === undefined) return undefined;
         // What has to be asked for starts over: the control plane answers a hello with what follows.
         if (outcome.kind === "gap") return this.#sayHello();
         this.#link.send(

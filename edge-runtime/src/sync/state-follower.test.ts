@@ -165,6 +165,29 @@ describe("state follower", () => {
     expect(ran.at(-1)?.sort()).toEqual(["a@2", "b@2"]);
   });
 
+  test("tries what failed again when it is asked to, and says the same of it until it runs", async () => {
+    const follower = open();
+    expect(await follower.retryFailed()).toBeUndefined();
+    failing.add("a");
+    const [failed, alike, again] = [
+      await follower.receive(signed(snapshot(1, worker("a"), worker("b")))),
+      await follower.receive(signed(snapshot(1, worker("a"), worker("b")))),
+      await follower.retryFailed(),
+    ];
+    expect(failed).toMatchObject({ revision: 1, failures: [{ worker: `${ACCOUNT}/a` }] });
+    expect(alike).toEqual(failed);
+    expect(again).toEqual(failed);
+    failing.clear();
+    expect(await follower.retryFailed()).toEqual({ kind: "applied", revision: 1, failures: [] });
+    const count = ran.length;
+    expect(await follower.retryFailed()).toBeUndefined();
+    expect(ran).toHaveLength(count);
+
+    const restarted = open();
+    await restarted.restore();
+    expect(ran.at(-1)?.sort()).toEqual(["a@1", "b@1"]);
+  });
+
   test("sets a damaged state file aside and starts empty", async () => {
     await open().receive(signed(snapshot(3, worker("a"))));
     const file = join(directory, "state.bin");

@@ -41,6 +41,8 @@ export interface StateFollowerOptions {
 export class StateFollower {
   readonly #options: StateFollowerOptions;
   #state: NodeState = EMPTY_STATE;
+  /** Of the workers that the state has as failed. */
+  #failures: ReadonlyArray<WorkerFailure> = [];
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: StateFollowerOptions) {
@@ -58,6 +60,7 @@ export class StateFollower {
     if (state.revision === 0) return;
     const failures = await this.#options.run(wantedWorkers(state));
     this.#state = settle({ previous: state, wanted: state, failures });
+    this.#failures = failures;
     this.#options.log.info(
       { revision: state.revision, workers: state.workers.length },
       "serving the last state from disk",
@@ -69,7 +72,21 @@ export class StateFollower {
     readonly body: Uint8Array;
     readonly signature: Uint8Array;
   }): Promise<ChangeOutcome> {
-    const handled = this.#last.then(() => this.#handle(signed));
+    return this.#afterEarlier(() => this.#handle(signed));
+  }
+
+  /**
+   * Tries again what failed, after all earlier changes: what kept it, such as content that could not be had, may be
+   * over, and the next change may be far. `undefined` when nothing has failed. Rejects only when the disk does.
+   */
+  retryFailed(): Promise<ChangeOutcome | undefined> {
+    return this.#afterEarlier(async () =>
+      this.#state.failed.length === 0 ? undefined : this.#bringAbout(this.#state),
+    );
+  }
+
+  #afterEarlier<Result>(action: () => Promise<Result>): Promise<Result> {
+    const handled = this.#last.then(action);
     this.#last = handled.catch(() => undefined);
     return handled;
   }
@@ -92,10 +109,10 @@ export class StateFollower {
       return { kind: "refused", revision: change.revision, reason };
     }
     if (change.revision === this.revision) {
-      return { kind: "applied", revision: this.revision, failures: [] };
+      return { kind: "applied", revision: this.revision, failures: this.#failures };
     }
     if (change.kind === "delta" && change.from !== this.revision) return { kind: "gap" };
-    return this.#apply(change);
+    return this.#bringAbout(merge(this.#state, change));
   }
 
   #open(signed: { readonly body: Uint8Array; readonly signature: Uint8Array }): StateChange {
@@ -111,21 +128,19 @@ export class StateFollower {
     }
   }
 
-  async #apply(change: StateChange): Promise<ChangeOutcome> {
-    const wanted = merge(this.#state, change);
+  async #bringAbout(wanted: NodeState): Promise<ChangeOutcome> {
     const failures = await this.#options.run(wantedWorkers(wanted));
     const settled = settle({ previous: this.#state, wanted, failures });
     // On disk before it is acknowledged: a node never says that it has what a restart would lose.
     await this.#options.store.save(settled);
     this.#state = settled;
+    this.#failures = failures;
+    const { revision } = settled;
     for (const failure of failures) {
       this.#options.log.error(failure, "a worker stays on what it ran before");
     }
-    this.#options.log.info(
-      { revision: change.revision, workers: settled.workers.length },
-      "applied desired state",
-    );
-    return { kind: "applied", revision: change.revision, failures };
+    this.#options.log.info({ revision, workers: settled.workers.length }, "applied desired state");
+    return { kind: "applied", revision, failures };
   }
 }
 

@@ -142,6 +142,8 @@ describe("worker runner", () => {
         { ...older, percentage: 100 - percentage },
       ],
     });
+    const key = workerKey(worker("a"));
+    const shareOfOther = (): number | undefined => applied[0]?.other?.share;
     const roles = (): unknown => applied.map(({ version, role }) => [version.number, role]);
     await runner.run([share(10)]);
     expect(events.slice(0, 2).toSorted()).toEqual(["hold 1", "prepare a@2"]);
@@ -159,6 +161,17 @@ describe("worker runner", () => {
         ],
       },
     ]);
+    expect(shareOfOther()).toBe(100_000);
+    await runner.run([share(90)]);
+    expect(shareOfOther()).toBe(100_000);
+    const goes = Array.from({ length: 1_000 }, (_, index) => {
+      expect(runner.targetOf(key, `${index}`)).toBe(runner.targetOf(key, `${index}`));
+      return runner.targetOf(key, `${index}`);
+    });
+    const toNewer = goes.filter((target) => target === `${key}@${newer.version.id}`).length;
+    expect([toNewer > 850, toNewer < 950]).toEqual([true, true]);
+    await runner.run([share(0)]);
+    expect(shareOfOther()).toBeUndefined();
     await runner.run([share(90)]);
     expect(roles()).toEqual([
       [2, "main"],
@@ -167,6 +180,7 @@ describe("worker runner", () => {
     await runner.run([worker("a", 2)]);
     expect(roles()).toEqual([[2, "only"]]);
     expect(splits).toEqual([]);
+    expect([shareOfOther(), runner.targetOf(key, "0")]).toEqual([undefined, key]);
     expect(events.filter((event) => event.startsWith("prepare"))).toEqual(["prepare a@2"]);
   });
 

@@ -12,6 +12,7 @@ import { EdgeError } from "../errors.ts";
 import type { Ingress } from "../ingress/ingress.ts";
 import { LIMITS } from "../limits.ts";
 import type { DayGate } from "../quotas/day-gate.ts";
+import { positionsOf, type Split, targetOfName } from "../ingress/split.ts";
 import { parseRoutePattern } from "../ingress/route-pattern.ts";
 import { previewTarget, type TargetKey, versionTarget } from "../ingress/target-key.ts";
 import { boundNamespaces, type KvCapabilities } from "./kv-capabilities.ts";
@@ -74,6 +75,13 @@ export class WorkerRunner {
     const opened = this.#last.then(() => this.#addPreview(worker));
     this.#last = opened.catch(() => undefined);
     return opened;
+  }
+
+  /** What a worker's call of this name goes to that is no request, such as one of a schedule. */
+  targetOf(worker: WorkerKey, name: string): TargetKey {
+    const serving = this.#running.find((each) => workerKey(each) === worker);
+    const split = serving && splitOf(serving);
+    return split === undefined ? worker : targetOfName(split, name);
   }
 
   #knownTarget(worker: DesiredWorker): TargetKey | undefined {
@@ -188,7 +196,7 @@ export class WorkerRunner {
         for (const each of roledVersions(worker)) {
           versions.push(await this.#prepareVersion(worker, each));
         }
-        prepared.push(...versions);
+        prepared.push(...calledTogether(versions, splitOf(worker)));
       } catch (error) {
         failures.push(failureOf(worker, error));
         prepared.push(...(this.#prepared.get(workerKey(worker)) ?? []));
@@ -203,7 +211,9 @@ export class WorkerRunner {
   ): Promise<PreparedWorker> {
     const known = this.#prepared.get(workerKey(worker)) ?? [];
     const same = known.find(({ version }) => version.id === deployed.version.id);
-    const prepared = same ?? (await this.#options.preparer.prepare(worker, deployed));
+    // The version that was beside it then may be another one, or none.
+    const { other: _, ...prepared } =
+      same ?? (await this.#options.preparer.prepare(worker, deployed));
     const { settings, isScheduled, tailConsumers } = worker;
     return { ...prepared, settings, isScheduled, tailConsumers, role };
   }
@@ -219,6 +229,18 @@ export class WorkerRunner {
       log.warn({ err: error }, "could not remove what is no longer needed");
     }
   }
+}
+
+/** Lets who calls the worker call both of its versions. */
+function calledTogether(
+  versions: ReadonlyArray<PreparedWorker>,
+  split: Split | undefined,
+): ReadonlyArray<PreparedWorker> {
+  const [main, other, ...none] = versions;
+  if (main === undefined || other === undefined || split === undefined) return versions;
+  const share = positionsOf(split, other.version.id);
+  // Calls can't ask for a version, as requests do for one without a share.
+  return share === 0 ? versions : [{ ...main, other: { member: other, share } }, other, ...none];
 }
 
 /** A version that a preview names, as the only one of its worker. */

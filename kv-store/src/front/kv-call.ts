@@ -37,6 +37,9 @@ export type KvCall =
     }
   | { readonly kind: "list"; readonly options: ListOptions; readonly freshness: Freshness };
 
+// The query of nearly every read: to look through it for what it might have costs more than the read.
+const PLAIN_READ = "urlencoded=true";
+
 /** Carries a value's metadata as JSON in both directions. */
 export const METADATA_HEADER = "cf-kv-metadata";
 
@@ -48,6 +51,9 @@ export const METADATA_HEADER = "cf-kv-metadata";
 export function parseCall(head: RequestHead, nowMs: number | undefined): KvCall {
   const { method, target } = head;
   const [path, search] = splitOnce(target, "?");
+  if (method === "GET" && search === PLAIN_READ && path !== "/") {
+    return { kind: "get", key: decodedKey(path.slice(1)), freshness: {} };
+  }
   const query = new URLSearchParams(search);
   if (method === "GET" && path === "/") return parseList(query);
   if (method === "POST" && path === "/bulk/get") {
@@ -141,7 +147,10 @@ function numberOf(name: string, text: string): number {
 
 function keyOf(path: string, query: URLSearchParams): Key {
   const text = path.slice(1);
-  if (query.get("urlencoded")?.toLowerCase() !== "true") return parseKey(text);
+  return query.get("urlencoded")?.toLowerCase() === "true" ? decodedKey(text) : parseKey(text);
+}
+
+function decodedKey(text: string): Key {
   try {
     return parseKey(decodeURIComponent(text));
   } catch (cause) {

@@ -16,6 +16,7 @@ import { domains } from "./0014-domains.ts";
 import { pages } from "./0015-pages.ts";
 import { moves } from "./0016-moves.ts";
 import { usageDays } from "./0017-usage-days.ts";
+import { routeHosts } from "./0018-route-hosts.ts";
 
 /** Every step of the schema's history, run once each in the order of their names. Never edit one that was released. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -36,4 +37,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0015-pages": pages,
   "0016-moves": moves,
   "0017-usage-days": usageDays,
+  "0018-route-hosts": routeHosts,
 };

@@ -140,8 +140,8 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
   {
     name: "what is in flight to the disk counts as processed",
     file: STORES_IN_FLIGHT,
-    find: "return first === undefined ? sequence : first.sequence - 1;",
-    replace: "return first === undefined ? sequence : sequence;",
+    find: "return first === undefined ? this.#sequence : first.sequence - 1;",
+    replace: "return this.#sequence;",
   },
   {
     name: "bytes in flight to the disk are never given back",

@@ -2,7 +2,8 @@ import type { HeldOperation, KvOperation, KvRecord } from "../../entry.ts";
 import type { HistoryPoint, Revision, StateDigest } from "../../names.ts";
 import { encodeOperation } from "../../record-codec.ts";
 import { withoutValue } from "../../replica/partial-entry.ts";
-import { EMPTY_STATE, entryDigest, StateSum } from "../../state-digest.ts";
+import { EMPTY_STATE, StateSum } from "../../state-digest.ts";
+import { ENTRIES } from "./made-entries.ts";
 
 /** A put with its bytes and their digest, which are looked at far more often than made. */
 export interface SimulatedEntry {
@@ -97,20 +98,44 @@ export function applied(
   operations: ReadonlyArray<HeldOperation>,
   revisions: ReadonlyArray<number>,
 ): State {
+  let after = state;
+  for (const [index, operation] of operations.entries()) {
+    after = stepped(after, operation, revisions[index] ?? 0);
+  }
+  return after;
+}
+
+interface Step {
+  /** Of the state that it began with. */
+  readonly digest: StateDigest;
+  readonly revision: number;
+  readonly state: State;
+}
+
+/**
+ * Where operations led, by the entries that they were applied to, and what they are: the origin and its nodes go the
+ * same way, so that most of it is gone once, and what is the same is the same memory. Entries never change.
+ */
+const steps = new Map<Entries, Map<object | string, Step>>();
+// More than are on their way between an origin and its nodes. A weak map would cost the garbage collector more.
+const STEPS_MAX = 1_000;
+
+function stepped(state: State, operation: HeldOperation, revision: number): State {
+  const made = operation.kind === "put" ? ENTRIES.of(operation) : undefined;
+  const known = steps.get(state.entries) ?? new Map<object | string, Step>();
+  const step = known.get(made ?? operation.key);
+  if (step?.digest === state.digest && step.revision === revision) return step.state;
   const entries = new Map(state.entries);
   const sum = new StateSum(state.digest);
-  for (const [index, operation] of operations.entries()) {
-    const replaced = entries.get(operation.key);
-    if (replaced !== undefined) sum.toggle(replaced.digest);
-    if (operation.kind === "put") {
-      const entry = entryOf(operation, revisions[index] ?? 0);
-      sum.toggle(entry.digest);
-      entries.set(operation.key, entry);
-    } else {
-      entries.delete(operation.key);
-    }
-  }
-  return { entries, digest: sum.digest };
+  const replaced = entries.get(operation.key);
+  if (replaced !== undefined) sum.toggle(replaced.digest);
+  if (made === undefined) entries.delete(operation.key);
+  else entries.set(operation.key, { ...made, revision });
+  if (made !== undefined) sum.toggle(made.digest);
+  const next = { entries, digest: sum.digest };
+  if (steps.size > STEPS_MAX) steps.clear();
+  steps.set(state.entries, known.set(made ?? operation.key, { ...state, revision, state: next }));
+  return next;
 }
 
 /** What the digest of entries is, whatever it should be. */
@@ -125,63 +150,39 @@ export function digestOfAll(entries: Entries): StateDigest {
  * be tested.
  */
 export function sameEntries(model: Entries, held: Entries): boolean {
+  // Most that nodes hold was made with the model.
+  if (model === held) return true;
   if (model.size !== held.size) return false;
   for (const [key, entry] of model) if (!isSameEntry(entry, held.get(key))) return false;
   return true;
 }
 
-// Entries never change, and are compared far more often than made. What entries of the model are without their
-// values, and of each entry that was held the one of the model that it was found equal to.
-const lightForms = new WeakMap<SimulatedEntry, Buffer>();
-const equals = new WeakMap<SimulatedEntry, SimulatedEntry>();
-
 function isSameEntry(model: SimulatedEntry, held: SimulatedEntry | undefined): boolean {
   if (held?.revision !== model.revision) return false;
-  if (equals.get(held) === model) return true;
-  const isSame = held.bytes.equals(held.put.value.kind === "absent" ? lightOf(model) : model.bytes);
-  if (isSame) equals.set(held, model);
-  return isSame;
+  // Nearly always the same memory, because it was made once.
+  const should = held.put.value.kind === "absent" ? lightOf(model) : model.bytes;
+  return held.bytes === should || held.bytes.equals(should);
 }
 
-function lightOf(model: SimulatedEntry): Buffer {
-  let light = lightForms.get(model);
+// What entries of the model are without their values.
+const lightForms = new WeakMap<Buffer, Buffer>();
+
+function lightOf({ put, bytes }: SimulatedEntry): Buffer {
+  let light = lightForms.get(bytes);
   if (light === undefined) {
-    light = encodeOperation(withoutValue(model.put));
-    lightForms.set(model, light);
+    light = encodeOperation(withoutValue(put));
+    lightForms.set(bytes, light);
   }
   return light;
 }
 
 export function entryOf(put: SimulatedEntry["put"], revision: number): SimulatedEntry {
-  return madeOnce(put, `entry ${revision}`, () => made(put, revision));
+  return { ...ENTRIES.of(put), revision };
 }
 
 /** What a partial node holds of an operation. */
 export function lightForm(operation: HeldOperation): HeldOperation {
   if (operation.kind === "delete") return operation;
-  return madeOnce(operation, "light", () => withoutValue(operation));
-}
-
-/**
- * What was made of values within one piece of memory, by where they are in it and what else they have: nodes get
- * the same messages, and the memory of a message never changes.
- */
-const madeWithin = new WeakMap<ArrayBufferLike, Map<string, unknown>>();
-
-function madeOnce<Made>(put: SimulatedEntry["put"], what: string, make: () => Made): Made {
-  const { key, value, metadata = "", expiresAt = 0 } = put;
-  if (value.kind !== "inline") return make();
-  const { buffer, byteOffset, length } = value.bytes;
-  const known = madeWithin.get(buffer) ?? new Map<string, unknown>();
-  madeWithin.set(buffer, known);
-  const place = `${byteOffset} ${length} ${expiresAt} ${what} ${key} ${metadata}`;
-  if (!known.has(place)) known.set(place, make());
-  return known.get(place) as Made; // what is made once of a name is always made of it
-}
-
-function made(put: SimulatedEntry["put"], revision: number): SimulatedEntry {
-  const bytes = encodeOperation(put);
-  const { value } = put;
-  const digest = value.kind === "absent" ? Buffer.from(value.digest) : entryDigest(bytes);
-  return { put, revision, bytes, digest };
+  const made = ENTRIES.of(operation);
+  return (made.light ??= withoutValue(made.put));
 }
