@@ -40,12 +40,11 @@ $ versions deploy {third}@100 -y
 > ╰  SUCCESS  Deployed {worker} version {third} at 100% <any>
 GET {worker} / => 200 one two
 
+# In which order nobody says; that values are not shown is proved for all of the API.
 $ versions secret list
-> …
-> Secret Name: A
-> …
-> Secret Name: B
-> …
+> -- Version {third} (100%) secrets --
+> Secret Name: <any>
+> Secret Name: <any>
 
 $ versions secret delete A
 > …
