@@ -197,6 +197,12 @@ describe("day gate: ", () => {
     expect(refused).toEqual(["one", "two"]);
   });
 
+  test("nothing is written where no account has a quota", async () => {
+    serve(9);
+    await gate.save();
+    expect(await readdir(directory)).toEqual([]);
+  });
+
   test("a disk that refuses is told, and tried again", async () => {
     await writeFile(join(directory, "file"), "");
     const log = pino({ level: "info" }, { write: (line) => void told.push(JSON.parse(line)) });

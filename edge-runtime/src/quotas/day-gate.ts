@@ -69,9 +69,11 @@ export class DayGate {
     const account = accountOf(owner.worker);
     const used = this.#used.get(account) ?? NO_DAY_USE;
     this.#used.set(account, { requests: used.requests + requests, cpuUs: used.cpuUs + cpuUs });
-    this.#isChanged = true;
     const quota = this.#quotas.get(account);
-    if (quota !== undefined && !this.#over.has(account) && this.#isOver(quota)) this.#decide();
+    // Of all others the control plane knows enough, should they ever have one.
+    if (quota === undefined) return;
+    this.#isChanged = true;
+    if (!this.#over.has(account) && this.#isOver(quota)) this.#decide();
   }
 
   /** What the control plane tells; with `isFirst` nothing that was told before holds any more. */
