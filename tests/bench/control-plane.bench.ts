@@ -10,12 +10,16 @@ import {
   type FullControlPlane,
   type Tenant,
 } from "./full-control-plane.ts";
+import { longestBlockOfJoin } from "./loop-blocks.ts";
 import { median, percentile } from "./statistics.ts";
 
 const CALLS_EACH = 200;
 // Not counted: connections, compiled code and statements are new.
 const WARM_UP = 10;
 const CALL_MS = 50;
+// For which everybody else waits when a node gets all workers.
+const BLOCK_MS = 50;
+const JOINING = ["first", "second", "third"];
 
 interface Call {
   readonly method?: "GET" | "PUT" | "POST" | "DELETE";
@@ -99,6 +103,16 @@ export const controlPlane: Benchmark = {
       }
     }
     const figures = ENGINES.flatMap((engine) => figuresOf(engine, samples));
+    for (const [engine, { controlPlane: joined }] of full) {
+      const blocks: number[] = [];
+      for (const name of JOINING) blocks.push(await longestBlockOfJoin(joined, name));
+      figures.push({
+        name: `${engine}: longest block of the event loop when a node joins`,
+        value: median(blocks),
+        unit: "ms",
+        atMost: BLOCK_MS,
+      });
+    }
     return { settings: { callsEach: CALLS_EACH, warmUp: WARM_UP }, figures, samples };
   },
 };
