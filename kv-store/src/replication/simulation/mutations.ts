@@ -152,7 +152,7 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
   {
     name: "a failed transaction is forgotten",
     file: REPLICA_SESSION,
-    find: `    if (input.outcome !== "stored") this.#onStoreFailed(subscription, input.outcome);\n`,
+    find: `    if (outcome !== "stored") this.#onStoreFailed(store, outcome);\n`,
     replace: "",
   },
   {
