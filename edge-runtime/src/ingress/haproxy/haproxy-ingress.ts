@@ -55,9 +55,6 @@ export interface HaproxyIngressOptions {
 // Each costs 30 KiB. With 500 warm cells two share one, two servers each.
 const CELL_BACKENDS = 256;
 
-/** What HAProxy has open besides connections of clients and their requests: it counts some 40. */
-const OTHER_DESCRIPTORS = 100;
-
 /**
  * The ingress for production: HAProxy between clients and cells. Nothing of ours runs for a warm request.
  * All others go to a built-in ingress behind it, which knows every route and cell as well.
@@ -283,11 +280,7 @@ async function freePort(address: string): Promise<number> {
   return port;
 }
 
-/**
- * A client's connection is one descriptor, and its request in flight another. HAProxy complains at each start
- * about more connections than that allows.
- */
+/** A client's connection is one descriptor, and its request in flight another; most clients only wait. */
 function connectionsMax(): number {
-  const connections = Math.floor((openFilesMax() - OTHER_DESCRIPTORS) / 2);
-  return Math.min(LIMITS.clientConnectionsMax, connections);
+  return Math.min(LIMITS.clientConnectionsMax, Math.floor(openFilesMax() * 0.75));
 }

@@ -11,6 +11,8 @@ const INSTALLED = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy", "/usr/bin/hap
 /** The first release with servers that come and go over the runtime socket, and stay in support. */
 const VERSION_MIN = [2, 6] as const;
 const SETPRIV = "/usr/bin/setpriv";
+// It would have two descriptors for each client at any time, which it is not given on purpose.
+const KNOWN_ALERT = "FD limit";
 
 /** Where a HAProxy is that is new enough, or why there is none. */
 export type HaproxyBinary =
@@ -73,7 +75,8 @@ export class HaproxyProcess {
       if (stream === null) continue;
       readLines(stream, LIMITS.cellOutputLineBytes, (text) => {
         // It tells of every server that comes and goes; only alerts concern anybody else.
-        log[text.startsWith("[ALERT]") ? "warn" : "debug"]({ text }, "HAProxy output");
+        const isAlarming = text.startsWith("[ALERT]") && !text.includes(KNOWN_ALERT);
+        log[isAlarming ? "warn" : "debug"]({ text }, "HAProxy output");
       });
     }
     this.exited = new Promise((resolve) => {
