@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { EVERYDAY_INGRESSES, startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { Churn } from "../support/churn.ts";
 import { eventually } from "../support/eventually.ts";
-import { growth, type NodeInventory, takeInventory } from "../support/node-inventory.ts";
+import { growth, settledInventory, takeInventory } from "../support/node-inventory.ts";
 
 const SEED = 7;
 // Blobs that nobody needs are removed when no deploy came for half a minute.
@@ -20,7 +20,8 @@ describe.each(EVERYDAY_INGRESSES)("churn: behind the %s ingress", (ingress) => {
     const rehearsal = await Churn.open(atoll, { ...plan, redeploys: 2, kills: 2 });
     // What is opened once and kept is open after this.
     await rehearsal.run();
-    const before = await settledInventory(rehearsal);
+    await rehearsal.warmUp();
+    const before = await settledInventory(atoll, "fra");
     const churn = await Churn.open(atoll, { ...plan, redeploys: 20, kills: 20 });
     const { requests, failures } = await churn.run();
     expect(failures).toEqual([]);
@@ -36,19 +37,4 @@ describe.each(EVERYDAY_INGRESSES)("churn: behind the %s ingress", (ingress) => {
     ).catch(() => undefined);
     expect(left).toEqual([]);
   }, 240_000);
-
-  /** The inventory when it stands still. */
-  async function settledInventory(churn: Churn): Promise<NodeInventory> {
-    await churn.warmUp();
-    let before = await takeInventory(atoll, "fra");
-    return eventually(
-      async () => {
-        const after = await takeInventory(atoll, "fra");
-        const isSettled = JSON.stringify(before) === JSON.stringify(after);
-        before = after;
-        return isSettled && after;
-      },
-      { what: "the node settles" },
-    );
-  }
 });

@@ -10,7 +10,7 @@ import {
 } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { Load } from "../support/load.ts";
-import { growth, takeInventory } from "../support/node-inventory.ts";
+import { growth, settledInventory, takeInventory } from "../support/node-inventory.ts";
 import { accountPath } from "../support/refusal.ts";
 import { TailProcess } from "../support/tail-process.ts";
 import { upload } from "../support/upload.ts";
@@ -90,7 +90,7 @@ describe.each(["haproxy", "builtin"])("tail behind %s: ", (ingress) => {
     "wrangler %s shows what happens on all nodes, and leaves nothing",
     async (release) => {
       for (const region of REGIONS) expect(await get(region, "/warm")).toBe(200);
-      const before = await takeInventory(atoll, "fra");
+      const before = await settledInventory(atoll, "fra");
       const watching = tail(release, "--format", "pretty");
       await watching.connected();
       for (const region of REGIONS) expect(await get(region, `/${region}?word=here`)).toBe(200);

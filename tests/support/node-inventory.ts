@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import type { RegionName, TestAtoll } from "./atoll.ts";
+import { eventually } from "./eventually.ts";
 import { readProcessTree } from "./process-tree.ts";
 
 /**
@@ -40,6 +41,30 @@ export async function takeInventory(atoll: TestAtoll, region: RegionName): Promi
   count("control groups", await controlGroupsOf(data));
   count("servers of HAProxy", await haproxyServers(join(run, "ingress", "admin.sock")));
   return Object.fromEntries([...counts].toSorted(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+// A used zygote has its successor a moment after the start that it was used for.
+const SETTLED_MS = 500;
+
+/** The inventory of a node that has come to rest: it has stood still for a while. */
+export async function settledInventory(
+  atoll: TestAtoll,
+  region: RegionName,
+): Promise<NodeInventory> {
+  let last = await takeInventory(atoll, region);
+  let sinceMs = performance.now();
+  return eventually(
+    async () => {
+      const next = await takeInventory(atoll, region);
+      if (JSON.stringify(last) === JSON.stringify(next)) {
+        return performance.now() - sinceMs >= SETTLED_MS && next;
+      }
+      last = next;
+      sinceMs = performance.now();
+      return false;
+    },
+    { what: `the node ${region} settles` },
+  );
 }
 
 /** What `after` has more of than `before`, as text. */
