@@ -10,10 +10,10 @@ import { ReplicaProcess, serveOrigin } from "./replica-processes.ts";
 import { mean, median, percentile } from "./statistics.ts";
 
 const ROUNDS = 20;
-const BATCHES = 20;
+const BATCHES = 10;
 // A worker's clock has steps of 1 ms and moves only with I/O, so a single call can't be timed to less.
-// A batch of this many calls, one after the other, gives the time of each to 1/50 ms.
-const CALLS = 50;
+// A batch of this many calls, one after the other, gives the time of each to 1/200 ms.
+const CALLS = 200;
 const VALUE_BYTES = 1_024;
 const KEYS = 100;
 const RATIO_MAX = 1.4;

@@ -10,6 +10,7 @@ import {
 } from "@atoll/control-plane/contract";
 import { OriginServer, systemClock, type KvOrigin } from "@atoll/kv-store";
 import { WebSocketServer } from "ws";
+import { runtimeArguments } from "../../cli/bin/runtime-arguments.mjs";
 import { hold } from "./benchmark.ts";
 import { log } from "./kv-place.ts";
 
@@ -96,7 +97,11 @@ export class ReplicaProcess {
   private constructor(plan: ReplicaPlan) {
     const threads = String(NODE_THREADS * plan.replicas);
     const env = { ...process.env, UV_THREADPOOL_SIZE: threads };
-    this.#child = fork(PROCESS, [JSON.stringify(plan)], { serialization: "advanced", env });
+    const execArgv = [...process.execArgv, ...runtimeArguments("node")];
+    this.#child = fork(PROCESS, [JSON.stringify(plan)], {
+      serialization: "advanced",
+      ...{ env, execArgv },
+    });
     this.#memory = setInterval(() => void this.#lookAtMemory(), MEMORY_LOOK_MS);
   }
 

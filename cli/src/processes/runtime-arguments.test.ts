@@ -9,7 +9,8 @@ const TELL = "data:text/javascript,console.error(JSON.stringify(process.execArgv
 
 test.each([
   ["control-plane", true],
-  ["node", false],
+  ["node", true],
+  ["status", false],
 ])("atoll %s: whether what V8 keeps of new objects is bounded: %s", async (command, isBounded) => {
   const { stderr } = await promisify(execFile)(process.execPath, [ATOLL, command, "--help"], {
     env: { ...process.env, NODE_OPTIONS: `--import=${TELL}` },
