@@ -66,7 +66,7 @@ export const LIMITS = {
   /** A file's part of it: an asset in base64, with room for line ends that nobody should send. */
   assetPartBytesMax: 36 * MIB,
   /** Files of a bucket that are held until they are stored together: some disk writes at once, little memory. */
-  assetBatchBytesMax: 4 * MIB,
+  assetBatchBytesMax: 2 * MIB,
   assetBatchFilesMax: 500,
   /** Before the first delimiter of a multipart body there is nothing in practice. */
   multipartPreambleBytesMax: 1 * KIB,
