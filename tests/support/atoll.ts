@@ -97,7 +97,7 @@ interface RequestOptions {
   readonly body?: string | Uint8Array;
 }
 
-/** `environment` is added to that of every part. */
+/** `environment` is added to that of every part of Atoll, and not to wrangler's. */
 export async function startAtoll(
   options: { readonly environment?: Readonly<Record<string, string>> } = {},
 ): Promise<TestAtoll> {
@@ -119,7 +119,7 @@ export async function startAtoll(
       return [region, { port: regionPort, url: `http://127.0.0.1:${regionPort}` }];
     }),
   ) as Record<RegionName, TestRegion>;
-  const base = { ...environment, ...variables, ...QUIET_WRANGLER };
+  const client = { ...variables, ...QUIET_WRANGLER };
 
   return {
     dataDirectory,
@@ -130,11 +130,11 @@ export async function startAtoll(
     wrangler: (directory, commandArguments, options = {}) =>
       run([wranglerScript(options.release ?? "4.164"), ...commandArguments], {
         directory,
-        environment: { ...base, ...options.environment },
+        environment: { ...process.env, ...client, ...options.environment },
         ...(options.input === undefined ? {} : { input: options.input }),
       }),
     atoll: (commandArguments, directory = parent) =>
-      run([MAIN, ...commandArguments], { directory, environment: base }),
+      run([MAIN, ...commandArguments], { directory, environment: { ...environment, ...client } }),
     get: (region, host, path, options = {}) =>
       send(`${regions[region].url}${path}`, {
         ...options,
