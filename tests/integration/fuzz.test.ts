@@ -6,7 +6,7 @@ import { uploadWorker } from "../fuzz/world.ts";
 import { IS_THOROUGH } from "../support/atoll.ts";
 import { ControlPlaneProcess } from "../support/control-plane-process.ts";
 
-const REQUESTS = IS_THOROUGH ? 100_000 : 2_000;
+const REQUESTS = IS_THOROUGH ? 100_000 : 1_000;
 const ENGINES = IS_THOROUGH ? (["SQLite", "PostgreSQL"] as const) : (["SQLite"] as const);
 const SEED = Number(process.env["ATOLL_SEED"] ?? Date.now() % 100_000);
 const MIB = 1024 * 1024;

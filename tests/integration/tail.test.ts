@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import {
   ALL_RELEASES,
+  EVERYDAY_INGRESSES,
   IS_THOROUGH,
   REGIONS,
   type RegionName,
@@ -69,7 +70,7 @@ async function firstEvent(watching: TailProcess, ask: () => Promise<unknown>): P
   );
 }
 
-describe.each(["haproxy", "builtin"])("tail behind %s: ", (ingress) => {
+describe.each(EVERYDAY_INGRESSES)("tail behind %s: ", (ingress) => {
   // What both wranglers ask for reaches the same code behind either ingress.
   const releases = ALL_RELEASES.filter(
     (release) => IS_THOROUGH || ingress === "haproxy" || release === "4.164",
