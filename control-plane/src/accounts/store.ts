@@ -28,6 +28,12 @@ export class AccountStore {
     return row && { id: AccountId.parse(row.id), name: row.name };
   }
 
+  /** How many there are, counted up to `most`. */
+  async count(database: Database | Transaction, most: number): Promise<number> {
+    const rows = await database.selectFrom("accounts").select("id").limit(most).execute();
+    return rows.length;
+  }
+
   /** Every account, the oldest first. */
   async list(database: Database | Transaction): Promise<ReadonlyArray<ConfiguredAccount>> {
     const rows = await database.selectFrom("accounts").selectAll().orderBy("created_at").execute();

@@ -1,5 +1,6 @@
 import type { Clock } from "@atoll/kv-store";
 import { Hono } from "hono";
+import { AccountStore } from "../accounts/store.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { requireToken, type TokenVerifier } from "../http/authentication.ts";
 import { limitAddresses } from "../http/rate-limits.ts";
@@ -34,11 +35,12 @@ export function createConsoleRoutes(options: ConsoleRoutesOptions): Hono<ApiEnvi
   const routes = new Hono<ApiEnvironment>();
 
   const { database, verifyToken, isOpenHere, environmentFile } = options;
+  const accounts = new AccountStore();
 
   routes.get("/", limitAddresses(options.clock), async (context) => {
     const token = sentToken(context.req.header("authorization"));
     const principal = token === undefined ? undefined : await verifyToken(token);
-    const isOpen = isOpenHere && isLocal(context) && (await hasOneAccount(database));
+    const isOpen = isOpenHere && isLocal(context) && (await accounts.count(database, 2)) === 1;
     context.header("cache-control", "no-store");
     // The page is all text and style of ours: whatever else got into it must not run or load.
     context.header(
@@ -64,9 +66,4 @@ export function createConsoleRoutes(options: ConsoleRoutesOptions): Hono<ApiEnvi
   });
 
   return routes;
-}
-
-async function hasOneAccount(database: Database): Promise<boolean> {
-  const accounts = await database.selectFrom("accounts").select("id").limit(2).execute();
-  return accounts.length === 1;
 }

@@ -3,6 +3,7 @@ import { domainToASCII, domainToUnicode } from "node:url";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { HostNames } from "../routes/host-names.ts";
+import { isAtOrBelow } from "./ownership.ts";
 import { DomainName } from "./schemas.ts";
 
 /**
@@ -48,7 +49,7 @@ function formProblem(bare: string, name: string): string | undefined {
 }
 
 function claimProblem(name: string, baseDomain: string | undefined): string | undefined {
-  if (name === baseDomain || name.endsWith(`.${baseDomain}`)) {
+  if (baseDomain !== undefined && isAtOrBelow(name, baseDomain)) {
     return `'${baseDomain}' is the base domain of this Atoll, which all accounts share`;
   }
   // Who can set records of a public suffix with several labels, such as `co.uk`, runs it.

@@ -1,3 +1,4 @@
+import { AccountStore } from "../accounts/store.ts";
 import type { AccountId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import { ControlPlaneError } from "../errors.ts";
@@ -13,6 +14,7 @@ export class Ownership {
   readonly #rule: OwnershipRule;
   readonly #hostNames: HostNames;
   readonly #store = new DomainStore();
+  readonly #accounts = new AccountStore();
 
   constructor(parts: { readonly rule: OwnershipRule; readonly hostNames: HostNames }) {
     this.#rule = parts.rule;
@@ -22,8 +24,7 @@ export class Ownership {
   /** Whether a route needs a host that its account has proved. */
   async isProofNeeded(database: Database | Transaction): Promise<boolean> {
     if (this.#rule !== "auto") return this.#rule === "required";
-    const accounts = await database.selectFrom("accounts").select("id").limit(2).execute();
-    return accounts.length > 1;
+    return (await this.#accounts.count(database, 2)) > 1;
   }
 
   /**
@@ -54,8 +55,7 @@ export class Ownership {
 
   /** Whether it is the base domain or lies below it: there each account has hosts beside the others. */
   isShared(name: string): boolean {
-    const { baseDomain } = this.#hostNames;
-    return name === baseDomain || name.endsWith(`.${baseDomain}`);
+    return isAtOrBelow(name, this.#hostNames.baseDomain);
   }
 
   async #provedNear(
@@ -80,7 +80,7 @@ export function isAtOrBelow(host: string, name: string): boolean {
 }
 
 /** A host name and every domain above it. */
-export function namesAbove(name: string): ReadonlyArray<string> {
+function namesAbove(name: string): ReadonlyArray<string> {
   const labels = name.split(".");
   return labels.map((_, index) => labels.slice(index).join("."));
 }

@@ -12,7 +12,7 @@ import { RouteStore } from "../routes/store.ts";
 import { challengeOf, requireMet } from "./challenge.ts";
 import { parseDomainName, printable } from "./domain-name.ts";
 import { LookupTurns } from "./lookup-turns.ts";
-import { isAtOrBelow, nameOf, namesAbove, ownerAmong, type Ownership } from "./ownership.ts";
+import { isAtOrBelow, nameOf, ownerAmong, type Ownership } from "./ownership.ts";
 import type { DomainName, ListedDomain } from "./schemas.ts";
 import { DomainStore, newClaim, type Domain } from "./store.ts";
 import type { TxtResolver } from "./txt-resolver.ts";
@@ -198,9 +198,8 @@ export class DomainsService {
     const { host } = splitPattern(route.pattern);
     const { ownership } = this.#parts;
     if (!hostsOverlap(host, `*${name}`) || ownership.isShared(nameOf(host))) return false;
-    const names = namesAbove(nameOf(host));
-    const proved = await this.#store.listProved(transaction, { names, below: [] });
-    return ownerAmong(proved, nameOf(host))?.account !== route.account;
+    const owner = await ownership.ownerOf(transaction, nameOf(host));
+    return owner?.account !== route.account;
   }
 
   #isOver({ expiresAt }: Domain): boolean {
