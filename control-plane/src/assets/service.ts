@@ -9,6 +9,7 @@ import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { CompletedAssets, Target } from "../versions/service.ts";
+import { requireAssetHash, requireAssetSize } from "./asset-checks.ts";
 import { AssetHasher } from "./asset-hash.ts";
 import type { AssetTokens, ClaimsOf } from "./asset-tokens.ts";
 import { AssetWriter } from "./asset-writer.ts";
@@ -103,7 +104,7 @@ export class AssetsService implements CompletedAssets {
         const base64 = sent.toString("latin1");
         const bytes = Buffer.byteLength(base64, "base64");
         const { path } = requireAnnounced({ hash, bytes }, files.get(hash));
-        requireHash({ hash, actual: hasher.hashOf(sent, path), path });
+        requireAssetHash({ hash, actual: hasher.hashOf(sent, path), path });
         await writer.add({ hash, base64, bytes, ...type });
       }
     });
@@ -170,13 +171,7 @@ export class AssetsService implements CompletedAssets {
 }
 
 function checkSizes(manifest: AnnouncedManifest): void {
-  for (const [path, { size }] of Object.entries(manifest)) {
-    if (size <= LIMITS.assetBytesMax) continue;
-    throw new ControlPlaneError(
-      "asset_invalid",
-      `The asset '${path}' has ${size} bytes, over the limit of ${LIMITS.assetBytesMax} (25 MiB)`,
-    );
-  }
+  for (const [path, { size }] of Object.entries(manifest)) requireAssetSize(`'${path}'`, size);
 }
 
 interface AnnouncedFile {
@@ -196,18 +191,5 @@ function requireAnnounced(
   throw new ControlPlaneError(
     "asset_invalid",
     `The asset '${path}' was announced with ${size} bytes but has ${sent.bytes}`,
-  );
-}
-
-function requireHash(sent: {
-  readonly hash: string;
-  readonly actual: string;
-  readonly path: string;
-}): void {
-  const { hash, actual, path } = sent;
-  if (actual === hash) return;
-  throw new ControlPlaneError(
-    "asset_invalid",
-    `The content of the asset '${path}' hashes to ${actual}, but was announced as ${hash}`,
   );
 }

@@ -32,13 +32,18 @@ export class UploadedContents {
     const { blobs, contents } = batch;
     if (contents.length === 0) return;
     await this.#parts.blobs.putAll(blobs);
+    await this.add(account, contents);
+    batch.clear();
+  }
+
+  /** Makes contents whose blobs are stored an account's. */
+  async add(account: string, contents: ReadonlyArray<AssetContent>): Promise<void> {
     const usedAt = new Date(this.#parts.clock.nowMs()).toISOString();
     await this.#parts.database
       .transaction()
       .execute((transaction) =>
         this.#assets.insertContents(transaction, account, { contents, usedAt }),
       );
-    batch.clear();
   }
 
   /** Stores the manifest of files by path, and tells its hash. */

@@ -1,6 +1,7 @@
 import type { Clock } from "@atoll/kv-store";
 import { refuseAssets } from "../accounts/quota.ts";
 import { AccountStore } from "../accounts/store.ts";
+import { requireAssetHash, requireAssetSize } from "../assets/asset-checks.ts";
 import { AssetHasher } from "../assets/asset-hash.ts";
 import type { AssetTokens, ClaimsOf } from "../assets/asset-tokens.ts";
 import { AssetWriter } from "../assets/asset-writer.ts";
@@ -96,7 +97,7 @@ export class PagesAssets {
     await AssetWriter.run({ contents: this.#contents, account }, async (writer) => {
       for (const [index, { key, value: base64, metadata }] of files.entries()) {
         const bytes = sizes[index] ?? 0;
-        checkSize(key, bytes);
+        requireAssetSize(key, bytes);
         const contentType = withCharset(metadata.contentType);
         await writer.add({ hash: stagedName(project, key), base64, bytes, contentType });
       }
@@ -150,12 +151,7 @@ export class PagesAssets {
       const failed = checked.find((result) => result.status === "rejected");
       if (failed !== undefined) throw failed.reason;
     }
-    const usedAt = new Date(this.#parts.clock.nowMs()).toISOString();
-    await this.#parts.database
-      .transaction()
-      .execute((transaction) =>
-        this.#assets.insertContents(transaction, account, { contents: files, usedAt }),
-      );
+    await this.#contents.add(account, files);
     await this.#unstage({ account, project }, files);
   }
 
@@ -163,12 +159,7 @@ export class PagesAssets {
     const content = await this.#parts.blobs.get(blob);
     if (content === undefined) throw new Error(`blob ${blob} of a staged asset is missing`);
     const base64 = Buffer.from(Buffer.from(content).toString("base64"), "latin1");
-    const actual = (await this.#hasher).hashOf(base64, path);
-    if (actual === hash) return;
-    throw new ControlPlaneError(
-      "asset_invalid",
-      `The content of the asset '${path}' hashes to ${actual}, but was announced as ${hash}`,
-    );
+    requireAssetHash({ hash, actual: (await this.#hasher).hashOf(base64, path), path });
   }
 
   async #unstage(
@@ -201,14 +192,6 @@ function notUploaded(path: string | undefined, hash: AssetHash): ControlPlaneErr
   return new ControlPlaneError(
     "asset_invalid",
     `The asset '${path}' (${hash}) is in the manifest, but was not uploaded: deploy again`,
-  );
-}
-
-function checkSize(hash: AssetHash, bytes: number): void {
-  if (bytes <= LIMITS.assetBytesMax) return;
-  throw new ControlPlaneError(
-    "asset_invalid",
-    `The asset ${hash} has ${bytes} bytes, over the limit of ${LIMITS.assetBytesMax} (25 MiB)`,
   );
 }
 

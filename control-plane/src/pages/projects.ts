@@ -79,13 +79,20 @@ export class ProjectsService {
 
   /** Rejected with `pages_project_not_found`. */
   async get(target: Target): Promise<ProjectDetails> {
-    return this.#details(await this.require(this.#parts.database, target));
+    return this.details(await this.require(this.#parts.database, target));
   }
 
   /** By name. */
-  async list({ account }: Principal): Promise<ReadonlyArray<ProjectDetails>> {
-    const projects = await this.#projects.list(this.#parts.database, account);
-    return Promise.all(projects.map((project) => this.#details(project)));
+  list({ account }: Principal): Promise<ReadonlyArray<StoredProject>> {
+    return this.#projects.list(this.#parts.database, account);
+  }
+
+  async details(project: StoredProject): Promise<ProjectDetails> {
+    const rows = await this.#parts.secrets.names(this.#parts.database, project.worker.id);
+    const namesOf = (environment: Environment): ReadonlyArray<string> =>
+      rows.filter((row) => row.environment === environment).map(({ name }) => name);
+    const secrets = { production: namesOf("production"), preview: namesOf("preview") };
+    return { ...project, secrets };
   }
 
   /** Changes what the patch names, for the deployments to come. */
@@ -122,14 +129,6 @@ export class ProjectsService {
     const project = await this.#projects.find(database, { account: principal.account, name });
     if (project === undefined) throw projectNotFound(name);
     return project;
-  }
-
-  async #details(project: StoredProject): Promise<ProjectDetails> {
-    const rows = await this.#parts.secrets.names(this.#parts.database, project.worker.id);
-    const namesOf = (environment: Environment): ReadonlyArray<string> =>
-      rows.filter((row) => row.environment === environment).map(({ name }) => name);
-    const secrets = { production: namesOf("production"), preview: namesOf("preview") };
-    return { ...project, secrets };
   }
 
   /** The day of its making, as on Cloudflare, or the newest date that cells know. */

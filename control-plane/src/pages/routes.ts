@@ -4,6 +4,7 @@ import { bearerToken } from "../http/authentication.ts";
 import { limitBody, parseInput, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
 import { limitConcurrency } from "../http/gate.ts";
+import { pageOf } from "../http/paging.ts";
 import { allowAccount, allowWorker } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
@@ -49,11 +50,11 @@ function addProjects(
   };
 
   routes.get(PROJECTS, allowAccount("viewer"), async (context) => {
-    const { page, per_page: perPage } = pageOf(context);
     const all = await projects.list(context.var.principal);
-    const rows = all.slice((page - 1) * perPage, page * perPage);
-    const result = await Promise.all(rows.map((project) => present(context, project)));
-    const info = { page, per_page: perPage, count: rows.length, total_count: all.length };
+    const { items, info } = pageOf(all, queryOf(context));
+    const result = await Promise.all(
+      items.map(async (project) => present(context, await projects.details(project))),
+    );
     return context.json(success(result, info));
   });
 
@@ -97,16 +98,10 @@ function addDeployments(
   });
 
   routes.get(DEPLOYMENTS, allowWorker("viewer"), async (context) => {
-    const { page, per_page: perPage, env } = pageOf(context);
-    const all = await deployments.list(targetOf(context), env);
-    const rows = all.slice((page - 1) * perPage, page * perPage);
-    const info = { page, per_page: perPage, count: rows.length, total_count: all.length };
-    return context.json(
-      success(
-        rows.map((row) => presentation.deployment(row)),
-        info,
-      ),
-    );
+    const query = queryOf(context);
+    const { items, info } = pageOf(await deployments.list(targetOf(context), query.env), query);
+    const result = items.map((deployment) => presentation.deployment(deployment));
+    return context.json(success(result, info));
   });
 
   routes.post(
@@ -179,7 +174,7 @@ function targetOf(context: Context<ApiEnvironment>): Target {
   return { principal: context.var.principal, name: name.data };
 }
 
-function pageOf(context: Context) {
+function queryOf(context: Context) {
   return parseInput(PageQuery, context.req.query(), "query");
 }
 

@@ -1,5 +1,6 @@
 import type { AccountId, SecretValues } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
+import type { Schema } from "../database/schema.ts";
 import { pagesSecretContext } from "../secrets/contexts.ts";
 import type { SecretSealer } from "../secrets/sealing.ts";
 import type { StoredWorker, WorkerAddress } from "../workers/schemas.ts";
@@ -15,7 +16,13 @@ export class ProjectStore {
     address: WorkerAddress,
   ): Promise<StoredProject | undefined> {
     const worker = await this.#workers.find(database, address);
-    return worker && this.#of(database, worker);
+    if (worker === undefined) return undefined;
+    const row = await database
+      .selectFrom("pages_projects")
+      .selectAll()
+      .where("worker_id", "=", worker.id)
+      .executeTakeFirst();
+    return row && toProject(worker, row);
   }
 
   /** By name. */
@@ -23,9 +30,17 @@ export class ProjectStore {
     database: Database | Transaction,
     account: AccountId,
   ): Promise<ReadonlyArray<StoredProject>> {
-    const workers = await this.#workers.list(database, account);
-    const projects = await Promise.all(workers.map((worker) => this.#of(database, worker)));
-    return projects.filter((project) => project !== undefined);
+    const own = database.selectFrom("workers").select("id").where("account_id", "=", account);
+    const rows = await database
+      .selectFrom("pages_projects")
+      .selectAll()
+      .where("worker_id", "in", own)
+      .execute();
+    const rowOf = new Map(rows.map((row) => [row.worker_id, row]));
+    return (await this.#workers.list(database, account)).flatMap((worker) => {
+      const row = rowOf.get(worker.id);
+      return row === undefined ? [] : [toProject(worker, row)];
+    });
   }
 
   async has(database: Database | Transaction, workerId: string): Promise<boolean> {
@@ -59,20 +74,11 @@ export class ProjectStore {
       .where("worker_id", "=", project.worker.id)
       .execute();
   }
+}
 
-  async #of(
-    database: Database | Transaction,
-    worker: StoredWorker,
-  ): Promise<StoredProject | undefined> {
-    const row = await database
-      .selectFrom("pages_projects")
-      .selectAll()
-      .where("worker_id", "=", worker.id)
-      .executeTakeFirst();
-    if (row === undefined) return undefined;
-    const environments = Environments.parse(JSON.parse(row.environments));
-    return { worker, productionBranch: row.production_branch, environments };
-  }
+function toProject(worker: StoredWorker, row: Schema["pages_projects"]): StoredProject {
+  const environments = Environments.parse(JSON.parse(row.environments));
+  return { worker, productionBranch: row.production_branch, environments };
 }
 
 /** Secrets that the next deployments of a project get, under seal. */

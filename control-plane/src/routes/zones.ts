@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import type { Database } from "../database/database.ts";
 import type { Principal } from "../http/request-context.ts";
 import type { ResultInfo } from "../http/envelope.ts";
+import { pageOf } from "../http/paging.ts";
 import type { Ownership } from "../ownership/ownership.ts";
 import { DomainStore } from "../ownership/store.ts";
 import type { HostNames } from "./host-names.ts";
@@ -35,15 +36,12 @@ export class ZonesService {
   /** One page of all, or what there is of a name. Rejected as routes of that name are. */
   async list(
     principal: Principal,
-    { name, page, per_page: perPage }: ZonesQuery,
+    { name, ...query }: ZonesQuery,
   ): Promise<{ readonly zones: ReadonlyArray<Zone>; readonly info: ResultInfo }> {
     const names =
       name === undefined ? await this.#allOf(principal) : await this.#named(principal, name);
-    const shown = names.slice((page - 1) * perPage, page * perPage);
-    const { account } = principal;
-    const zones = shown.map((each) => toZone(each, account));
-    const info = { page, per_page: perPage, count: zones.length, total_count: names.length };
-    return { zones, info };
+    const { items, info } = pageOf(names, query);
+    return { zones: items.map((each) => toZone(each, principal.account)), info };
   }
 
   async #allOf({ account, scope }: Principal): Promise<ReadonlyArray<string>> {
