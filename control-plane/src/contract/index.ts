@@ -53,7 +53,7 @@ export {
   StateChange,
   WorkerFailure,
 } from "./fleet-messages.ts";
-export { WorkerKey } from "./worker-key.ts";
+export { accountOfKey, WorkerKey, workerNameOfKey } from "./worker-key.ts";
 /** What workers used. */
 export {
   USAGE_BATCH_ROWS_MAX,

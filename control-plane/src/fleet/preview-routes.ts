@@ -1,14 +1,14 @@
 import { Hono } from "hono";
 import { z } from "zod";
 import {
-  AccountId,
+  accountOfKey,
   encodeMessage,
   importPublicKey,
   PREVIEW_SIGNATURE_HEADER,
   PreviewLabel,
   signState,
   WorkerKey,
-  WorkerName,
+  workerNameOfKey,
   type Preview,
 } from "../contract/index.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
@@ -46,8 +46,7 @@ export function createPreviewRoutes({
     const query = PreviewQuery.safeParse(context.req.query());
     if (!query.success) throw new ControlPlaneError("invalid_body", "the query names no preview");
     const { worker, label } = query.data;
-    const [account, name] = worker.split("/");
-    const address = { account: AccountId.parse(account), name: WorkerName.parse(name) };
+    const address = { account: accountOfKey(worker), name: workerNameOfKey(worker) };
     const state = await desiredState.preview({ ...address, label });
     if (state === undefined) return context.body(null, 404);
     const sealed = sealWorker(state, importPublicKey(node.sealingKey));

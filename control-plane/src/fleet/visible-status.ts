@@ -1,4 +1,5 @@
 import { AccountStore } from "../accounts/store.ts";
+import { workerNameOfKey } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
 import type { Principal } from "../http/request-context.ts";
 import { NamespaceStore } from "../kv-namespaces/store.ts";
@@ -23,7 +24,7 @@ export async function visibleStatus(
 ): Promise<FleetStatus> {
   if (await isOperator(database, principal)) return status;
   const { workers, namespaces } = await viewOf(database, principal);
-  const isOwn = (key: string): boolean => workers.has(key.slice(key.indexOf("/") + 1));
+  const isOwn = (key: string): boolean => workers.has(workerNameOfKey(key));
   return {
     revision: status.revision,
     workers: status.workers.filter(({ name }) => workers.has(name)),

@@ -1,5 +1,6 @@
 import {
   AccountId,
+  accountOfKey,
   NodeName,
   NO_DAY_USE,
   sumOfDayUses,
@@ -8,7 +9,6 @@ import {
 } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import { LIMITS } from "../limits.ts";
-import { accountOf } from "./account-of.ts";
 
 /** What an account used on a day, by node. */
 export type UseByNode = ReadonlyMap<NodeName, DayUse>;
@@ -21,7 +21,10 @@ export class UsageDayStore {
     added: { readonly node: NodeName; readonly rows: ReadonlyArray<UsageRow> },
   ): Promise<void> {
     const counted = added.rows.filter(({ isStatic }) => !isStatic);
-    const byDay = Map.groupBy(counted, (row) => `${row.hour.slice(0, 10)} ${accountOf(row)}`);
+    const byDay = Map.groupBy(
+      counted,
+      ({ hour, worker }) => `${hour.slice(0, 10)} ${accountOfKey(worker)}`,
+    );
     const sums = [...byDay].map(([key, rows]) => {
       const [day = "", account_id = ""] = key.split(" ");
       const { requests, cpuUs } = sumOfDayUses(rows);

@@ -1,9 +1,15 @@
 import type { ExpressionBuilder, Expression } from "kysely";
-import { VersionId, type AccountId, type NodeName, type UsageRow } from "../contract/index.ts";
+import {
+  accountOfKey,
+  VersionId,
+  workerNameOfKey,
+  type AccountId,
+  type NodeName,
+  type UsageRow,
+} from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
 import { LIMITS } from "../limits.ts";
-import { accountOf } from "./account-of.ts";
 import { UsageDayStore } from "./day-store.ts";
 import type { UsageFilter, WorkerUsage } from "./schemas.ts";
 
@@ -48,8 +54,9 @@ export class UsageStore {
     transaction: Transaction,
     added: { readonly node: NodeName; readonly rows: ReadonlyArray<UsageRow> },
   ): Promise<ReadonlyArray<string>> {
-    const accounts = await this.#existing(transaction, added.rows.map(accountOf));
-    const known = added.rows.filter((row) => accounts.has(accountOf(row)));
+    const accountIds = added.rows.map(({ worker }) => accountOfKey(worker));
+    const accounts = await this.#existing(transaction, accountIds);
+    const known = added.rows.filter(({ worker }) => accounts.has(accountOfKey(worker)));
     for (let index = 0; index < known.length; index += LIMITS.usageRowsPerStatement) {
       const rows = known.slice(index, index + LIMITS.usageRowsPerStatement);
       await transaction
@@ -59,7 +66,7 @@ export class UsageStore {
         .execute();
     }
     await this.#days.add(transaction, { node: added.node, rows: known });
-    const unknown = added.rows.filter((row) => !accounts.has(accountOf(row)));
+    const unknown = added.rows.filter(({ worker }) => !accounts.has(accountOfKey(worker)));
     return unknown.map(({ worker }) => worker);
   }
 
@@ -120,8 +127,8 @@ function combine(row: ExpressionBuilder<Excluded, "usage" | "excluded">) {
 
 function toRow(row: UsageRow, node: NodeName): Schema["usage"] {
   return {
-    account_id: accountOf(row),
-    worker: row.worker.split("/")[1] ?? "",
+    account_id: accountOfKey(row.worker),
+    worker: workerNameOfKey(row.worker),
     version_id: row.version,
     node,
     hour: row.hour,

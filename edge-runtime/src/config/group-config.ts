@@ -1,10 +1,16 @@
 import { createHash } from "node:crypto";
-import type { SecretValues, Version, WorkerKey, WorkerName } from "@atoll/control-plane/contract";
+import {
+  accountOfKey,
+  type SecretValues,
+  type Version,
+  type WorkerKey,
+  type WorkerName,
+} from "@atoll/control-plane/contract";
 import type { NamespaceId } from "@atoll/kv-store";
 import { configFile, lines, quote, struct, word, type Expression } from "./capnp-text.ts";
 import { HEADERS, HEALTH_SOCKET } from "./cell-interface.ts";
 import { FileTable, type EmbeddedFile } from "./file-table.ts";
-import { accountOf, WorkerSection } from "./worker-section.ts";
+import { WorkerSection } from "./worker-section.ts";
 
 /** One worker of a group, with what its configuration is made of. */
 export interface GroupMember {
@@ -104,7 +110,7 @@ function calledOthers(group: ReadonlyArray<GroupMember>): ReadonlyArray<GroupMem
   const called = new Set(
     callers.flatMap(({ key, version }) =>
       version.bindings.flatMap((binding) =>
-        binding.type === "service" ? [`${accountOf(key)}/${binding.service}`] : [],
+        binding.type === "service" ? [`${accountOfKey(key)}/${binding.service}`] : [],
       ),
     ),
   );

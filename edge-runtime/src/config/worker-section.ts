@@ -1,4 +1,11 @@
-import type { Assets, Code, Module, Version, WorkerKey } from "@atoll/control-plane/contract";
+import {
+  accountOfKey,
+  type Assets,
+  type Code,
+  type Module,
+  type Version,
+  type WorkerKey,
+} from "@atoll/control-plane/contract";
 import { EdgeError } from "../errors.ts";
 import { assetsConfig } from "./assets-config.ts";
 import {
@@ -106,7 +113,7 @@ export class WorkerSection {
     const { member, group } = this.#options;
     const own = member.tailCapability === undefined ? [] : [this.#tailName];
     const consumers = (member.tailConsumers ?? []).flatMap((name) => {
-      const key = `${accountOf(member.key)}/${name}`;
+      const key = `${accountOfKey(member.key)}/${name}`;
       // Static files alone hear nothing.
       const index = group.findIndex(
         (other) => other.key === key && other.version.code.kind !== "none",
@@ -221,7 +228,7 @@ export class WorkerSection {
 
   #bindingScope(): BindingScope {
     const { member, index, group, others, files } = this.#options;
-    const account = accountOf(member.key);
+    const account = accountOfKey(member.key);
     return {
       member,
       workerIndex: index,
@@ -254,7 +261,7 @@ function boundEntrypoints(
   const names = callers.flatMap((caller) =>
     caller.version.bindings.flatMap((binding) => {
       const isIts =
-        binding.type === "service" && `${accountOf(caller.key)}/${binding.service}` === key;
+        binding.type === "service" && `${accountOfKey(caller.key)}/${binding.service}` === key;
       return isIts && isNamed(binding.entrypoint) ? [binding.entrypoint] : [];
     }),
   );
@@ -271,10 +278,6 @@ function serviceName(index: number): string {
 
 function codeServiceName(version: Version, index: number): string {
   return version.assets === undefined ? serviceName(index) : `w${index}-code`;
-}
-
-export function accountOf(key: WorkerKey): string {
-  return key.slice(0, key.indexOf("/"));
 }
 
 function compatibility(version: Version): Readonly<Record<string, Expression>> {

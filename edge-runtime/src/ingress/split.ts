@@ -1,5 +1,5 @@
 import { crc32 } from "node:zlib";
-import type { VersionId, WorkerKey } from "@atoll/control-plane/contract";
+import { workerNameOfKey, type VersionId, type WorkerKey } from "@atoll/control-plane/contract";
 import { type TargetKey, versionTarget } from "./target-key.ts";
 
 /** A version that gets a part of its worker's requests. */
@@ -119,7 +119,7 @@ function hashed(key: string): number {
 /** The version that the last member for a worker names, in a dictionary of RFC 9651. */
 function askedVersion(header: string | undefined, worker: WorkerKey): string | undefined {
   if (header === undefined) return undefined;
-  const name = worker.slice(worker.indexOf("/") + 1);
+  const name = workerNameOfKey(worker);
   const members = header.split(",").map((member) => /^([^=]+)="([^"]*)"$/.exec(member.trim()));
   return members.findLast((member) => member?.[1] === name)?.[2];
 }

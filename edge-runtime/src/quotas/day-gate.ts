@@ -1,5 +1,6 @@
 import {
   AccountId,
+  accountOfKey,
   dayEndMs,
   dayOf,
   isUsedUp,
@@ -66,7 +67,7 @@ export class DayGate {
   /** Charges what a version used. Cheap: it is called for each request. */
   count(owner: UsageOwner, { requests = 0, cpuUs = 0 }: Partial<UsageCounts>): void {
     if (owner.isStatic === true || requests + cpuUs === 0) return;
-    const account = accountOf(owner.worker);
+    const account = accountOfKey(owner.worker);
     const used = this.#used.get(account) ?? NO_DAY_USE;
     this.#used.set(account, { requests: used.requests + requests, cpuUs: used.cpuUs + cpuUs });
     const quota = this.#quotas.get(account);
@@ -98,7 +99,7 @@ export class DayGate {
 
   /** Whether a worker is refused. */
   isRefused(worker: WorkerKey): boolean {
-    return this.#over.has(accountOf(worker));
+    return this.#over.has(accountOfKey(worker));
   }
 
   /** Resolves when what was counted and heard is on disk, or could not be written and is tried again. */
@@ -178,8 +179,4 @@ export class DayGate {
     const workers = [...this.#over].flatMap((account) => this.#workers.get(account) ?? []);
     this.#options.refuse(new Set(workers));
   }
-}
-
-function accountOf(worker: WorkerKey): string {
-  return worker.slice(0, worker.indexOf("/"));
 }

@@ -1,10 +1,11 @@
-import type {
-  ScheduledEvent,
-  ScheduledOutcome,
-  Tail,
-  TailEvent,
-  TailNews,
-  WorkerKey,
+import {
+  workerNameOfKey,
+  type ScheduledEvent,
+  type ScheduledOutcome,
+  type Tail,
+  type TailEvent,
+  type TailNews,
+  type WorkerKey,
 } from "@atoll/control-plane/contract";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
@@ -160,7 +161,7 @@ export class NodeTails {
 
 function named({ worker, version }: TailSource, event: Omit<CellEvent, "hidden">): TailEvent {
   return {
-    scriptName: worker.slice(worker.indexOf("/") + 1),
+    scriptName: workerNameOfKey(worker),
     scriptVersion: { id: version },
     ...event,
   };
