@@ -1,15 +1,10 @@
-import {
-  ControlPlaneError,
-  ListedDomain,
-  takeDomain,
-  type DatabasePlace,
-} from "@atoll/control-plane";
+import { ListedDomain, takeDomain, type DatabasePlace } from "@atoll/control-plane";
 import { systemClock } from "@atoll/kv-store";
 import Table from "cli-table3";
 import { z } from "zod";
 import type { AccountApi } from "../account-api.ts";
 import { requirePlace } from "../database-place.ts";
-import { UsageError } from "../settings.ts";
+import { explained } from "../explained.ts";
 
 export async function addDomain(api: AccountApi, domain: string): Promise<ListedDomain> {
   const body = JSON.stringify({ domain });
@@ -37,12 +32,8 @@ export async function deleteDomainOfAnybody(
   domain: string,
 ): Promise<{ readonly domain: string; readonly account: string }> {
   requirePlace(place);
-  try {
-    return { domain, account: await takeDomain({ ...place, clock: systemClock, domain }) };
-  } catch (error) {
-    if (!(error instanceof ControlPlaneError)) throw error;
-    throw new UsageError(error.message, { cause: error });
-  }
+  const account = await explained(() => takeDomain({ ...place, clock: systemClock, domain }));
+  return { domain, account };
 }
 
 /** What is to be done about a claim. */

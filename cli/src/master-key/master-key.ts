@@ -1,11 +1,10 @@
 import {
-  ControlPlaneError,
   openMasterKeyRotation,
   type DatabasePlace,
   type MasterKeyRotation,
 } from "@atoll/control-plane";
 import { requirePlace } from "../database-place.ts";
-import { UsageError } from "../settings.ts";
+import { explained } from "../explained.ts";
 
 /** The master keys by their ids, and what needs them. */
 export async function masterKeyStatus(place: DatabasePlace): Promise<string> {
@@ -44,10 +43,7 @@ async function withRotation<Result>(
   const masterKey = process.env["ATOLL_MASTER_KEY"];
   const rotation = await openMasterKeyRotation({ ...place, masterKey });
   try {
-    return await action(rotation);
-  } catch (error) {
-    if (!(error instanceof ControlPlaneError)) throw error;
-    throw new UsageError(error.message, { cause: error });
+    return await explained(() => action(rotation));
   } finally {
     await rotation.close();
   }
