@@ -210,7 +210,7 @@ async function startUp(environment: NodeJS.ProcessEnv, directory: string): Promi
       if (up.exitCode !== null || up.signalCode !== null) return "ended";
       return output.join("").includes("Ctrl-C stops everything") && "ready";
     },
-    { what: "atoll up is ready", deadlineMs: 60_000 },
+    { what: "atoll up is ready" },
   ).catch((error: unknown) => {
     up.kill("SIGTERM");
     throw new Error(`atoll up did not start:\n${output.join("")}`, { cause: error });
