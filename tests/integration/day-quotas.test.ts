@@ -121,7 +121,7 @@ describe.each(EVERYDAY_INGRESSES)("quotas by day behind %s", (ingress) => {
         return nodes.every((node) => node.connected && node.revision === revision);
       },
       // A node that found nobody a few times waits for seconds before it looks again.
-      { what: "all nodes follow", deadlineMs: 60_000 },
+      { what: "all nodes follow" },
     );
   }
 

@@ -1,6 +1,7 @@
 import { Writable } from "node:stream";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import pino from "pino";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { sampleModule, type SampleWorker } from "../config/sample-version.ts";
 import { LIMITS } from "../limits.ts";
 import type { CellEnded, CellStarted } from "./cell-events.ts";
@@ -54,7 +55,7 @@ async function ask(path: string): Promise<number> {
 
 /** Waits until the latest end is for this reason, and everybody has heard of each end once. */
 async function expectEnd(reason: string, count = 1): Promise<void> {
-  await vi.waitFor(() => expect(ended.map((end) => end.reason)).toContain(reason), 20_000);
+  await waitFor(() => expect(ended.map((end) => end.reason)).toContain(reason));
   expect(ended.filter((end) => end.reason === reason)).toHaveLength(count);
   expect(lines.filter((line) => line.reason === reason)).toHaveLength(count);
   expect(sample.supervisor.ends.cellEnds[reason]).toBe(count);
@@ -83,10 +84,7 @@ test("cell ends: a cell that exceeds a limit while it drains was ended for the l
   expect(await ask("/")).toBe(200);
   const { socketPath } = await sample.supervisor.activate(before.key);
   const looping = ask("/loop");
-  await vi.waitFor(
-    async () => expect((await sample.ingress.requestsOf(socketPath)).inFlight).toBe(1),
-    { timeout: 10_000, interval: 10 },
-  );
+  await waitFor(async () => expect((await sample.ingress.requestsOf(socketPath)).inFlight).toBe(1));
   await sample.run(after);
   expect(await looping).toBe(503);
   await expectEnd("exceededCpu");
