@@ -107,13 +107,22 @@ export class KvFront {
     await this.#server.close();
   }
 
-  async #serve(exchange: Exchange): Promise<void> {
+  #serve(exchange: Exchange): Promise<void> | undefined {
     this.#requests += 1;
     try {
-      const { capability, namespace } = this.#callerOf(exchange);
-      const { answer, use, count = 1 } = await this.#call(namespace, exchange);
-      await exchange.answer(answer);
-      this.#options.onUse?.(capability, use, count);
+      const serving = this.#answer(exchange);
+      if (serving !== undefined) return this.#end(exchange, serving);
+      this.#requests -= 1;
+      return undefined;
+    } catch (error) {
+      return this.#end(exchange, Promise.reject(error));
+    }
+  }
+
+  /** Never rejected. */
+  async #end(exchange: Exchange, serving: Promise<void>): Promise<void> {
+    try {
+      await serving;
     } catch (error) {
       const refusal = error instanceof KvError ? error : new KvError("internal", "internal error");
       if (refusal.code === "internal") this.#options.log.error({ err: error }, "a KV call failed");
@@ -121,6 +130,27 @@ export class KvFront {
     } finally {
       this.#requests -= 1;
     }
+  }
+
+  #answer(exchange: Exchange): Promise<void> | undefined {
+    const { capability, namespace } = this.#callerOf(exchange);
+    const call = parseCall(exchange.head, () => this.#options.replica.originNowMs());
+    const served =
+      call.kind === "get" ? this.#get(namespace, call) : this.#call(namespace, call, exchange);
+    if (!(served instanceof Promise)) return this.#send(exchange, capability, served);
+    return served.then((later) => this.#send(exchange, capability, later));
+  }
+
+  #send(
+    exchange: Exchange,
+    capability: string,
+    { answer, use, count = 1 }: Served,
+  ): Promise<void> | undefined {
+    const tell = (): void => this.#options.onUse?.(capability, use, count);
+    const sending = exchange.answer(answer);
+    if (sending !== undefined) return sending.then(tell);
+    tell();
+    return undefined;
   }
 
   #callerOf({ head }: Exchange): {
@@ -138,11 +168,12 @@ export class KvFront {
     throw new KvError("capability_unknown", "This caller was given no namespace");
   }
 
-  async #call(namespace: NamespaceId, { head, body }: Exchange): Promise<Served> {
-    const call = parseCall(head, this.#options.replica.originNowMs());
+  async #call(
+    namespace: NamespaceId,
+    call: Exclude<KvCall, { kind: "get" }>,
+    { head, body }: Exchange,
+  ): Promise<Served> {
     switch (call.kind) {
-      case "get":
-        return { use: "read", answer: await this.#get(namespace, call) };
       case "bulk-get":
         return { use: "read", ...(await this.#bulkGet(namespace, call, body)) };
       case "list":
@@ -160,17 +191,35 @@ export class KvFront {
     }
   }
 
-  async #get(
+  /** In this turn whenever the copy is fresh enough and has the value: promises would cost as much as the read. */
+  #get(namespace: NamespaceId, call: KvCall & { kind: "get" }): Served | Promise<Served> {
+    const waiting = this.#readable(namespace, { keys: [call.key], ...call.freshness });
+    return waiting === undefined
+      ? this.#read(namespace, call)
+      : waiting.then(() => this.#read(namespace, call));
+  }
+
+  #read(
     namespace: NamespaceId,
-    { key, freshness }: KvCall & { kind: "get" },
-  ): Promise<Answer> {
-    const waiting = this.#readable(namespace, { keys: [key], ...freshness });
-    if (waiting !== undefined) await waiting;
-    // Nearly always all there is to it.
+    { key, isBinding }: KvCall & { kind: "get" },
+  ): Served | Promise<Served> {
     const held = this.#options.replica.get(namespace, key);
-    const state = this.#stateOf(namespace);
-    if (held === undefined) return answerAbsent(state);
-    if (held.value.kind === "inline") return answerEntry(state, held, held.value.bytes);
+    const state = isBinding ? undefined : this.#stateOf(namespace);
+    if (held === undefined) return { use: "read", answer: answerAbsent(state) };
+    if (held.value.kind !== "inline") return this.#fetch(namespace, key, state);
+    return { use: "read", answer: answerEntry(state, held, held.value.bytes) };
+  }
+
+  /** Reads a value that is not in the replica. */
+  async #fetch(namespace: NamespaceId, key: Key, state: ReadState | undefined): Promise<Served> {
+    return { use: "read", answer: await this.#answerFetched(namespace, key, state) };
+  }
+
+  async #answerFetched(
+    namespace: NamespaceId,
+    key: Key,
+    state: ReadState | undefined,
+  ): Promise<Answer> {
     const { values } = this.#options;
     const read = await this.#reader.read<Buffer | FileHandle>(
       { namespace, keys: [key] },
@@ -180,7 +229,7 @@ export class KvFront {
         close: async (content) => void (content instanceof Uint8Array || (await content.close())),
       },
     );
-    const asOf = { ...state, revision: read.revision };
+    const asOf = state && { ...state, revision: read.revision };
     const [entry] = read.entries;
     if (entry === undefined) return answerAbsent(asOf);
     const { value } = entry;
@@ -303,20 +352,22 @@ function contentIn<Content>(contents: ReadonlyMap<Key, Content>, key: Key): Cont
   return content;
 }
 
+/** What is said of the copy is left out where nobody could see it: `state` is then `undefined`. */
 function answerEntry(
-  state: ReadState,
+  state: ReadState | undefined,
   { metadata, revision }: HeldEntry,
   body: Answer["body"],
 ): Answer {
-  const fields = fieldsOf(state);
-  if (revision !== undefined) fields.push([ENTRY_REVISION_HEADER, revision]);
+  const fields = state === undefined ? [] : fieldsOf(state);
+  if (state !== undefined && revision !== undefined) fields.push([ENTRY_REVISION_HEADER, revision]);
   // Callers of the API write metadata as any JSON text, with line breaks too.
   if (metadata !== undefined) fields.push([METADATA_HEADER, asciiJson(metadata)]);
   return { ...OK, fields, body };
 }
 
-function answerAbsent(state: ReadState): Answer {
-  const fields = [...fieldsOf(state), [ENTRY_REVISION_HEADER, 0] as const];
+function answerAbsent(state: ReadState | undefined): Answer {
+  const fields =
+    state === undefined ? [] : [...fieldsOf(state), [ENTRY_REVISION_HEADER, 0] as const];
   return { status: 404, reason: "Not Found", fields, body: NO_BODY };
 }
 
