@@ -27,7 +27,7 @@ export class TailProcess {
   #output = "";
 
   constructor(
-    atoll: TestAtoll,
+    atoll: Pick<TestAtoll, "dataDirectory" | "variables">,
     options: {
       readonly worker: string;
       readonly release: WranglerRelease;
