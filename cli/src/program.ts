@@ -319,6 +319,8 @@ function addAccountCommands(program: Command): void {
       parseQuota,
     )
     .option("--cpu-per-day <ms>", "CPU time of these on the same day, or 'none'", parseQuota)
+    .option("--kv-reads-per-day <count>", "keys that they read on that day, or 'none'", parseQuota)
+    .option("--kv-lists-per-day <count>", "listings of keys on that day, or 'none'", parseQuota)
     .addOption(controlPlaneDataOption())
     .addOption(besideDatabaseOption())
     .action(async (account: string, { data, database, ...options }) => {

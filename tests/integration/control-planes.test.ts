@@ -27,7 +27,6 @@ beforeAll(async () => {
   for (const index of [0, 1]) {
     await eventually(async () => (await planes.connected(index)).length === NODE_NAMES.length, {
       what: `control plane ${index} knows of all nodes`,
-      deadlineMs: 60_000,
     });
   }
 }, 180_000);

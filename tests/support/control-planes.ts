@@ -123,7 +123,7 @@ export class ControlPlanes {
     );
     for (const plane of planes) plane.start();
     for (const url of urls) {
-      await eventually(() => answers(url), { what: `${url} answers`, deadlineMs: 60_000 });
+      await eventually(() => answers(url), { what: `${url} answers` });
     }
     const nodes: Part[] = [];
     for (const [index, name] of NODE_NAMES.entries()) {
@@ -148,7 +148,7 @@ export class ControlPlanes {
   async restart(index: number): Promise<void> {
     this.#planes[index]?.start();
     const url = this.urls[index] ?? "";
-    await eventually(() => answers(url), { what: `${url} answers again`, deadlineMs: 60_000 });
+    await eventually(() => answers(url), { what: `${url} answers again` });
   }
 
   async kill(index: number): Promise<void> {
