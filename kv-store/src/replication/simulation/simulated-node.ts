@@ -19,7 +19,7 @@ const CHECKED = 0.05;
 
 // A node that was alone for so long has nothing left to end: each look would be the same as the one before.
 const RESTS_AFTER_MS = 60_000;
-const REST_MS = 5 * 60_000;
+const REST_MS = 15 * 60_000;
 
 /** An input without its time, which it gets when the node takes it. */
 type Untimed<Input> = Input extends { readonly nowMs: number } ? Omit<Input, "nowMs"> : Input;
