@@ -143,6 +143,30 @@ async function connectHolding(): Promise<{
   return { following, node, state };
 }
 
+test("ReplicaClient: a batch waits for others only while nobody on the node waits for it", async () => {
+  const { following, node, state } = await connectHolding();
+  const store = vi.spyOn(replica, "store");
+  let sequence = 0;
+  const deliver = (): void => {
+    const [batch] = encodeBatches([{ ...state.apply([DELETE]), operation: DELETE }]);
+    node.deliver({ kind: "batch", subscription: 1, sequence: (sequence += 1), ...batch });
+  };
+  deliver();
+  await vi.waitFor(() => expect(replica.revision(NAMESPACE)).toBe(1), WAIT);
+  const read = following.readable(NAMESPACE, { minRevision: Revision.parse(2) });
+  deliver();
+  await read;
+  const write = following.write(NAMESPACE, [DELETE]);
+  deliver();
+  node.deliver({ kind: "written", id: 1, revision: 3 });
+  await write;
+  deliver();
+  await vi.waitFor(() => expect(replica.revision(NAMESPACE)).toBe(4), WAIT);
+  const awaited = store.mock.calls.map(([, , options]) => options?.isAwaited);
+  expect(awaited).toEqual([false, true, true, false]);
+  await following.close();
+});
+
 /** How a promise has ended by now. */
 async function outcomeOf(promise: Promise<unknown> | undefined): Promise<unknown> {
   if (promise === undefined) return "at once";
