@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Key, type KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision } from "../names.ts";
@@ -151,7 +151,7 @@ test("ReplicaClient: a batch waits for others only while nobody on the node wait
     node.deliver({ kind: "batch", subscription: 1, sequence: (sequence += 1), ...batch });
   };
   deliver();
-  await vi.waitFor(() => expect(replica.revision(NAMESPACE)).toBe(1), WAIT);
+  await waitFor(() => expect(replica.revision(NAMESPACE)).toBe(1));
   const read = following.readable(NAMESPACE, { minRevision: Revision.parse(2) });
   deliver();
   await read;
@@ -160,7 +160,7 @@ test("ReplicaClient: a batch waits for others only while nobody on the node wait
   node.deliver({ kind: "written", id: 1, revision: 3 });
   await write;
   deliver();
-  await vi.waitFor(() => expect(replica.revision(NAMESPACE)).toBe(4), WAIT);
+  await waitFor(() => expect(replica.revision(NAMESPACE)).toBe(4));
   const awaited = store.mock.calls.map(([, , options]) => options?.isAwaited);
   expect(awaited).toEqual([false, true, true, false]);
   await following.close();
