@@ -40,6 +40,7 @@ import { createTailRoutes } from "./tails/routes.ts";
 import { TailsService } from "./tails/service.ts";
 import { Tails } from "./tails/tails.ts";
 import { TokensService } from "./tokens/service.ts";
+import { TokenUses } from "./tokens/token-uses.ts";
 import { DayQuotas } from "./usage/day-quotas.ts";
 import { UsageService } from "./usage/service.ts";
 import { VersionStore } from "./versions/store.ts";
@@ -120,7 +121,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const sharing = await openSharing({ ...options, database });
     const mutations = new Mutations({ database, clock, tellOthers: sharing.tellOfChange });
     const accounts = new AccountsService({ database, mutations, clock });
-    const tokens = new TokensService({ database, mutations, clock });
+    const tokenUses = new TokenUses({ database, clock, log });
+    const tokens = new TokensService({ database, mutations, uses: tokenUses, clock });
     const nodes = new NodesService({ database, clock });
     const sealer = new SecretSealer(masterKeys);
     const versions = new VersionStore(sealer);
@@ -220,6 +222,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
         await collector.close();
         await schedules.close();
         await http.close();
+        await tokenUses.close();
         await sharing.close();
         await database.destroy();
       },

@@ -195,6 +195,8 @@ export const LIMITS = {
   deploymentsKeptMax: 100,
   /** Annotations are a message and a tag, for people. */
   annotationCharactersMax: 1_000,
+  /** Versions that are known to start: those of many developers who deploy again what did not change. */
+  preflightsRememberedMax: 1_000,
   /** Outbox rows kept: a node that was away longer gets a snapshot, which is then cheaper. */
   stateChangesMax: 10_000,
   /** Workers of the desired state that are read, or encoded, in one go: some ms, in which nothing else has its turn. */
@@ -203,6 +205,10 @@ export const LIMITS = {
   stateRoundsMax: 10,
   /** How often changes are looked for that another process made: who made one waits this long for it. */
   stateLookMs: 1_000,
+  /** Prepared statements of SQLite that are kept: all that everyday calls use, in their common lengths. */
+  sqliteStatementsMax: 300,
+  /** Longer ones are not kept: each takes many times its text. Five hundred rows of six columns are 10,000. */
+  sqliteStatementCharactersMax: 12_000,
   /** Connections to a PostgreSQL database: a few calls at once, most of which take milliseconds. */
   databaseConnectionsMax: 10,
   /** A connection to it: outlasts a busy server, and a call fails soon enough for its caller to ask elsewhere. */
@@ -231,6 +237,10 @@ export const LIMITS = {
   joinTokenMs: 60 * 60 * 1_000,
   /** `last seen` of a node and `last used` of a token are for people: written at most this often, so that calls of nodes stay reads. */
   lastSeenMs: 60_000,
+  /** How often the uses of tokens are written, many with one commit that no call waits for. */
+  tokenUsesMs: 1_000,
+  /** Uses of different tokens that wait for it. */
+  tokenUsesHeldMax: 1_000,
   /** How often control planes tell each other what they let addresses and tokens do. */
   sharedUsesMs: 1_000,
   /** Of its rate: a key that uses less of it is not told of, so that everyday calls cost nothing. */

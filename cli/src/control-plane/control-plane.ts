@@ -1,6 +1,11 @@
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { createControlPlane, type ControlPlane, type OwnershipRule } from "@atoll/control-plane";
+import {
+  createControlPlane,
+  RememberedPreflight,
+  type ControlPlane,
+  type OwnershipRule,
+} from "@atoll/control-plane";
 import type { S3Blobs } from "@atoll/control-plane/s3";
 import { WorkerdPreflight } from "@atoll/edge-runtime";
 import { DEFAULT_HORIZON, systemClock, type LogHorizon } from "@atoll/kv-store";
@@ -72,7 +77,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
     isFrontPageOpenHere: options.openConsole,
     environmentFile: options.wranglerEnv ?? "wrangler.env",
     masterKey: process.env["ATOLL_MASTER_KEY"],
-    preflight,
+    preflight: new RememberedPreflight(preflight),
     kvOrigin,
     ...(bucket === undefined ? {} : { openBlobs: bucket.open }),
     log,
