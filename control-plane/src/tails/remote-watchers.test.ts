@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { ManualClock } from "@atoll/kv-store/manual-clock";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import pino from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import WebSocket from "ws";
@@ -87,25 +88,25 @@ test("remote watchers: nodes are told of their tails, and they when all nodes fo
   const late = fleet.connect({ send: () => undefined });
   late.open();
   const owner = await connect(tail, other);
-  await expect.poll(() => sent).toEqual([tail.id, other.id]);
+  await waitFor(() => expect(sent).toEqual([tail.id, other.id]));
   node.followed([tail.id, other.id]);
   late.followed([tail.id]);
-  await expect.poll(() => owner.followed).toEqual([[tail.id]]);
+  await waitFor(() => expect(owner.followed).toEqual([[tail.id]]));
   late.close();
-  await expect.poll(() => owner.followed.at(-1)).toEqual([tail.id, other.id]);
+  await waitFor(() => expect(owner.followed.at(-1)).toEqual([tail.id, other.id]));
   tell(owner, [other]);
-  await expect.poll(() => sent).toEqual([other.id]);
+  await waitFor(() => expect(sent).toEqual([other.id]));
 });
 
 test("remote watchers: their tails end with their connection, and with a newer one of theirs", async () => {
   const [tail, other] = [newTail(), newTail()];
   const owner = await connect(tail);
-  await expect.poll(() => sent).toEqual([tail.id]);
+  await waitFor(() => expect(sent).toEqual([tail.id]));
   const again = await connect(other);
-  await expect.poll(() => sent).toEqual([other.id]);
-  await expect.poll(() => owner.socket.readyState).toBe(WebSocket.CLOSED);
+  await waitFor(() => expect(sent).toEqual([other.id]));
+  await waitFor(() => expect(owner.socket.readyState).toBe(WebSocket.CLOSED));
   again.socket.terminate();
-  await expect.poll(() => sent).toEqual([]);
+  await waitFor(() => expect(sent).toEqual([]));
   expect(fleet.all).toEqual([]);
 });
 
@@ -116,7 +117,7 @@ test("remote watchers: they are told of their own tails alone", async () => {
   const source = fleet.attach({ ...here, news: (news) => heard.push(news) });
   source.tell([{ tail: local, expiresAtMs: 0 }]);
   const owner = await connect(tail);
-  await expect.poll(() => sent).toEqual([local.id, tail.id]);
+  await waitFor(() => expect(sent).toEqual([local.id, tail.id]));
   const [both, theirs, ours] = ['"both"', '"theirs"', '"ours"'];
   node.news({
     events: [
@@ -127,7 +128,7 @@ test("remote watchers: they are told of their own tails alone", async () => {
     dropped: [{ worker: local.worker, count: 3 }],
   });
   const theirEvents = [both, theirs].map((json) => ({ json, tails: [tail.id] }));
-  await expect.poll(() => owner.news).toEqual([{ events: theirEvents, dropped: [] }]);
+  await waitFor(() => expect(owner.news).toEqual([{ events: theirEvents, dropped: [] }]));
   const ourEvents = [both, ours].map((json) => ({ json, tails: [local.id] }));
   expect(heard).toEqual([{ events: ourEvents, dropped: [{ worker: local.worker, count: 3 }] }]);
 });
@@ -135,7 +136,7 @@ test("remote watchers: they are told of their own tails alone", async () => {
 test("remote watchers: what their connection does not take is left out, counted, and told", async () => {
   const tail = newTail();
   const owner = await connect(tail);
-  await expect.poll(() => sent).toEqual([tail.id]);
+  await waitFor(() => expect(sent).toEqual([tail.id]));
   owner.socket.pause();
   const json = JSON.stringify("x".repeat(100_000));
   const total = 400;
@@ -153,7 +154,7 @@ test("remote watchers: what their connection does not take is left out, counted,
         .reduce((sum, { count }) => sum + count, 0),
     };
   };
-  await expect.poll(() => counts().told + counts().dropped).toBe(total);
+  await waitFor(() => expect(counts().told + counts().dropped).toBe(total));
   expect(counts().told).toBeGreaterThan(0);
   expect(counts().dropped).toBeGreaterThan(0);
 });
@@ -170,8 +171,8 @@ test.each([
   ],
 ])("remote watchers: %s ends their connection, and their tails", async (_what, bytes) => {
   const owner = await connect(newTail());
-  await expect.poll(() => sent.length).toBe(1);
+  await waitFor(() => expect(sent.length).toBe(1));
   owner.socket.send(bytes);
-  await expect.poll(() => sent).toEqual([]);
-  await expect.poll(() => owner.socket.readyState).toBe(WebSocket.CLOSED);
+  await waitFor(() => expect(sent).toEqual([]));
+  await waitFor(() => expect(owner.socket.readyState).toBe(WebSocket.CLOSED));
 });
