@@ -1,5 +1,12 @@
 import { defineConfig } from "vitest/config";
 
+// Deadlines are for hangs, not for speed: real processes on a shared machine take the time that they get.
+const PATIENT = {
+  testTimeout: 60_000,
+  hookTimeout: 60_000,
+  expect: { poll: { timeout: 45_000, interval: 5 } },
+};
+
 // All of the control plane once more, on its other database: takes minutes, so it is for a thorough run.
 const POSTGRES = {
   test: {
@@ -8,9 +15,9 @@ const POSTGRES = {
     // A backup, or a move, is of the embedded database; a server has its own ways.
     exclude: ["**/node_modules/**", "control-plane/src/{backup,move}/**"],
     globalSetup: "control-plane/src/test-support/postgres-run.ts",
+    ...PATIENT,
     // Ten thousand changes in a row, or calls, each of which waits for a server.
     testTimeout: 120_000,
-    hookTimeout: 60_000,
   },
 };
 
@@ -24,7 +31,7 @@ export default defineConfig({
             "{kv-store,control-plane,edge-runtime,sites,cli,scripts}/**/*.test.ts",
             "tests/{*,bench/*,kv-history/*}.test.ts",
           ],
-          testTimeout: 20_000,
+          ...PATIENT,
         },
       },
       ...(process.env["ATOLL_THOROUGH"] === undefined ? [] : [POSTGRES]),
@@ -32,7 +39,7 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["tests/{integration,scenarios,acceptance}/**/*.test.ts"],
-          // Real processes on a shared machine: deadlines are for hangs, not for speed.
+          ...PATIENT,
           testTimeout: 120_000,
           hookTimeout: 120_000,
         },

@@ -179,6 +179,12 @@ export const LIMITS = {
   tailCalmMs: 5_000,
   /** How often a watcher is told how much was left out while something is. */
   tailNoticeMs: 10_000,
+  /** Bytes of news that wait for another control plane; further events are left out, and counted. */
+  tailLinkBufferedBytesMax: 4 * MIB,
+  /** A connection to another control plane: it is near, or not there. */
+  peerConnectMs: 2_000,
+  /** How long a credential for such a connection holds: as far as clocks of servers may differ, and more. */
+  peerCredentialMs: 60_000,
   /** Versions and deployments that a listing shows, as Cloudflare caps them. */
   listedVersionsMax: 10,
   /** Versions of a worker that are kept to roll back to, as many as on Cloudflare; older ones are removed. */
@@ -235,6 +241,14 @@ export const LIMITS = {
   tokenUsesMs: 1_000,
   /** Uses of different tokens that wait for it. */
   tokenUsesHeldMax: 1_000,
+  /** How often control planes tell each other what they let addresses and tokens do. */
+  sharedUsesMs: 1_000,
+  /** Of its rate: a key that uses less of it is not told of, so that everyday calls cost nothing. */
+  sharedUsesPart: 0.01,
+  /** Keys that are told of at a time, those who ask most; the rest is counted where it asks. */
+  sharedUsesMax: 1_000,
+  /** Of these in one notification, which PostgreSQL bounds to 8,000 bytes: a key takes some 70. */
+  sharedUsesPerText: 100,
   /** What an API token may ask for over time: a bulk job of single keys, with more than enough left for others. */
   tokenRequestsPerSecond: 500,
   /** What it may ask at once: a build server that deploys everything. */

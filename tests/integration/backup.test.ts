@@ -4,32 +4,19 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { REGIONS, startAtoll, type RegionName, type TestAtoll } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { KvWorker } from "../support/kv-worker.ts";
-import { copyFixture, type TestProject } from "../support/project.ts";
 import { accountPath } from "../support/refusal.ts";
 import { upload } from "../support/upload.ts";
 
 const LARGE = "x".repeat(100_000);
 
 let atoll: TestAtoll;
-let project: TestProject;
 let kv: KvWorker;
 
 beforeAll(async () => {
   atoll = await startAtoll();
-  const { result } = await namespace("words");
-  project = await copyFixture("kv");
-  await project.edit("wrangler.jsonc", { from: "NAMESPACE", to: result.id });
-  const deployed = await atoll.wrangler(project.directory, ["deploy"]);
-  expect(deployed.exitCode, deployed.output).toBe(0);
-  kv = new KvWorker(atoll, "kv.localhost");
-  for (const region of REGIONS) {
-    await eventually(() => kv.call(region, "get", "none"), { what: `${region} answers` });
-  }
+  kv = await KvWorker.deploy(atoll, { title: "words" });
 });
-afterAll(async () => {
-  await atoll.stop();
-  await project.remove();
-});
+afterAll(() => atoll.stop());
 
 async function namespace(title: string): Promise<{ readonly result: { readonly id: string } }> {
   const body = JSON.stringify({ title });

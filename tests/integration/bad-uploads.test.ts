@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { ALL_RELEASES, startAtoll, type TestAtoll } from "../support/atoll.ts";
+import { EVERYDAY_RELEASES, startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { createProject } from "../support/project.ts";
 import { accountPath, refused, refusedByWrangler, type Refusal } from "../support/refusal.ts";
 import { serveEverywhere } from "../support/serving.ts";
@@ -368,7 +368,7 @@ describe("wrangler shows why it was refused", () => {
 
   test.each(Object.entries(CASES))("%s", async (_, { config, files, says }) => {
     await Promise.all(
-      ALL_RELEASES.map(async (release) => {
+      EVERYDAY_RELEASES.map(async (release) => {
         const settings = { name: NEVER, main: "index.js", compatibility_date: "2026-06-01" };
         const project = await createProject({
           "index.js": SOURCE,

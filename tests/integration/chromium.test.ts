@@ -8,7 +8,7 @@ let browser: Browser;
 let guestbook: TestProject;
 beforeAll(async () => {
   [atoll, browser, guestbook] = await Promise.all([
-    startAtoll(),
+    startAtoll({ withStarter: true }),
     chromium.launch({
       executablePath: "/usr/bin/chromium",
       args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],

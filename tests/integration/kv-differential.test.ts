@@ -1,10 +1,8 @@
 import { Random } from "@atoll/kv-store/test-support/random";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { REGIONS, send, startAtoll, type TestAtoll } from "../support/atoll.ts";
-import { eventually } from "../support/eventually.ts";
 import { KvWorker, type KvOutcome } from "../support/kv-worker.ts";
 import { copyFixture, type TestProject } from "../support/project.ts";
-import { accountPath } from "../support/refusal.ts";
 import { startWranglerDev, type WranglerDev } from "../support/wrangler-dev.ts";
 
 const MIB = 1024 * 1024;
@@ -271,18 +269,10 @@ const usedDifferences = new Set<string>();
 
 beforeAll(async () => {
   atoll = await startAtoll();
-  const created = await atoll.api(accountPath(atoll, "/storage/kv/namespaces"), {
-    method: "POST",
-    body: JSON.stringify({ title: "differential" }),
-  });
-  const { result } = JSON.parse(created.body) as { result: { id: string } };
+  ours = await KvWorker.deploy(atoll, { title: "differential" });
   project = await copyFixture("kv");
-  await project.edit("wrangler.jsonc", { from: "NAMESPACE", to: result.id });
-  const deployed = await atoll.wrangler(project.directory, ["deploy"]);
-  expect(deployed.exitCode, deployed.output).toBe(0);
+  await project.edit("wrangler.jsonc", { from: "NAMESPACE", to: ours.namespace });
   dev = await startWranglerDev(project.directory);
-  ours = new KvWorker(atoll, "kv.localhost");
-  await eventually(() => ours.call(REGIONS[0], "get", "none"), { what: "the worker answers" });
 });
 afterAll(async () => {
   await dev?.stop();

@@ -23,7 +23,6 @@ const NAMESPACE = NamespaceId.parse("d".repeat(32));
 const clock = systemClock;
 const run = promisify(execFile);
 const DISK_MB = 16;
-const WAIT = { timeout: 20_000, interval: 50 };
 
 let directory: string;
 let disk: string;
@@ -114,7 +113,7 @@ async function fillDisk(): Promise<string> {
 }
 
 async function caughtUp(): Promise<void> {
-  await expect.poll(() => replica.point(NAMESPACE), WAIT).toEqual(await origin.point(NAMESPACE));
+  await expect.poll(() => replica.point(NAMESPACE)).toEqual(await origin.point(NAMESPACE));
 }
 
 test.skipIf(!isPossible)(
@@ -129,10 +128,10 @@ test.skipIf(!isPossible)(
     for (let index = 0; index < 60; index += 1) {
       await origin.write(NAMESPACE, [put(`k${index}`, 60_000)]);
     }
-    await expect.poll(() => client.status(), WAIT).toMatchObject([{ isStorageFailing: true }]);
+    await expect.poll(() => client.status()).toMatchObject([{ isStorageFailing: true }]);
     const revision = replica.revision(NAMESPACE);
     const asked = asks;
-    await expect.poll(() => asks, WAIT).toBeGreaterThan(asked + 2);
+    await expect.poll(() => asks).toBeGreaterThan(asked + 2);
     expect(client.status()).toMatchObject([{ isStorageFailing: true, revision }]);
     expect(replica.get(NAMESPACE, "a")).toEqual(before);
     expect(lines.filter((line) => line.includes("the replica refused a change"))).toHaveLength(1);
@@ -162,7 +161,7 @@ test.skipIf(!isPossible)(
     );
     await startNode();
     expect(replica.get(NAMESPACE, "a")?.value).toMatchObject({ kind: "inline" });
-    await expect.poll(() => client.status(), WAIT).toMatchObject([{ isStorageFailing: true }]);
+    await expect.poll(() => client.status()).toMatchObject([{ isStorageFailing: true }]);
     await rm(filler);
     await caughtUp();
   },

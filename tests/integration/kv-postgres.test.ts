@@ -3,35 +3,19 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { REGIONS, startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { KvWorker } from "../support/kv-worker.ts";
-import { copyFixture, type TestProject } from "../support/project.ts";
-import { accountPath } from "../support/refusal.ts";
 
 let postgres: PostgresServer;
 let atoll: TestAtoll;
-let project: TestProject;
 let worker: KvWorker;
 
 beforeAll(async () => {
   postgres = await PostgresServer.start();
   const database = await postgres.createDatabase();
   atoll = await startAtoll({ environment: { ATOLL_KV_DATABASE: postgres.url(database) } });
-  const created = await atoll.api(accountPath(atoll, "/storage/kv/namespaces"), {
-    method: "POST",
-    body: JSON.stringify({ title: "words" }),
-  });
-  const { result } = JSON.parse(created.body) as { result: { id: string } };
-  project = await copyFixture("kv");
-  await project.edit("wrangler.jsonc", { from: "NAMESPACE", to: result.id });
-  const deployed = await atoll.wrangler(project.directory, ["deploy"]);
-  expect(deployed.exitCode, deployed.output).toBe(0);
-  worker = new KvWorker(atoll, "kv.localhost");
-  for (const region of REGIONS) {
-    await eventually(() => worker.call(region, "get", "none"), { what: `${region} answers` });
-  }
+  worker = await KvWorker.deploy(atoll, { title: "words" });
 });
 afterAll(async () => {
   await atoll.stop();
-  await project.remove();
   await postgres.remove();
 });
 

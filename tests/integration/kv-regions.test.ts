@@ -9,7 +9,6 @@ import {
 } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { KvWorker } from "../support/kv-worker.ts";
-import { copyFixture, type TestProject } from "../support/project.ts";
 import { accountPath } from "../support/refusal.ts";
 
 // What every region promises to show of a write in another one, on a healthy network.
@@ -17,32 +16,15 @@ const VISIBLE_MS = 1_000;
 const MIB = 1024 * 1024;
 
 let atoll: TestAtoll;
-let project: TestProject;
-let namespace: string;
 let worker: KvWorker;
 
 beforeAll(async () => {
   atoll = await startAtoll();
-  const created = await atoll.api(accountPath(atoll, "/storage/kv/namespaces"), {
-    method: "POST",
-    body: JSON.stringify({ title: "words" }),
-  });
-  namespace = (JSON.parse(created.body) as { result: { id: string } }).result.id;
-  project = await copyFixture("kv");
-  await project.edit("wrangler.jsonc", { from: "NAMESPACE", to: namespace });
-  const deployed = await atoll.wrangler(project.directory, ["deploy"]);
-  expect(deployed.exitCode, deployed.output).toBe(0);
-  worker = new KvWorker(atoll, "kv.localhost");
-  for (const region of REGIONS) {
-    await eventually(() => worker.call(region, "get", "none"), { what: `${region} answers` });
-  }
+  worker = await KvWorker.deploy(atoll, { title: "words" });
   await worker.result("iad", "put", "brief", "v", { expirationTtl: 60 });
   await visible("nrt", "brief", "v");
 });
-afterAll(async () => {
-  await atoll.stop();
-  await project.remove();
-});
+afterAll(() => atoll.stop());
 
 /** Waits, no longer than promised, until a region shows a key's value. */
 async function visible(region: RegionName, key: string, value: string | null): Promise<void> {
@@ -56,7 +38,10 @@ const others = (region: RegionName): ReadonlyArray<RegionName> =>
   REGIONS.filter((other) => other !== region);
 
 const valuePath = (key: string): string =>
-  accountPath(atoll, `/storage/kv/namespaces/${namespace}/values/${encodeURIComponent(key)}`);
+  accountPath(
+    atoll,
+    `/storage/kv/namespaces/${worker.namespace}/values/${encodeURIComponent(key)}`,
+  );
 
 /** Revision of the namespace that a node has applied, as `atoll status --json` tells. */
 async function appliedRevision(region: RegionName): Promise<number | undefined> {
@@ -70,7 +55,7 @@ async function appliedRevision(region: RegionName): Promise<number | undefined> 
     }>;
   };
   const node = status.nodes.find(({ name }) => name === region);
-  return node?.kv.find((row) => row.namespace === namespace)?.revision;
+  return node?.kv.find((row) => row.namespace === worker.namespace)?.revision;
 }
 
 test("KV: what one region puts, the others get in every type and by several keys", async () => {

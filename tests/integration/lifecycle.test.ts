@@ -40,7 +40,7 @@ async function isRunning(pid: number): Promise<boolean> {
 describe("atoll up", () => {
   let atoll: TestAtoll;
   beforeAll(async () => {
-    atoll = await startAtoll();
+    atoll = await startAtoll({ withStarter: true });
   });
   afterAll(() => atoll.stop());
 

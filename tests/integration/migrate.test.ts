@@ -8,7 +8,6 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { IS_THOROUGH, MAIN, REGIONS, startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { KvWorker } from "../support/kv-worker.ts";
-import { copyFixture, type TestProject } from "../support/project.ts";
 import { accountPath } from "../support/refusal.ts";
 import { upload } from "../support/upload.ts";
 
@@ -21,7 +20,6 @@ const KILL_MS_MAX = 800;
 let postgres: PostgresServer;
 let s3: S3Server;
 let atoll: TestAtoll;
-let project: TestProject;
 let kv: KvWorker;
 /** Where the installation moves to, as every part is told. */
 let places: Readonly<Record<string, string>>;
@@ -39,23 +37,16 @@ beforeAll(async () => {
       AWS_SECRET_ACCESS_KEY: S3_CREDENTIALS.secretAccessKey,
     },
   });
-  const body = JSON.stringify({ title: "words" });
-  const path = accountPath(atoll, "/storage/kv/namespaces");
-  const { result } = JSON.parse((await atoll.api(path, { method: "POST", body })).body);
-  project = await copyFixture("kv");
-  await project.edit("wrangler.jsonc", { from: "NAMESPACE", to: result.id });
-  const deployed = await atoll.wrangler(project.directory, ["deploy"]);
-  expect(deployed.exitCode, deployed.output).toBe(0);
-  kv = new KvWorker(atoll, "kv.localhost");
+  kv = await KvWorker.deploy(atoll, { title: "words" });
   const keys = Array.from({ length: KEYS }, (_, index) => ({ key: `k${index}`, value: "1" }));
-  await atoll.api(`${path}/${result.id}/bulk`, { method: "PUT", body: JSON.stringify(keys) });
+  const path = accountPath(atoll, `/storage/kv/namespaces/${kv.namespace}/bulk`);
+  await atoll.api(path, { method: "PUT", body: JSON.stringify(keys) });
   for (let large = 0; large < 20; large += 1) {
     await kv.result("iad", "put", `large ${large}`, `${LARGE}${large}`);
   }
 }, 180_000);
 afterAll(async () => {
   await atoll.stop();
-  await project.remove();
   await postgres.remove();
   await s3.remove();
 });
@@ -93,7 +84,7 @@ async function migrate(killAfterMs?: number): Promise<string> {
   }
   const exited = once(child, "exit");
   if (killAfterMs !== undefined) {
-    await eventually(isConnected, { what: "it moves", deadlineMs: 60_000 });
+    await eventually(isConnected, { what: "it moves" });
     await Promise.race([wait(killAfterMs), exited]);
     child.kill("SIGKILL");
     await exited;

@@ -51,7 +51,6 @@ beforeAll(async () => {
   up.stderr?.on("data", (piece: Buffer) => output.push(piece.toString()));
   await eventually(() => output.join("").includes("Ctrl-C stops everything"), {
     what: "npm start is ready",
-    deadlineMs: 60_000,
   }).catch((error: unknown) => {
     throw new Error(output.join(""), { cause: error });
   });

@@ -1,5 +1,5 @@
 import { ScheduleStatus } from "@atoll/control-plane";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { IS_THOROUGH, EVERYDAY_RELEASES, startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { createProject, type TestProject } from "../support/project.ts";
@@ -99,8 +99,10 @@ async function kill(name: string): Promise<void> {
   await eventually(async () => (await atoll.pids())[name] !== pid, { what: `${name} is back` });
 }
 
-describe.each(EVERYDAY_RELEASES)("wrangler %s: schedules", (release) => {
-  test("are set by deploy and triggers deploy, and refused by expression and rule", async () => {
+// While the next one waits for its minute.
+test.concurrent.each(EVERYDAY_RELEASES)(
+  "wrangler %s: schedules are set by deploy and triggers deploy, and refused by expression and rule",
+  async (release) => {
     const name = `cron-${release.replace(".", "")}`;
     const project = await createProject({
       "wrangler.json": JSON.stringify({
@@ -143,10 +145,10 @@ describe.each(EVERYDAY_RELEASES)("wrangler %s: schedules", (release) => {
     await edit('"0 3 * * mon-fri","0 18 * * 0"', "");
     expect((await wrangler("deploy")).exitCode).toBe(0);
     expect(await crons()).toEqual([]);
-  });
-});
+  },
+);
 
-test("schedules: each occurrence runs once over the fleet, again when it fails or its node is killed", async () => {
+test.concurrent("schedules: each occurrence runs once over the fleet, again when it fails or its node is killed", async () => {
   const atMs = nextMinute();
   await deploy("once", "", atMs);
   await deploy("flaky", `if (before === 0) throw new Error("not yet");`, atMs);

@@ -20,9 +20,19 @@ async function filesWith(text: string): Promise<ReadonlyArray<string>> {
   const found: string[] = [];
   for (const file of files) {
     const path = join(file.parentPath, file.name);
-    if ((await readFile(path)).includes(text)) found.push(path);
+    if ((await readIfThere(path))?.includes(text)) found.push(path);
   }
   return found;
+}
+
+/** A running Atoll removes files of its own, such as a cell's, between a listing and its reader. */
+async function readIfThere(path: string): Promise<Buffer | undefined> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
+    throw error;
+  }
 }
 
 test("a secret serves in every region and lies nowhere on disk in the clear", async () => {

@@ -9,6 +9,7 @@ import { eventually } from "../support/eventually.ts";
 import { copyFixture, type TestProject } from "../support/project.ts";
 import { accountPath } from "../support/refusal.ts";
 import { TailProcess } from "../support/tail-process.ts";
+import { upload } from "../support/upload.ts";
 
 let atoll: TestAtoll;
 let echo: TestProject;
@@ -163,16 +164,18 @@ test.each(EVERYDAY_RELEASES)(
 test.each(EVERYDAY_RELEASES)(
   "wrangler %s: a tail ends with the token that it was opened with",
   async (release) => {
+    const source = `export default { fetch: () => new Response("watched") };`;
+    expect((await upload(atoll, { name: "watched", source })).status).toBe(200);
     const own = await make("watcher", "--role", "deployer");
     const variables = { ...atoll.variables, CLOUDFLARE_API_TOKEN: own.value };
     const flags = ["--format", "pretty"];
     const watching = new TailProcess(
       { ...atoll, variables },
-      { worker: "starter", release, flags },
+      { worker: "watched", release, flags },
     );
     await watching.connected();
     const tails = async () => {
-      const path = accountPath(atoll, "/workers/scripts/starter/tails");
+      const path = accountPath(atoll, "/workers/scripts/watched/tails");
       const { body } = await atoll.api(path);
       return (JSON.parse(body) as { readonly result: ReadonlyArray<unknown> }).result.length;
     };

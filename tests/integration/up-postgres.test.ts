@@ -9,7 +9,10 @@ let atoll: TestAtoll;
 beforeAll(async () => {
   postgres = await PostgresServer.start();
   const database = await postgres.createDatabase();
-  atoll = await startAtoll({ environment: { ATOLL_DATABASE: postgres.url(database) } });
+  atoll = await startAtoll({
+    environment: { ATOLL_DATABASE: postgres.url(database) },
+    withStarter: true,
+  });
 });
 afterAll(async () => {
   await atoll.stop();

@@ -47,7 +47,7 @@ export async function startDevProcess(options: {
       if (child.exitCode !== null) throw new Error(`${options.script} ended:\n${output()}`);
       return output().includes("Ready on");
     },
-    { what: `${options.script} serves ${options.directory}`, deadlineMs: 60_000 },
+    { what: `${options.script} serves ${options.directory}` },
   ).catch(async (error: unknown) => {
     await stop();
     throw new Error(`${options.script} did not get ready:\n${output()}`, { cause: error });

@@ -1,4 +1,12 @@
-import type { RegionName, TestAtoll } from "./atoll.ts";
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { REGIONS, type RegionName, type TestAtoll } from "./atoll.ts";
+import { eventually } from "./eventually.ts";
+import { accountPath } from "./refusal.ts";
+import { upload } from "./upload.ts";
+
+const SOURCE = join(import.meta.dirname, "..", "fixtures", "kv", "src", "index.js");
 
 /** What came of a call of the binding: its result, or the message that it threw. */
 export interface KvOutcome {
@@ -9,11 +17,30 @@ export interface KvOutcome {
 /** The binding of a worker made from the fixture `kv`, as seen in one region. */
 export class KvWorker {
   readonly #atoll: TestAtoll;
-  readonly #host: string;
+  readonly #host = "kv.localhost";
+  /** The id of what it is bound to. */
+  readonly namespace: string;
 
-  constructor(atoll: TestAtoll, host: string) {
+  private constructor(atoll: TestAtoll, namespace: string) {
     this.#atoll = atoll;
-    this.#host = host;
+    this.namespace = namespace;
+  }
+
+  /** Deploys the worker `kv`, bound to a new namespace; resolves when it answers in every region. */
+  static async deploy(atoll: TestAtoll, options: { readonly title: string }): Promise<KvWorker> {
+    const path = accountPath(atoll, "/storage/kv/namespaces");
+    const created = await atoll.api(path, { method: "POST", body: JSON.stringify(options) });
+    assert.equal(created.status, 200, created.body);
+    const { result } = JSON.parse(created.body) as { readonly result: { readonly id: string } };
+    const source = await readFile(SOURCE, "utf8");
+    const bindings = [{ type: "kv_namespace", name: "KV", namespace_id: result.id }];
+    const deployed = await upload(atoll, { name: "kv", source, metadata: { bindings } });
+    assert.equal(deployed.status, 200, deployed.body);
+    const worker = new KvWorker(atoll, result.id);
+    for (const region of REGIONS) {
+      await eventually(() => worker.call(region, "get", "none"), { what: `${region} answers` });
+    }
+    return worker;
   }
 
   /** Calls `env.KV[method](...parameters)`; see the fixture for what JSON can't hold. */

@@ -28,6 +28,8 @@ export interface ControlPlaneCommandOptions {
   readonly wranglerEnv?: string;
   /** Address of a PostgreSQL database, for everything but blobs. */
   readonly database?: string;
+  /** Where other control planes on it reach this one. */
+  readonly peerUrl?: string;
   /** Of another one, for keys and values. */
   readonly kvDatabase?: string;
   /** Bucket for blobs, and the server that has it. */
@@ -65,6 +67,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
   const controlPlane = await createControlPlane({
     dataDirectory,
     databaseUrl: options.database,
+    peerUrl: options.peerUrl,
     host: "127.0.0.1",
     port: options.port,
     baseDomain: options.baseDomain,

@@ -1,6 +1,7 @@
 import { PostgresServer } from "@atoll/kv-store/test-support/postgres-server";
 import { PostgresProxy } from "@atoll/kv-store/test-support/postgres-proxy";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { ControlPlaneApi, type Answer } from "../test-support/control-plane-api.ts";
 import { FollowingNode } from "../test-support/following-node.ts";
 import type { Database } from "./database.ts";
@@ -31,14 +32,11 @@ function expectUnavailable(answer: Answer): void {
 
 /** Repeats a call until it is answered well. */
 function recovers(call: () => Promise<Answer>): Promise<Answer> {
-  return vi.waitFor(
-    async () => {
-      const answer = await call();
-      expect(answer.status).toBe(200);
-      return answer;
-    },
-    { timeout: 15_000, interval: 100 },
-  );
+  return waitFor(async () => {
+    const answer = await call();
+    expect(answer.status).toBe(200);
+    return answer;
+  });
 }
 
 test("database gone and back: calls are refused with advice, nothing is half there, and it goes on by itself", async () => {
@@ -63,11 +61,11 @@ test("database gone and back: a node keeps what it runs, and follows again", asy
   await api.deploy("hello");
   await server.kill();
   node.send({ kind: "usage", batch: { sequence: 1, rows: [] } });
-  await vi.waitFor(() => expect(node.closeCode).toBe(1013));
+  await waitFor(() => expect(node.closeCode).toBe(1013));
   await server.restart();
-  await vi.waitFor(() => node.connect(api), { timeout: 15_000, interval: 100 });
+  await waitFor(() => node.connect(api));
   await recovers(() => api.deploy("hello"));
-  await vi.waitFor(() => expect(node.revision).toBe(2));
+  await waitFor(() => expect(node.revision).toBe(2));
 }, 60_000);
 
 test("connections cut: the calls on them fail, and the next ones do not", async () => {

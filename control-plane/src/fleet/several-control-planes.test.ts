@@ -1,5 +1,6 @@
 import { PostgresServer } from "@atoll/kv-store/test-support/postgres-server";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
 import { FollowingNode } from "../test-support/following-node.ts";
 import { FleetStatus } from "./status.ts";
@@ -42,7 +43,7 @@ async function statusAt(api: ControlPlaneApi): Promise<FleetStatus> {
 }
 
 function connectedAt(api: ControlPlaneApi, names: ReadonlyArray<string>): Promise<void> {
-  return vi.waitFor(async () => {
+  return waitFor(async () => {
     const { nodes: all } = await statusAt(api);
     const connected = all.filter((node) => node.connected).map(({ name }) => name);
     expect(connected).toEqual([...names]);
@@ -66,7 +67,7 @@ test("control planes on one database: a deploy at either is answered when the no
     expect(there.revision).toBe(index + 1);
     expect(id).toBeDefined();
   }
-  await vi.waitFor(async () => {
+  await waitFor(async () => {
     const { nodes: shown } = await statusAt(first);
     expect(shown.map(({ revision }) => revision)).toEqual([4, 4]);
   });
@@ -106,7 +107,7 @@ test("control planes on one database: when one ends, the other goes on with its 
   await connectedAt(first, []);
   expect((await first.deploy("hello")).status).toBe(200);
   await node.connect(first);
-  await vi.waitFor(() => expect(node.revision).toBe(1));
+  await waitFor(() => expect(node.revision).toBe(1));
   await connectedAt(first, ["fra-1"]);
 });
 

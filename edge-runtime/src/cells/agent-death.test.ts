@@ -1,8 +1,9 @@
 import { spawn } from "node:child_process";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import pino from "pino";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { readStartTicks } from "./process-table.ts";
 import { DIE_WITH_AGENT, NO_SANDBOX } from "../sandbox/sandbox.ts";
 import { WorkerdHost } from "./workerd-host.ts";
@@ -29,11 +30,11 @@ async function killedAgent(runDirectory: string, sandbox: string): Promise<Reado
     { stdio: ["ignore", "ignore", "inherit"], env: { SANDBOX: sandbox } },
   );
   try {
-    const records = await vi.waitFor(async () => {
+    const records = await waitFor(async () => {
       const names = (await readdir(runDirectory)).filter((name) => name.endsWith(".pid"));
       expect(names).toHaveLength(2);
       return Promise.all(names.map((name) => readFile(join(runDirectory, name), "utf8")));
-    }, 10_000);
+    });
     return records.map((record) => Number(record.split(" ")[0]));
   } finally {
     agent.kill("SIGKILL");
@@ -45,7 +46,7 @@ test("cells: they die with an agent that is killed", async () => {
   try {
     const pids = await killedAgent(join(directory, "run"), "DIE_WITH_AGENT");
     for (const pid of pids) {
-      await vi.waitFor(async () => expect(await readStartTicks(pid)).toBeUndefined(), 5_000);
+      await waitFor(async () => expect(await readStartTicks(pid)).toBeUndefined());
     }
   } finally {
     await rm(directory, { recursive: true, force: true });

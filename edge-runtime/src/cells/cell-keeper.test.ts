@@ -1,5 +1,6 @@
 import { request, type ClientRequest } from "node:http";
-import { afterEach, expect, test, vi } from "vitest";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
+import { afterEach, expect, test } from "vitest";
 import { sampleModule, type SampleWorker } from "../config/sample-version.ts";
 import { LIMITS } from "../limits.ts";
 import { ManualClock } from "@atoll/kv-store/manual-clock";
@@ -54,18 +55,15 @@ async function ask(name: string): Promise<void> {
   outgoing.end();
   expect(await status).toBe(200);
   let before = "";
-  await vi.waitFor(
-    () => {
-      const times = sample.supervisor
-        .status()
-        .map(({ pid }) => ranNs(pid))
-        .join();
-      const isAtRest = times === before;
-      before = times;
-      expect(isAtRest).toBe(true);
-    },
-    { timeout: 10_000, interval: 50 },
-  );
+  await waitFor(() => {
+    const times = sample.supervisor
+      .status()
+      .map(({ pid }) => ranNs(pid))
+      .join();
+    const isAtRest = times === before;
+    before = times;
+    expect(isAtRest).toBe(true);
+  });
 }
 
 function ranNs(pid: number): number | undefined {
@@ -88,27 +86,27 @@ test("keeper: over budget the least recently used sleeps, and never one with a r
   await open(100 * MIB);
   await sample.run(worker("held"), worker("early"), worker("late"));
   const held = begin("held");
-  await vi.waitFor(() => expect(warmWorkers()).toEqual(["held"]), 10_000);
+  await waitFor(() => expect(warmWorkers()).toEqual(["held"]));
   for (const name of ["early", "late"]) {
     clock.advance(LIMITS.cellLookMs);
     await ask(name);
   }
   expect(warmWorkers()).toEqual(["early", "held", "late"]);
   clock.advance(LIMITS.cellLookMs);
-  await vi.waitFor(() => expect(warmWorkers()).toEqual(["held", "late"]), 10_000);
+  await waitFor(() => expect(warmWorkers()).toEqual(["held", "late"]));
   held.outgoing.end();
   expect(await held.status).toBe(200);
   // It comes back when it is asked for, and then another one's turn has come.
-  await vi.waitFor(async () => {
+  await waitFor(async () => {
     clock.advance(LIMITS.cellLookMs);
     await ask("early");
     clock.advance(LIMITS.cellLookMs);
     const awake = warmWorkers();
     expect(awake).toContain("early");
     expect(awake).toHaveLength(2);
-  }, 10_000);
+  });
   const evicted = (): number => sample.supervisor.ends.cellEnds["evicted"] ?? 0;
-  await vi.waitFor(() => expect(evicted()).toBeGreaterThanOrEqual(2), 10_000);
+  await waitFor(() => expect(evicted()).toBeGreaterThanOrEqual(2));
   expect(sample.supervisor.ends.cellFaults).toEqual([]);
 });
 
@@ -118,16 +116,16 @@ test("keeper: what was deployed and not used yet is started ahead, and is the fi
   await sample.run(used);
   await ask("used");
   await sample.run(used, fresh);
-  await vi.waitFor(() => expect(warmWorkers()).toEqual(["fresh", "used"]), 10_000);
+  await waitFor(() => expect(warmWorkers()).toEqual(["fresh", "used"]));
   clock.advance(LIMITS.cellLookMs);
   // This one is there for a request, and has no room beside both.
   const third = worker("third");
   await sample.run(used, fresh, third);
   await ask("third");
-  await vi.waitFor(() => {
+  await waitFor(() => {
     clock.advance(LIMITS.cellLookMs);
     expect(warmWorkers()).toEqual(["third", "used"]);
-  }, 10_000);
+  });
 });
 
 test("keeper: nothing is started ahead where there is no room, or when a node starts", async () => {

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
+import { expect, onTestFinished, test } from "vitest";
 import { ControlGroups } from "../sandbox/control-groups.ts";
 import { findHierarchies } from "../sandbox/cgroup-hierarchies.ts";
 import { CellSample } from "./cell-sample.ts";
@@ -69,12 +70,12 @@ async function open(count: number): Promise<{
   const sampler = new CellSampler({ clock, totalNs: () => groups.cpuNs() });
   for (const { sample } of processes) sampler.follow(sample);
   let before = -1;
-  await vi.waitFor(() => {
+  await waitFor(() => {
     const now = groups.cpuNs() ?? 0;
     const isAtRest = now === before;
     before = now;
     expect(isAtRest).toBe(true);
-  }, 10_000);
+  });
   sampler.sample();
   return { processes, sampler, clock };
 }
@@ -100,13 +101,13 @@ test.runIf(isWritable)("sampler: the only one of many that runs is found", async
   const { processes, sampler } = await open(20);
   const before = processes.map(({ sample }) => sample.times.ranNs);
   processes[7]?.work();
-  await vi.waitFor(() => {
+  await waitFor(() => {
     sampler.sample();
     const moved = processes.flatMap(({ sample }, index) =>
       sample.times.ranNs === before[index] ? [] : [index],
     );
     expect(moved).toEqual([7]);
-  }, 10_000);
+  });
 });
 
 test.runIf(isWritable)(
@@ -119,11 +120,11 @@ test.runIf(isWritable)(
     expect(processes.map(({ memoryReads }) => memoryReads)).toEqual([1, 1]);
     const [worker] = processes;
     worker?.work();
-    await vi.waitFor(() => {
+    await waitFor(() => {
       sampler.sample();
       expect(processes.map(({ sample }) => sample.memoryBytes)).toHaveLength(2);
       expect(worker?.memoryReads).toBeGreaterThan(1);
-    }, 10_000);
+    });
     expect(processes[1]?.memoryReads).toBe(1);
   },
 );
@@ -147,7 +148,7 @@ test("sampler: of a process that is gone stays what was known", async () => {
   const short = new CountedProcess();
   const sampler = new CellSampler({ clock: new ManualClock(), totalNs: () => undefined });
   sampler.follow(short.sample);
-  await vi.waitFor(() => {
+  await waitFor(() => {
     sampler.sample();
     expect(short.sample.memoryBytes).toBeGreaterThan(0);
   });

@@ -1,7 +1,8 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import pino from "pino";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { ConfigCache } from "../config/config-cache.ts";
 import { ConfigCompiler } from "../config/compile-config.ts";
 import { sampleModule, type Sample, type SampleWorker } from "../config/sample-version.ts";
@@ -144,11 +145,11 @@ test("supervisor: redeploys under load fail no request, and none is cold", async
     // From the moment the apply resolved, nothing of the old version is seen.
     expect(await ask(says(""))).toBe(`${round}`);
   }
-  await vi.waitFor(() => expect(answers.at(-1)?.body).toBe("5"), 5_000);
+  await waitFor(() => expect(answers.at(-1)?.body).toBe("5"));
   done.abort();
   await Promise.all(load);
   expect(answers.filter((answer) => answer.isCold)).toEqual([]);
-  await vi.waitFor(() => expect(supervisor.status()).toHaveLength(1), 5_000);
+  await waitFor(() => expect(supervisor.status()).toHaveLength(1));
 });
 
 test("supervisor: what did not change is not touched, and what left is stopped", async () => {
@@ -161,7 +162,7 @@ test("supervisor: what did not change is not touched, and what left is stopped",
   expect(routes.published.get(a.key)).toEqual(before);
   expect(routes.published.has(b.key)).toBe(false);
   await expect(supervisor.activate(b.key)).rejects.toMatchObject({ code: "worker_unknown" });
-  await vi.waitFor(() => expect(openServices).toBe(1), 5_000);
+  await waitFor(() => expect(openServices).toBe(1));
 });
 
 test("supervisor: a version that does not start leaves the old one serving", async () => {
@@ -217,7 +218,7 @@ test("supervisor: two versions of a worker are warm, and none is restarted as th
   expect(routes.published.has(versionTarget(two.key, two.version.id))).toBe(false);
   // A request that was on its way to a version that has left is answered all the same.
   expect(await askVersion(one)).toEqual({ body: "two", isCold: false });
-  await vi.waitFor(() => expect(supervisor.status()).toHaveLength(1), 5_000);
+  await waitFor(() => expect(supervisor.status()).toHaveLength(1));
   expect(pids).toContain(supervisor.status()[0]?.pid);
 });
 
@@ -277,7 +278,7 @@ test("supervisor: a killed cell comes back by itself, and its neighbours never n
   })();
   const before = pidOf("victim");
   await killCell("victim");
-  await vi.waitFor(async () => expect(pidOf("victim")).not.toBe(before), 5_000);
+  await waitFor(async () => expect(pidOf("victim")).not.toBe(before));
   const answer = await routes.ask(victim.key, supervisor);
   expect(answer).toMatchObject({ body: "victim", isCold: false });
   done.abort();
@@ -356,11 +357,11 @@ test("supervisor: an idle cell is stopped, and the next request starts it again"
   await ask(worker);
   // The first look only notes the CPU clock.
   clock.advance(LIMITS.cellLookMs);
-  await vi.waitFor(async () => {
+  await waitFor(async () => {
     clock.advance(LIMITS.idleMs);
     expect(routes.published.has(worker.key)).toBe(false);
-  }, 5_000);
-  await vi.waitFor(() => expect(openServices).toBe(0), 5_000);
+  });
+  await waitFor(() => expect(openServices).toBe(0));
   expect(supervisor.ends).toEqual({ cellFaults: [], cellEnds: { idle: 1 } });
   expect(await routes.ask(worker.key, supervisor)).toMatchObject({ body: "hello", isCold: true });
 });
@@ -424,10 +425,7 @@ test("supervisor: in a shared cell a broken worker holds back nobody else", asyn
   const mended = says("mended", { name: "a", ...shared });
   expect(await supervisor.apply([mended, changed, added])).toEqual([]);
   expect(await Promise.all([ask(a), ask(b), ask(added)])).toEqual(["mended", "changed", "added"]);
-  await vi.waitFor(
-    () => expect(supervisor.status()).toMatchObject([{ workers: ["a", "b", "c"] }]),
-    5_000,
-  );
+  await waitFor(() => expect(supervisor.status()).toMatchObject([{ workers: ["a", "b", "c"] }]));
 });
 
 test("supervisor: in a cold shared cell a broken worker fails nobody else", async () => {
@@ -450,10 +448,7 @@ test("supervisor: in a cold shared cell a broken worker fails nobody else", asyn
   const mended = says("mended", { name: "a", ...shared });
   expect(await supervisor.apply([mended, b, c])).toEqual([]);
   expect(await Promise.all([ask(mended), ask(b), ask(c)])).toEqual(["mended", "b", "c"]);
-  await vi.waitFor(
-    () => expect(supervisor.status()).toMatchObject([{ workers: ["a", "b", "c"] }]),
-    5_000,
-  );
+  await waitFor(() => expect(supervisor.status()).toMatchObject([{ workers: ["a", "b", "c"] }]));
 });
 
 test("supervisor: who shares a cell that keeps dying does not rest with it", async () => {
@@ -493,7 +488,7 @@ function pidOf(worker: string): number {
 async function killCell(worker: string): Promise<void> {
   const pid = pidOf(worker);
   process.kill(pid, "SIGKILL");
-  await vi.waitFor(async () => expect(await readStartTicks(pid)).toBeUndefined(), 5_000);
+  await waitFor(async () => expect(await readStartTicks(pid)).toBeUndefined());
 }
 
 test("supervisor: a worker counts as watched when requests go to the cell that tells", async () => {
@@ -505,7 +500,7 @@ test("supervisor: a worker counts as watched when requests go to the cell that t
   routes.settling = settling;
   let isWatched = false;
   const watching = supervisor.watched.watch(new Set([worker.key])).then(() => (isWatched = true));
-  await vi.waitFor(() => expect(routes.published.get(worker.key)).not.toEqual([own]), 5_000);
+  await waitFor(() => expect(routes.published.get(worker.key)).not.toEqual([own]));
   await new Promise(setImmediate);
   expect(isWatched).toBe(false);
   settle();

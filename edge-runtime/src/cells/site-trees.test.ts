@@ -1,8 +1,9 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import pino from "pino";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { SiteTrees } from "./site-trees.ts";
 
 let directory: string;
@@ -47,7 +48,7 @@ test("site trees: a cell gets every file, readable to others, with its time", as
 test("site trees: one lies ready for the next cell, and another one after that", async () => {
   trees.keepReady([site]);
   for (const number of [1, 2, 3]) {
-    await vi.waitFor(async () => expect(await readyCount()).toBe(1), 5_000);
+    await waitFor(async () => expect(await readyCount()).toBe(1));
     await trees.take(site, target(number));
     expect(await readFile(join(target(number), "index.html"), "utf8")).toBe("home");
   }
@@ -63,9 +64,9 @@ test("site trees: cells that start at the same time have a tree each", async () 
 
 test("site trees: sites that are not kept are forgotten", async () => {
   trees.keepReady([site]);
-  await vi.waitFor(async () => expect(await readyCount()).toBe(1), 5_000);
+  await waitFor(async () => expect(await readyCount()).toBe(1));
   trees.keepReady([]);
-  await vi.waitFor(async () => expect(await readyCount()).toBe(0), 5_000);
+  await waitFor(async () => expect(await readyCount()).toBe(0));
 });
 
 test("site trees: a site that is not there fails who takes it, and nobody else", async () => {

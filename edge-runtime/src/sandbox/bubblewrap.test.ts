@@ -1,7 +1,8 @@
 import { readdir, readFile, readlink, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import pino from "pino";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { makeTestDirectory } from "../cells/test-directory.ts";
 import { WorkerdHost } from "../cells/workerd-host.ts";
 import { sampleCellSpec } from "../cells/sample-spec.ts";
@@ -70,11 +71,11 @@ test("bubblewrap: the root holds workerd, its libraries and the cell, and nothin
 });
 
 test("bubblewrap: no descriptor leads out of the sandbox, and the environment is empty", async () => {
-  const targets = await vi.waitFor(async () => {
+  const targets = await waitFor(async () => {
     const descriptors = await readdir(`/proc/${cell.pid}/fd`);
     // Rejected when one is closed meanwhile.
     return Promise.all(descriptors.map((name) => readlink(`/proc/${cell.pid}/fd/${name}`)));
-  }, 5_000);
+  });
   for (const target of targets) {
     expect(target).toMatch(/^(?:socket:|pipe:|anon_inode:|\/$|\/cell$|\/dev\/null$)/);
   }

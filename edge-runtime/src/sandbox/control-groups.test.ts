@@ -2,7 +2,8 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, onTestFinished, test, vi } from "vitest";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
+import { expect, onTestFinished, test } from "vitest";
 import { ProcessCounters } from "../cells/process-table.ts";
 import { findHierarchies, type Controller } from "./cgroup-hierarchies.ts";
 import { ControlGroups } from "./control-groups.ts";
@@ -37,11 +38,11 @@ interface StartOptions {
 
 /** Where a process is that nobody waited for on its way from those that have no account. */
 function settledGroupOf(pid: number): Promise<string> {
-  return vi.waitFor(async () => {
+  return waitFor(async () => {
     const group = await groupOf(pid, "cpu");
     expect(group).not.toMatch(/zygotes$/);
     return group;
-  }, 5_000);
+  });
 }
 
 /** A process that takes memory when a line arrives, and ends. */
@@ -108,7 +109,7 @@ test.runIf(isWritable)(
     const left = spawn("/usr/bin/sleep", ["60"]);
     await earlier.add("waiting", waiting.pid ?? 0);
     await start(earlier, { cell: "left", pid: left.pid ?? 0 });
-    await vi.waitFor(async () =>
+    await waitFor(async () =>
       expect(await groupOf(left.pid ?? 0, "cpu")).toMatch(/atoll-[0-9a-f]{12}\/account\/left$/),
     );
     expect(await groupOf(waiting.pid ?? 0, "cpu")).toMatch(/atoll-[0-9a-f]{12}\/zygotes$/);
@@ -178,10 +179,7 @@ test.runIf(isWritable)(
         spinners
           .filter(({ account }) => account === wanted)
           .reduce((sum, { counters }) => sum + (counters.times()?.ranNs ?? 0) / 1e6, 0);
-      await vi.waitFor(
-        () => expect(usedMs("single") + usedMs("many")).toBeGreaterThan(2_000),
-        60_000,
-      );
+      await waitFor(() => expect(usedMs("single") + usedMs("many")).toBeGreaterThan(2_000));
       const ratio = usedMs("many") / usedMs("single");
       // Between cells alone it would be 3.
       expect(ratio).toBeGreaterThan(0.5);

@@ -7,8 +7,9 @@ import {
   type CellStatus,
   type NodeReport,
 } from "@atoll/control-plane/contract";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import pino from "pino";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { WebSocketServer, type WebSocket } from "ws";
 import { ManualClock } from "@atoll/kv-store/manual-clock";
 import { LIMITS } from "../limits.ts";
@@ -84,7 +85,7 @@ beforeEach(async () => {
     log: pino({ level: "silent" }),
   });
   link.open();
-  await vi.waitFor(() => expect(reports()).toHaveLength(1), 10_000);
+  await waitFor(() => expect(reports()).toHaveLength(1));
 });
 
 afterEach(async () => {
@@ -105,13 +106,13 @@ test("node link: a report has what changed since the one before, and there is no
   cells = [{ ...CELL, cpuMs: 2 }];
   clock.advance(LIMITS.reportMs);
   // Messages keep their order, so nothing came between.
-  await vi.waitFor(() => expect(reports()).toEqual([whole, { cells }]), 10_000);
+  await waitFor(() => expect(reports()).toEqual([whole, { cells }]));
 });
 
 test("node link: a new connection is told everything", async () => {
   const [whole] = reports();
   sockets[0]?.terminate();
-  await vi.waitFor(() => expect(reports()).toEqual([whole, whole]), 10_000);
+  await waitFor(() => expect(reports()).toEqual([whole, whole]));
 });
 
 test("node link: what failed is tried again with each connection and from time to time, and its end is told", async () => {
@@ -123,13 +124,9 @@ test("node link: what failed is tried again with each connection and from time t
   ];
   const applied = () => messages.filter(({ kind }) => kind === "applied");
   sockets[0]?.terminate();
-  await vi.waitFor(
-    () => expect(applied()).toEqual([{ kind: "applied", revision, failures }]),
-    10_000,
-  );
+  await waitFor(() => expect(applied()).toEqual([{ kind: "applied", revision, failures }]));
   clock.advance(LIMITS.failedWorkersRetryMs);
-  await vi.waitFor(
-    () => expect(applied()).toContainEqual({ kind: "applied", revision, failures: [] }),
-    10_000,
+  await waitFor(() =>
+    expect(applied()).toContainEqual({ kind: "applied", revision, failures: [] }),
   );
 });

@@ -10,8 +10,9 @@ import {
 } from "@atoll/control-plane/contract";
 import { systemClock } from "@atoll/kv-store";
 import { ManualClock } from "@atoll/kv-store/manual-clock";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import pino from "pino";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { sampleServices } from "../cells/sample-services.ts";
 import { SampleSupervisor } from "../cells/sample-supervisor.ts";
 import { makeTestDirectory } from "../cells/test-directory.ts";
@@ -113,7 +114,7 @@ function dropped(): number {
 
 /** Resolves with the events when there are so many. */
 async function told(count: number): Promise<ReadonlyArray<TailEvent>> {
-  await vi.waitFor(() => expect(events().length).toBeGreaterThanOrEqual(count), 10_000);
+  await waitFor(() => expect(events().length).toBeGreaterThanOrEqual(count));
   expect(events()).toHaveLength(count);
   return events();
 }
@@ -153,7 +154,7 @@ describe("watched cells: ", () => {
     });
     await tails.follow([]);
     expect(followed).toEqual([]);
-    await vi.waitFor(() => expect(pids()).toEqual([own]), 10_000);
+    await waitFor(() => expect(pids()).toEqual([own]));
     await sample.ask("sample", "/after");
     expect(events()).toHaveLength(2);
   });
@@ -178,7 +179,7 @@ describe("watched cells: ", () => {
     ];
     await tails.follow([fitting, other]);
     await sample.ask("sample", "/", { "x-secret-word": "open sesame" });
-    await vi.waitFor(() => expect(events(fitting)).toHaveLength(1), 10_000);
+    await waitFor(() => expect(events(fitting)).toHaveLength(1));
     expect(events(fitting)[0]?.event).toMatchObject({
       request: { headers: { "x-secret-word": "REDACTED" } },
     });
@@ -263,10 +264,10 @@ describe("watched cells: ", () => {
     });
     // Its cells come back, and tell.
     clock.advance(LIMITS.tailLookMs);
-    await vi.waitFor(async () => {
+    await waitFor(async () => {
       await sample.ask("sample", "/again");
       expect(events().length).toBeGreaterThan(1);
-    }, 20_000);
+    });
   });
 
   test("rest when they tell too much, are counted meanwhile, and tell again", async () => {
@@ -280,21 +281,21 @@ describe("watched cells: ", () => {
       }
     };
     await flood(LIMITS.tailEventsPerLook + 100);
-    await vi.waitFor(() => expect(pids()).toHaveLength(2), 10_000);
+    await waitFor(() => expect(pids()).toHaveLength(2));
     const before = events().length;
-    await vi.waitFor(async () => {
+    await waitFor(async () => {
       const seen = events().length;
       await sample.ask("sample", "/");
       await new Promise((resolve) => setTimeout(resolve, 50));
       expect(events()).toHaveLength(seen);
-    }, 10_000);
+    });
     await flood(100);
     expect(events().length).toBeLessThan(before + 100);
     clock.advance(LIMITS.tailLookMs);
-    await vi.waitFor(() => expect(dropped()).toBeGreaterThanOrEqual(100), 10_000);
+    await waitFor(() => expect(dropped()).toBeGreaterThanOrEqual(100));
     const seen = events().length;
     await sample.ask("sample", "/again");
-    await vi.waitFor(() => expect(events().length).toBeGreaterThan(seen), 10_000);
+    await waitFor(() => expect(events().length).toBeGreaterThan(seen));
   });
 
   test("are not waited for by a link that is behind, and what is dropped is counted", async () => {
@@ -303,7 +304,7 @@ describe("watched cells: ", () => {
     await tails.follow([tailOf(worker)]);
     bufferedBytes = LIMITS.tailLinkBytesMax + 1;
     await sample.ask("sample", "/");
-    await vi.waitFor(() => expect(dropped()).toBe(1), 10_000);
+    await waitFor(() => expect(dropped()).toBe(1));
     expect(events()).toEqual([]);
   });
 
@@ -314,7 +315,7 @@ describe("watched cells: ", () => {
     expect(pids()).not.toEqual([]);
     const watching = pids().length;
     tails.disconnected();
-    await vi.waitFor(() => expect(pids().length).toBeLessThan(watching), 10_000);
+    await waitFor(() => expect(pids().length).toBeLessThan(watching));
   });
 
   test("of a worker that does not start are no reason to fail", async () => {

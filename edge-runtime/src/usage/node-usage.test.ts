@@ -2,8 +2,9 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { VersionId, type UsageBatch } from "@atoll/control-plane/contract";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import { pino } from "pino";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { NodeUsage } from "./node-usage.ts";
 
 const VERSION = VersionId.parse("11111111-1111-4111-8111-111111111111");
@@ -51,14 +52,14 @@ function serve(): void {
 
 /** Numbers of the batches that were sent, once there are at least so many. */
 async function sentOf(count: number): Promise<ReadonlyArray<number>> {
-  await vi.waitFor(() => expect(sent.length).toBeGreaterThanOrEqual(count));
+  await waitFor(() => expect(sent.length).toBeGreaterThanOrEqual(count));
   return sent.map(({ sequence }) => sequence);
 }
 
 /** Waits until the disk holds these batches, and for all that needs no disk to happen. */
 async function settled(...names: ReadonlyArray<string>): Promise<void> {
   const files = names.map((name) => "0".repeat(15) + name);
-  await vi.waitFor(async () => expect((await readdir(directory)).toSorted()).toEqual(files));
+  await waitFor(async () => expect((await readdir(directory)).toSorted()).toEqual(files));
   for (let turn = 0; turn < 10; turn += 1) await new Promise(setImmediate);
 }
 

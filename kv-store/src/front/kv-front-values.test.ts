@@ -4,10 +4,11 @@ import { readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { Key } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { FrontBench, NAMESPACE, type HttpAnswer } from "../test-support/front-bench.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import { CAPABILITY_HEADER } from "./kv-front.ts";
 
 let bench: FrontBench;
@@ -89,9 +90,9 @@ test("KvFront: a sender that goes away in the middle leaves nothing behind", asy
     `PUT /k?urlencoded=true HTTP/1.1\r\n${CAPABILITY_HEADER}: good\r\ncontent-length: 1000000\r\n\r\n`,
   );
   socket.write(Buffer.alloc(500_000));
-  await vi.waitFor(async () => expect(await readdir(incoming)).toHaveLength(1));
+  await waitFor(async () => expect(await readdir(incoming)).toHaveLength(1));
   socket.destroy();
-  await vi.waitFor(async () => expect(await readdir(incoming)).toEqual([]));
+  await waitFor(async () => expect(await readdir(incoming)).toEqual([]));
   expect(bench.replica.get(NAMESPACE, "k")).toBeUndefined();
 });
 

@@ -1,10 +1,11 @@
-import { beforeEach, expect, test, vi } from "vitest";
+import { beforeEach, expect, test } from "vitest";
 import { Key, type KvRecord } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision } from "../names.ts";
 import { EMPTY_STATE } from "../state-digest.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import { CommitFeed } from "./commit-feed.ts";
 
 const NAMESPACE = NamespaceId.parse("1".repeat(32));
@@ -71,7 +72,7 @@ test("CommitFeed: reads others' commits of what somebody asked about, for a whil
   expect(feed.followed()).toEqual([NAMESPACE]);
   head = 8;
   feed.heard(NAMESPACE, at(8));
-  await vi.waitFor(() => expect(told).toEqual([4, 5, 6, 7, 8]));
+  await waitFor(() => expect(told).toEqual([4, 5, 6, 7, 8]));
   clock.advance(LIMITS.originFollowMs);
   expect(feed.followed()).toEqual([]);
   head = 9;
@@ -83,7 +84,7 @@ test("CommitFeed: what others committed before is told before", async () => {
   feed.asked(NAMESPACE, at(0));
   commit(2);
   expect(told).toEqual([]);
-  await vi.waitFor(() => expect(told).toEqual([1, 2, 3]));
+  await waitFor(() => expect(told).toEqual([1, 2, 3]));
   commit(3);
   expect(told).toEqual([1, 2, 3, 4]);
 });
@@ -112,7 +113,7 @@ test("CommitFeed: a commit that came to nothing, as far as is known, is told whe
   head = 1;
   feed.asked(NAMESPACE, at(1));
   feed.commitFailed(NAMESPACE);
-  await vi.waitFor(() => expect(told).toEqual([1]));
+  await waitFor(() => expect(told).toEqual([1]));
 });
 
 test("CommitFeed: what is heard while the log is being read is read as well", async () => {
@@ -122,24 +123,24 @@ test("CommitFeed: what is heard while the log is being read is read as well", as
   head = 2;
   feed.heard(NAMESPACE, at(2));
   commit(2);
-  await vi.waitFor(() => expect(told).toEqual([1, 2, 3]));
+  await waitFor(() => expect(told).toEqual([1, 2, 3]));
 });
 
 test("CommitFeed: a read that fails is made again when something is heard again", async () => {
   feed.asked(NAMESPACE, at(0));
   [head, isAway] = [1, true];
   feed.heard(NAMESPACE, at(1));
-  await vi.waitFor(() => expect(log.lines).toHaveLength(1));
+  await waitFor(() => expect(log.lines).toHaveLength(1));
   isAway = false;
   feed.heard(NAMESPACE, at(1));
-  await vi.waitFor(() => expect(told).toEqual([1]));
+  await waitFor(() => expect(told).toEqual([1]));
 });
 
 test("CommitFeed: past the log's beginning it goes on with what comes next", async () => {
   feed.asked(NAMESPACE, at(0));
   [head, logStart] = [50, 40];
   feed.heard(NAMESPACE, at(50));
-  await vi.waitFor(() => expect(reads).toEqual([0]));
+  await waitFor(() => expect(reads).toEqual([0]));
   commit(50);
   expect([told, reads]).toEqual([[51], [0]]);
 });

@@ -2,13 +2,14 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemClock } from "../clock.ts";
 import { Key, type KvRecord } from "../entry.ts";
 import { NamespaceId, Revision, type HistoryPoint } from "../names.ts";
 import { EMPTY_STATE } from "../state-digest.ts";
 import { PostgresServer } from "../test-support/postgres-server.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import { PostgresOrigin } from "./postgres-origin.ts";
 import { SCHEMA } from "./postgres-schema.ts";
 
@@ -17,8 +18,6 @@ const BEGINNING: HistoryPoint = { revision: Revision.parse(0), digest: EMPTY_STA
 const WRITER = join(import.meta.dirname, "..", "test-support", "origin-writer.ts");
 const KILL_COUNT = 3;
 const ROUND_WRITES = 100;
-// A server that was killed reads its log first, and syncs all its files.
-const WAIT = { timeout: 60_000, interval: 20 };
 
 let server: PostgresServer;
 let url: string;
@@ -61,7 +60,7 @@ class Writer {
   /** Resolves when that many more writes are acknowledged. */
   async write(count: number): Promise<void> {
     const enough = this.acknowledged.size + count;
-    await vi.waitFor(() => expect(this.acknowledged.size).toBeGreaterThan(enough), WAIT);
+    await waitFor(() => expect(this.acknowledged.size).toBeGreaterThan(enough));
   }
 
   async kill(): Promise<void> {

@@ -8,13 +8,13 @@ import { PostgresProxy } from "../test-support/postgres-proxy.ts";
 import { PostgresServer } from "../test-support/postgres-server.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
 import { TrackedState } from "../test-support/tracked-state.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import { PostgresOrigin } from "./postgres-origin.ts";
 import { SCHEMA } from "./postgres-schema.ts";
 
 const FIRST = NamespaceId.parse("1".repeat(32));
 const SECOND = NamespaceId.parse("2".repeat(32));
 const BEGINNING: HistoryPoint = { revision: Revision.parse(0), digest: EMPTY_STATE };
-const WAIT = { timeout: 20_000, interval: 20 };
 // A server that was killed reads its log first, and syncs all its files.
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -97,7 +97,7 @@ test("PostgresOrigin: no statement reads a whole table, however new it is", asyn
   }
   await writer.close();
   // The counts are there once the connections are gone.
-  await vi.waitFor(async () => {
+  await waitFor(async () => {
     const rows = await server.query(
       database,
       `SELECT relname, seq_scan, idx_scan >= 10 AS is_read FROM pg_stat_user_tables
@@ -107,7 +107,7 @@ test("PostgresOrigin: no statement reads a whole table, however new it is", asyn
       { relname: "entries", seq_scan: "0", is_read: true },
       { relname: "log", seq_scan: "0", is_read: true },
     ]);
-  }, WAIT);
+  });
 });
 
 test("PostgresOrigin: writers of several control planes have one order, which all of them tell", async () => {
@@ -144,9 +144,9 @@ test("PostgresOrigin: writers of several control planes have one order, which al
   const all = Array.from({ length: 240 }, (_, index) => index + 1);
   expect(revisions.toSorted((a, b) => a - b)).toEqual(all);
   expect(await following).toBe(240);
-  await vi.waitFor(() => {
+  await waitFor(() => {
     for (const records of heard) expect(records.map(({ revision }) => revision)).toEqual(all);
-  }, WAIT);
+  });
   expect(heard[0]).toEqual(heard[1]);
   expect(heard[0]).toEqual(await recordsOf(origin));
 });
@@ -156,13 +156,13 @@ test("PostgresOrigin: a namespace that a stuck control plane holds fails alone, 
     database,
     `BEGIN; SELECT * FROM ${SCHEMA}.namespaces WHERE namespace = '${FIRST}' FOR UPDATE; SELECT pg_sleep(4)`,
   );
-  await vi.waitFor(async () => {
+  await waitFor(async () => {
     const rows = await server.query(
       database,
       "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'",
     );
     expect(rows).toHaveLength(1);
-  }, WAIT);
+  });
   const startMs = Date.now();
   const first = Promise.allSettled([origin.write(FIRST, [put("a")])]);
   expect(await origin.write(SECOND, [put("a")])).toBe(1);
@@ -178,7 +178,7 @@ test("PostgresOrigin: a commit whose answer was lost is not acknowledged, and to
   const lost = { code: "origin_unreachable", retryable: true };
   await expect(origin.write(FIRST, [put("a")])).rejects.toMatchObject(lost);
   proxy.recover();
-  await vi.waitFor(() => expect(heard).toHaveLength(1), WAIT);
+  await waitFor(() => expect(heard).toHaveLength(1));
   expect(await origin.write(FIRST, [put("b")])).toBe(2);
   expect(heard.map(({ revision }) => revision)).toEqual([1, 2]);
   expect(heard).toEqual(await recordsOf(origin));
@@ -190,15 +190,13 @@ test("PostgresOrigin: connections that were cut are made again by themselves", a
   await origin.write(FIRST, [put("a")]);
   proxy.cut();
   // The first to meet a cut connection may fail, in a way that says to repeat it.
-  await vi.waitFor(() => origin.write(FIRST, [put("b")]), WAIT);
+  await waitFor(() => origin.write(FIRST, [put("b")]));
   // So is the one that hears of others' commits.
   await other.write(FIRST, [put("c")]);
-  await vi.waitFor(
-    () =>
-      expect(heard).toEqual(
-        expect.arrayContaining([expect.objectContaining({ operation: put("c") })]),
-      ),
-    WAIT,
+  await waitFor(() =>
+    expect(heard).toEqual(
+      expect.arrayContaining([expect.objectContaining({ operation: put("c") })]),
+    ),
   );
   expect(heard).toEqual(await recordsOf(other));
 });
@@ -207,13 +205,13 @@ test("PostgresOrigin: a commit of which no notification came is found", async ()
   const other = await openOther();
   const listening = `FROM pg_stat_activity
     WHERE datname = '${database}' AND query LIKE '%LISTEN%' AND pid <> pg_backend_pid()`;
-  await vi.waitFor(async () => {
+  await waitFor(async () => {
     expect(await server.query(database, `SELECT pid ${listening}`)).toHaveLength(2);
-  }, WAIT);
+  });
   const heard = await listen(origin);
   await server.query(database, `SELECT pg_terminate_backend(pid) ${listening}`);
   await other.write(FIRST, [put("a")]);
-  await vi.waitFor(() => expect(heard).toHaveLength(1), WAIT);
+  await waitFor(() => expect(heard).toHaveLength(1));
 });
 
 test("PostgresOrigin: a database that has gone silent is given up within a bound", async () => {
@@ -225,7 +223,7 @@ test("PostgresOrigin: a database that has gone silent is given up within a bound
   expect(writes).toMatchObject([lost, lost]);
   expect(Date.now() - startMs).toBeLessThan(LIMITS.originAnswerMs + 3_000);
   proxy.recover();
-  await vi.waitFor(() => origin.write(FIRST, [put("b")]), WAIT);
+  await waitFor(() => origin.write(FIRST, [put("b")]));
 });
 
 test("PostgresOrigin: while the server is down calls fail at once, and afterwards they don't", async () => {

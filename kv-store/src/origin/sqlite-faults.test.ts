@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import SqliteDatabase from "better-sqlite3";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemClock } from "../clock.ts";
 import type { Key, KvEntry } from "../entry.ts";
 import { NamespaceId } from "../names.ts";
@@ -14,11 +14,11 @@ import { entryDigest, StateSum } from "../state-digest.ts";
 import { DISK_ERRORS, FaultyDisk } from "../test-support/faulty-disk/faulty-disk.ts";
 import { textOf } from "../test-support/origin-place.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import { SqliteOrigin } from "./sqlite-origin.ts";
 
 const NAMESPACE = NamespaceId.parse("1".repeat(32));
 const WRITER = join(import.meta.dirname, "..", "test-support", "sqlite-writer.ts");
-const WAIT = { timeout: 20_000, interval: 5 };
 // Writes and syncs from one cut to the next: some commits, and every third time a checkpoint as well.
 const CUT_CALLS = [1, 2, 3, 7, 20, 45, 90, 150, 260, 400];
 
@@ -66,13 +66,13 @@ class Writer {
   /** Resolves when that many more writes are acknowledged. */
   async write(count: number): Promise<void> {
     const enough = this.acknowledged.size + count;
-    await vi.waitFor(() => expect(this.acknowledged.size).toBeGreaterThanOrEqual(enough), WAIT);
+    await waitFor(() => expect(this.acknowledged.size).toBeGreaterThanOrEqual(enough));
   }
 
   /** Resolves when that many more writes are refused. */
   async fail(count: number): Promise<void> {
     const enough = this.refused.size + count;
-    await vi.waitFor(() => expect(this.refused.size).toBeGreaterThanOrEqual(enough), WAIT);
+    await waitFor(() => expect(this.refused.size).toBeGreaterThanOrEqual(enough));
   }
 
   /** Resolves when it has ended, by itself. */

@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemClock } from "../clock.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId } from "../names.ts";
@@ -13,6 +13,7 @@ import { encodeOperation } from "../record-codec.ts";
 import { entryDigest, StateSum } from "../state-digest.ts";
 import { DISK_ERRORS, FaultyDisk } from "../test-support/faulty-disk/faulty-disk.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import { LmdbReplica } from "./lmdb-replica.ts";
 
 const NAMESPACE = NamespaceId.parse("1".repeat(32));
@@ -23,7 +24,6 @@ const WRITES = 8;
 const GIVEN_UP = 70;
 /** Two pages, of which one says where the newest state is: LMDB gives up its files when it can't be written. */
 const META_BYTES = 2 * 4_096;
-const WAIT = { timeout: 20_000, interval: 5 };
 
 let directory: string;
 let disk: FaultyDisk;
@@ -70,13 +70,13 @@ class Follower {
   /** Resolves when the replica has what the origin had at the time of the call, and more. */
   async catchUp(): Promise<void> {
     const enough = this.head + 20;
-    await vi.waitFor(() => expect(this.held).toBeGreaterThanOrEqual(enough), WAIT);
+    await waitFor(() => expect(this.held).toBeGreaterThanOrEqual(enough));
   }
 
   /** Resolves when the origin has gone on by so much. */
   async goOn(count: number): Promise<void> {
     const enough = this.head + count;
-    await vi.waitFor(() => expect(this.head).toBeGreaterThanOrEqual(enough), WAIT);
+    await waitFor(() => expect(this.head).toBeGreaterThanOrEqual(enough));
   }
 
   async end(): Promise<void> {
@@ -150,7 +150,7 @@ test("LmdbReplica: a node whose LMDB gives up its files says so, and its next pr
   const follower = new Follower();
   await follower.catchUp();
   await disk.order({ failBelow: META_BYTES });
-  await vi.waitFor(() => expect(follower.hasGivenUp).toBe(true), WAIT);
+  await waitFor(() => expect(follower.hasGivenUp).toBe(true));
   await disk.heal();
   const held = await inspect();
   expect(held).toBeGreaterThanOrEqual(follower.held);
@@ -169,12 +169,9 @@ test.runIf(process.env["ATOLL_THOROUGH"] !== undefined)(
     await follower.catchUp();
     for (let write = 1; write <= WRITES; write += 1) {
       await disk.order({ failIn: write });
-      await vi.waitFor(async () => expect(await disk.read("faults")).toBe(write), WAIT);
+      await waitFor(async () => expect(await disk.read("faults")).toBe(write));
       const enough = follower.head + 20;
-      await vi.waitFor(
-        () => expect(follower.hasGivenUp || follower.held >= enough).toBe(true),
-        WAIT,
-      );
+      await waitFor(() => expect(follower.hasGivenUp || follower.held >= enough).toBe(true));
       expect([...follower.reads]).toEqual(["read"]);
       if (follower.hasGivenUp) follower = new Follower();
       await follower.catchUp();

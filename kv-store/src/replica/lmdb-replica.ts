@@ -21,6 +21,7 @@ import {
 import { isDamage, storageError } from "./lmdb-errors.ts";
 import { OriginTime, type HeardTime } from "./origin-time.ts";
 import type { DamageListener, Replica, SnapshotPosition, StoreAction } from "./replica.ts";
+import { ReadView } from "./read-view.ts";
 import { SavedSeconds } from "./saved-seconds.ts";
 import { SharedTransactions } from "./shared-transactions.ts";
 import { changeOf, revisionOf, SlotEntries, storedKey, type FetchedValue } from "./slot-entries.ts";
@@ -57,6 +58,7 @@ export class LmdbReplica implements Replica {
   readonly #log: Log;
   #onGivenUp: LmdbReplicaOptions["onGivenUp"];
   readonly #root: RootDatabase<Buffer, Buffer>;
+  readonly #view: ReadView;
   readonly #entries: SlotEntries;
   readonly #values: SlotValues;
   readonly #namespaces: Database<unknown, string>;
@@ -88,6 +90,7 @@ export class LmdbReplica implements Replica {
     this.#log = options.log;
     this.#onGivenUp = options.onGivenUp;
     this.#root = openEnvironment(options.directory);
+    this.#view = new ReadView(this.#root);
     this.#entries = new SlotEntries(openInPlace(this.#root, "entries"));
     this.#values = new SlotValues(this.#entries);
     this.#namespaces = this.#root.openDB({ name: "namespaces", encoding: "json" });
@@ -208,7 +211,7 @@ export class LmdbReplica implements Replica {
     const { slot } = this.#readable(namespace);
     const keyBytes = Buffer.from(key, "utf8");
     try {
-      const record = this.#entries.get(slot, keyBytes);
+      const record = this.#entries.get(slot, keyBytes, this.#view);
       if (record === undefined) return undefined;
       const change = changeOf(record);
       // What something is stored under is a key: to parse it again would cost as much as all the rest.
@@ -267,6 +270,7 @@ export class LmdbReplica implements Replica {
     for (const stop of this.#stops) stop();
     await this.#shared.idle();
     await this.#sweep.close();
+    this.#view.renew();
     // Also waits for the transactions under way.
     await this.#root.close();
     this.#savedTime.close();
@@ -303,8 +307,6 @@ export class LmdbReplica implements Replica {
       return { before: stored, after: next };
     });
     copy.stored = after;
-    // LMDB's reads share a view for a moment: without this the writer might not see its own write.
-    this.#root.resetReadTxn();
     const kept = slotsOf(after);
     for (const slot of slotsOf(before)) if (!kept.includes(slot)) this.#sweep.begin(slot);
   }
@@ -331,8 +333,12 @@ export class LmdbReplica implements Replica {
     }
   }
 
-  #transaction<Result>(action: () => Result): Promise<Result> {
-    return transact(this.#root, action);
+  async #transaction<Result>(action: () => Result): Promise<Result> {
+    try {
+      return await transact(this.#root, action);
+    } finally {
+      this.#view.renew();
+    }
   }
 
   #copyOf(namespace: NamespaceId): Copy {

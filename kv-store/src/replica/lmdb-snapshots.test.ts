@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { Key } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { Revision } from "../names.ts";
@@ -12,10 +12,9 @@ import {
   snapshotActions,
 } from "../test-support/replica-bench.ts";
 import { TrackedState } from "../test-support/tracked-state.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import type { StoreAction } from "./replica.ts";
 
-// For what the disk has to do first, on a machine that does much else.
-const WAIT = { timeout: 10_000, interval: 5 };
 const run = promisify(execFile);
 
 const NINE = new TrackedState(9).take([putText("j", "9")]);
@@ -142,7 +141,7 @@ test("LmdbReplica: a second start forgets what the first collected", async () =>
   for (const each of begun) await bench.replica.store(NAMESPACE, each);
   await bench.storeSnapshot(NAMESPACE, 2, [[putText("second", "2")]]);
   expect([bench.textOf("first"), bench.textOf("second")]).toEqual([undefined, "2"]);
-  await vi.waitFor(async () => expect(await entryCount()).toBe(1), WAIT);
+  await waitFor(async () => expect(await entryCount()).toBe(1));
 });
 
 test("LmdbReplica: reopened, it holds the last revision and goes on with an unfinished snapshot", async () => {
@@ -177,7 +176,7 @@ test("LmdbReplica: an unfinished snapshot alone is something that a drop removes
   ]);
   await bench.replica.store(NAMESPACE, { kind: "drop" });
   expect([bench.replica.held(), bench.replica.snapshot(NAMESPACE)]).toEqual([[], undefined]);
-  await vi.waitFor(async () => expect(await entryCount()).toBe(0), WAIT);
+  await waitFor(async () => expect(await entryCount()).toBe(0));
 });
 
 test("LmdbReplica: a dropped namespace is gone at once, its neighbour is not", async () => {
@@ -232,5 +231,5 @@ test("LmdbReplica: what a dropped namespace took on disk is given back", async (
     bench.storeSnapshot(NAMESPACE, 2, [[putText("a", "2")], [putText("c", "2")]]),
     bench.replica.store(NAMESPACE, { kind: "drop" }),
   ]);
-  await vi.waitFor(async () => expect(await entryCount()).toBe(1), WAIT);
+  await waitFor(async () => expect(await entryCount()).toBe(1));
 });

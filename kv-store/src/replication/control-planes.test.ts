@@ -11,14 +11,13 @@ import { LmdbReplica } from "../replica/lmdb-replica.ts";
 import { connectedChannels } from "../test-support/memory-channel.ts";
 import { PostgresServer } from "../test-support/postgres-server.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import { OriginServer } from "./origin-server.ts";
 import { ReplicaClient } from "./replica-client.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
 const clock = systemClock;
 const log = new RecordedLog();
-// A server that was killed reads its log first, and syncs all its files.
-const WAIT = { timeout: 30_000, interval: 10 };
 vi.setConfig({ testTimeout: 60_000 });
 
 let postgres: PostgresServer;
@@ -97,7 +96,7 @@ test("control planes: what a node of one writes, a node of the other shows befor
   for (let count = 0; count < 20; count += 1) {
     await fra.client.write(NAMESPACE, [put("a", `${count}`)]);
     const writtenMs = performance.now();
-    await vi.waitFor(() => expect(textOf(iad, "a")).toBe(`${count}`), { ...WAIT, interval: 1 });
+    await waitFor(() => expect(textOf(iad, "a")).toBe(`${count}`));
     delaysMs.push(performance.now() - writtenMs);
   }
   const median = delaysMs.toSorted((a, b) => a - b)[10];
@@ -123,9 +122,9 @@ test("control planes: nodes of both write at once, and all hold the same in the 
   });
   const revisions = (await Promise.all(writers)).flat().toSorted((a, b) => a - b);
   expect(revisions).toEqual(Array.from({ length: 100 }, (_, index) => index + 1));
-  await vi.waitFor(() => {
+  await waitFor(() => {
     for (const { replica } of nodes) expect(replica.revision(NAMESPACE)).toBe(100);
-  }, WAIT);
+  });
   const states = nodes.map((node) => Array.from({ length: 5 }, (_, key) => textOf(node, `${key}`)));
   for (const state of states) expect(state).toEqual(states[0]);
 });
@@ -147,7 +146,7 @@ test("control planes: while the database is down nodes read on and writes say to
   const fra = await startNode("fra", await startControlPlane());
   const iad = await startNode("iad", await startControlPlane());
   await fra.client.write(NAMESPACE, [put("a", "1")]);
-  await vi.waitFor(() => expect(textOf(iad, "a")).toBe("1"), WAIT);
+  await waitFor(() => expect(textOf(iad, "a")).toBe("1"));
   await postgres.kill();
   await expect(fra.client.write(NAMESPACE, [put("a", "2")])).rejects.toMatchObject({
     code: "origin_unreachable",
@@ -155,6 +154,6 @@ test("control planes: while the database is down nodes read on and writes say to
   });
   expect([textOf(fra, "a"), textOf(iad, "a")]).toEqual(["1", "1"]);
   await postgres.restart();
-  await vi.waitFor(() => fra.client.write(NAMESPACE, [put("a", "3")]), WAIT);
-  await vi.waitFor(() => expect(textOf(iad, "a")).toBe("3"), WAIT);
+  await waitFor(() => fra.client.write(NAMESPACE, [put("a", "3")]));
+  await waitFor(() => expect(textOf(iad, "a")).toBe("3"));
 });

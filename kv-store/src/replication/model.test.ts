@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { systemClock } from "../clock.ts";
 import { Key, type HeldEntry, type KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
@@ -12,6 +12,7 @@ import { LmdbReplica } from "../replica/lmdb-replica.ts";
 import { HurriedClock } from "../test-support/hurried-clock.ts";
 import { connectedChannels, type MemoryChannel } from "../test-support/memory-channel.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import { OriginServer } from "./origin-server.ts";
 import { ReplicaClient } from "./replica-client.ts";
 
@@ -119,10 +120,7 @@ class World {
 
   /** Replica and origin come to be equal to the map. */
   async settle(): Promise<void> {
-    await vi.waitFor(() => expect(this.#replica.revision(NAMESPACE)).toBe(this.#revision), {
-      timeout: 10_000,
-      interval: 5,
-    });
+    await waitFor(() => expect(this.#replica.revision(NAMESPACE)).toBe(this.#revision));
     await this.#compare();
     expect(this.#log.lines.filter((line) => line.startsWith("error"))).toEqual([]);
   }

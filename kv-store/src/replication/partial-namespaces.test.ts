@@ -2,7 +2,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemClock } from "../clock.ts";
 import { Key, type KvOperation } from "../entry.ts";
 import { KvError } from "../errors.ts";
@@ -14,13 +14,13 @@ import { LmdbReplica } from "../replica/lmdb-replica.ts";
 import { ReplicaBudget } from "../replica/replica-budget.ts";
 import { connectedChannels, type MemoryChannel } from "../test-support/memory-channel.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import type { ValueBlobs } from "../values/value-blobs.ts";
 import { ValueCache } from "../values/value-cache.ts";
 import { OriginServer } from "./origin-server.ts";
 import { ReplicaClient } from "./replica-client.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
-const WAIT = { timeout: 10_000, interval: 10 };
 const VALUE_BYTES = 4_000;
 const clock = systemClock;
 
@@ -142,9 +142,9 @@ async function atOrigin(key: string): Promise<string | undefined> {
 }
 
 async function caughtUp(): Promise<void> {
-  await vi.waitFor(async () => {
+  await waitFor(async () => {
     expect(replica.point(NAMESPACE)).toEqual(await origin.point(NAMESPACE));
-  }, WAIT);
+  });
 }
 
 /** Fills the namespace and lets the node become partial, all of it on the node. */
@@ -216,7 +216,7 @@ test("partial namespace: a value that the origin has replaced is waited for, and
   channel.isSilent = true;
   await origin.write(NAMESPACE, [put("k00000")]);
   const reading = read("k00000");
-  await vi.waitFor(() => expect(fetched).toEqual(["k00000"]), WAIT);
+  await waitFor(() => expect(fetched).toEqual(["k00000"]));
   connect();
   expect(await reading).toEqual([await atOrigin("k00000")]);
 });
@@ -232,7 +232,7 @@ test("partial namespace: a value that was replaced is waited for while others ar
   }
   await origin.write(NAMESPACE, [put("k00000")]);
   const reading = read("k00000");
-  await vi.waitFor(() => expect(fetched).toEqual(["k00000"]), WAIT);
+  await waitFor(() => expect(fetched).toEqual(["k00000"]));
   channel.deliver = deliver;
   for (const message of late) deliver(message);
   expect(await reading).toEqual([await atOrigin("k00000")]);

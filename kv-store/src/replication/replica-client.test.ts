@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { Key, type KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision } from "../names.ts";
@@ -10,14 +10,13 @@ import { ManualClock } from "../test-support/manual-clock.ts";
 import { connectedChannels, type MemoryChannel } from "../test-support/memory-channel.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
 import { TrackedState } from "../test-support/tracked-state.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import { encodeBatches } from "./batch.ts";
 import { ReplicaClient } from "./replica-client.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
 const OTHER = NamespaceId.parse("b".repeat(32));
 const DELETE: KvOperation = { kind: "delete", key: Key.parse("k") };
-// For what the disk has to do first, on a machine that does much else.
-const WAIT = { timeout: 10_000, interval: 5 };
 const HOUR_MS = 3_600_000;
 
 let directory: string;
@@ -122,7 +121,7 @@ test("ReplicaClient: a namespace given up in the middle of a batch is gone, and 
   client.setInterest([NAMESPACE]);
   deliver({ kind: "snapshot-start", subscription: 2, sequence: 4, revision: 7 });
   deliver({ kind: "snapshot-end", subscription: 2, sequence: 5, revision: 7, through: null });
-  await vi.waitFor(() => expect(client.status()).toMatchObject([{ revision: 7 }]), WAIT);
+  await waitFor(() => expect(client.status()).toMatchObject([{ revision: 7 }]));
   expect(subscribed).toEqual([null, null]);
   expect(log.lines).toEqual([]);
 });

@@ -2,7 +2,7 @@ import { copyFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import SqliteDatabase from "better-sqlite3";
 import { open as openLmdb } from "lmdb";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import {
   NAMESPACE,
   putText,
@@ -10,9 +10,7 @@ import {
   textOf,
   type Node,
 } from "../test-support/replicated-store.ts";
-
-// For conditions that take a heartbeat or two to come true.
-const WAIT = { timeout: 10_000, interval: 10 };
+import { waitFor } from "../test-support/wait-for.ts";
 
 let store: ReplicatedStore;
 beforeEach(async () => {
@@ -53,15 +51,15 @@ test.each([
     await restoreOrigin(copy);
     for (const key of written) await store.origin.write(NAMESPACE, [putText(key, "2")]);
     store.connect(node);
-    await vi.waitFor(() => expect(textOf(node, "z")).toBe("2"), WAIT);
+    await waitFor(() => expect(textOf(node, "z")).toBe("2"));
     const keys = node.replica.list(NAMESPACE, { prefix: "", limit: 10 }).entries;
     expect(keys.map(({ key }) => key)).toEqual(["base", "w", ...written]);
     expect(node.replica.point(NAMESPACE)).toEqual(await store.origin.point(NAMESPACE));
-    await vi.waitFor(() => {
+    await waitFor(() => {
       expect(node.client.status()).toMatchObject([
         { repairing: null, repairs: 1, lastRepair: "other-history" },
       ]);
-    }, WAIT);
+    });
     expect(store.log.lines).toContainEqual(
       expect.stringContaining("the origin has another history"),
     );
@@ -91,7 +89,7 @@ test("replication: a node that was down while the origin was restored follows it
   await restoreOrigin(copy);
   await store.origin.write(NAMESPACE, [putText("z", "2")]);
   const again = await store.startConnectedNode("fra");
-  await vi.waitFor(() => expect(textOf(again, "z")).toBe("2"), WAIT);
+  await waitFor(() => expect(textOf(again, "z")).toBe("2"));
   expect(textOf(again, "x")).toBeUndefined();
 });
 
@@ -123,11 +121,11 @@ test.each([
   await damageRecord("fra", "a");
   const again = await store.startConnectedNode("fra");
   await touch(again).catch(() => undefined);
-  await vi.waitFor(() => {
+  await waitFor(() => {
     expect(again.client.status()).toMatchObject([
       { repairing: null, repairs: 1, lastRepair: "damaged" },
     ]);
-  }, WAIT);
+  });
   expect([textOf(again, "a"), textOf(again, "b")]).toEqual(["1", "2"]);
   expect(store.log.lines).toContainEqual(expect.stringContaining("damaged"));
 });

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { Key } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import {
@@ -9,9 +9,7 @@ import {
   writeIf,
   type Node,
 } from "../test-support/replicated-store.ts";
-
-// For conditions that take a heartbeat or two to come true.
-const WAIT = { timeout: 10_000, interval: 10 };
+import { waitFor } from "../test-support/wait-for.ts";
 
 let store: ReplicatedStore;
 beforeEach(async () => {
@@ -33,9 +31,9 @@ test("replication: a node behind the log's horizon gets a snapshot, and reads go
   }
   await store.origin.write(NAMESPACE, [{ kind: "delete", key: Key.parse("old") }]);
   store.connect(node);
-  await vi.waitFor(async () => {
+  await waitFor(async () => {
     expect(node.replica.revision(NAMESPACE)).toBe((await store.origin.point(NAMESPACE)).revision);
-  }, WAIT);
+  });
   expect([textOf(node, "old"), textOf(node, "kept")]).toEqual([undefined, "1"]);
   expect(textOf(node, "k999")).toBe("999");
 });
@@ -73,9 +71,9 @@ test("replication: a snapshot that takes longer than the log is kept comes to it
     // Each page is overtaken by half of all that the log keeps.
     if (what.startsWith("page")) void store.origin.write(NAMESPACE, many);
   };
-  await vi.waitFor(async () => {
+  await waitFor(async () => {
     expect(node.replica.revision(NAMESPACE)).toBe(18 + PAGES.length * many.length);
-  }, WAIT);
+  });
   expect(told).toEqual(["snapshot-start", ...PAGES, "snapshot-end"]);
   expect([textOf(node, "p17"), textOf(node, "p00")?.length]).toEqual([
     "new",
@@ -100,7 +98,7 @@ test("replication: a snapshot that is cut goes on where it was, also in the next
   const first = await store.startNode("fra");
   connectUntil(first, 3);
   const collected = { revision: 18, after: "p07" };
-  await vi.waitFor(() => expect(first.replica.snapshot(NAMESPACE)).toMatchObject(collected), WAIT);
+  await waitFor(() => expect(first.replica.snapshot(NAMESPACE)).toMatchObject(collected));
   // What was copied changes, and so does what was not.
   await store.origin.write(NAMESPACE, [
     putText("p00", "new"),
@@ -110,7 +108,7 @@ test("replication: a snapshot that is cut goes on where it was, also in the next
   const second = await store.startNode("fra");
   expect(second.replica.revision(NAMESPACE)).toBeUndefined();
   connectUntil(second, Infinity);
-  await vi.waitFor(() => expect(second.replica.revision(NAMESPACE)).toBe(20), WAIT);
+  await waitFor(() => expect(second.replica.revision(NAMESPACE)).toBe(20));
   expect(told).toEqual(["snapshot-start", ...PAGES, "snapshot-end"]);
   expect([textOf(second, "p00"), textOf(second, "p17")]).toEqual(["new", undefined]);
 });

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { Key } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { connectedChannels } from "../test-support/memory-channel.ts";
@@ -10,10 +10,9 @@ import {
   textOf,
   writeIf,
 } from "../test-support/replicated-store.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import { encodeWrite } from "./batch.ts";
 
-// For conditions that take a heartbeat or two to come true.
-const WAIT = { timeout: 10_000, interval: 10 };
 const EMPTY_WRITE = {
   kind: "write",
   id: 1,
@@ -33,7 +32,7 @@ test("replication: a write is visible at once where it was made, and soon everyw
   const [fra, iad] = [await store.startConnectedNode("fra"), await store.startConnectedNode("iad")];
   expect(await fra.client.write(NAMESPACE, [putText("greeting", "hello")])).toBe(1);
   expect(textOf(fra, "greeting")).toBe("hello");
-  await vi.waitFor(() => expect(textOf(iad, "greeting")).toBe("hello"));
+  await waitFor(() => expect(textOf(iad, "greeting")).toBe("hello"));
 });
 
 test("replication: a node that was away catches up from the log", async () => {
@@ -44,7 +43,7 @@ test("replication: a node that was away catches up from the log", async () => {
   await store.origin.write(NAMESPACE, [putText("a", "2"), putText("b", "3")]);
   expect(textOf(node, "a")).toBe("1");
   store.connect(node);
-  await vi.waitFor(() => expect(node.replica.revision(NAMESPACE)).toBe(3));
+  await waitFor(() => expect(node.replica.revision(NAMESPACE)).toBe(3));
   expect([textOf(node, "a"), textOf(node, "b")]).toEqual(["2", "3"]);
 });
 
@@ -64,7 +63,7 @@ test("replication: of nodes that write for the same revision of a key one wins, 
       { reason: refusal },
     ]);
     for (const node of nodes) {
-      await vi.waitFor(() => expect(textOf(node, "k")).toBe(`${round}/${winner}`), WAIT);
+      await waitFor(() => expect(textOf(node, "k")).toBe(`${round}/${winner}`));
       expect(node.replica.get(NAMESPACE, "k")?.revision).toBe(round + 1);
     }
   }
@@ -108,7 +107,7 @@ test("replication: a node learns how fresh it is, and says so per namespace", as
   store.connect(node);
   await node.client.ready(NAMESPACE);
   await node.client.write(NAMESPACE, [putText("a", "1")]);
-  await vi.waitFor(() => expect(node.client.status()[0]?.lagMs).not.toBeNull(), WAIT);
+  await waitFor(() => expect(node.client.status()[0]?.lagMs).not.toBeNull());
   const [status] = node.client.status();
   expect(status).toMatchObject({ namespace: NAMESPACE, revision: 1 });
   expect(status?.lagMs).toBeLessThan(5 * LIMITS.heartbeatMs);
@@ -119,14 +118,14 @@ test("replication: a namespace that is not wanted for a while leaves the node's 
   await node.client.write(NAMESPACE, [putText("a", "1")]);
   node.client.setInterest([]);
   store.nodeClock.skip(LIMITS.interestGraceMs);
-  await vi.waitFor(() => expect(node.replica.held()).toEqual([]), WAIT);
+  await waitFor(() => expect(node.replica.held()).toEqual([]));
   expect(node.client.status()).toEqual([]);
   await store.origin.write(NAMESPACE, [putText("b", "2")]);
   // The link was silent for as long as the clock says.
   store.connect(node);
   node.client.setInterest([NAMESPACE]);
   await node.client.ready(NAMESPACE);
-  await vi.waitFor(() => expect(textOf(node, "b")).toBe("2"), WAIT);
+  await waitFor(() => expect(textOf(node, "b")).toBe("2"));
   expect(textOf(node, "a")).toBe("1");
 });
 
@@ -138,12 +137,12 @@ test("replication: a namespace that is wanted again soon is still there, and was
   await node.client.write(NAMESPACE, [putText("a", "1")]);
   node.client.setInterest([]);
   await store.origin.write(NAMESPACE, [putText("b", "2")]);
-  await vi.waitFor(() => expect(textOf(node, "b")).toBe("2"), WAIT);
+  await waitFor(() => expect(textOf(node, "b")).toBe("2"));
   node.client.setInterest([NAMESPACE]);
   store.nodeClock.skip(LIMITS.interestGraceMs);
   store.connect(node);
   await store.origin.write(NAMESPACE, [putText("c", "3")]);
-  await vi.waitFor(() => expect(textOf(node, "c")).toBe("3"), WAIT);
+  await waitFor(() => expect(textOf(node, "c")).toBe("3"));
   expect(told).not.toContain("snapshot-start");
   expect(textOf(node, "a")).toBe("1");
 });
@@ -160,7 +159,7 @@ test("replication: a namespace that is deleted is gone from the nodes, and says 
   const node = await store.startConnectedNode("fra");
   await node.client.write(NAMESPACE, [putText("a", "1")]);
   await store.origin.deleteNamespace(NAMESPACE);
-  await vi.waitFor(() => expect(node.replica.held()).toEqual([]), WAIT);
+  await waitFor(() => expect(node.replica.held()).toEqual([]));
   const gone = { code: "namespace_not_found" };
   await expect(node.client.ready(NAMESPACE)).rejects.toMatchObject(gone);
   await expect(node.client.write(NAMESPACE, [putText("a", "2")])).rejects.toMatchObject(gone);
@@ -189,7 +188,7 @@ test.each([
   const { node, origin: end } = connectedChannels();
   store.server.accept(end);
   node.send(message);
-  await vi.waitFor(() => expect(node.isClosed).toBe(true), WAIT);
+  await waitFor(() => expect(node.isClosed).toBe(true));
   expect(await other.client.write(NAMESPACE, [putText("a", "1")])).toBe(1);
 });
 
@@ -198,7 +197,7 @@ test("replication: what the origin sends that is no message ends the connection"
   const { node, origin: end } = connectedChannels();
   client.attach(node);
   end.send({ kind: "batch", subscription: 1 });
-  await vi.waitFor(() => expect(end.isClosed).toBe(true), WAIT);
+  await waitFor(() => expect(end.isClosed).toBe(true));
 });
 
 test("replication: after close a client rejects everything, what was pending included", async () => {

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { Key, type KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId } from "../names.ts";
@@ -11,12 +11,12 @@ import { LmdbReplica } from "../replica/lmdb-replica.ts";
 import { HurriedClock } from "../test-support/hurried-clock.ts";
 import { connectedChannels } from "../test-support/memory-channel.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import type { Channel } from "./channel.ts";
 import { OriginServer } from "./origin-server.ts";
 import { ReplicaClient } from "./replica-client.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
-const WAIT = { timeout: 10_000, interval: 10 };
 
 let directory: string;
 let log: RecordedLog;
@@ -112,14 +112,14 @@ async function startNode(): Promise<{ replica: LmdbReplica; client: ReplicaClien
 test("slow nodes: one encoded batch goes to all nodes that want it", async () => {
   const channels = [subscribe(), subscribe(), subscribe()];
   for (const channel of channels) {
-    await vi.waitFor(() => expect(channel.sent.at(-1)?.kind).toBe("snapshot-end"), WAIT);
+    await waitFor(() => expect(channel.sent.at(-1)?.kind).toBe("snapshot-end"));
   }
   // The empty read of the log's end makes them live.
   await new Promise((resolve) => setImmediate(resolve));
   await origin.write(NAMESPACE, [put("a"), put("b")]);
   const bodies = new Set<Uint8Array | undefined>();
   for (const channel of channels) {
-    await vi.waitFor(() => expect(channel.sent.at(-1)?.kind).toBe("batch"), WAIT);
+    await waitFor(() => expect(channel.sent.at(-1)?.kind).toBe("batch"));
     bodies.add(channel.sent.at(-1)?.body);
   }
   expect(bodies.size).toBe(1);
@@ -127,7 +127,7 @@ test("slow nodes: one encoded batch goes to all nodes that want it", async () =>
 
 test("slow nodes: one that takes nothing holds up no other, is cut, and catches up later", async () => {
   const slow = subscribe();
-  await vi.waitFor(() => expect(slow.sent.at(-1)?.kind).toBe("snapshot-end"), WAIT);
+  await waitFor(() => expect(slow.sent.at(-1)?.kind).toBe("snapshot-end"));
   const { replica } = await startNode();
   // Ten times what may be under way to a node.
   const rounds = (10 * LIMITS.windowBytesMax) / LIMITS.inlineValueBytesMax;
@@ -135,18 +135,18 @@ test("slow nodes: one that takes nothing holds up no other, is cut, and catches 
     await origin.write(NAMESPACE, [put(`k${round % 20}`, LIMITS.inlineValueBytesMax)]);
     slow.say({ kind: "ping", atMs: round });
   }
-  await vi.waitFor(() => expect(replica.revision(NAMESPACE)).toBe(rounds), WAIT);
+  await waitFor(() => expect(replica.revision(NAMESPACE)).toBe(rounds));
   // What crossed the window, and the answer of one read.
   expect(slow.bytes).toBeLessThan(LIMITS.windowBytesMax + 2 * LIMITS.logPageBytesMax);
   expect(slow.isClosed).toBe(false);
   // It is lively, and applies nothing.
   clock.skip(LIMITS.windowStallMs);
   slow.say({ kind: "ping", atMs: rounds });
-  await vi.waitFor(() => expect(slow.isClosed).toBe(true), WAIT);
+  await waitFor(() => expect(slow.isClosed).toBe(true));
   const again = subscribe();
-  await vi.waitFor(() => {
+  await waitFor(() => {
     const last = again.sent.at(-1);
     if (last?.sequence !== undefined) again.say({ kind: "received", sequence: last.sequence });
     expect(last).toMatchObject({ kind: "snapshot-end", revision: rounds });
-  }, WAIT);
+  });
 });

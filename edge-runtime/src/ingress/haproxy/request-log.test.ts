@@ -3,8 +3,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import { pino } from "pino";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ServedRequest } from "../ingress.ts";
 import { RequestLog } from "./request-log.ts";
 import { parseLogLine } from "./request-line.ts";
@@ -122,18 +123,18 @@ describe("haproxy request log: ", () => {
       socket.write(piece);
       await new Promise(setImmediate);
     }
-    await vi.waitFor(() => expect(log.count).toBe(3));
+    await waitFor(() => expect(log.count).toBe(3));
     expect(served.map(({ socketPath }) => socketPath)).toEqual(["/run/cell.sock", undefined]);
   });
 
   test("keeps up with more than fits the kernel's buffer", async () => {
     for (let count = 0; count < 5_000; count += 1) socket.write(`${line()}\n`);
-    await vi.waitFor(() => expect(served).toHaveLength(5_000), 10_000);
+    await waitFor(() => expect(served).toHaveLength(5_000));
   });
 
   test("says how many requests HAProxy could not tell of, and counts them as told", async () => {
     socket.write(`${line()}\n12 events dropped\n${line()}\n`);
-    await vi.waitFor(() => expect(log.count).toBe(14));
+    await waitFor(() => expect(log.count).toBe(14));
     expect(served).toHaveLength(2);
     expect(told.map((text) => JSON.parse(text) as unknown)).toMatchObject([{ requests: 12 }]);
   });
@@ -141,14 +142,14 @@ describe("haproxy request log: ", () => {
   test("tells of what was refused, and does not count it among the requests of cells", async () => {
     const refused = { cell: "quota", server: "<NOSRV>", end: "PR", status: "429" };
     socket.write(`${line(refused)}\n${line()}\n`);
-    await vi.waitFor(() => expect(served).toHaveLength(2));
+    await waitFor(() => expect(served).toHaveLength(2));
     expect(served[0]).toMatchObject({ worker: WORKER, isRefused: true, socketPath: undefined });
     expect(log.count).toBe(1);
   });
 
   test("reads what a process left that has ended", async () => {
     socket.write(`${line()}\n`);
-    await vi.waitFor(() => expect(served).toHaveLength(1));
+    await waitFor(() => expect(served).toHaveLength(1));
     socket.end(`${line()}\n`.repeat(100));
     await log.close();
     expect(served).toHaveLength(101);
@@ -156,13 +157,13 @@ describe("haproxy request log: ", () => {
 
   test("counts anew for a process that was started after another", async () => {
     socket.write(`${line()}\n`);
-    await vi.waitFor(() => expect(log.count).toBe(1));
+    await waitFor(() => expect(log.count).toBe(1));
     const next = connect(join(folder, "usage.sock"));
     await once(next, "connect");
-    await vi.waitFor(() => expect(log.count).toBe(0));
+    await waitFor(() => expect(log.count).toBe(0));
     next.write(`${line()}\n`);
     socket.write(`${line()}\n`);
-    await vi.waitFor(() => expect(served).toHaveLength(3));
+    await waitFor(() => expect(served).toHaveLength(3));
     expect(log.count).toBe(1);
     next.destroy();
   });

@@ -4,9 +4,10 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { LIMITS } from "../../limits.ts";
 import { ManualClock } from "../../test-support/manual-clock.ts";
+import { waitFor } from "../../test-support/wait-for.ts";
 import type { Answer } from "./answer.ts";
 import type { Exchange } from "./http-connection.ts";
 import { HttpServer } from "./http-server.ts";
@@ -17,7 +18,7 @@ let clock: ManualClock;
 let server: HttpServer;
 const sockets: Socket[] = [];
 /** What a test does with a request. */
-let serve: (exchange: Exchange) => Promise<void>;
+let serve: (exchange: Exchange) => Promise<void> | undefined;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "atoll-http-"));
@@ -74,6 +75,14 @@ test("HttpConnection: requests that come together are answered one after another
   expect(heard()).toBe(told("GET /1 ") + told("PUT /2 xy") + told("PUT /3 body!") + last);
 });
 
+test("HttpConnection: a thousand requests that come together and are answered at once are answered", async () => {
+  const count = 1_000;
+  serve = ({ head, answer }) => answer(answerOf(head.target));
+  const { socket, heard } = open();
+  socket.write("GET /1 HTTP/1.1\r\n\r\n".repeat(count));
+  await waitFor(() => expect(heard()).toBe(told("/1").repeat(count)));
+});
+
 test("HttpConnection: a request that comes byte by byte is the same", async () => {
   const { socket, heard, closed } = open();
   const text =
@@ -90,17 +99,17 @@ test("HttpConnection: a body that nobody reads is over before the answer and the
   serve = ({ head, answer }) => answer(answerOf(head.target));
   const { socket, heard } = open();
   socket.write("PUT /1 HTTP/1.1\r\ncontent-length: 4\r\n\r\nGE");
-  await vi.waitFor(() => expect(socket.bytesWritten).toBeGreaterThan(0));
+  await waitFor(() => expect(socket.bytesWritten).toBeGreaterThan(0));
   expect(heard()).toBe("");
   socket.write("T!GET /2 HTTP/1.1\r\n\r\n");
-  await vi.waitFor(() => expect(heard()).toBe(told("/1") + told("/2")));
+  await waitFor(() => expect(heard()).toBe(told("/1") + told("/2")));
 });
 
 test("HttpConnection: HEAD is answered without a body", async () => {
   const { socket, heard } = open();
   socket.write("HEAD /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n");
   const head = "HTTP/1.1 200 OK\r\nx-of: 1\r\ncontent-length: 8\r\n\r\n";
-  await vi.waitFor(() => expect(heard()).toBe(head + told("GET /2 ")));
+  await waitFor(() => expect(heard()).toBe(head + told("GET /2 ")));
 });
 
 test.each([
@@ -138,7 +147,7 @@ test("HttpConnection: large bodies pass in both directions, as fast as they are 
   const { socket, heard } = open();
   socket.write(`PUT / HTTP/1.1\r\ncontent-length: ${sizeBytes}\r\n\r\n`);
   socket.write(Buffer.alloc(sizeBytes, "x"));
-  await vi.waitFor(() => expect(heard()).toHaveLength(told("").length + 6 + sizeBytes));
+  await waitFor(() => expect(heard()).toHaveLength(told("").length + 6 + sizeBytes));
 });
 
 const CHANGED = { code: "value_unavailable" };
@@ -159,10 +168,13 @@ test.each([
     for (const piece of pieces ?? []) stream.push(piece);
     if (pieces !== undefined) stream.push(null);
     let rejection: unknown;
-    serve = ({ answer }) =>
-      answer({ ...answerOf(""), body: { stream, sizeBytes: 7 } }).catch((error: unknown) => {
+    serve = async ({ answer }) => {
+      try {
+        await answer({ ...answerOf(""), body: { stream, sizeBytes: 7 } });
+      } catch (error) {
         rejection = error;
-      });
+      }
+    };
     const { socket, heard, closed } = open();
     socket.write("GET / HTTP/1.1\r\n\r\n");
     await closed;
@@ -186,7 +198,7 @@ test("HttpConnection: a streamed answer that nobody wants any more ends its sour
   await asked.promise;
   socket.destroy();
   gone.resolve();
-  await vi.waitFor(() => expect(stream.destroyed).toBe(true));
+  await waitFor(() => expect(stream.destroyed).toBe(true));
 });
 
 test("HttpConnection: a reader of a body hears that its sender has gone", async () => {
@@ -212,16 +224,16 @@ test.each([
   async (_what, text) => {
     const idle = open();
     idle.socket.write("GET /1 HTTP/1.1\r\n\r\n");
-    await vi.waitFor(() => expect(idle.heard()).toBe(told("GET /1 ")));
+    await waitFor(() => expect(idle.heard()).toBe(told("GET /1 ")));
     const stuck = open();
     stuck.socket.write(text);
     await once(stuck.socket, "connect");
     // Until it has arrived: the time is counted from there.
-    await vi.waitFor(() => {
+    await waitFor(() => {
       clock.advance(LIMITS.frontRequestMs + LIMITS.frontWatchMs);
       expect(stuck.socket.closed).toBe(true);
     });
     idle.socket.write("GET /2 HTTP/1.1\r\n\r\n");
-    await vi.waitFor(() => expect(idle.heard()).toBe(told("GET /1 ") + told("GET /2 ")));
+    await waitFor(() => expect(idle.heard()).toBe(told("GET /1 ") + told("GET /2 ")));
   },
 );

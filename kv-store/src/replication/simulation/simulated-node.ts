@@ -1,7 +1,7 @@
 import type { Key, KvCondition, KvOperation } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
-import { MessageFromOrigin, type MessageToOrigin } from "../messages.ts";
+import type { MessageFromOrigin, MessageToOrigin } from "../messages.ts";
 import { OriginTime } from "../../replica/origin-time.ts";
 import type { SnapshotPosition } from "../../replica/replica.ts";
 import type { OwnWrite } from "../own-writes.ts";
@@ -16,7 +16,7 @@ import type { Timeline } from "./timeline.ts";
 
 /** One connection as the node sees it. */
 export interface NodeLink {
-  send(message: unknown): void;
+  send(message: MessageToOrigin): void;
   cut(): void;
 }
 
@@ -41,6 +41,10 @@ export interface NodeWatcher {
 
 // How often a tick reads all that is held: every five seconds on average.
 const CHECKED = 0.05;
+
+// A node that was alone for so long has nothing left to end: each look would be the same as the one before.
+const RESTS_AFTER_MS = 60_000;
+const REST_MS = 5 * 60_000;
 
 /** An input without its time, which it gets when the node takes it. */
 type Untimed<Input> = Input extends { readonly nowMs: number } ? Omit<Input, "nowMs"> : Input;
@@ -75,11 +79,17 @@ export class SimulatedNode {
   /** Since when it has run without a break, and has been connected. */
   runningSinceMs = 0;
   connectedSinceMs = Infinity;
+  #disconnectedMs = 0;
+  /** Whether nothing waits for anything, so that it seldom looks at its deadlines. */
+  #isResting = false;
   /** Bytes that came over this connection, were handed to the disk, and are not yet committed. */
   storingBytes = 0;
   /** Counts its connections. */
   #connection = 0;
   isFaulty = true;
+  #isOff = false;
+  /** Counts the times that it began to look at its deadlines: only the last one goes on. */
+  #looking = 0;
 
   constructor(
     number: number,
@@ -103,6 +113,11 @@ export class SimulatedNode {
     });
     for (const namespace of parts.namespaces) this.wanted.set(namespace, this.#timeline.nowMs);
     this.#start();
+  }
+
+  /** Whether it is switched off, and does nothing at all. */
+  get isOff(): boolean {
+    return this.#isOff;
   }
 
   get isFrozen(): boolean {
@@ -155,6 +170,7 @@ export class SimulatedNode {
   connected(link: NodeLink): void {
     this.#link = link;
     this.connectedSinceMs = this.#timeline.nowMs;
+    if (this.#isResting) this.#look();
     this.#whenAwake(() => {
       this.#connection += 1;
       this.storingBytes = 0;
@@ -165,19 +181,17 @@ export class SimulatedNode {
   disconnected(): void {
     this.#link = undefined;
     this.connectedSinceMs = Infinity;
+    this.#disconnectedMs = this.#timeline.nowMs;
     this.#take({ kind: "disconnected" });
   }
 
-  receive(message: unknown): void {
-    const parsed = MessageFromOrigin.safeParse(message);
-    if (!parsed.success) return this.#link?.cut();
-    const { data } = parsed;
+  receive(message: MessageFromOrigin): void {
     // As `ReplicaClient` does.
-    if (data.kind === "heartbeat" && data.echoMs !== null) {
-      const heard = { originMs: data.atMs, echoMs: data.echoMs };
+    if (message.kind === "heartbeat" && message.echoMs !== null) {
+      const heard = { originMs: message.atMs, echoMs: message.echoMs };
       this.#whenAwake(() => this.#time.heard(heard));
     }
-    this.#take({ kind: "message", message: data });
+    this.#take({ kind: "message", message });
   }
 
   write(
@@ -220,7 +234,7 @@ export class SimulatedNode {
   }
 
   isPartial(namespace: NamespaceId): boolean {
-    return this.#disk.held(namespace).isPartial;
+    return this.#disk.isPartial(namespace);
   }
 
   /** Does something later in this life. */
@@ -240,6 +254,16 @@ export class SimulatedNode {
   crash(): void {
     this.#disk.endProcess(this.#random);
     this.#start();
+  }
+
+  /** Ends the process, and starts it after so long. */
+  switchOff(durationMs: number): void {
+    this.#disk.endProcess(this.#random);
+    this.#life += 1;
+    this.#looking += 1;
+    this.#link = undefined;
+    this.#isOff = true;
+    this.#timeline.after(durationMs, () => this.#start());
   }
 
   /** Ends the power, and what was not flushed with it. */
@@ -277,15 +301,17 @@ export class SimulatedNode {
   #start(): void {
     this.#life += 1;
     this.#link = undefined;
+    this.#isOff = false;
     this.connectedSinceMs = Infinity;
     this.runningSinceMs = this.#timeline.nowMs;
+    this.#disconnectedMs = this.#timeline.nowMs;
     this.#frozenUntilMs = 0;
     this.storingBytes = 0;
     this.#clockStartMs = this.#timeline.nowMs - this.#random.below(20_000);
     this.#session = new ReplicaSession(this.#nowMs);
     this.#time = this.#startTime();
     this.#takeInterest();
-    this.#tick(this.#life);
+    this.#look();
   }
 
   #startTime(): OriginTime {
@@ -307,13 +333,21 @@ export class SimulatedNode {
     }
   }
 
-  #tick(life: number): void {
-    if (life !== this.#life) return;
+  #look(): void {
+    this.#looking += 1;
+    this.#tick(this.#looking);
+  }
+
+  #tick(looking: number): void {
+    if (looking !== this.#looking) return;
     if (!this.isFrozen) this.#take({ kind: "tick" });
     if (!this.isFrozen) this.#watcher.read(this);
     if (!this.isFrozen && this.#random.chance(CHECKED)) this.#checkContent();
     if (!this.isFrozen) this.#values.keepExtents();
-    this.#timeline.after(LIMITS.tickMs, () => this.#tick(life));
+    const aloneMs = this.#link === undefined ? this.#timeline.nowMs - this.#disconnectedMs : 0;
+    this.#isResting = aloneMs > RESTS_AFTER_MS;
+    const delayMs = this.#isResting ? REST_MS : LIMITS.tickMs;
+    this.#timeline.after(delayMs, () => this.#tick(looking));
   }
 
   /** As the real replica does in the background. */
@@ -331,11 +365,11 @@ export class SimulatedNode {
     });
   }
 
-  /** Does something in this life, and not while the machine stands still; all in the order of the calls. */
+  /** Does something in this life, unless it is off, and not while the machine stands still; in the order of the calls. */
   #whenAwake(action: () => void): void {
     const life = this.#life;
     const act = (): void => {
-      if (life !== this.#life) return;
+      if (life !== this.#life || this.#isOff) return;
       const delayMs = this.#frozenUntilMs - this.#timeline.nowMs;
       if (delayMs > 0) this.#timeline.after(delayMs, act);
       else action();

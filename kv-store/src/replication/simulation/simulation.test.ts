@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { simulate, worldOf } from "./simulation.ts";
+import { worldOf } from "./seed-kind.ts";
+import { simulate } from "./simulation.ts";
 
 // A few seconds of every run, each time with other seeds; one that fails is in the error's text, and
 // `npm run simulate -- --seed <seed> --trace` tells what happened.
