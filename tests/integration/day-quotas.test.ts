@@ -30,7 +30,7 @@ describe.each(EVERYDAY_INGRESSES)("quotas by day behind %s", (ingress) => {
   let theirs: TestAtoll;
   beforeAll(async () => {
     atoll = await startAtoll({ environment: { ATOLL_INGRESS: ingress } });
-    theirs = asNewAccount(atoll);
+    theirs = await asNewAccount(atoll);
     for (const [owner, name] of [
       [atoll, "ours"],
       [theirs, "theirs"],
