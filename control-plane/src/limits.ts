@@ -61,12 +61,12 @@ export const LIMITS = {
   assetUploadBytesMax: 40 * MIB,
   /** Uploads whose announcement is held between buckets: 20,000 files take some MiB. */
   assetSessionsHeldMax: 4,
-  /** Buckets taken in at once: while one waits for the disk the other is read; more only take memory. */
-  assetUploadsMax: 2,
+  /** Buckets taken in at once, as many as wrangler sends: while one waits for the disk the others are read. */
+  assetUploadsMax: 3,
   /** A file's part of it: an asset in base64, with room for line ends that nobody should send. */
   assetPartBytesMax: 36 * MIB,
-  /** Files of a bucket that are held until they are stored together: some disk writes at once, little memory. */
-  assetBatchBytesMax: 2 * MIB,
+  /** Files of a bucket that are held until they are written together: each batch claims its blobs with one commit. */
+  assetBatchBytesMax: 4 * MIB,
   assetBatchFilesMax: 500,
   /** Before the first delimiter of a multipart body there is nothing in practice. */
   multipartPreambleBytesMax: 1 * KIB,
@@ -260,6 +260,8 @@ export const LIMITS = {
   linkBufferedBytesMax: 64 * MIB,
   /** Blobs written at once by one upload: they wait for the disk, or the bucket, together. */
   blobWritesAtOnce: 16,
+  /** What is no larger is written without a look whether it is there: it mostly is not, and the look takes as long. */
+  blobRewrittenBytesMax: 64 * KIB,
   /** A blob that has been being written for so long never will be: a request has five minutes. */
   blobWritingMs: 60 * 60_000,
   /** Blobs that come in pieces and are held until they are known to be right; the next ones wait. */

@@ -208,6 +208,12 @@ async function openServices(ground: Ground, cells: () => Cells | undefined): Pro
       const caller = capabilities.callerOf(capability);
       if (caller !== undefined) usage.meters.onKvUse(caller, use, count);
     },
+    usedUp: (capability, use) => {
+      // Reads are many, and hardly ever is there anybody.
+      if (!dayGate.isAnybodyOver) return undefined;
+      const caller = capabilities.callerOf(capability);
+      return caller && dayGate.kvUsedUp(caller.worker, use);
+    },
     onGivenUp: options.onFatal,
     clock: systemClock,
     log,

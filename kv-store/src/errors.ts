@@ -87,6 +87,16 @@ export const KV_ERRORS = {
     retryable: true,
     meaning: "The account has made as many writes today (UTC) as it may.",
   },
+  daily_reads_exceeded: {
+    status: 429,
+    retryable: true,
+    meaning: "The account's workers have read as many keys today (UTC) as they may.",
+  },
+  daily_lists_exceeded: {
+    status: 429,
+    retryable: true,
+    meaning: "The account's workers have listed keys as often today (UTC) as they may.",
+  },
   storage_exceeded: {
     status: 413,
     retryable: false,

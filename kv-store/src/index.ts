@@ -45,6 +45,7 @@ export {
   KvFront,
   type KvFrontOptions,
   type KvClient,
+  type DailyUse,
   type KvUse,
 } from "./front/kv-front.ts";
 /** Metadata as a header carries it. */

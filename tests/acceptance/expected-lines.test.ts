@@ -39,7 +39,7 @@ test("expected lines: placeholders match by their kind, and named ones are remem
 
 test("stories: lines of another release are left out, and what is no line is refused", () => {
   const text =
-    "# why\neveryday\nfile a.js\n| x\n|\n$ deploy\n4.86: > old\n4.164: > new\n! e\nexit 1\n< in\nGET a / => 200 b c";
+    "# why\neveryday\nfile a.js\n| x\n|\n$ deploy\n4.86: > old\n4.164: > new\n! e\nexit 1\n< in\nGET a / => 200 b c\n$ tail\n> a\nwhile POST a /b x-c:d e:f => 500\n^C\n> b";
   expect(readStory(text, "4.164")).toEqual({
     isEveryday: true,
     steps: [
@@ -52,11 +52,37 @@ test("stories: lines of another release are left out, and what is no line is ref
         exitCode: 1,
         stdout: ["new"],
         stderr: ["e"],
+        meanwhile: [],
+        linesUntilCtrlC: undefined,
       },
-      { kind: "visit", host: "a", path: "/", status: 200, body: "b c" },
+      { kind: "visit", method: "GET", host: "a", path: "/", headers: {}, status: 200, body: "b c" },
+      {
+        kind: "command",
+        line: "tail",
+        input: undefined,
+        unset: [],
+        exitCode: 0,
+        stdout: ["a", "b"],
+        stderr: [],
+        meanwhile: [
+          {
+            kind: "visit",
+            method: "POST",
+            host: "a",
+            path: "/b",
+            headers: { "x-c": "d", e: "f" },
+            status: 500,
+            body: "",
+          },
+        ],
+        linesUntilCtrlC: 1,
+      },
     ],
   });
   expect(readStory(text, "4.86").steps[1]).toMatchObject({ stdout: ["old"] });
   expect(() => readStory("what\n", "4.86")).toThrow("line 1 is nothing");
+  expect(() => readStory("while GET a / => 200\n", "4.86")).toThrow("line 1 is nothing");
+  expect(() => readStory("$ tail\nwhile GET a / => 200\n", "4.86")).toThrow("has no end");
+  expect(() => readStory("$ tail\nwhile GET a\n", "4.86")).toThrow("a visit is");
   expect(() => readStory("> x\n", "4.86")).toThrow("line 1 is nothing");
 });

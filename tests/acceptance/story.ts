@@ -10,6 +10,10 @@ export interface Command {
   readonly exitCode: number;
   readonly stdout: ReadonlyArray<string>;
   readonly stderr: ReadonlyArray<string>;
+  /** What is requested while it runs. */
+  readonly meanwhile: ReadonlyArray<Visit>;
+  /** For one that runs until Ctrl-C: how many lines of `stdout` come before that. */
+  readonly linesUntilCtrlC: number | undefined;
 }
 
 /** A file of the project, written when its turn comes. */
@@ -25,6 +29,8 @@ export interface Visit {
   /** Without the base domain. */
   readonly host: string;
   readonly path: string;
+  readonly method: string;
+  readonly headers: Readonly<Record<string, string>>;
   readonly status: number;
   readonly body: string;
 }
@@ -50,6 +56,10 @@ export function readStory(text: string, release: WranglerRelease): Story {
       throw new Error(`line ${index + 1} is nothing that a story holds: ${written}`);
     }
   }
+  for (const step of steps) {
+    if (step.kind !== "command" || step.meanwhile.length === 0) continue;
+    if (step.linesUntilCtrlC === undefined) throw new Error(`'${step.line}' has no end: ^C`);
+  }
   return { isEveryday, steps };
 }
 
@@ -60,15 +70,20 @@ function lineOf(release: WranglerRelease, written: string): string | undefined {
   return only === release ? written.slice(only.length + 2) : undefined;
 }
 
+/** A command of which only its words are known. */
+const NOTHING_MORE = {
+  ...{ input: undefined, unset: [], exitCode: 0, stdout: [], stderr: [] },
+  ...{ meanwhile: [], linesUntilCtrlC: undefined },
+} as const;
+
 /** Adds a step, or to the last one; false when the line is neither. */
 function readStep(line: string, steps: Step[]): boolean {
   const [, mark = "", rest = ""] = /^(\S+) ?(.*)$/.exec(line) ?? [];
   const last = steps.at(-1);
   if (mark === "$") {
-    const nothing = { input: undefined, unset: [], exitCode: 0, stdout: [], stderr: [] };
-    steps.push({ kind: "command", line: rest, ...nothing });
+    steps.push({ kind: "command", line: rest, ...NOTHING_MORE });
   } else if (mark === "file") steps.push({ kind: "file", path: rest, content: "" });
-  else if (mark === "GET") steps.push(readVisit(rest));
+  else if (mark === "GET") steps.push(readVisit(line));
   else if (last?.kind === "file" && mark === "|") {
     steps[steps.length - 1] = { ...last, content: `${last.content}${rest}\n` };
   } else if (last?.kind === "command") {
@@ -84,14 +99,27 @@ function changeCommand(command: Command, mark: string, rest: string): Command | 
   if (mark === ">") return { ...command, stdout: [...command.stdout, rest] };
   if (mark === "!") return { ...command, stderr: [...command.stderr, rest] };
   if (mark === "unset") return { ...command, unset: rest.split(" ") };
+  if (mark === "while") return { ...command, meanwhile: [...command.meanwhile, readVisit(rest)] };
+  if (mark === "^C") return { ...command, linesUntilCtrlC: command.stdout.length };
   if (mark === "exit") return { ...command, exitCode: Number(rest) };
   return undefined;
 }
 
 function readVisit(text: string): Visit {
-  const [, host, path, status, body] = /^(\S+) (\S+) => (\d+) ?(.*)$/.exec(text) ?? [];
-  if (host === undefined || path === undefined || body === undefined) {
-    throw new Error(`a visit is 'GET <host> <path> => <status> <body>', not 'GET ${text}'`);
+  const [, method, host, path, sent = "", status, body] =
+    /^([A-Z]+) (\S+) (\S+)((?: [\w-]+:\S+)*) => (\d+) ?(.*)$/.exec(text) ?? [];
+  if (method === undefined || host === undefined || path === undefined || body === undefined) {
+    throw new Error(
+      `a visit is 'GET <host> <path> [<header>:<value> …] => <status> <body>', not '${text}'`,
+    );
   }
-  return { kind: "visit", host, path, status: Number(status), body };
+  const headers = Object.fromEntries(
+    [...sent.matchAll(/([\w-]+):(\S+)/g)].map(([, name = "", value = ""]) => [name, value]),
+  );
+  return { kind: "visit", host, path, method, headers, status: Number(status), body };
+}
+
+/** As a shell takes a line apart, as far as stories need it: double quotes hold words together. */
+export function wordsOf(line: string): ReadonlyArray<string> {
+  return [...line.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? "");
 }

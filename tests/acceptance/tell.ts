@@ -1,16 +1,12 @@
 import assert from "node:assert/strict";
-import type { TestAtoll, WranglerRelease } from "../support/atoll.ts";
+import type { CommandResult, TestAtoll, WranglerRelease } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
-import { createProject, type TestProject } from "../support/project.ts";
-import { fill, matches, mismatch, normalise, type Names } from "./expected-lines.ts";
-import type { Command, Step, Story, Visit } from "./story.ts";
-
-interface Telling {
-  readonly atoll: TestAtoll;
-  readonly project: TestProject;
-  readonly release: WranglerRelease;
-  readonly names: Names;
-}
+import { createProject } from "../support/project.ts";
+import { fill, mismatch, normalise, type Names } from "./expected-lines.ts";
+import { runUntilCtrlC } from "./run-until-ctrl-c.ts";
+import { type Command, type Step, type Story, type Visit, wordsOf } from "./story.ts";
+import type { Telling } from "./telling.ts";
+import { visit } from "./visit.ts";
 
 /** Does what a story says, step by step, in a project of its own. Resolves with all that is not so. */
 export async function tell(
@@ -43,20 +39,16 @@ export async function tell(
 
 async function take(step: Step, telling: Telling): Promise<void> {
   if (step.kind === "command") await runCommand(step, telling);
-  else if (step.kind === "visit") await visit(step, telling);
+  else if (step.kind === "visit") await visitEventually(step, telling);
   else await telling.project.write(step.path, fill(step.content, telling.names));
 }
 
-async function runCommand(
-  command: Command,
-  { atoll, project, release, names }: Telling,
-): Promise<void> {
+async function runCommand(command: Command, telling: Telling): Promise<void> {
+  const { names } = telling;
   const line = fill(command.line, names);
-  const result = await atoll.wrangler(project.directory, wordsOf(line), {
-    release,
-    environment: Object.fromEntries(command.unset.map((name) => [name, undefined])),
-    ...(command.input === undefined ? {} : { input: fill(command.input, names) }),
-  });
+  const result = await (command.linesUntilCtrlC === undefined
+    ? runToItsEnd(command, telling)
+    : runUntilCtrlC(command, telling));
   const wrote = `${line}\nwrote:\n${result.stdout}\nand to its standard error:\n${result.stderr}`;
   assert.equal(result.exitCode, command.exitCode, `exit code of ${wrote}`);
   for (const stream of ["stdout", "stderr"] as const) {
@@ -65,22 +57,28 @@ async function runCommand(
   }
 }
 
-async function visit(step: Visit, { atoll, names }: Telling): Promise<void> {
-  const [host, path] = [fill(step.host, names), fill(step.path, names)];
-  let seen = "";
-  await eventually(
-    async () => {
-      const answer = await atoll.get("fra", `${host}.localhost`, path);
-      seen = `${answer.status} ${answer.body.trim()}`;
-      return matches(seen, `${step.status} ${step.body}`, names);
-    },
-    { what: `GET ${host} ${path} is ${step.status} ${step.body}` },
-  ).catch((cause: unknown) => {
-    throw new Error(`GET ${host} ${path} was ${seen}`, { cause });
+function runToItsEnd(
+  { line, unset, input }: Command,
+  { atoll, project, release, names }: Telling,
+): Promise<CommandResult> {
+  return atoll.wrangler(project.directory, wordsOf(fill(line, names)), {
+    release,
+    environment: Object.fromEntries(unset.map((name) => [name, undefined])),
+    ...(input === undefined ? {} : { input: fill(input, names) }),
   });
 }
 
-/** As a shell takes a line apart, as far as stories need it: double quotes hold words together. */
-function wordsOf(line: string): ReadonlyArray<string> {
-  return [...line.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? "");
+/** A visit to what a command has changed, which nodes may have to hear of first. */
+async function visitEventually(step: Visit, telling: Telling): Promise<void> {
+  let failure: unknown;
+  await eventually(
+    async () => {
+      failure = await visit(step, telling).catch((error: unknown) => error);
+      return failure === undefined;
+    },
+    { what: `GET ${step.host} ${step.path} is ${step.status} ${step.body}` },
+  ).catch(() => {
+    // Why the last one was wrong says more than that the time is over.
+    throw failure;
+  });
 }

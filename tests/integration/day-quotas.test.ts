@@ -17,7 +17,24 @@ import { asNewAccount } from "../support/second-account.ts";
 import { upload } from "../support/upload.ts";
 
 const SOURCE = `export default { async fetch() { return new Response("served"); } };`;
+/** Tells what came of a read or a listing, and serves all other paths. */
+const KV_SOURCE = `export default {
+  async fetch(request, { KV }) {
+    const { pathname } = new URL(request.url);
+    try {
+      if (pathname === "/read") await KV.get("key");
+      if (pathname === "/list") await KV.list();
+      return new Response("served");
+    } catch (error) {
+      return new Response(error.message);
+    }
+  },
+};`;
 const QUOTA = 12;
+
+function refusalOf(call: string, bound: string): string {
+  return `KV GET failed: 429 Too Many Requests: KV ${call} limit exceeded for the day. The account may make ${bound} until midnight UTC.`;
+}
 
 interface Day {
   readonly requests: number;
@@ -31,11 +48,19 @@ describe.each(EVERYDAY_INGRESSES)("quotas by day behind %s", (ingress) => {
   beforeAll(async () => {
     atoll = await startAtoll({ environment: { ATOLL_INGRESS: ingress } });
     theirs = await asNewAccount(atoll);
-    for (const [owner, name] of [
-      [atoll, "ours"],
-      [theirs, "theirs"],
-    ] as const) {
-      const answer = await upload(owner, { name, source: SOURCE });
+    const created = await atoll.api(accountPath(atoll, "/storage/kv/namespaces"), {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ title: "read by day" }),
+    });
+    const { id } = (JSON.parse(created.body) as { result: { id: string } }).result;
+    const bindings = [{ type: "kv_namespace", name: "KV", namespace_id: id }];
+    const workers = [
+      [atoll, { name: "ours", source: KV_SOURCE, metadata: { bindings } }],
+      [theirs, { name: "theirs", source: SOURCE }],
+    ] as const;
+    for (const [owner, worker] of workers) {
+      const answer = await upload(owner, worker);
       expect(answer.status, answer.body).toBe(200);
     }
     const project = await createProject({
@@ -176,5 +201,38 @@ describe.each(EVERYDAY_INGRESSES)("quotas by day behind %s", (ingress) => {
     await told(QUOTA + overshoot + REGIONS.length);
     await grant("1");
     for (const region of REGIONS) await refused(region);
+  });
+
+  test("of KV refuse reads and lists, each by itself, and nothing else", async () => {
+    const call = async (region: RegionName, path: "/read" | "/list"): Promise<string> =>
+      (await atoll.get(region, "ours.localhost", path)).body;
+    const grantReads = async (count: string): Promise<void> => {
+      const account = atoll.variables["CLOUDFLARE_ACCOUNT_ID"] ?? "";
+      const set = ["account", "set", account, "--kv-reads-per-day", count];
+      expect((await atoll.atoll([...set, "--kv-lists-per-day", "0"])).exitCode).toBe(0);
+    };
+    /** Reads until it is refused, or served; returns how often that was not so. */
+    const readUntil = async (region: RegionName, outcome: string): Promise<number> => {
+      let before = 0;
+      await eventually(
+        async () => (await call(region, "/read")) === outcome || void (before += 1),
+        { what: `a read in ${region} is ${outcome}` },
+      );
+      return before;
+    };
+    await grantReads("0");
+    await readUntil("fra", refusalOf("get()", "0 reads"));
+    await grantReads("4");
+    await readUntil("fra", "served");
+    // It knows of its own reads at once; of the others' when they have told.
+    const refusal = refusalOf("get()", "4 reads");
+    expect(await readUntil("fra", refusal)).toBeLessThan(5);
+    await readUntil("iad", refusal);
+    for (const region of ["fra", "iad"] as const) {
+      expect(await call(region, "/list")).toBe(refusalOf("list()", "0 lists"));
+      expect((await ask(region, "ours")).body).toBe("served");
+    }
+    await grantReads("none");
+    await readUntil("iad", "served");
   });
 });

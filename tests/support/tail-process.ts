@@ -1,7 +1,6 @@
-import { spawn, type ChildProcess } from "node:child_process";
-import { once } from "node:events";
-import { QUIET_WRANGLER, type TestAtoll, type WranglerRelease, wranglerScript } from "./atoll.ts";
+import type { TestAtoll, WranglerRelease } from "./atoll.ts";
 import { eventually } from "./eventually.ts";
+import { RunningWrangler } from "./running-wrangler.ts";
 
 /** An event as `wrangler tail --format json` writes it; of a notice only `event` says anything. */
 export interface TailedEvent {
@@ -23,8 +22,7 @@ export interface TailedEvent {
 
 /** A `wrangler tail` that runs until it is ended. */
 export class TailProcess {
-  readonly #process: ChildProcess;
-  #output = "";
+  readonly #wrangler: RunningWrangler;
 
   constructor(
     atoll: TestAtoll,
@@ -35,25 +33,20 @@ export class TailProcess {
     },
   ) {
     const { worker, release, flags = [] } = options;
-    this.#process = spawn(process.execPath, [wranglerScript(release), "tail", worker, ...flags], {
-      cwd: atoll.dataDirectory,
-      env: { ...process.env, ...atoll.variables, ...QUIET_WRANGLER },
-      stdio: ["ignore", "pipe", "pipe"],
-      // wrangler's script starts another process, which outlives it: both are ended as one group.
-      detached: true,
+    this.#wrangler = new RunningWrangler(atoll, {
+      words: ["tail", worker, ...flags],
+      directory: atoll.dataDirectory,
+      release,
     });
-    const take = (piece: Buffer): void => void (this.#output += piece.toString());
-    this.#process.stdout?.on("data", take);
-    this.#process.stderr?.on("data", take);
   }
 
   get output(): string {
-    return this.#output;
+    return this.#wrangler.output;
   }
 
   /** Of a tail with `--format json`. */
   get events(): ReadonlyArray<TailedEvent> {
-    const whole = this.#output.slice(0, this.#output.lastIndexOf("\n}") + 2);
+    const whole = this.output.slice(0, this.output.lastIndexOf("\n}") + 2);
     const texts = whole.split(/(?<=^\})\n/m).filter((text) => text.trimStart().startsWith("{"));
     return texts.map((text) => JSON.parse(text) as TailedEvent);
   }
@@ -64,24 +57,19 @@ export class TailProcess {
   }
 
   async shows(text: string, times = 1): Promise<void> {
-    await eventually(() => this.#output.split(text).length > times, {
+    await eventually(() => this.output.split(text).length > times, {
       what: `wrangler tail shows '${text}' ${times} times`,
       deadlineMs: 40_000,
     }).catch((error: unknown) => {
-      throw new Error(`wrangler tail wrote:\n${this.#output}`, { cause: error });
+      throw new Error(`wrangler tail wrote:\n${this.output}`, { cause: error });
     });
   }
 
   get hasEnded(): boolean {
-    return this.#process.exitCode !== null || this.#process.signalCode !== null;
+    return this.#wrangler.hasEnded;
   }
 
   async end(signal: "SIGINT" | "SIGKILL" = "SIGKILL"): Promise<void> {
-    if (this.hasEnded) return;
-    const { pid } = this.#process;
-    if (pid === undefined) return;
-    const exited = once(this.#process, "exit");
-    process.kill(-pid, signal);
-    await exited;
+    await this.#wrangler.end(signal);
   }
 }

@@ -96,41 +96,50 @@ test("account: its other quotas are set one by one, and taken away", async () =>
 
 test("account: its quotas by day are set one by one, shown with what was used, and taken away", async () => {
   await setAccount({ dataDirectory, account: "Ours", requestsPerDay: 0 });
-  expect(await setAccount({ dataDirectory, account: "Ours", cpuPerDay: 5 })).toMatch(
-    /0 requests\/day, 5 ms of CPU\/day$/,
+  await setAccount({ dataDirectory, account: "Ours", cpuPerDay: 5, kvReadsPerDay: 7 });
+  expect(await setAccount({ dataDirectory, account: "Ours", kvListsPerDay: 8 })).toMatch(
+    /0 requests\/day, 5 ms of CPU\/day, 7 KV reads\/day, 8 KV lists\/day$/,
   );
   const days = await readAccountDays({ dataDirectory });
   expect(days.find(({ name }) => name === "Ours")).toMatchObject({
     ...{ account: id, requests: 0, requestsMax: 0, cpuMs: 0, cpuMsMax: 5, isUsedUp: true },
+    ...{ kvReads: 0, kvReadsMax: 7, kvLists: 0, kvListsMax: 8 },
   });
   expect(days).toHaveLength(3);
-  expect(formatAccountDays(days)).toMatch(/Ours +│ 0 +│ 0 +│ 0 ms +│ 5 ms +│ used up/);
-  expect(formatAccountDays(days)).toMatch(/Twin +│ 0 +│ unbounded +│ 0 ms +│ unbounded +│ /);
+  expect(formatAccountDays(days)).toMatch(
+    /Ours +│ 0 +│ 0 +│ 0 ms +│ 5 ms +│ 0 +│ 7 +│ 0 +│ 8 +│ used up/,
+  );
+  expect(formatAccountDays(days)).toMatch(
+    /Twin +│ 0 +│ unbounded +│ 0 ms +│ unbounded +│ 0 +│ unbounded +│ 0 +│ unbounded +│ /,
+  );
   const shown = vi.spyOn(console, "log").mockImplementation(() => undefined);
   const usage = ["account", "usage", "Ours", "--json", "--data", dataDirectory];
   await createProgram().parseAsync(usage, { from: "user" });
   expect(JSON.parse(String(shown.mock.calls[0]?.[0]))).toMatchObject([{ account: id }]);
   shown.mockRestore();
   const lifted = { requestsPerDay: "none", cpuPerDay: "none" } as const;
-  expect(await setAccount({ dataDirectory, account: id, ...lifted })).toMatch(/no other quota$/);
+  await setAccount({ dataDirectory, account: id, ...lifted });
+  const ofKv = { kvReadsPerDay: "none", kvListsPerDay: "none" } as const;
+  expect(await setAccount({ dataDirectory, account: id, ...ofKv })).toMatch(/no other quota$/);
   await expect(readAccountDays({ dataDirectory, account: "Nobody" })).rejects.toThrow(
     "There is no account 'Nobody'",
   );
 });
 
-test.each(["-1", "1.5", "1e3", "1000000001", "", "many"])(
-  "account: %j is no quota by day",
-  async (text) => {
-    const written = vi.spyOn(process.stderr, "write").mockReturnValue(true);
-    const program = createProgram();
-    for (const command of [program, ...program.commands.flatMap((each) => each.commands)]) {
-      command.exitOverride();
-    }
-    const set = ["account", "set", "Ours", "--data", dataDirectory, `--requests-per-day=${text}`];
-    await expect(program.parseAsync(set, { from: "user" })).rejects.toThrow("or 'none'");
-    written.mockRestore();
-  },
-);
+test.each(
+  ["-1", "1.5", "1e3", "1000000001", "", "many"].flatMap((text) =>
+    ["requests", "kv-reads", "kv-lists"].map((what) => [text, what] as const),
+  ),
+)("account: %j is no quota of %s by day", async (text, what) => {
+  const written = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+  const program = createProgram();
+  for (const command of [program, ...program.commands.flatMap((each) => each.commands)]) {
+    command.exitOverride();
+  }
+  const set = ["account", "set", "Ours", "--data", dataDirectory, `--${what}-per-day=${text}`];
+  await expect(program.parseAsync(set, { from: "user" })).rejects.toThrow("or 'none'");
+  written.mockRestore();
+});
 
 test.each([
   [{ account: "Ours", versions: 0 }, "the version that serves is always kept"],

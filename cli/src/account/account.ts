@@ -82,16 +82,25 @@ export async function readAccountDays(
   });
 }
 
+const UNBOUNDED = "unbounded";
+
 type NamedDay = AccountDay & { readonly account: string; readonly name: string };
 
 /** The same as people read it. */
 export function formatAccountDays(days: ReadonlyArray<NamedDay>): string {
-  const head = ["account", "name", "requests today", "of", "cpu today", "of", ""];
+  const head = [
+    ...["account", "name", "requests today", "of", "cpu today", "of"],
+    ...["kv reads", "of", "kv lists", "of", ""],
+  ];
   const table = new Table({ head, style: { head: [], border: [] } });
-  for (const { account, name, requests, requestsMax, cpuMs, cpuMsMax, isUsedUp } of days) {
-    const cpu = [`${Math.round(cpuMs)} ms`, cpuMsMax === null ? "unbounded" : `${cpuMsMax} ms`];
-    const state = isUsedUp ? "used up" : "";
-    table.push([account, name, requests, requestsMax ?? "unbounded", ...cpu, state]);
+  for (const day of days) {
+    const cpuMax = day.cpuMsMax === null ? UNBOUNDED : `${day.cpuMsMax} ms`;
+    table.push([
+      ...[day.account, day.name, day.requests, day.requestsMax ?? UNBOUNDED],
+      ...[`${Math.round(day.cpuMs)} ms`, cpuMax],
+      ...[day.kvReads, day.kvReadsMax ?? UNBOUNDED, day.kvLists, day.kvListsMax ?? UNBOUNDED],
+      day.isUsedUp ? "used up" : "",
+    ]);
   }
   const [first] = days;
   const ending = first === undefined ? "" : `\nthe day ends at ${first.endsAt}`;
@@ -125,6 +134,8 @@ export async function setAccount(
     readonly requestsPerDay?: Quota;
     /** In ms. */
     readonly cpuPerDay?: Quota;
+    readonly kvReadsPerDay?: Quota;
+    readonly kvListsPerDay?: Quota;
   },
 ): Promise<string> {
   const { account, memory } = options;
@@ -167,7 +178,7 @@ function settingsOf({ cells, memory }: SetOptions): Partial<AccountSettings> {
 
 function quotaOf(options: SetOptions): Partial<AccountQuota> {
   const { workers, versions, scriptSize, assets, assetsSize } = options;
-  const { requestsPerDay, cpuPerDay } = options;
+  const { requestsPerDay, cpuPerDay, kvReadsPerDay, kvListsPerDay } = options;
   return {
     ...(workers === undefined ? {} : { workersMax: boundOf(workers) }),
     ...(versions === undefined ? {} : { versionsKeptMax: boundOf(versions) }),
@@ -176,6 +187,8 @@ function quotaOf(options: SetOptions): Partial<AccountQuota> {
     ...(assetsSize === undefined ? {} : { assetBytesMax: boundOf(assetsSize, MIB) }),
     ...(requestsPerDay === undefined ? {} : { requestsPerDayMax: boundOf(requestsPerDay) }),
     ...(cpuPerDay === undefined ? {} : { cpuMsPerDayMax: boundOf(cpuPerDay) }),
+    ...(kvReadsPerDay === undefined ? {} : { kvReadsPerDayMax: boundOf(kvReadsPerDay) }),
+    ...(kvListsPerDay === undefined ? {} : { kvListsPerDayMax: boundOf(kvListsPerDay) }),
   };
 }
 
@@ -197,7 +210,7 @@ const MIB = 1024 * 1024;
 
 function formatQuota(quota: AccountQuota): string {
   const { workersMax, versionsKeptMax, scriptBytesMax, assetsMax, assetBytesMax } = quota;
-  const { requestsPerDayMax, cpuMsPerDayMax } = quota;
+  const { requestsPerDayMax, cpuMsPerDayMax, kvReadsPerDayMax, kvListsPerDayMax } = quota;
   const bounds = [
     ...(workersMax === null ? [] : [`${workersMax} workers`]),
     ...(versionsKeptMax === null ? [] : [`${versionsKeptMax} versions`]),
@@ -206,6 +219,8 @@ function formatQuota(quota: AccountQuota): string {
     ...(assetBytesMax === null ? [] : [`assets of ${assetBytesMax / MIB} MB`]),
     ...(requestsPerDayMax === null ? [] : [`${requestsPerDayMax} requests/day`]),
     ...(cpuMsPerDayMax === null ? [] : [`${cpuMsPerDayMax} ms of CPU/day`]),
+    ...(kvReadsPerDayMax === null ? [] : [`${kvReadsPerDayMax} KV reads/day`]),
+    ...(kvListsPerDayMax === null ? [] : [`${kvListsPerDayMax} KV lists/day`]),
   ];
   return bounds.length === 0 ? "no other quota" : bounds.join(", ");
 }

@@ -103,6 +103,8 @@ function addSetCommand(accounts: Command, data: DataFolder): void {
       parseQuota,
     )
     .option("--cpu-per-day <ms>", "CPU time of these on the same day, or 'none'", parseQuota)
+    .option("--kv-reads-per-day <count>", "keys that they read on that day, or 'none'", parseQuota)
+    .option("--kv-lists-per-day <count>", "listings of keys on that day, or 'none'", parseQuota)
     .addOption(data.option())
     .addOption(besideDatabaseOption())
     .action(async (account: string, { data: folder, database, ...options }) => {

@@ -29,10 +29,11 @@ test("usage: a row for each version, in units that people read", () => {
     today: {
       ...{ day: "2026-11-20", endsAt: "2026-11-21T00:00:00.000Z", requests: 7, requestsMax: 7 },
       ...{ cpuMs: 12.4, cpuMsMax: null, isUsedUp: true },
+      ...{ kvReads: 3, kvReadsMax: 10, kvLists: 0, kvListsMax: null },
     },
   });
   expect(text.split("\n").at(-1)).toBe(
-    "today, until 2026-11-21T00:00:00.000Z: 7 of 7 requests, 12 ms of CPU: used up, requests are refused",
+    "today, until 2026-11-21T00:00:00.000Z: 7 of 7 requests, 12 ms of CPU, 3 of 10 KV reads, 0 KV lists: used up, requests are refused",
   );
   const [head = "", ...lines] = text.split("\n");
   expect(head).toBe("usage from 2026-11-01T00:00:00.000Z to 2026-12-01T00:00:00.000Z");

@@ -53,11 +53,21 @@ export function formatUsage({ from, to, workers, today }: UsageReport): string {
   return [`usage from ${from} to ${to}`, table.toString(), formatToday(today)].join("\n");
 }
 
-function formatToday({ requests, requestsMax, cpuMs, cpuMsMax, isUsedUp, endsAt }: AccountDay) {
-  const ofRequests = requestsMax === null ? "" : ` of ${requestsMax}`;
-  const ofCpu = cpuMsMax === null ? "" : ` of ${formatMs(cpuMsMax)}`;
+function formatToday(today: AccountDay): string {
+  const { requests, requestsMax, cpuMs, cpuMsMax, isUsedUp, endsAt } = today;
+  const { kvReads, kvReadsMax, kvLists, kvListsMax } = today;
+  const used = [
+    `${ofMax(requests, requestsMax)} requests`,
+    `${formatMs(cpuMs)}${cpuMsMax === null ? "" : ` of ${formatMs(cpuMsMax)}`} of CPU`,
+    `${ofMax(kvReads, kvReadsMax)} KV reads`,
+    `${ofMax(kvLists, kvListsMax)} KV lists`,
+  ];
   const state = isUsedUp ? ": used up, requests are refused" : "";
-  return `today, until ${endsAt}: ${requests}${ofRequests} requests, ${formatMs(cpuMs)}${ofCpu} of CPU${state}`;
+  return `today, until ${endsAt}: ${used.join(", ")}${state}`;
+}
+
+function ofMax(count: number, max: number | null): string {
+  return max === null ? `${count}` : `${count} of ${max}`;
 }
 
 function formatMs(ms: number): string {

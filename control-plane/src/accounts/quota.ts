@@ -18,6 +18,9 @@ export const AccountQuota = z.object({
   /** On one day (UTC) on all nodes together; see `edge-runtime/src/quotas/QUOTAS.md`. */
   requestsPerDayMax: bound,
   cpuMsPerDayMax: bound,
+  /** Keys that its workers read from KV, and their listings, on the same day. */
+  kvReadsPerDayMax: bound,
+  kvListsPerDayMax: bound,
 });
 export type AccountQuota = z.infer<typeof AccountQuota>;
 
@@ -27,8 +30,13 @@ export function versionsKept({ versionsKeptMax }: AccountQuota): number {
 }
 
 /** What it may use on one day. */
-export function dayBounds({ requestsPerDayMax, cpuMsPerDayMax }: AccountQuota): DayBounds {
-  return { requestsMax: requestsPerDayMax, cpuMsMax: cpuMsPerDayMax };
+export function dayBounds(quota: AccountQuota): DayBounds {
+  return {
+    requestsMax: quota.requestsPerDayMax,
+    cpuMsMax: quota.cpuMsPerDayMax,
+    kvReadsMax: quota.kvReadsPerDayMax,
+    kvListsMax: quota.kvListsPerDayMax,
+  };
 }
 
 /** Throws `workers_exceeded` when an account with so many workers may have no other. */

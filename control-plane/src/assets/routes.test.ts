@@ -142,6 +142,24 @@ describe("assets: ", () => {
     }
   });
 
+  test("of a bucket with one wrong file none is the account's, and all are asked for again", async () => {
+    const page = await asset("/index.html", "right");
+    const other = await asset("/other.html", "other");
+    const { result } = await announce(manifestOf([page, other]));
+    const sent = await send(result.jwt, [page, { ...other, content: "wrong" }]);
+    expect(sent).toMatchObject({ status: 400, errors: [{ code: 10_304 }] });
+    const again = await announce(manifestOf([page, other]));
+    expect(again.result.buckets).toEqual([[page.hash, other.hash]]);
+    expect(await send(again.result.jwt, [page, other])).toMatchObject({ status: 201 });
+  });
+
+  test("a file that is sent twice in one bucket, or under two extensions, is stored once", async () => {
+    const page = await asset("/index.html", "same");
+    const text = await asset("/index.txt", "same", "text/plain");
+    const { result } = await announce(manifestOf([page, text]));
+    expect(await send(result.jwt, [page, page, text])).toMatchObject({ status: 201 });
+  });
+
   test("an asset of 25 MiB passes, one byte more is refused by its path", async () => {
     const hash = "a".repeat(32);
     const at = (size: number) => announce({ "/big.bin": { hash, size } });

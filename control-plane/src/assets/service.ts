@@ -12,11 +12,10 @@ import type { CompletedAssets, Target } from "../versions/service.ts";
 import { requireAssetHash, requireAssetSize } from "./asset-checks.ts";
 import { AssetHasher } from "./asset-hash.ts";
 import type { AssetTokens, ClaimsOf } from "./asset-tokens.ts";
-import { AssetWriter } from "./asset-writer.ts";
 import { filesByHash, packBuckets, type FilesByHash } from "./buckets.ts";
 import type { AnnouncedManifest, AssetSession } from "./schemas.ts";
 import { AssetStore } from "./store.ts";
-import { UploadedContents } from "./uploaded-contents.ts";
+import { UploadedContents, type CheckedAsset } from "./uploaded-contents.ts";
 
 /** One file of a bucket. */
 export interface UploadedAsset {
@@ -90,7 +89,7 @@ export class AssetsService implements CompletedAssets {
 
   /**
    * Stores files of a session. Resolves with the completion token once nothing is missing any more.
-   * Rejected with `asset_invalid` when one's content does not have its hash or size; files before it may stay.
+   * Rejected with `asset_invalid` when one's content does not have its hash or size; then all are to be sent again.
    */
   async upload(
     claims: ClaimsOf<"upload">,
@@ -98,19 +97,10 @@ export class AssetsService implements CompletedAssets {
   ): Promise<string | undefined> {
     const { session: id, account, worker } = claims;
     const files = await this.#filesOf(id);
-    const hasher = await this.#hasher;
-    await AssetWriter.run({ contents: this.#contents, account }, async (writer) => {
-      for await (const { hash, base64: sent, ...type } of assets) {
-        const base64 = sent.toString("latin1");
-        const bytes = Buffer.byteLength(base64, "base64");
-        const { path } = requireAnnounced({ hash, bytes }, files.get(hash));
-        requireAssetHash({ hash, actual: hasher.hashOf(sent, path), path });
-        await writer.add({ hash, base64, bytes, ...type });
-      }
-    });
+    await this.#contents.store(account, checked(assets, { files, hasher: await this.#hasher }));
     const { database } = this.#parts;
-    const count = await this.#assets.countContents(database, account, [...files.keys()]);
-    if (count < files.size) return undefined;
+    const isComplete = await this.#assets.hasAll(database, account, [...files.keys()]);
+    if (!isComplete) return undefined;
     const completed = { kind: "completion", session: id, account, worker } as const;
     return this.#parts.tokens.issue(completed, this.#now());
   }
@@ -167,6 +157,20 @@ export class AssetsService implements CompletedAssets {
 
   #now(): number {
     return this.#parts.clock.nowMs();
+  }
+}
+
+/** Throws `asset_invalid` when it comes to a file that is not what was announced. */
+async function* checked(
+  assets: AsyncIterable<UploadedAsset>,
+  { files, hasher }: { readonly files: FilesByHash; readonly hasher: AssetHasher },
+): AsyncIterable<CheckedAsset> {
+  for await (const { hash, base64: sent, ...type } of assets) {
+    const base64 = sent.toString("latin1");
+    const bytes = Buffer.byteLength(base64, "base64");
+    const { path } = requireAnnounced({ hash, bytes }, files.get(hash));
+    requireAssetHash({ hash, actual: hasher.hashOf(sent, path), path });
+    yield { hash, base64, bytes, ...type };
   }
 }
 

@@ -66,24 +66,25 @@ export class AssetStore {
     return found;
   }
 
-  /** How many of these hashes the account has: whether an upload is complete takes no more than that. */
-  async countContents(
+  /** Whether the account has all of these, none of which is there twice. */
+  async hasAll(
     database: Database,
     account: string,
     hashes: ReadonlyArray<string>,
-  ): Promise<number> {
-    let count = 0;
-    for (let start = 0; start < hashes.length; start += HASHES_PER_QUERY) {
+  ): Promise<boolean> {
+    // The last are sent last: where one is missing, mostly the first look finds it.
+    for (let end = hashes.length; end > 0; end -= HASHES_PER_QUERY) {
+      const some = hashes.slice(Math.max(0, end - HASHES_PER_QUERY), end);
       const row = await database
         .selectFrom("asset_contents")
         .select(({ fn }) => fn.countAll().as("count"))
         .where("account_id", "=", account)
-        .where("hash", "in", hashes.slice(start, start + HASHES_PER_QUERY))
+        .where("hash", "in", some)
         .executeTakeFirstOrThrow();
       // PostgreSQL counts in 64 bits, which come as text.
-      count += Number(row.count);
+      if (Number(row.count) < some.length) return false;
     }
-    return count;
+    return true;
   }
 
   /** Notes that an upload wants these: they stay for as long as uploads take, and longer. */

@@ -8,6 +8,22 @@ export function blobHashOf(content: Uint8Array): BlobHash {
   return hash("sha256", content, "hex") as BlobHash;
 }
 
+/** Content with its address: made from it, so that nobody who gets both needs to check. */
+export class HashedContent {
+  readonly content: Uint8Array;
+  // Private, so that nothing else passes for one.
+  readonly #hash: BlobHash;
+
+  constructor(content: Uint8Array) {
+    this.content = content;
+    this.#hash = blobHashOf(content);
+  }
+
+  get hash(): BlobHash {
+    return this.#hash;
+  }
+}
+
 /** Throws `blob_mismatch` when content that came under a hash has another one. */
 export function requireSentHash(sent: BlobHash, actual: string): void {
   if (actual === sent) return;

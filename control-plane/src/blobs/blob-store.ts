@@ -1,4 +1,5 @@
 import type { BlobHash } from "../contract/index.ts";
+import type { HashedContent } from "./blob-hash.ts";
 
 /**
  * Immutable content under its own SHA-256. What `put` resolved for stays readable until it is removed, also
@@ -12,10 +13,12 @@ export interface BlobStore {
    */
   put(hash: BlobHash, content: BlobContent): Promise<void>;
   /**
-   * Stores many that are in memory, several at a time: quicker than one after the other. Rejected as `put`
-   * is, once none is being written any more; then some of them may be stored.
+   * Stores many, several at a time: quicker than one after the other. A batch is asked for when nothing of the
+   * one before is being written any more, so that they may share their memory; all of them are durable once it
+   * resolves, and not before. Rejected as `put` is, and with what the batches throw, once none is being written
+   * any more; then some of them may be stored.
    */
-  putAll(contents: ReadonlyMap<BlobHash, Uint8Array>): Promise<void>;
+  putAll(batches: BlobBatches): Promise<void>;
   /** The content, or `undefined` when there is none. Rejected with `blob_corrupt` when it was damaged. */
   get(hash: BlobHash): Promise<Uint8Array | undefined>;
   /** The content in pieces, for whoever verifies it when all have come. The caller reads or cancels them. */
@@ -28,6 +31,11 @@ export interface BlobStore {
 
 /** What is kept apart: code and files of workers, and large values of the key-value store. */
 export type BlobArea = "blobs" | "kv-values";
+
+/** No batch holds the same content twice. */
+export type BlobBatches =
+  | Iterable<ReadonlyArray<HashedContent>>
+  | AsyncIterable<ReadonlyArray<HashedContent>>;
 
 export type BlobContent = Uint8Array | AsyncIterable<Uint8Array>;
 

@@ -4,7 +4,8 @@ import type { BlobHash } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import type { BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
+import type { HashedContent } from "./blob-hash.ts";
+import type { BlobBatches, BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
 import { CodeBlobRows } from "./code-blob-rows.ts";
 
 /** A blob store whose content is collected: whatever is stored is claimed first. See BLOBS.md. */
@@ -29,9 +30,8 @@ export class ClaimedBlobStore implements BlobStore {
     await this.#blobs.put(hash, content);
   }
 
-  async putAll(contents: ReadonlyMap<BlobHash, Uint8Array>): Promise<void> {
-    await this.#claim(contents.keys());
-    await this.#blobs.putAll(contents);
+  async putAll(batches: BlobBatches): Promise<void> {
+    await this.#blobs.putAll(this.#claimed(batches));
   }
 
   get(hash: BlobHash): Promise<Uint8Array | undefined> {
@@ -48,6 +48,13 @@ export class ClaimedBlobStore implements BlobStore {
 
   remove(hash: BlobHash): Promise<void> {
     return this.#blobs.remove(hash);
+  }
+
+  async *#claimed(batches: BlobBatches): AsyncIterable<ReadonlyArray<HashedContent>> {
+    for await (const batch of batches) {
+      await this.#claim(batch.map(({ hash }) => hash));
+      yield batch;
+    }
   }
 
   /** Waits for removals that are under way. */

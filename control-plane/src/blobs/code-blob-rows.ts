@@ -26,9 +26,12 @@ export class CodeBlobRows {
   ): Promise<ReadonlyArray<BlobHash>> {
     const leaving: BlobHash[] = [];
     for (const some of inChunks(hashes)) {
+      const held = await this.#held(database, some);
+      const others = some.filter((hash) => !held.has(hash));
+      if (others.length === 0) continue;
       // In one order, so that two uploads of the same content never wait for each other.
-      const rows = [...some].sort().map((hash) => ({ hash, unnamed_at: null, removing_at: null }));
-      await database
+      const rows = others.sort().map((hash) => ({ hash, unnamed_at: null, removing_at: null }));
+      const claimed = await database
         .insertInto("code_blobs")
         .values(rows)
         .onConflict((conflict) =>
@@ -37,16 +40,24 @@ export class CodeBlobRows {
             .doUpdateSet({ unnamed_at: null, removing_at: null })
             .where((is) => isNotLeaving(is, removedBefore)),
         )
+        .returning("hash")
         .execute();
-      const left = await database
-        .selectFrom("code_blobs")
-        .select("hash")
-        .where("hash", "in", some)
-        .where("removing_at", "is not", null)
-        .execute();
-      leaving.push(...left.map(({ hash }) => BlobHash.parse(hash)));
+      const isClaimed = new Set<string>(claimed.map(({ hash }) => hash));
+      leaving.push(...others.filter((hash) => !isClaimed.has(hash)));
     }
     return leaving;
+  }
+
+  /** Those that are as a claim leaves them: to claim them again would be a commit that changes nothing. */
+  async #held(database: Database, hashes: ReadonlyArray<BlobHash>): Promise<ReadonlySet<string>> {
+    const rows = await database
+      .selectFrom("code_blobs")
+      .select("hash")
+      .where("hash", "in", hashes)
+      .where("unnamed_at", "is", null)
+      .where("removing_at", "is", null)
+      .execute();
+    return new Set(rows.map(({ hash }) => hash));
   }
 
   /** Rows behind `after` in the order of their hashes. */

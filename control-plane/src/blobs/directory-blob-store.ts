@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { Slots } from "@atoll/kv-store";
@@ -7,8 +8,8 @@ import { sync } from "../durable-path.ts";
 import type { BlobHash } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { blobHashOf, requireSentHash, requireStoredHash } from "./blob-hash.ts";
-import type { BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
+import { blobHashOf, HashedContent, requireSentHash, requireStoredHash } from "./blob-hash.ts";
+import type { BlobBatches, BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
 
 /**
  * Blobs as files `<first two digits>/<hash>` of one directory: 256 folders keep each of them small.
@@ -26,25 +27,26 @@ export class DirectoryBlobStore implements BlobStore {
   }
 
   async put(hash: BlobHash, content: BlobContent): Promise<void> {
-    if (content instanceof Uint8Array) return this.putAll(new Map([[hash, content]]));
+    if (content instanceof Uint8Array) {
+      const hashed = new HashedContent(content);
+      requireSentHash(hash, hashed.hash);
+      return this.putAll([[hashed]]);
+    }
     await explained(async () => {
       await this.#write(hash, content);
-      await this.#syncNames([hash]);
+      await this.#syncNames([this.#folderOf(hash)]);
     });
   }
 
-  async putAll(contents: ReadonlyMap<BlobHash, Uint8Array>): Promise<void> {
-    for (const [hash, content] of contents) requireSentHash(hash, blobHashOf(content));
+  async putAll(batches: BlobBatches): Promise<void> {
     await explained(async () => {
-      const writes = [...contents].map(([hash, content]) =>
-        this.#writes.run(async () => {
-          if (!(await this.has(hash))) await this.#write(hash, content);
-        }),
-      );
-      const failed = (await Promise.allSettled(writes)).find(({ status }) => status === "rejected");
-      if (failed?.status === "rejected") throw failed.reason;
-      // Of those that were there as well: whoever wrote them may not have come as far yet.
-      await this.#syncNames([...contents.keys()]);
+      const folders = new Set<string>();
+      for await (const batch of batches) {
+        await this.#writeAll(batch);
+        for (const { hash } of batch) folders.add(this.#folderOf(hash));
+      }
+      // Once for all batches: most of them have a file in most folders.
+      await this.#syncNames([...folders]);
     });
   }
 
@@ -84,6 +86,20 @@ export class DirectoryBlobStore implements BlobStore {
     return join(this.#directory, hash.slice(0, 2));
   }
 
+  /** Rejected with the first fault, once nothing is being written any more. */
+  async #writeAll(batch: ReadonlyArray<HashedContent>): Promise<void> {
+    const writes = batch.map(({ hash, content }) =>
+      this.#writes.run(async () => {
+        // What is small takes no longer to write than to look for, and then to write.
+        const isLookedFor = content.length > LIMITS.blobRewrittenBytesMax;
+        if (isLookedFor && (await this.has(hash))) return;
+        await this.#write(hash, content);
+      }),
+    );
+    const failed = (await Promise.allSettled(writes)).find(({ status }) => status === "rejected");
+    if (failed?.status === "rejected") throw failed.reason;
+  }
+
   /**
    * Puts the content in its place; that it has this hash was checked before, unless it comes in pieces. Only the
    * file is synced: its name is durable after `#syncNames`.
@@ -110,11 +126,13 @@ export class DirectoryBlobStore implements BlobStore {
     return prepared;
   }
 
-  /** A name is durable once its folder is, and a new folder once its parent is. */
-  async #syncNames(hashes: ReadonlyArray<BlobHash>): Promise<void> {
-    if (hashes.length === 0) return;
-    const folders = new Set(hashes.map((hash) => this.#folderOf(hash)));
-    await Promise.all([...folders].map((folder) => this.#writes.run(() => sync(folder))));
+  /**
+   * A name is durable once its folder is, and a new folder once its parent is. Also for what was there before:
+   * whoever wrote it may not have come as far yet.
+   */
+  async #syncNames(folders: ReadonlyArray<string>): Promise<void> {
+    if (folders.length === 0) return;
+    await Promise.all(folders.map((folder) => this.#writes.run(() => sync(folder))));
     await sync(this.#directory);
   }
 }
@@ -135,8 +153,22 @@ async function prepare(folder: string): Promise<void> {
   }
 }
 
+// Each write is on disk when it returns: one call less for each of thousands of files.
+const NEW_AND_SYNCED =
+  constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_DSYNC;
+
 async function writeWhole(path: string, content: Uint8Array): Promise<void> {
-  await writeFile(path, content, { flag: "wx", mode: 0o600, flush: true });
+  const file = await open(path, NEW_AND_SYNCED, 0o600);
+  try {
+    let writtenBytes = 0;
+    while (writtenBytes < content.length) {
+      writtenBytes += (await file.write(content, writtenBytes)).bytesWritten;
+    }
+    // Without a write nothing was synced.
+    if (content.length === 0) await file.sync();
+  } finally {
+    await file.close();
+  }
 }
 
 /** Returns the hash of what was written. */

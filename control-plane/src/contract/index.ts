@@ -72,9 +72,13 @@ export {
   dayOf,
   DayQuota,
   DayUse,
-  isUsedUp,
+  isWithoutDayBounds,
+  NO_DAY_BOUNDS,
   NO_DAY_USE,
+  stopsWorkers,
   sumOfDayUses,
+  usedUpOf,
+  type DayLimit,
 } from "./day-quota.ts";
 /** Calls of a worker's `scheduled()`. */
 export {

@@ -242,5 +242,13 @@ export interface Schema {
     memory_peak_bytes: number;
   };
   /** Of these what counts for an account's quota by day, added up over its workers. */
-  usage_days: { account_id: string; day: string; node: string; requests: number; cpu_us: number };
+  usage_days: {
+    account_id: string;
+    day: string;
+    node: string;
+    requests: number;
+    cpu_us: number;
+    kv_reads: number;
+    kv_lists: number;
+  };
 }

@@ -29,6 +29,9 @@ const CODES: Readonly<Record<KvErrorCode, ControlPlaneErrorCode>> = {
   origin_unreachable: "kv_unavailable",
   request_invalid: "internal",
   capability_unknown: "internal",
+  // Of workers' calls, which nodes answer.
+  daily_reads_exceeded: "internal",
+  daily_lists_exceeded: "internal",
   precondition_failed: "internal",
   replica_behind: "internal",
   replica_damaged: "internal",

@@ -4,7 +4,6 @@ import { AccountStore } from "../accounts/store.ts";
 import { requireAssetHash, requireAssetSize } from "../assets/asset-checks.ts";
 import { AssetHasher } from "../assets/asset-hash.ts";
 import type { AssetTokens, ClaimsOf } from "../assets/asset-tokens.ts";
-import { AssetWriter } from "../assets/asset-writer.ts";
 import type { AssetHash } from "../assets/schemas.ts";
 import { AssetStore } from "../assets/store.ts";
 import { UploadedContents, type StoredContent } from "../assets/uploaded-contents.ts";
@@ -94,14 +93,14 @@ export class PagesAssets {
       bytes: sizes.reduce((sum, size) => sum + size, staged.bytes),
     };
     refuseAssets({ ...quota, assetsMax: quota.assetsMax ?? LIMITS.assetsMax }, total);
-    await AssetWriter.run({ contents: this.#contents, account }, async (writer) => {
-      for (const [index, { key, value: base64, metadata }] of files.entries()) {
-        const bytes = sizes[index] ?? 0;
-        requireAssetSize(key, bytes);
-        const contentType = withCharset(metadata.contentType);
-        await writer.add({ hash: stagedName(project, key), base64, bytes, contentType });
-      }
-    });
+    for (const [index, { key }] of files.entries()) requireAssetSize(key, sizes[index] ?? 0);
+    const checked = files.map(({ key, value: base64, metadata }, index) => ({
+      hash: stagedName(project, key),
+      base64,
+      bytes: sizes[index] ?? 0,
+      contentType: withCharset(metadata.contentType),
+    }));
+    await this.#contents.store(account, checked);
   }
 
   /**

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { dayBounds, type AccountQuota } from "../accounts/quota.ts";
-import { dayEndMs, dayOf, isUsedUp, type AccountId } from "../contract/index.ts";
+import { dayEndMs, dayOf, stopsWorkers, usedUpOf, type AccountId } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
 import { UsageDayStore } from "./day-store.ts";
 
@@ -17,6 +17,11 @@ export const AccountDay = z.object({
   cpuMsMax: Count.nullable(),
   /** Nothing is left of one of the two: requests get a page that says so. */
   isUsedUp: z.boolean(),
+  /** Keys that workers read from KV, and their listings: where nothing is left, such calls are refused. */
+  kvReads: Count,
+  kvReadsMax: Count.nullable(),
+  kvLists: Count,
+  kvListsMax: Count.nullable(),
 });
 export type AccountDay = z.infer<typeof AccountDay>;
 
@@ -34,7 +39,9 @@ export async function readAccountDay(
     endsAt: new Date(dayEndMs(nowMs)).toISOString(),
     requests: used.requests,
     cpuMs: used.cpuUs / 1_000,
+    kvReads: used.kvReads,
+    kvLists: used.kvLists,
     ...bounds,
-    isUsedUp: isUsedUp(bounds, used),
+    isUsedUp: stopsWorkers(usedUpOf(bounds, used)),
   };
 }

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { AccountQuota } from "../accounts/quota.ts";
 import {
+  NO_DAY_BOUNDS,
+  NO_DAY_USE,
   NodeName,
   Region,
   USAGE_SUMS,
@@ -22,7 +24,7 @@ const NRT = NodeName.parse("nrt-1");
 const VERSION = VersionId.parse("11111111-1111-4111-8111-111111111111");
 const DAY = "2026-11-20";
 const ZERO = Object.fromEntries(USAGE_SUMS.map((name) => [name, 0]));
-const NOTHING = { requests: 0, cpuUs: 0 };
+const NOTHING = NO_DAY_USE;
 
 let api: ControlPlaneApi;
 let usage: UsageService;
@@ -101,7 +103,7 @@ async function connect(node: NodeName): Promise<ToldNode> {
 }
 
 function quotaOf(changes: Partial<DayQuota>): DayQuota {
-  const bounds = { requestsMax: 100, cpuMsMax: null };
+  const bounds = { ...NO_DAY_BOUNDS, requestsMax: 100 };
   return {
     ...{ account: accountOf("ours"), ...bounds, day: DAY, elsewhere: NOTHING, here: NOTHING },
     ...changes,
@@ -113,7 +115,7 @@ describe("quotas by day: ", () => {
     await grant({ requestsPerDayMax: 100 });
     await use(FRA, 1, { requests: 3, cpuUs: 30 });
     const [fra, nrt] = [await connect(FRA), await connect(NRT)];
-    const used = { requests: 3, cpuUs: 30 };
+    const used = { ...NOTHING, requests: 3, cpuUs: 30 };
     const told = (isFirst: boolean, changes: Partial<DayQuota>) => [
       { kind: "day-quotas", isFirst, quotas: [quotaOf(changes)] },
     ];
@@ -121,7 +123,7 @@ describe("quotas by day: ", () => {
     expect(await nrt.news()).toEqual(told(true, { elsewhere: used }));
     expect(await fra.news()).toEqual([]);
     await use(NRT, 1, { requests: 1 });
-    const ofNrt = { requests: 1, cpuUs: 0 };
+    const ofNrt = { ...NOTHING, requests: 1 };
     expect(await fra.news()).toEqual(told(false, { here: used, elsewhere: ofNrt }));
     expect(await nrt.news()).toEqual(told(false, { here: ofNrt, elsewhere: used }));
   });
@@ -134,7 +136,7 @@ describe("quotas by day: ", () => {
     await use(FRA, 3, { requests: 9, tenant: "theirs" });
     const nrt = await connect(NRT);
     expect((await nrt.news())[0]?.quotas).toEqual([
-      quotaOf({ elsewhere: { requests: 3, cpuUs: 0 } }),
+      quotaOf({ elsewhere: { ...NOTHING, requests: 3 } }),
     ]);
   });
 
@@ -150,7 +152,7 @@ describe("quotas by day: ", () => {
     expect(await nrt.news()).toEqual([]);
     await use(FRA, 3, { requests: 2, hour: `${day}T00:00:00.000Z` });
     expect((await nrt.news())[0]?.quotas).toEqual([
-      quotaOf({ day, elsewhere: { requests: 2, cpuUs: 0 } }),
+      quotaOf({ day, elsewhere: { ...NOTHING, requests: 2 } }),
     ]);
   });
 
@@ -170,12 +172,32 @@ describe("quotas by day: ", () => {
     expect(await fra.news()).toEqual([]);
   });
 
+  test("reads and lists of KV have quotas of their own, which the log tells by themselves", async () => {
+    await grant({ kvReadsPerDayMax: 10, kvListsPerDayMax: 5 });
+    await use(FRA, 1, { kvReads: 7, kvLists: 5, kvWrites: 3, kvDeletes: 2 });
+    const bounds = { ...NO_DAY_BOUNDS, kvReadsMax: 10, kvListsMax: 5 };
+    const used = { ...NOTHING, kvReads: 7, kvLists: 5 };
+    const nrt = await connect(NRT);
+    expect((await nrt.news())[0]?.quotas).toEqual([quotaOf({ ...bounds, elsewhere: used })]);
+    expect((await api.call("GET A/usage")).result.today).toMatchObject({
+      ...{ kvReads: 7, kvReadsMax: 10, kvLists: 5, kvListsMax: 5, isUsedUp: false },
+    });
+    await use(NRT, 1, { kvReads: 3 });
+    await nrt.news();
+    const told = log.lines.filter(({ msg }) => msg === "an account used up its day");
+    expect(told.map(({ usedUp }) => usedUp)).toEqual([["kvLists"], ["kvReads", "kvLists"]]);
+    await grant({ kvReadsPerDayMax: null, kvListsPerDayMax: null });
+    const lifted = { ...NO_DAY_BOUNDS, elsewhere: used, here: { ...NOTHING, kvReads: 3 } };
+    expect((await nrt.news())[0]?.quotas).toEqual([quotaOf(lifted)]);
+  });
+
   test("the account and its operator see what is used of it, and the log tells once", async () => {
     await grant({ requestsPerDayMax: 100, cpuMsPerDayMax: 50 });
     await use(FRA, 1, { requests: 1, cpuUs: 20_000 });
     const expected = {
       ...{ day: DAY, endsAt: "2026-11-21T00:00:00.000Z", requests: 1, requestsMax: 100 },
       ...{ cpuMs: 20, cpuMsMax: 50, isUsedUp: false },
+      ...{ kvReads: 0, kvReadsMax: null, kvLists: 0, kvListsMax: null },
     };
     expect((await api.call("GET A/usage")).result.today).toEqual(expected);
     await use(NRT, 1, { cpuUs: 30_000 });

@@ -6,9 +6,11 @@ import { AccountStore } from "../accounts/store.ts";
 import {
   DAY_QUOTAS_MAX,
   dayOf,
-  isUsedUp,
+  isWithoutDayBounds,
+  NO_DAY_BOUNDS,
   NO_DAY_USE,
   sumOfDayUses,
+  usedUpOf,
   type AccountId,
   type DayBounds,
   type DayQuota,
@@ -59,7 +61,7 @@ export class DayQuotas {
   readonly #days = new UsageDayStore();
   readonly #open = new Set<Told>();
   readonly #stop: () => void;
-  /** Accounts that the log was told of, with the day that they have used up. */
+  /** Accounts that the log was told of, with the day and what they have used up of it. */
   readonly #logged = new Map<AccountId, string>();
   /** The look under way, and the one that follows it when somebody asked for one meanwhile. */
   #looking: Promise<void> = Promise.resolve();
@@ -118,7 +120,7 @@ export class DayQuotas {
     const bounds = new Map(
       (await this.#accounts.list(database))
         .map(({ id, quota }) => [id, dayBounds(quota)] as const)
-        .filter(([, { requestsMax, cpuMsMax }]) => requestsMax !== null || cpuMsMax !== null),
+        .filter(([, bound]) => !isWithoutDayBounds(bound)),
     );
     const uses = await this.#days.read(database, { day, accounts: [...bounds.keys()] });
     return new Map(
@@ -129,10 +131,12 @@ export class DayQuotas {
   #tellLog(day: string, accounts: ReadonlyMap<AccountId, AccountUse>): void {
     for (const [account, { byNode, ...bounds }] of accounts) {
       const used = sumOfDayUses([...byNode.values()]);
-      const isNews = isUsedUp(bounds, used) && this.#logged.get(account) !== day;
-      if (!isNews) continue;
-      this.#logged.set(account, day);
-      this.#options.log.warn({ account, day, ...bounds, ...used }, "an account used up its day");
+      const usedUp = [...usedUpOf(bounds, used)];
+      const news = `${day} ${usedUp.join(" ")}`;
+      if (usedUp.length === 0 || this.#logged.get(account) === news) continue;
+      this.#logged.set(account, news);
+      const told = { account, day, usedUp, ...bounds, ...used };
+      this.#options.log.warn(told, "an account used up its day");
     }
     for (const account of this.#logged.keys()) {
       if (!accounts.has(account)) this.#logged.delete(account);
@@ -147,11 +151,11 @@ function quotasFor(
   accounts: ReadonlyMap<AccountId, AccountUse>,
 ): ReadonlyMap<AccountId, DayQuota> {
   return new Map(
-    [...accounts].map(([account, { requestsMax, cpuMsMax, byNode }]) => {
+    [...accounts].map(([account, { byNode, ...bounds }]) => {
       const others = [...byNode].filter(([name]) => name !== node).map(([, use]) => use);
       const here = byNode.get(node) ?? NO_DAY_USE;
       const elsewhere = sumOfDayUses(others);
-      return [account, { account, requestsMax, cpuMsMax, day, elsewhere, here }];
+      return [account, { account, ...bounds, day, elsewhere, here }];
     }),
   );
 }
@@ -164,7 +168,7 @@ function tell(told: Told, wanted: ReadonlyMap<AccountId, DayQuota>): void {
   );
   const lifted = [...known.values()]
     .filter(({ account }) => !wanted.has(account))
-    .map((quota) => ({ ...quota, requestsMax: null, cpuMsMax: null }));
+    .map((quota) => ({ ...quota, ...NO_DAY_BOUNDS }));
   const news = [...changed, ...lifted];
   let isFirst = told.known === undefined;
   told.known = wanted;

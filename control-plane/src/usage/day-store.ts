@@ -27,8 +27,9 @@ export class UsageDayStore {
     );
     const sums = [...byDay].map(([key, rows]) => {
       const [day = "", account_id = ""] = key.split(" ");
-      const { requests, cpuUs } = sumOfDayUses(rows);
-      return { day, account_id, node: added.node, requests, cpu_us: cpuUs };
+      const { requests, cpuUs, kvReads, kvLists } = sumOfDayUses(rows);
+      const used = { requests, cpu_us: cpuUs, kv_reads: kvReads, kv_lists: kvLists };
+      return { day, account_id, node: added.node, ...used };
     });
     for (let index = 0; index < sums.length; index += LIMITS.usageRowsPerStatement) {
       await transaction
@@ -38,6 +39,8 @@ export class UsageDayStore {
           conflict.columns(["day", "account_id", "node"]).doUpdateSet((row) => ({
             requests: row(row.ref("usage_days.requests"), "+", row.ref("excluded.requests")),
             cpu_us: row(row.ref("usage_days.cpu_us"), "+", row.ref("excluded.cpu_us")),
+            kv_reads: row(row.ref("usage_days.kv_reads"), "+", row.ref("excluded.kv_reads")),
+            kv_lists: row(row.ref("usage_days.kv_lists"), "+", row.ref("excluded.kv_lists")),
           })),
         )
         .execute();
@@ -59,7 +62,7 @@ export class UsageDayStore {
     for (let index = 0; index < accounts.length; index += LIMITS.usageRowsPerStatement) {
       const rows = await database
         .selectFrom("usage_days")
-        .select(["account_id", "node", "requests", "cpu_us"])
+        .select(["account_id", "node", "requests", "cpu_us", "kv_reads", "kv_lists"])
         .where("day", "=", day)
         .where("account_id", "in", accounts.slice(index, index + LIMITS.usageRowsPerStatement))
         .execute();
@@ -67,7 +70,12 @@ export class UsageDayStore {
         const account = AccountId.parse(row.account_id);
         const byNode = uses.get(account) ?? new Map<NodeName, DayUse>();
         uses.set(account, byNode);
-        byNode.set(NodeName.parse(row.node), { requests: row.requests, cpuUs: row.cpu_us });
+        byNode.set(NodeName.parse(row.node), {
+          requests: row.requests,
+          cpuUs: row.cpu_us,
+          kvReads: row.kv_reads,
+          kvLists: row.kv_lists,
+        });
       }
     }
     return uses;

@@ -3,6 +3,7 @@ import type { Clock } from "@atoll/kv-store";
 import { refuseScript, refuseWorker, versionsKept } from "../accounts/quota.ts";
 import { AccountStore } from "../accounts/store.ts";
 import type { Facts } from "../audit/schemas.ts";
+import { HashedContent } from "../blobs/blob-hash.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
 import {
   BlobHash,
@@ -151,7 +152,8 @@ export class Publisher {
     const startupMs = await this.#start(version, { ...draft, settings });
     // Blobs before the rows that name them: a row never points at nothing. What is left over when the
     // rows then fail is content without a name, which the next upload of the same content uses.
-    for (const [hash, content] of draft.contents) await this.#parts.blobs.put(hash, content);
+    const contents = [...draft.contents.values()].map((content) => new HashedContent(content));
+    await this.#parts.blobs.putAll([contents]);
     const notes = {
       annotations: { ...draft.annotations, "workers/triggered_by": publication.trigger },
       startupMs,

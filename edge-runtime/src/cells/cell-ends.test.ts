@@ -3,6 +3,7 @@ import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import pino from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { sampleModule, type SampleWorker } from "../config/sample-version.ts";
+import { LIMITS } from "../limits.ts";
 import type { CellEnded, CellStarted } from "./cell-events.ts";
 import { SampleSupervisor } from "./sample-supervisor.ts";
 
@@ -42,8 +43,10 @@ const SOURCE = `export default { fetch(request) {
   return new Response("served");
 } };`;
 
-function worker(source = SOURCE): SampleWorker {
-  return sampleModule(source, { name: "doomed" });
+function worker(source = SOURCE, cpuMs?: number): SampleWorker {
+  const unlimited = sampleModule(source, { name: "doomed" });
+  if (cpuMs === undefined) return unlimited;
+  return { ...unlimited, version: { ...unlimited.version, limits: { cpuMs } } };
 }
 
 async function ask(path: string): Promise<number> {
@@ -63,6 +66,8 @@ test("cell ends: what exceeds a limit is told of to log, status and listeners, o
   await sample.run(worker());
   expect(await ask("/loop")).toBe(503);
   await expectEnd("exceededCpu");
+  // However slowly the machine fills its memory, the turn isn't what ends this one.
+  await sample.run(worker(SOURCE, LIMITS.turnCpuMsMax));
   expect(await ask("/grow")).toBe(503);
   await expectEnd("exceededMemory");
   expect(sample.supervisor.ends.cellFaults.map(({ workers, reason }) => [workers, reason])).toEqual(

@@ -39,6 +39,9 @@ function worker(name: string, cpuMs?: number): SampleWorker {
   return { ...unlimited, version: { ...unlimited.version, limits: { cpuMs } } };
 }
 
+// However slowly a machine fills its memory, the turn isn't what ends it.
+const LONGEST_TURN_MS = LIMITS.turnCpuMsMax;
+
 function cpuMs(): number {
   return sample.supervisor.status()[0]?.cpuMs ?? 0;
 }
@@ -87,10 +90,10 @@ test("limits: who loops again and again rests with the reason, and heals", async
   await waitFor(async () =>
     expect(await ask("looper", "/")).toMatchObject({ status: 200, body: "1" }),
   );
-}, 130_000);
+}, 300_000);
 
 test("limits: memory without end ends that cell alone, within its own limit", async () => {
-  await sample.run(worker("grower"), worker("neighbour"));
+  await sample.run(worker("grower", LONGEST_TURN_MS), worker("neighbour"));
   await Promise.all([ask("grower", "/"), ask("neighbour", "/")]);
   expect(await ask("grower", "/grow")).toMatchObject({ status: 503, code: "memory_exceeded" });
   expect(await ask("grower", "/")).toMatchObject({ status: 200, body: "1" });
@@ -101,7 +104,7 @@ test("limits: memory without end ends that cell alone, within its own limit", as
 });
 
 test("limits: what stays below the limit of memory is kept", async () => {
-  await sample.run(worker("keeper"));
+  await sample.run(worker("keeper", LONGEST_TURN_MS));
   expect(await ask("keeper", `/keep/${128 + GARBAGE_MB}`)).toMatchObject({ status: 200 });
   expect(await ask("keeper", "/keep/60")).toMatchObject({ status: 503, code: "memory_exceeded" });
 });
@@ -127,10 +130,13 @@ test("limits: a worker that holds on to nothing is kept, however much it is aske
   }
   await pool.close();
   expect(pid()).toBe(before);
-}, 130_000);
+}, 300_000);
 
 test("limits: memory is what the account grants, and follows a change of it", async () => {
-  const keeper = { ...worker("keeper"), settings: { cells: "per-worker", memoryMib: 64 } } as const;
+  const keeper = {
+    ...worker("keeper", LONGEST_TURN_MS),
+    settings: { cells: "per-worker", memoryMib: 64 },
+  } as const;
   await sample.run(keeper);
   expect(await ask("keeper", `/keep/${100 + GARBAGE_MB}`)).toMatchObject({
     code: "memory_exceeded",

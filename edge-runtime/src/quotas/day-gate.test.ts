@@ -3,10 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   AccountId,
+  DayQuota,
   DesiredWorker,
+  NO_DAY_BOUNDS,
   NO_DAY_USE,
   VersionId,
-  type DayQuota,
+  type DayUse,
   type WorkerKey,
 } from "@atoll/control-plane/contract";
 import type { Clock } from "@atoll/kv-store";
@@ -81,7 +83,7 @@ function worker(account: AccountId, name: string, kind: "none" | "modules" = "mo
 
 function quota(changes: Partial<DayQuota> = {}): DayQuota {
   return {
-    ...{ account: OURS, requestsMax: 10, cpuMsMax: null, day: DAY },
+    ...{ ...NO_DAY_BOUNDS, account: OURS, requestsMax: 10, day: DAY },
     ...{ elsewhere: NO_DAY_USE, here: NO_DAY_USE },
     ...changes,
   };
@@ -95,6 +97,10 @@ function serve(requests: number, account = OURS, isStatic = false): void {
   gate.count({ worker: `${account}/one`, version: VERSION, isStatic }, { requests });
 }
 
+function used(requests: number): DayUse {
+  return { ...NO_DAY_USE, requests };
+}
+
 describe("day gate: ", () => {
   test.each([
     [8, 1, false],
@@ -105,7 +111,7 @@ describe("day gate: ", () => {
   ])(
     "after %i requests elsewhere and %i here of 10 a further one is refused: %s",
     (elsewhere, here, isRefused) => {
-      hear(quota({ elsewhere: { requests: elsewhere, cpuUs: 0 } }));
+      hear(quota({ elsewhere: used(elsewhere) }));
       serve(here);
       expect(refused).toEqual(isRefused ? ["one", "two"] : []);
       expect(gate.isRefused(`${OURS}/one`)).toBe(isRefused);
@@ -133,6 +139,45 @@ describe("day gate: ", () => {
     expect(refused).toEqual(["one", "two"]);
   });
 
+  test("reads and lists of KV are bounds by themselves, and stop no worker", () => {
+    const owner = { worker: `${OURS}/one`, version: VERSION } as const;
+    const left = () => (["read", "list"] as const).map((use) => gate.kvUsedUp(owner.worker, use));
+    hear(quota({ kvReadsMax: 5, kvListsMax: 2, elsewhere: { ...NO_DAY_USE, kvReads: 2 } }));
+    gate.count(owner, { kvReads: 2, kvLists: 1 });
+    expect([left(), gate.isAnybodyOver]).toEqual([[undefined, undefined], false]);
+    gate.count(owner, { kvReads: 100 });
+    expect([left(), gate.isAnybodyOver]).toEqual([[5, undefined], true]);
+    gate.count(owner, { kvLists: 1 });
+    expect(left()).toEqual([5, 2]);
+    expect(gate.kvUsedUp(`${THEIRS}/other`, "read")).toBeUndefined();
+    expect(gate.isRefused(owner.worker)).toBe(false);
+    // Both at once are told, and each by itself.
+    serve(10);
+    expect([refused, left()]).toEqual([
+      ["one", "two"],
+      [5, 2],
+    ]);
+    hear(quota({ kvReadsMax: 105, kvListsMax: 2 }));
+    expect([refused, left()]).toEqual([
+      ["one", "two"],
+      [undefined, 2],
+    ]);
+    expect(told.map(({ usedUp, left: again }) => usedUp ?? again)).toEqual([
+      ...[["kvReads"], ["kvLists"], ["requests"], ["kvReads"]],
+    ]);
+    nowMs += 60_000;
+    tick();
+    expect([refused, left(), gate.isAnybodyOver]).toEqual([[], [undefined, undefined], false]);
+  });
+
+  test("what a node of an older version kept, or a control plane tells, has no bounds of KV", () => {
+    const { kvReadsMax: _r, kvListsMax: _l, ...earlier } = quota();
+    const use = { requests: 1, cpuUs: 2 };
+    expect(DayQuota.parse({ ...earlier, elsewhere: use, here: use })).toEqual(
+      quota({ elsewhere: { ...used(1), cpuUs: 2 }, here: { ...used(1), cpuUs: 2 } }),
+    );
+  });
+
   test("what was used before there was a quota counts, and a quota that is raised or lifted lets in", () => {
     serve(7);
     hear(quota({ requestsMax: 7 }));
@@ -149,7 +194,7 @@ describe("day gate: ", () => {
   });
 
   test("the next day begins anew, by what was heard of it, and a clock that goes back finds no old count", () => {
-    hear(quota({ elsewhere: { requests: 9, cpuUs: 0 } }));
+    hear(quota({ elsewhere: used(9) }));
     serve(1);
     expect(refused).toEqual(["one", "two"]);
     nowMs += 60_000;
@@ -158,9 +203,9 @@ describe("day gate: ", () => {
     serve(9);
     expect(refused).toEqual([]);
     // The control plane's clock is ahead, or it had to tell of the day before once more.
-    hear(quota({ day: "2026-11-22", elsewhere: { requests: 9, cpuUs: 0 } }));
+    hear(quota({ day: "2026-11-22", elsewhere: used(9) }));
     expect(refused).toEqual([]);
-    hear(quota({ day: "2026-11-21", elsewhere: { requests: 1, cpuUs: 0 } }));
+    hear(quota({ day: "2026-11-21", elsewhere: used(1) }));
     expect(refused).toEqual(["one", "two"]);
     nowMs -= 60_000;
     tick();
@@ -168,12 +213,12 @@ describe("day gate: ", () => {
   });
 
   test("a restart goes on from what was saved, and what is told of this node counts once", async () => {
-    hear(quota({ elsewhere: { requests: 5, cpuUs: 0 } }));
+    hear(quota({ elsewhere: used(5) }));
     serve(4);
     await gate.save();
     gate = await open();
     expect(refused).toEqual([]);
-    hear(quota({ elsewhere: { requests: 5, cpuUs: 0 }, here: { requests: 4, cpuUs: 0 } }));
+    hear(quota({ elsewhere: used(5), here: used(4) }));
     expect(refused).toEqual([]);
     serve(1);
     expect(refused).toEqual(["one", "two"]);
@@ -191,7 +236,7 @@ describe("day gate: ", () => {
     await writeFile(join(directory, "day.bin"), "damaged");
     gate = await open();
     expect(await readdir(directory)).toEqual(["day.bin.damaged"]);
-    hear(quota({ here: { requests: 9, cpuUs: 0 } }));
+    hear(quota({ here: used(9) }));
     expect(refused).toEqual([]);
     serve(1);
     expect(refused).toEqual(["one", "two"]);

@@ -1,18 +1,22 @@
+import { isDeepStrictEqual } from "node:util";
 import {
   AccountId,
   accountOfKey,
   dayEndMs,
   dayOf,
-  isUsedUp,
+  isWithoutDayBounds,
   NO_DAY_USE,
+  stopsWorkers,
   sumOfDayUses,
+  usedUpOf,
+  type DayLimit,
   type DayQuota,
   type DayUse,
   type DesiredWorker,
   type UsageCounts,
   type WorkerKey,
 } from "@atoll/control-plane/contract";
-import type { Clock } from "@atoll/kv-store";
+import type { Clock, DailyUse } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { LIMITS } from "../limits.ts";
 import type { UsageOwner } from "../usage/usage-counts.ts";
@@ -29,8 +33,18 @@ export interface DayGateOptions {
 /** A worker, as far as it matters here. */
 type GatedWorker = Pick<DesiredWorker, "account" | "name" | "versions">;
 
+type Mutable<Counts> = { -readonly [Name in keyof Counts]: Counts[Name] };
+
+const NOTHING: ReadonlySet<DayLimit> = new Set();
+
+/** What a day had of a kind of call, and what says that nothing is left. */
+const KV_LIMITS = {
+  read: ["kvReads", "kvReadsMax"],
+  list: ["kvLists", "kvListsMax"],
+} as const satisfies Record<DailyUse, readonly [DayLimit, keyof DayQuota]>;
+
 /**
- * Decides whose workers are refused because their accounts have used up their day: by what was used on this
+ * Decides whose workers, or calls of KV, are refused because their accounts have used up their day: by what was used on this
  * node, to the last request, and what the control plane has told of all others. It goes on by that when nobody
  * tells any more, and begins anew with each day (UTC). See QUOTAS.md.
  */
@@ -39,12 +53,12 @@ export class DayGate {
   readonly #stop: () => void;
   #day: string;
   /** What accounts used here on that day. */
-  #used = new Map<string, DayUse>();
+  #used = new Map<string, Mutable<DayUse>>();
   #quotas = new Map<string, DayQuota>();
   /** Workers with code, by account. */
   #workers: ReadonlyMap<string, ReadonlyArray<WorkerKey>> = new Map();
-  /** Accounts that have used up the day. */
-  #over: ReadonlySet<string> = new Set();
+  /** What accounts have used up of the day, of those that have. */
+  #over: ReadonlyMap<string, ReadonlySet<DayLimit>> = new Map();
   /** Something is not on disk. */
   #isChanged = false;
 
@@ -65,16 +79,21 @@ export class DayGate {
   }
 
   /** Charges what a version used. Cheap: it is called for each request. */
-  count(owner: UsageOwner, { requests = 0, cpuUs = 0 }: Partial<UsageCounts>): void {
-    if (owner.isStatic === true || requests + cpuUs === 0) return;
+  count(owner: UsageOwner, counts: Partial<UsageCounts>): void {
+    const { requests = 0, cpuUs = 0, kvReads = 0, kvLists = 0 } = counts;
+    if (owner.isStatic === true || requests + cpuUs + kvReads + kvLists === 0) return;
     const account = accountOfKey(owner.worker);
-    const used = this.#used.get(account) ?? NO_DAY_USE;
-    this.#used.set(account, { requests: used.requests + requests, cpuUs: used.cpuUs + cpuUs });
+    const used = this.#usedBy(account);
+    used.requests += requests;
+    used.cpuUs += cpuUs;
+    used.kvReads += kvReads;
+    used.kvLists += kvLists;
     const quota = this.#quotas.get(account);
     // Of all others the control plane knows enough, should they ever have one.
     if (quota === undefined) return;
     this.#isChanged = true;
-    if (!this.#over.has(account) && this.#isOver(quota)) this.#decide();
+    const known = this.#over.get(account)?.size ?? 0;
+    if (usedUpOf(quota, this.#totalOf(quota)).size > known) this.#decide();
   }
 
   /** What the control plane tells; with `isFirst` nothing that was told before holds any more. */
@@ -99,7 +118,20 @@ export class DayGate {
 
   /** Whether a worker is refused. */
   isRefused(worker: WorkerKey): boolean {
-    return this.#over.has(accountOfKey(worker));
+    return stopsWorkers(this.#over.get(accountOfKey(worker)) ?? NOTHING);
+  }
+
+  /** Whether any account has used up anything of its day. */
+  get isAnybodyOver(): boolean {
+    return this.#over.size > 0;
+  }
+
+  /** How much of the day a worker's account had for calls of KV, once that is used up. */
+  kvUsedUp(worker: WorkerKey, use: DailyUse): number | undefined {
+    const [limit, bound] = KV_LIMITS[use];
+    const account = accountOfKey(worker);
+    if (this.#over.get(account)?.has(limit) !== true) return undefined;
+    return this.#quotas.get(account)?.[bound] ?? undefined;
   }
 
   /** Resolves when what was counted and heard is on disk, or could not be written and is tried again. */
@@ -125,28 +157,32 @@ export class DayGate {
   }
 
   #hear(quota: DayQuota): void {
-    const { account, requestsMax, cpuMsMax, day, here } = quota;
-    if (requestsMax === null && cpuMsMax === null) {
+    const { account, day, here } = quota;
+    if (isWithoutDayBounds(quota)) {
       this.#quotas.delete(account);
       return;
     }
     this.#quotas.set(account, quota);
     if (day !== this.#day) return;
     // It has counted more than this node knows of when the node's disk was lost.
-    const used = this.#used.get(account) ?? NO_DAY_USE;
-    this.#used.set(account, {
-      requests: Math.max(used.requests, here.requests),
-      cpuUs: Math.max(used.cpuUs, here.cpuUs),
-    });
+    const used = this.#usedBy(account);
+    used.requests = Math.max(used.requests, here.requests);
+    used.cpuUs = Math.max(used.cpuUs, here.cpuUs);
+    used.kvReads = Math.max(used.kvReads, here.kvReads);
+    used.kvLists = Math.max(used.kvLists, here.kvLists);
+  }
+
+  #usedBy(account: string): Mutable<DayUse> {
+    const known = this.#used.get(account);
+    if (known !== undefined) return known;
+    const used = { ...NO_DAY_USE };
+    this.#used.set(account, used);
+    return used;
   }
 
   #totalOf({ account, day, elsewhere }: DayQuota): DayUse {
     const others = day === this.#day ? elsewhere : NO_DAY_USE;
     return sumOfDayUses([this.#used.get(account) ?? NO_DAY_USE, others]);
-  }
-
-  #isOver(quota: DayQuota): boolean {
-    return isUsedUp(quota, this.#totalOf(quota));
   }
 
   #turnDay(): void {
@@ -159,24 +195,46 @@ export class DayGate {
   }
 
   #decide(): void {
-    const over = [...this.#quotas.values()].filter((quota) => this.#isOver(quota));
     const before = this.#over;
-    this.#over = new Set(over.map(({ account }) => account));
-    const begun = over.filter(({ account }) => !before.has(account));
-    const ended = [...before].filter((account) => !this.#over.has(account));
-    const { log, clock } = this.#options;
-    const until = new Date(dayEndMs(clock.nowMs())).toISOString();
-    for (const quota of begun) {
-      const { account, requestsMax, cpuMsMax } = quota;
-      const told = { account, requestsMax, cpuMsMax, ...this.#totalOf(quota), until };
-      log.warn(told, "an account used up its day: its workers are refused");
+    const all = [...this.#quotas.values()].map(
+      (quota) => [quota.account, usedUpOf(quota, this.#totalOf(quota))] as const,
+    );
+    this.#over = new Map(all.filter(([, usedUp]) => usedUp.size > 0));
+    for (const account of new Set([...before.keys(), ...this.#over.keys()])) {
+      this.#log(account, before.get(account) ?? NOTHING);
     }
-    for (const account of ended) log.info({ account }, "an account's workers are served again");
-    if (begun.length + ended.length > 0) this.#tell();
+    const stopped = (over: typeof before): ReadonlyArray<string> =>
+      [...over].filter(([, usedUp]) => stopsWorkers(usedUp)).map(([account]) => account);
+    if (!isDeepStrictEqual(new Set(stopped(before)), new Set(stopped(this.#over)))) this.#tell();
+  }
+
+  /** Tells what of an account is refused from now on that was not before, and what is no longer. */
+  #log(account: string, before: ReadonlySet<DayLimit>): void {
+    const { log, clock } = this.#options;
+    const now = this.#over.get(account) ?? NOTHING;
+    const [begun, ended] = [without(now, before), without(before, now)];
+    const quota = this.#quotas.get(account);
+    if (begun.size > 0 && quota !== undefined) {
+      const { requestsMax, cpuMsMax, kvReadsMax, kvListsMax } = quota;
+      const bounds = { requestsMax, cpuMsMax, kvReadsMax, kvListsMax };
+      const until = new Date(dayEndMs(clock.nowMs())).toISOString();
+      const told = { account, usedUp: [...begun], ...bounds, ...this.#totalOf(quota), until };
+      const what = stopsWorkers(begun) ? "its workers are" : "such calls of KV are";
+      log.warn(told, `an account used up its day: ${what} refused`);
+    }
+    if (ended.size === 0) return;
+    const what = stopsWorkers(ended) ? "an account's workers are" : "an account's calls of KV are";
+    log.info({ account, left: [...ended] }, `${what} served again`);
   }
 
   #tell(): void {
-    const workers = [...this.#over].flatMap((account) => this.#workers.get(account) ?? []);
-    this.#options.refuse(new Set(workers));
+    const workers = [...this.#workers].filter(([account]) =>
+      stopsWorkers(this.#over.get(account) ?? NOTHING),
+    );
+    this.#options.refuse(new Set(workers.flatMap(([, keys]) => keys)));
   }
+}
+
+function without<Item>(all: ReadonlySet<Item>, others: ReadonlySet<Item>): ReadonlySet<Item> {
+  return new Set([...all].filter((each) => !others.has(each)));
 }

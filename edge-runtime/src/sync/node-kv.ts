@@ -26,6 +26,7 @@ export interface NodeKvOptions {
   readonly blobs: ValueBlobs;
   readonly resolveCapability: KvFrontOptions["resolveCapability"];
   readonly onUse: NonNullable<KvFrontOptions["onUse"]>;
+  readonly usedUp: NonNullable<KvFrontOptions["usedUp"]>;
   /** As `LmdbReplicaOptions` has it. */
   readonly onGivenUp: (error: Error) => void;
   readonly clock: Clock;

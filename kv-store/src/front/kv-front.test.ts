@@ -33,6 +33,30 @@ test("KvFront: calls that succeed are told of once, with whose they are and how 
   ]);
 });
 
+test("KvFront: what is used up of a day is refused as too many requests, and nothing else is", async () => {
+  await bench.putAt("/a", "value");
+  const [get, list] = [{ path: "/a?urlencoded=true" }, { path: "/?key_count_limit=10" }];
+  const bulkGet = { method: "POST", path: "/bulk/get", body: JSON.stringify({ keys: ["a"] }) };
+  bench.uses.splice(0);
+  bench.usedUp = { read: 5 };
+  const text = (call: string, bound: string) =>
+    `Too Many Requests: KV ${call} limit exceeded for the day. The account may make ${bound} until midnight UTC.`;
+  for (const call of [get, bulkGet]) {
+    const { status, reason, headers } = await bench.call(call);
+    expect([status, reason]).toEqual([429, text("get()", "5 reads")]);
+    expect(headers["x-atoll-kv-error"]).toBe("daily_reads_exceeded");
+  }
+  expect((await bench.call(list)).status).toBe(200);
+  bench.usedUp = { list: 0 };
+  const refused = await bench.call(list);
+  expect([refused.status, refused.reason]).toEqual([429, text("list()", "0 lists")]);
+  expect(refused.headers["x-atoll-kv-error"]).toBe("daily_lists_exceeded");
+  for (const call of [get, bulkGet]) expect((await bench.call(call)).status).toBe(200);
+  await bench.putAt("/b", "value");
+  await bench.call({ method: "DELETE", path: "/a?urlencoded=true" });
+  expect(bench.uses.map(([, use]) => use)).toEqual(["list", "read", "read", "write", "delete"]);
+});
+
 test("KvFront: a value goes in and comes out with its length and metadata", async () => {
   // As the binding sends it: UTF-8, of which Node makes Latin-1.
   const headers = { "CF-KV-Metadata": Buffer.from('{"é":"☃"}').toString("latin1") };

@@ -46,6 +46,20 @@ export interface KvClient {
 /** What a call of the binding did; a read of several keys is one of each. */
 export type KvUse = "read" | "write" | "delete" | "list";
 
+/** Of these what may have a bound by day here; writes are counted where they are ordered. */
+export type DailyUse = Extract<KvUse, "read" | "list">;
+
+/** Whose call it is. */
+interface Caller {
+  readonly capability: string;
+  readonly namespace: NamespaceId;
+}
+
+const DAILY_REFUSALS = {
+  read: ["daily_reads_exceeded", "get()", "reads"],
+  list: ["daily_lists_exceeded", "list()", "lists"],
+} as const satisfies Record<DailyUse, unknown>;
+
 /** An answer, and what it was the answer to. */
 interface Served {
   readonly answer: Answer;
@@ -61,6 +75,8 @@ export interface KvFrontOptions {
   readonly resolveCapability: (capability: string) => NamespaceId | undefined;
   /** Told of each call that succeeded, with how many keys it read. Must be cheap and must not throw. */
   readonly onUse?: (capability: string, use: KvUse, count: number) => void;
+  /** How much of a day a caller had, once it has used that up. Must be cheap and must not throw. */
+  readonly usedUp?: (capability: string, use: DailyUse) => number | undefined;
   readonly replica: Replica;
   readonly client: KvClient;
   readonly values: ValueCache;
@@ -110,10 +126,10 @@ export class KvFront {
   async #serve(exchange: Exchange): Promise<void> {
     this.#requests += 1;
     try {
-      const { capability, namespace } = this.#callerOf(exchange);
-      const { answer, use, count = 1 } = await this.#call(namespace, exchange);
+      const caller = this.#callerOf(exchange);
+      const { answer, use, count = 1 } = await this.#call(caller, exchange);
       await exchange.answer(answer);
-      this.#options.onUse?.(capability, use, count);
+      this.#options.onUse?.(caller.capability, use, count);
     } catch (error) {
       const refusal = error instanceof KvError ? error : new KvError("internal", "internal error");
       if (refusal.code === "internal") this.#options.log.error({ err: error }, "a KV call failed");
@@ -123,10 +139,7 @@ export class KvFront {
     }
   }
 
-  #callerOf({ head }: Exchange): {
-    readonly capability: string;
-    readonly namespace: NamespaceId;
-  } {
+  #callerOf({ head }: Exchange): Caller {
     if (this.#requests > LIMITS.frontRequestsMax) {
       throw new KvError("busy", `${this.#requests - 1} requests are being served already`);
     }
@@ -138,14 +151,17 @@ export class KvFront {
     throw new KvError("capability_unknown", "This caller was given no namespace");
   }
 
-  async #call(namespace: NamespaceId, { head, body }: Exchange): Promise<Served> {
+  async #call({ capability, namespace }: Caller, { head, body }: Exchange): Promise<Served> {
     const call = parseCall(head, this.#options.replica.originNowMs());
     switch (call.kind) {
       case "get":
+        this.#requireLeft(capability, "read");
         return { use: "read", answer: await this.#get(namespace, call) };
       case "bulk-get":
+        this.#requireLeft(capability, "read");
         return { use: "read", ...(await this.#bulkGet(namespace, call, body)) };
       case "list":
+        this.#requireLeft(capability, "list");
         return { use: "list", answer: await this.#list(namespace, call) };
       case "put": {
         const value = await this.#receive(head, body);
@@ -158,6 +174,14 @@ export class KvFront {
         return { use: "delete", answer: await this.#write(namespace, operation, conditions) };
       }
     }
+  }
+
+  #requireLeft(capability: string, use: DailyUse): void {
+    const bound = this.#options.usedUp?.(capability, use);
+    if (bound === undefined) return;
+    const [code, call, what] = DAILY_REFUSALS[use];
+    const text = `Too Many Requests: KV ${call} limit exceeded for the day. The account may make ${bound} ${what} until midnight UTC.`;
+    throw new KvError(code, text);
   }
 
   async #get(

@@ -6,7 +6,13 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import type { KvCondition } from "../entry.ts";
 import { KvError } from "../errors.ts";
-import { CAPABILITY_HEADER, KvFront, type KvClient, type KvUse } from "../front/kv-front.ts";
+import {
+  CAPABILITY_HEADER,
+  KvFront,
+  type DailyUse,
+  type KvClient,
+  type KvUse,
+} from "../front/kv-front.ts";
 import { NamespaceId } from "../names.ts";
 import { LmdbReplica } from "../replica/lmdb-replica.ts";
 import type { ReadDemand } from "../replication/read-demand.ts";
@@ -58,6 +64,9 @@ export class FrontBench {
   #values!: ValueCache; // set by `open`
   readonly #state = new TrackedState();
 
+  /** The bounds by day of which nothing is left. */
+  usedUp: Partial<Record<DailyUse, number>> = {};
+
   /** The way to the origin has its own tests. */
   readonly client: KvClient = {
     write: async (namespace, operations, asked) => {
@@ -100,6 +109,7 @@ export class FrontBench {
       resolveCapability: (capability) =>
         ({ good: NAMESPACE, absent: ABSENT })[capability] ?? undefined,
       onUse: (...use) => this.uses.push(use),
+      usedUp: (_, use) => this.usedUp[use],
       ...{ replica, client, values, clock, log },
     });
     await this.front.listen();

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { LIMITS } from "../../limits.ts";
 import { S3_BUCKET, S3_CREDENTIALS, S3Server } from "../../test-support/s3-server.ts";
 import { SilentServer } from "../../test-support/silent-server.ts";
-import { blobHashOf } from "../blob-hash.ts";
+import { blobHashOf, HashedContent } from "../blob-hash.ts";
 import { describeBlobStore } from "../blob-store.conformance.ts";
 import { S3BlobStore } from "./s3-blob-store.ts";
 import { openS3Blobs } from "./s3-blobs.ts";
@@ -59,7 +59,7 @@ describe("S3 blob store: ", () => {
     const other = blobHashOf(Buffer.from("other"));
     const calls = {
       put: () => store.put(hash, content),
-      putAll: () => store.putAll(new Map([[hash, content]])),
+      putAll: () => store.putAll([[new HashedContent(content)]]),
       get: () => store.get(hash),
       open: () => store.open(hash),
       has: () => store.has(other),
@@ -116,7 +116,7 @@ describe("S3 blob store: ", () => {
 
     test("is found out once for all that wait for it, however many those are", async () => {
       const contents = Array.from({ length: 500 }, (_, index) => Buffer.from(`content ${index}`));
-      const all = new Map(contents.map((each) => [blobHashOf(each), each]));
+      const all = [contents.map((each) => new HashedContent(each))];
       const sinceMs = performance.now();
       const stored = await Promise.allSettled([store.putAll(all), store.putAll(all)]);
       expect(stored.map(({ status }) => status)).toEqual(["rejected", "rejected"]);

@@ -1,6 +1,7 @@
 import type { HeldOperation } from "../../entry.ts";
 import { encodeOperation } from "../../record-codec.ts";
 import { entryDigest } from "../../state-digest.ts";
+import type { Random } from "./random.ts";
 
 type Put = HeldOperation & { kind: "put" };
 
@@ -15,6 +16,7 @@ interface MadeEntry {
 
 // Some thousand small entries, and some hundred large ones.
 const BYTES_MAX = 32 * 1024 * 1024;
+const KINDS = 8;
 // Up to here content is told by its bytes, as a text.
 const NAMED_BYTES_MAX = 256;
 
@@ -39,8 +41,12 @@ class MadeEntries {
     return entry;
   }
 
-  /** Content that has the same byte all over, always the same memory: nobody may change it. */
-  uniform(bytes: number, byte: number): Buffer {
+  /**
+   * Content of one of some kinds: it has the same byte all over, and is always the same memory. Nobody may change it.
+   * Few kinds, because what is worked out of each is kept, and a wrong one is seen soon enough among eight.
+   */
+  uniform(bytes: number, random: Random): Buffer {
+    const byte = random.below(KINDS);
     const name = `${bytes} ${byte}`;
     const known = this.#uniform.get(name);
     if (known !== undefined) return known;

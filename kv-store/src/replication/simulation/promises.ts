@@ -359,9 +359,9 @@ export class Promises implements NodeWatcher {
   /** Every write ends in its time, soon when the link is silent. */
   #checkPending(node: SimulatedNode): void {
     const { nowMs } = this.#timeline;
-    const silentSinceMs = this.network?.silentSinceMs(node) ?? Infinity;
     for (const write of this.#pending.values()) {
       if (write.node !== node || node.runningSinceMs > write.madeMs) continue;
+      const silentSinceMs = this.network?.silentSinceMs(node) ?? Infinity;
       const isSilent = silentSinceMs <= write.madeMs;
       const limitMs = isSilent ? LIMITS.originSilenceMs : LIMITS.writeAnswerMs;
       // Two looks: one falls just before the time is over.

@@ -69,6 +69,10 @@ export class SimulatedDisk {
     };
   }
 
+  isPartial(namespace: NamespaceId): boolean {
+    return this.#copies.get(namespace)?.stored.isPartial ?? false;
+  }
+
   /** Whether the session knows how all changes of the namespace ended. */
   isIdle(namespace: NamespaceId): boolean {
     return (this.#unanswered.get(namespace) ?? 0) === 0;
@@ -81,8 +85,11 @@ export class SimulatedDisk {
 
   /** Every namespace of which something is there. */
   namespaces(): NamespaceId[] {
-    const copies = [...this.#copies].filter(([, { stored }]) => !isEmpty(stored));
-    return copies.map(([namespace]) => namespace);
+    const namespaces: NamespaceId[] = [];
+    for (const [namespace, { stored }] of this.#copies) {
+      if (!isEmpty(stored)) namespaces.push(namespace);
+    }
+    return namespaces;
   }
 
   handOver(change: Omit<Change, "copy">): void {
@@ -128,9 +135,9 @@ export class SimulatedDisk {
     this.#rewrite(namespace, (stored) => ({ ...stored, isPartial }));
   }
 
-  /** Removes some values that a partial namespace need not hold. */
-  strip(namespace: NamespaceId, random: Random): void {
-    this.#rewrite(namespace, (stored) => {
+  /** Removes some values that a partial namespace need not hold; whether there were any. */
+  strip(namespace: NamespaceId, random: Random): boolean {
+    return this.#rewrite(namespace, (stored) => {
       const { held, snapshot, isPartial } = stored;
       // What the disk has changed is not rewritten: its checksum does not fit.
       if (!isPartial || held?.isDamaged === true) return stored;
@@ -168,15 +175,17 @@ export class SimulatedDisk {
     });
   }
 
-  #rewrite(namespace: NamespaceId, change: (stored: Stored) => Stored): void {
+  /** Whether that changed anything. */
+  #rewrite(namespace: NamespaceId, change: (stored: Stored) => Stored): boolean {
     const copy = this.#copies.get(namespace);
-    if (copy === undefined || isEmpty(copy.stored)) return;
+    if (copy === undefined || isEmpty(copy.stored)) return false;
     // What is under way to be dropped stays as it is.
-    if (this.#content.get(namespace) !== copy.stored) return;
+    if (this.#content.get(namespace) !== copy.stored) return false;
     const next = change(copy.stored);
-    if (next === copy.stored) return;
+    if (next === copy.stored) return false;
     copy.stored = next;
     this.#put(namespace, next);
+    return true;
   }
 
   /** The namespaces whose entries are not what they should be: what a check in the background finds. */

@@ -108,23 +108,26 @@ export function applied(
 interface Step {
   /** Of the state that it began with. */
   readonly digest: StateDigest;
+  /** What was put, or the key of what was deleted. */
+  readonly change: object | string;
   readonly revision: number;
   readonly state: State;
 }
 
 /**
- * Where operations led, by the entries that they were applied to, and what they are: the origin and its nodes go the
- * same way, so that most of it is gone once, and what is the same is the same memory. Entries never change.
+ * Where the last operation led that was applied to entries: the origin and its nodes go the same way, so that most
+ * of it is gone once, and what is the same is the same memory. Entries never change.
  */
-const steps = new Map<Entries, Map<object | string, Step>>();
+const steps = new Map<Entries, Step>();
 // More than are on their way between an origin and its nodes. A weak map would cost the garbage collector more.
 const STEPS_MAX = 1_000;
 
 function stepped(state: State, operation: HeldOperation, revision: number): State {
   const made = operation.kind === "put" ? ENTRIES.of(operation) : undefined;
-  const known = steps.get(state.entries) ?? new Map<object | string, Step>();
-  const step = known.get(made ?? operation.key);
-  if (step?.digest === state.digest && step.revision === revision) return step.state;
+  const change = made ?? operation.key;
+  const known = steps.get(state.entries);
+  const isSame = known?.change === change && known.revision === revision;
+  if (isSame && known.digest === state.digest) return known.state;
   const entries = new Map(state.entries);
   const sum = new StateSum(state.digest);
   const replaced = entries.get(operation.key);
@@ -134,7 +137,7 @@ function stepped(state: State, operation: HeldOperation, revision: number): Stat
   if (made !== undefined) sum.toggle(made.digest);
   const next = { entries, digest: sum.digest };
   if (steps.size > STEPS_MAX) steps.clear();
-  steps.set(state.entries, known.set(made ?? operation.key, { ...state, revision, state: next }));
+  steps.set(state.entries, { digest: state.digest, change, revision, state: next });
   return next;
 }
 

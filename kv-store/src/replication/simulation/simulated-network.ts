@@ -1,5 +1,6 @@
 import { Key } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
+import { MessageFromOrigin, MessageToOrigin } from "../messages.ts";
 import type { Random } from "./random.ts";
 import type { SimulatedNode } from "./simulated-node.ts";
 import type { SimulatedOrigin } from "./simulated-origin.ts";
@@ -18,11 +19,10 @@ interface Link {
   close(): void;
 }
 
-interface Delivery {
-  readonly delayMs: number;
+interface Delivery<Message> {
   readonly direction: Direction;
-  readonly message: object;
-  readonly deliver: (message: unknown) => void;
+  readonly schema: { safeParse(message: object): { readonly data?: Message | undefined } };
+  readonly deliver: (message: Message) => void;
 }
 
 // Far worse than any real network, so that a simulated minute meets every combination.
@@ -30,6 +30,8 @@ const LOST = 0.04;
 const REPEATED = 0.03;
 const LATE = 0.03;
 const DAMAGED = 0.01;
+/** Parsing is a tenth of what a message costs. */
+const PARSED_EACH = 8;
 /** What a damaged message may have changed beside its body: what its checksum covers, too. */
 const NUMBERS = ["after", "revision", "count"] as const;
 const DAMAGED_KEY = Key.parse("k07");
@@ -42,6 +44,7 @@ export class SimulatedNetwork {
   readonly #links = new Map<SimulatedNode, Link>();
   isFaulty = true;
   faults = 0;
+  #delivered = 0;
   /** Told of each message that arrives. */
   trace: ((text: string) => void) | undefined;
 
@@ -66,10 +69,11 @@ export class SimulatedNetwork {
   silentSinceMs(node: SimulatedNode): number {
     const link = this.#links.get(node);
     if (link === undefined || !link.isOpen) return Infinity;
-    const silent = (["to-node", "to-origin"] as const).filter(
-      (direction) => link.silentUntilMs[direction] > this.#timeline.nowMs,
-    );
-    return Math.min(Infinity, ...silent.map((direction) => link.silentSinceMs[direction]));
+    const sinceMs = (direction: Direction): number =>
+      link.silentUntilMs[direction] > this.#timeline.nowMs
+        ? link.silentSinceMs[direction]
+        : Infinity;
+    return Math.min(sinceMs("to-node"), sinceMs("to-origin"));
   }
 
   /** Nothing arrives for a while, in one direction or both. */
@@ -138,45 +142,56 @@ export class SimulatedNetwork {
     this.#links.set(node, link);
     // A cut from within a session's own effects takes place right after them.
     const cut = (): void => this.#timeline.after(0, () => link.close());
+    const toNode: Delivery<MessageFromOrigin> = {
+      ...{ direction: "to-node", schema: MessageFromOrigin },
+      deliver: (message) => node.receive(message),
+    };
     const connection = this.#origin.accept({
-      send: (message) => this.#carry(link, "to-node", message, (copy) => node.receive(copy)),
+      send: (message) => this.#carry(link, toNode, message),
       cut,
     });
-    node.connected({
-      send: (message) =>
-        this.#carry(link, "to-origin", message, (copy) => connection.receive(copy)),
-      cut,
-    });
+    const toOrigin: Delivery<MessageToOrigin> = {
+      ...{ direction: "to-origin", schema: MessageToOrigin },
+      deliver: (message) => connection.receive(message),
+    };
+    node.connected({ send: (message) => this.#carry(link, toOrigin, message), cut });
   }
 
-  #carry(
-    link: Link,
-    direction: Direction,
-    message: unknown,
-    deliver: (message: unknown) => void,
-  ): void {
-    const delivery = { direction, message: message as object, deliver }; // every message is one
+  #carry<Message extends object>(link: Link, way: Delivery<Message>, message: Message): void {
     // 10 ms each way, so that messages keep their order unless they are late.
-    this.#plan(link, { ...delivery, delayMs: 10 });
+    this.#plan(link, way, { message, delayMs: 10 });
     if (!this.isFaulty || !this.#random.chance(REPEATED)) return;
     this.faults += 1;
-    this.#plan(link, { ...delivery, delayMs: 10 + this.#random.below(500) });
+    this.#plan(link, way, { message, delayMs: 10 + this.#random.below(500) });
   }
 
-  #plan(link: Link, { delayMs, direction, message, deliver }: Delivery): void {
+  #plan<Message extends object>(
+    link: Link,
+    way: Delivery<Message>,
+    { message, delayMs }: { readonly message: Message; readonly delayMs: number },
+  ): void {
     const isLate = this.isFaulty && this.#random.chance(LATE);
     this.#timeline.after(delayMs + (isLate ? this.#random.below(2_000) : 0), () => {
-      const { nowMs } = this.#timeline;
-      if (!link.isOpen || link.silentUntilMs[direction] > nowMs) return;
+      if (!link.isOpen || link.silentUntilMs[way.direction] > this.#timeline.nowMs) return;
       if (this.isFaulty && this.#random.chance(LOST)) {
         this.faults += 1;
         return;
       }
-      const isDamaged =
-        link.damagedUntilMs > nowMs || (this.isFaulty && this.#random.chance(DAMAGED));
-      this.trace?.(describe(link.node, direction, message));
-      deliver(isDamaged ? this.#damaged(message) : message);
+      this.trace?.(describe(link.node, way.direction, message));
+      this.#deliver(link, way, message);
     });
+  }
+
+  /** Parsed as the real ends do, if it is damaged. Of what is as a typed sender made it that is tried now and then. */
+  #deliver<Message extends object>(link: Link, way: Delivery<Message>, message: Message): void {
+    const isDamaged =
+      link.damagedUntilMs > this.#timeline.nowMs || (this.isFaulty && this.#random.chance(DAMAGED));
+    this.#delivered += 1;
+    if (!isDamaged && this.#delivered % PARSED_EACH !== 0) return way.deliver(message);
+    const { data } = way.schema.safeParse(isDamaged ? this.#damaged(message) : message);
+    if (data !== undefined) return way.deliver(data);
+    if (!isDamaged) throw new Error(`${way.direction} went what is no message`);
+    this.#timeline.after(0, () => link.close());
   }
 
   /** The message with another bit in its body, or in a number that belongs to it. */

@@ -1,7 +1,7 @@
 import type { Key, KvCondition, KvOperation } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
-import { MessageFromOrigin, type MessageToOrigin } from "../messages.ts";
+import type { MessageFromOrigin, MessageToOrigin } from "../messages.ts";
 import { OriginTime } from "../../replica/origin-time.ts";
 import type { SnapshotPosition } from "../../replica/replica.ts";
 import type { OwnWrite } from "../own-writes.ts";
@@ -16,7 +16,7 @@ import type { Timeline } from "./timeline.ts";
 
 /** One connection as the node sees it. */
 export interface NodeLink {
-  send(message: unknown): void;
+  send(message: MessageToOrigin): void;
   cut(): void;
 }
 
@@ -168,16 +168,13 @@ export class SimulatedNode {
     this.#take({ kind: "disconnected" });
   }
 
-  receive(message: unknown): void {
-    const parsed = MessageFromOrigin.safeParse(message);
-    if (!parsed.success) return this.#link?.cut();
-    const { data } = parsed;
+  receive(message: MessageFromOrigin): void {
     // As `ReplicaClient` does.
-    if (data.kind === "heartbeat" && data.echoMs !== null) {
-      const heard = { originMs: data.atMs, echoMs: data.echoMs };
+    if (message.kind === "heartbeat" && message.echoMs !== null) {
+      const heard = { originMs: message.atMs, echoMs: message.echoMs };
       this.#whenAwake(() => this.#time.heard(heard));
     }
-    this.#take({ kind: "message", message: data });
+    this.#take({ kind: "message", message });
   }
 
   write(
@@ -220,7 +217,7 @@ export class SimulatedNode {
   }
 
   isPartial(namespace: NamespaceId): boolean {
-    return this.#disk.held(namespace).isPartial;
+    return this.#disk.isPartial(namespace);
   }
 
   /** Does something later in this life. */

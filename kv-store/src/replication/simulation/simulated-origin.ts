@@ -210,11 +210,12 @@ export class SimulatedOrigin {
   } {
     const history = this.history(namespace);
     history.heldUntilMs = this.#timeline.nowMs + LOG_HOLD_MS;
-    const entries = [...history.entries.values()]
-      .filter(({ put: { key } }) => after === null || key > after)
-      .toSorted(({ put: left }, { put: right }) => (left.key < right.key ? -1 : 1))
+    const keys = [...history.entries.keys()].filter((key) => after === null || key > after);
+    const entries = keys
+      .toSorted()
       .slice(0, 1 + this.#random.below(4))
-      .map(({ put, revision }) => ({ ...put, revision: Revision.parse(revision) }) as KvEntry); // a put is an entry, and says so
+      .flatMap((key) => history.entries.get(key) ?? [])
+      .map(({ put, revision }) => ({ ...put, revision: revision as Revision }) as KvEntry); // a put is an entry, and says so
     const page = encodePage(after, entries, { valuesByReference });
     return { point: history.point, page };
   }

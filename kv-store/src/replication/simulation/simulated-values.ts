@@ -66,11 +66,12 @@ export class SimulatedValues {
   /** As `ReplicaBudget` does: values leave partial namespaces, and come back to whole ones. */
   keepExtents(): void {
     const { disk, random, onChange } = this.#options;
+    let isChanged = false;
     for (const namespace of disk.namespaces()) {
-      disk.strip(namespace, random);
-      if (!disk.held(namespace).isPartial) this.#fill(namespace);
+      if (disk.strip(namespace, random)) isChanged = true;
+      if (!disk.isPartial(namespace)) this.#fill(namespace);
     }
-    onChange();
+    if (isChanged) onChange();
   }
 
   #fill(namespace: NamespaceId): void {

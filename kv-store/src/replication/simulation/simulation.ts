@@ -223,7 +223,7 @@ class Simulation {
 
   /** Puts a value that may be absent. */
   #writeLarger(namespace: NamespaceId, key: Key): void {
-    const bytes = ENTRIES.uniform(LIMITS.absentValueBytesMin, this.#random.below(256));
+    const bytes = ENTRIES.uniform(LIMITS.absentValueBytesMin, this.#random);
     const value = { kind: "inline", bytes } as const;
     const operations = [{ kind: "put", key, value } as const];
     const write = { id: 0, namespace, operations, conditions: [] };
@@ -267,7 +267,7 @@ class Simulation {
     const isRemovable = this.#random.chance(0.5);
     const smallBytes = 1 + this.#random.below(8) + (isRemovable ? LIMITS.absentValueBytesMin : 0);
     const length = isLarge ? LIMITS.inlineValueBytesMax : smallBytes;
-    const bytes = ENTRIES.uniform(length, this.#random.below(256));
+    const bytes = ENTRIES.uniform(length, this.#random);
     const value = { kind: "inline", bytes } as const;
     if (nowMs === undefined || !this.#random.chance(0.3)) return { kind: "put", key, value };
     const expiresAt = Math.floor(nowMs / 1_000) + 1 + this.#random.below(15);
@@ -317,7 +317,7 @@ class Simulation {
   /** Writes many large values at once. */
   #flood(): void {
     const namespace = this.#random.pick(NAMESPACES);
-    const bytes = ENTRIES.uniform(LIMITS.inlineValueBytesMax, this.#random.below(256));
+    const bytes = ENTRIES.uniform(LIMITS.inlineValueBytesMax, this.#random);
     const operations = KEYS.map(
       (key) => ({ kind: "put", key, value: { kind: "inline", bytes } }) as const,
     );
