@@ -31,36 +31,31 @@ export class Absences {
     if (rhythm.absences === undefined) return;
     const last = random.pick(nodes);
     for (const node of nodes) {
-      const { awayMs, backMs, longMs } = rhythm.absences;
       // Long enough for it to hold what the log is to lose.
-      const stayMs = FIRST_STAYS * random.between(backMs);
-      this.#stay(node, { stayMs, awayMs: node === last ? longMs : awayMs });
+      const stayMs = FIRST_STAYS * random.between(rhythm.absences.backMs);
+      this.#stay(node, stayMs, { isLong: node === last });
     }
   }
 
-  /** It is there for a while, and then away for a time of the range. */
-  #stay(
-    node: SimulatedNode,
-    { stayMs, awayMs }: { readonly stayMs: number; readonly awayMs: readonly [number, number] },
-  ): void {
+  /** It is there for a while, and then away. */
+  #stay(node: SimulatedNode, stayMs: number, away: { readonly isLong: boolean }): void {
     const { timeline, random, act } = this.#options;
     for (let count = 0; count < ACTS; count += 1) {
       const afterMs = random.below(stayMs);
       if (timeline.nowMs + afterMs < this.#endMs) timeline.after(afterMs, act);
     }
-    timeline.after(stayMs, () => this.#leave(node, awayMs));
+    timeline.after(stayMs, () => this.#leave(node, away));
   }
 
-  #leave(node: SimulatedNode, awayMs: readonly [number, number]): void {
+  #leave(node: SimulatedNode, { isLong }: { readonly isLong: boolean }): void {
     const { rhythm, timeline, network, random, faults } = this.#options;
     const leftMs = this.#endMs - timeline.nowMs;
     if (rhythm.absences === undefined || leftMs <= 0) return;
-    const durationMs = Math.min(random.between(awayMs), leftMs);
+    const { awayMs, longMs, backMs } = rhythm.absences;
+    const durationMs = Math.min(random.between(isLong ? longMs : awayMs), leftMs);
     network.isolate(node, durationMs);
-    if (random.chance(0.6)) faults.end(node, () => node.switchOff(durationMs));
-    const { awayMs: nextMs, backMs } = rhythm.absences;
-    timeline.after(durationMs, () =>
-      this.#stay(node, { stayMs: random.between(backMs), awayMs: nextMs }),
-    );
+    // What runs without a link may come to want other namespaces, and then it would have nothing to catch up with.
+    if (isLong || random.chance(0.6)) faults.end(node, () => node.switchOff(durationMs));
+    timeline.after(durationMs, () => this.#stay(node, random.between(backMs), { isLong: false }));
   }
 }

@@ -120,7 +120,7 @@ export const RHYTHMS: Readonly<Record<Kind, Rhythm>> = {
     largeShare: 0.01,
     ttlSeconds: [LIMITS.expirationTtlSecondsMin, (8 * DAY_MS) / SECOND_MS],
     clockErrorMs: HOUR_MS,
-    restoreMs: 2 * DAY_MS,
+    restoreMs: 12 * HOUR_MS,
     logHoldMs: LIMITS.logHoldMs,
     logCuts: 0,
     logPageRecords: 100,

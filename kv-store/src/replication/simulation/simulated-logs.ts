@@ -51,9 +51,9 @@ export class SimulatedLogs {
       history: {
         nextAged: (atMs, afterId) =>
           rows().find(
-            ({ id, history }) => id > afterId && agedUpTo(history, atMs) > history.logStart,
+            ({ id, history }) => id > afterId && history.datedBy(atMs) > history.logStart,
           ),
-        trimAged: ({ history }, atMs) => this.#trim(history, agedUpTo(history, atMs)),
+        trimAged: ({ history }, atMs) => this.#trim(history, history.datedBy(atMs)),
       },
       clock: { nowMs: clockMs, monotonicMs: () => timeline.nowMs - this.#startMs },
       ageMs: LIMITS.logAgeMs,
@@ -112,10 +112,6 @@ export class SimulatedLogs {
   get #toleranceMs(): number {
     return 4 * this.#options.rhythm.clockErrorMs;
   }
-}
-
-function agedUpTo(history: SimulatedHistory, clockMs: number): number {
-  return history.datedBy(clockMs);
 }
 
 function isHeld(history: SimulatedHistory | undefined, nowMs: number): boolean {

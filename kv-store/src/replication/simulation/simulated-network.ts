@@ -30,7 +30,7 @@ interface Delivery<Message> {
 const LOST = 0.04;
 const REPEATED = 0.03;
 const LATE = 0.03;
-const DAMAGED = 0.01;
+const DAMAGED = 0.02;
 /** Parsing is a tenth of what a message costs. */
 const PARSED_EACH = 8;
 /** What a damaged message may have changed beside its body: what its checksum covers, too. */
@@ -219,7 +219,7 @@ export class SimulatedNetwork {
     this.faults += 1;
     const copy: Record<string, unknown> = { ...message };
     const number = this.#random.pick(NUMBERS);
-    if (this.#random.chance(0.3)) {
+    if (this.#random.chance(0.5)) {
       if (typeof copy[number] === "number") copy[number] ^= 1 << this.#random.below(4);
       if ("through" in copy) copy["through"] = DAMAGED_KEY;
     } else if (message.body.length > 0) {

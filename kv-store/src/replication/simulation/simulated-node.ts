@@ -8,36 +8,12 @@ import type { OwnWrite } from "../own-writes.ts";
 import type { WriteResult } from "../pending-writes.ts";
 import type { ReplicaEffect, ReplicaInput, ReplicaPosition } from "../replica-exchange.ts";
 import { ReplicaSession } from "../replica-session.ts";
+import type { NodeLink, NodeWatcher } from "./node-watcher.ts";
 import type { Random } from "./random.ts";
 import { bytesOf, SimulatedDisk, type Holding } from "./simulated-disk.ts";
-import type { EndedRead, ValueSource } from "./simulated-read.ts";
+import type { ValueSource } from "./simulated-read.ts";
 import { SimulatedValues } from "./simulated-values.ts";
 import type { Timeline } from "./timeline.ts";
-
-/** One connection as the node sees it. */
-export interface NodeLink {
-  send(message: MessageToOrigin): void;
-  cut(): void;
-}
-
-/** What is told of a node, to whoever checks its promises. */
-export interface NodeWatcher {
-  /** Something may have changed. */
-  changed(node: SimulatedNode): void;
-  settled(node: SimulatedNode, id: number, result: WriteResult): void;
-  /** It asked for a namespace. */
-  asked(node: SimulatedNode, message: MessageToOrigin & { kind: "subscribe" }): void;
-  /** Somebody reads all that it shows. */
-  read(node: SimulatedNode): void;
-  /** While it followed, its disk found that the last change does not lead to the state of the origin. */
-  damageFound(node: SimulatedNode, namespace: NamespaceId): void;
-  /** Its session found something wrong with its stream. */
-  repaired(node: SimulatedNode, text: string): void;
-  /** A read of a key ended; without an answer the value could not be had. */
-  readEnded(node: SimulatedNode, read: EndedRead): void;
-  /** It ended its connection by itself. */
-  cut(node: SimulatedNode, reason: string): void;
-}
 
 // How often a tick reads all that is held: every five seconds on average.
 const CHECKED = 0.05;
@@ -62,13 +38,11 @@ export class SimulatedNode {
   #session!: ReplicaSession; // set by `#start`
   /** Counts the node's lives: what was planned in an earlier one does not happen. */
   #life = 0;
-  /** When its monotonic clock was at zero: another moment in each life. */
-  #clockStartMs = 0;
+  #clockStartMs = 0; // when its monotonic clock was at zero: another moment in each life
   #time!: OriginTime; // set by `#start`
   /** How far its disk says that time has come. */
   #savedSeconds: number | undefined;
-  /** What its wall clock shows more than it should. */
-  #clockErrorMs = 0;
+  #clockErrorMs = 0; // what its wall clock shows more than it should
   #link: NodeLink | undefined;
   /** The machine stands still until then, and afterwards finds all that came meanwhile. */
   #frozenUntilMs = 0;
@@ -84,10 +58,10 @@ export class SimulatedNode {
   #isResting = false;
   /** Bytes that came over this connection, were handed to the disk, and are not yet committed. */
   storingBytes = 0;
-  /** Counts its connections. */
-  #connection = 0;
+  #connection = 0; // counts its connections
   isFaulty = true;
-  #isOff = false;
+  /** It is switched off, and does nothing at all. */
+  isOff = false;
   /** Counts the times that it began to look at its deadlines: only the last one goes on. */
   #looking = 0;
 
@@ -113,15 +87,6 @@ export class SimulatedNode {
     });
     for (const namespace of parts.namespaces) this.wanted.set(namespace, this.#timeline.nowMs);
     this.#start();
-  }
-
-  /** Whether it is switched off, and does nothing at all. */
-  get isOff(): boolean {
-    return this.#isOff;
-  }
-
-  get isFrozen(): boolean {
-    return this.#frozenUntilMs > this.#timeline.nowMs;
   }
 
   /** By the node's monotonic clock. */
@@ -262,7 +227,7 @@ export class SimulatedNode {
     this.#life += 1;
     this.#looking += 1;
     this.#link = undefined;
-    this.#isOff = true;
+    this.isOff = true;
     this.#timeline.after(durationMs, () => this.#start());
   }
 
@@ -301,7 +266,7 @@ export class SimulatedNode {
   #start(): void {
     this.#life += 1;
     this.#link = undefined;
-    this.#isOff = false;
+    this.isOff = false;
     this.connectedSinceMs = Infinity;
     this.runningSinceMs = this.#timeline.nowMs;
     this.#disconnectedMs = this.#timeline.nowMs;
@@ -340,10 +305,12 @@ export class SimulatedNode {
 
   #tick(looking: number): void {
     if (looking !== this.#looking) return;
-    if (!this.isFrozen) this.#take({ kind: "tick" });
-    if (!this.isFrozen) this.#watcher.read(this);
-    if (!this.isFrozen && this.#random.chance(CHECKED)) this.#checkContent();
-    if (!this.isFrozen) this.#values.keepExtents();
+    if (this.#frozenUntilMs <= this.#timeline.nowMs) {
+      this.#take({ kind: "tick" });
+      this.#watcher.read(this);
+      if (this.#random.chance(CHECKED)) this.#checkContent();
+      this.#values.keepExtents();
+    }
     const aloneMs = this.#link === undefined ? this.#timeline.nowMs - this.#disconnectedMs : 0;
     this.#isResting = aloneMs > RESTS_AFTER_MS;
     const delayMs = this.#isResting ? REST_MS : LIMITS.tickMs;
@@ -369,7 +336,7 @@ export class SimulatedNode {
   #whenAwake(action: () => void): void {
     const life = this.#life;
     const act = (): void => {
-      if (life !== this.#life || this.#isOff) return;
+      if (life !== this.#life || this.isOff) return;
       const delayMs = this.#frozenUntilMs - this.#timeline.nowMs;
       if (delayMs > 0) this.#timeline.after(delayMs, act);
       else action();

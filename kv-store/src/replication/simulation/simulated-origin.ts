@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import type { ContentHash, Key, KvCondition, KvEntry, KvOperation } from "../../entry.ts";
 import { Revision, type HistoryPoint, type NamespaceId } from "../../names.ts";
 import { ExpiryClock } from "../../origin/expiry-clock.ts";
@@ -6,10 +5,11 @@ import { preconditionError } from "../../origin/origin-errors.ts";
 import { encodeBatches, encodePage, type Batch } from "../batch.ts";
 import type { WriteOutcome } from "../origin-session.ts";
 import type { OriginRead } from "../origin-subscription.ts";
+import { summaryOf } from "./entries-summary.ts";
 import type { Random } from "./random.ts";
 import type { Rhythm } from "./seed-kind.ts";
 import { SimulatedConnection, type OriginLink } from "./simulated-connection.ts";
-import { SimulatedHistory } from "./simulated-history.ts";
+import { lightForm, SimulatedHistory } from "./simulated-history.ts";
 import { SimulatedLogs } from "./simulated-logs.ts";
 import type { Timeline } from "./timeline.ts";
 
@@ -185,11 +185,11 @@ export class SimulatedOrigin {
     for (const namespace of this.namespaces) {
       const operations: KvOperation[] = [];
       const { isDeleted, entries } = this.history(namespace);
-      for (const { put } of isDeleted ? [] : entries.values()) {
+      if (isDeleted || !summaryOf(entries).expiries.some((each) => each <= nowSeconds)) continue;
+      for (const { put } of entries.values()) {
         const hasExpired = (put.expiresAt ?? Infinity) <= nowSeconds;
         if (hasExpired) operations.push({ kind: "delete", key: put.key });
       }
-      if (operations.length === 0) continue;
       this.expired += operations.length;
       this.#commit({ id: 0, namespace, operations, conditions: [], settle: () => undefined });
     }
@@ -210,10 +210,13 @@ export class SimulatedOrigin {
   /** The value of a key, if it has this hash; else the revision at which it is so. */
   valueOf(namespace: NamespaceId, key: Key, hash: ContentHash): Uint8Array | Revision {
     const { isDeleted, entries, revision } = this.history(namespace);
-    const { value, expiresAt = Infinity } = entries.get(key)?.put ?? {};
+    const put = entries.get(key)?.put;
+    const { value, expiresAt = Infinity } = put ?? {};
     const isLive = !isDeleted && expiresAt * 1_000 > this.nowMs();
-    if (!isLive || value?.kind !== "inline") return revision;
-    const actual = createHash("sha256").update(value.bytes).digest("hex");
+    if (!isLive || put === undefined || value?.kind !== "inline") return revision;
+    const light = lightForm(put);
+    // Smaller ones are never absent anywhere.
+    const actual = light.kind === "put" && light.value.kind === "absent" ? light.value.hash : null;
     return actual === hash ? value.bytes : revision;
   }
 
