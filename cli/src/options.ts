@@ -42,7 +42,7 @@ export function parseBucket(text: string): BucketAddress {
   throw new InvalidArgumentError("It has the form s3://bucket or s3://bucket/folder.");
 }
 
-/** Parses the address of a server of S3. */
+/** Parses the address of a server that is asked over HTTP. */
 export function parseEndpoint(text: string): string {
   const isServer = URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
   if (isServer && new URL(text).username === "" && new URL(text).pathname === "/") return text;

@@ -13,6 +13,7 @@ import { addMasterKeyCommands } from "./master-key/commands.ts";
 import { addMigrateCommand } from "./migrate/commands.ts";
 import {
   parseDnsServers,
+  parseEndpoint,
   parseHistoryDays,
   parseKvBudget,
   parseMegabytes,
@@ -44,6 +45,8 @@ Environment:
 
 const DATABASE_HELP =
   "postgres:// address of a database for all that is not a blob, which several control planes may share (default: in --data)";
+const PEER_URL_HELP =
+  "where other control planes on the database reach this one (default: http://127.0.0.1:<port>)";
 const KV_DATABASE_HELP =
   "the same for the keys and values of KV namespaces alone; values over 64 KiB stay in --data (default: that of --database, else in --data)";
 
@@ -210,6 +213,9 @@ function addFleetCommands(program: Command): void {
       new Option("--kv-database <url>", KV_DATABASE_HELP)
         .env("ATOLL_KV_DATABASE")
         .argParser(parsePostgresUrl),
+    )
+    .addOption(
+      new Option("--peer-url <url>", PEER_URL_HELP).env("ATOLL_PEER_URL").argParser(parseEndpoint),
     )
     .addOption(blobStoreOption(BLOB_STORE_HELP))
     .addOption(s3EndpointOption())

@@ -13,6 +13,7 @@ import { createConsoleRoutes } from "./console/routes.ts";
 import { startFleet } from "./fleet/fleet.ts";
 import { openSharing } from "./fleet/sharing.ts";
 import { createApi } from "./http/api.ts";
+import { createLimiters, type RequestRates } from "./http/rate-limits.ts";
 import { HttpServer } from "./http/server.ts";
 import { LIMITS } from "./limits.ts";
 import { DesiredState } from "./desired-state/desired-state.ts";
@@ -24,6 +25,7 @@ import { ValueStore } from "./kv-namespaces/value-store.ts";
 import { createKvNamespaceRoutes } from "./kv-namespaces/routes.ts";
 import { NamespacesService } from "./kv-namespaces/service.ts";
 import { NodesService } from "./nodes/service.ts";
+import type { Peers } from "./peers/peers.ts";
 import { createDocumentRoutes } from "./openapi/routes.ts";
 import type { OwnershipRule } from "./ownership/schemas.ts";
 import { DnsTxtResolver } from "./ownership/txt-resolver.ts";
@@ -34,11 +36,11 @@ import { Dispatcher } from "./schedules/dispatcher.ts";
 import { openInstallationKeys } from "./secrets/installation-keys.ts";
 import { MASTER_KEY_FILE, MasterKeys } from "./secrets/master-keys.ts";
 import { SecretSealer } from "./secrets/sealing.ts";
-import { OpenTails } from "./tails/open-tails.ts";
 import { createTailRoutes } from "./tails/routes.ts";
 import { TailsService } from "./tails/service.ts";
-import { TokenFollower } from "./tails/token-follower.ts";
+import { Tails } from "./tails/tails.ts";
 import { TokensService } from "./tokens/service.ts";
+import { TokenUses } from "./tokens/token-uses.ts";
 import { DayQuotas } from "./usage/day-quotas.ts";
 import { UsageService } from "./usage/service.ts";
 import { VersionStore } from "./versions/store.ts";
@@ -48,6 +50,8 @@ export interface ControlPlaneOptions {
   readonly dataDirectory: string;
   /** `postgres://` address in place of the database there: several control planes may share it. */
   readonly databaseUrl?: string | undefined;
+  /** Where those reach this one; by default where it listens. */
+  readonly peerUrl?: string | undefined;
   readonly host: string;
   /** 0 picks a free one. */
   readonly port: number;
@@ -71,6 +75,8 @@ export interface ControlPlaneOptions {
   readonly masterKey: string | undefined;
   /** How long a change waits to be served by connected nodes; by default `LIMITS.servedWaitMs`. */
   readonly servedWaitMs?: number;
+  /** What addresses and tokens may ask; by default that of `LIMITS`. */
+  readonly requestRates?: RequestRates;
   readonly log: Logger;
   readonly clock: Clock;
 }
@@ -88,6 +94,8 @@ export interface ControlPlane {
   readonly desiredState: DesiredState;
   /** How everything that belongs to an account is written. */
   readonly mutations: Mutations;
+  /** The other control planes on the database; absent when there can't be any. */
+  readonly peers: Peers | undefined;
   /**
    * Ends the nodes' connections, stops listening, waits for requests in flight, closes the database. May
    * be called twice.
@@ -113,7 +121,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const sharing = await openSharing({ ...options, database });
     const mutations = new Mutations({ database, clock, tellOthers: sharing.tellOfChange });
     const accounts = new AccountsService({ database, mutations, clock });
-    const tokens = new TokensService({ database, mutations, clock });
+    const tokenUses = new TokenUses({ database, clock, log });
+    const tokens = new TokensService({ database, mutations, uses: tokenUses, clock });
     const nodes = new NodesService({ database, clock });
     const sealer = new SecretSealer(masterKeys);
     const versions = new VersionStore(sealer);
@@ -154,8 +163,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       uploadTokenKey: uploadTokens,
     });
     const schedules = new Dispatcher({ database, clock, log });
-    const tails = new OpenTails({ clock, log });
-    const tailTokens = new TokenFollower({ database, tails, clock, log });
+    const peers = sharing.join(options.peerUrl ?? http.url);
+    const tails = new Tails({ database, peers, fleetSeed, clock, log });
     const dayQuotas = new DayQuotas({ database, clock, log });
     const parts = {
       ...{ http, nodes, blobs, values, desiredState, fleetSeed },
@@ -172,11 +181,13 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const whenServed = async (): Promise<void> =>
       registry.whenApplied(await desiredState.revision(), servedWaitMs);
     const quotas = await QuotaFollower.start({ database, origin: options.kvOrigin, clock, log });
+    const limiters = createLimiters(clock, options.requestRates);
+    sharing.shareRates(limiters);
     const collector = new BlobCollector({ database, blobs: stored, clock, log });
     http.mount(
       "/client/v4",
       createApi({
-        ...{ clock, verifyToken, selfAuthenticated, whenServed },
+        ...{ limiters, verifyToken, selfAuthenticated, whenServed },
         resources: [...resources, kvRoutes, tailRoutes],
       }),
     );
@@ -184,7 +195,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     http.mount(
       "/",
       createConsoleRoutes({
-        ...{ database, desiredState, nodes, registry, clock, verifyToken, environmentFile },
+        ...{ database, desiredState, nodes, registry, limiters, verifyToken, environmentFile },
         isOpenHere: options.isFrontPageOpenHere === true,
       }),
     );
@@ -202,15 +213,16 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       nodes,
       desiredState,
       mutations,
+      peers,
       close: async () => {
         fleet.close();
-        await tailTokens.close();
-        tails.close();
+        await tails.close();
         await dayQuotas.close();
         quotas.close();
         await collector.close();
         await schedules.close();
         await http.close();
+        await tokenUses.close();
         await sharing.close();
         await database.destroy();
       },

@@ -4,6 +4,8 @@ export {
   type ControlPlane,
   type ControlPlaneOptions,
 } from "./control-plane.ts";
+/** The check that a version starts, made once for each content. */
+export { RememberedPreflight } from "./preflight/remembered-preflight.ts";
 /** What operators do to the database without a running control plane. */
 export type { DatabasePlace } from "./database/database.ts";
 export { openAccountsService } from "./accounts/open-accounts-service.ts";

@@ -66,7 +66,7 @@ export const LIMITS = {
   /** A file's part of it: an asset in base64, with room for line ends that nobody should send. */
   assetPartBytesMax: 36 * MIB,
   /** Files of a bucket that are held until they are written together: each batch claims its blobs with one commit. */
-  assetBatchBytesMax: 4 * MIB,
+  assetBatchBytesMax: 3 * MIB,
   assetBatchFilesMax: 500,
   /** Before the first delimiter of a multipart body there is nothing in practice. */
   multipartPreambleBytesMax: 1 * KIB,
@@ -179,6 +179,12 @@ export const LIMITS = {
   tailCalmMs: 5_000,
   /** How often a watcher is told how much was left out while something is. */
   tailNoticeMs: 10_000,
+  /** Bytes of news that wait for another control plane; further events are left out, and counted. */
+  tailLinkBufferedBytesMax: 4 * MIB,
+  /** A connection to another control plane: it is near, or not there. */
+  peerConnectMs: 2_000,
+  /** How long a credential for such a connection holds: as far as clocks of servers may differ, and more. */
+  peerCredentialMs: 60_000,
   /** Versions and deployments that a listing shows, as Cloudflare caps them. */
   listedVersionsMax: 10,
   /** Versions of a worker that are kept to roll back to, as many as on Cloudflare; older ones are removed. */
@@ -189,6 +195,8 @@ export const LIMITS = {
   deploymentsKeptMax: 100,
   /** Annotations are a message and a tag, for people. */
   annotationCharactersMax: 1_000,
+  /** Versions that are known to start: those of many developers who deploy again what did not change. */
+  preflightsRememberedMax: 1_000,
   /** Outbox rows kept: a node that was away longer gets a snapshot, which is then cheaper. */
   stateChangesMax: 10_000,
   /** Workers of the desired state that are read, or encoded, in one go: some ms, in which nothing else has its turn. */
@@ -197,6 +205,10 @@ export const LIMITS = {
   stateRoundsMax: 10,
   /** How often changes are looked for that another process made: who made one waits this long for it. */
   stateLookMs: 1_000,
+  /** Prepared statements of SQLite that are kept: all that everyday calls use, in their common lengths. */
+  sqliteStatementsMax: 300,
+  /** Longer ones are not kept: each takes many times its text. Five hundred rows of six columns are 10,000. */
+  sqliteStatementCharactersMax: 12_000,
   /** Connections to a PostgreSQL database: a few calls at once, most of which take milliseconds. */
   databaseConnectionsMax: 10,
   /** A connection to it: outlasts a busy server, and a call fails soon enough for its caller to ask elsewhere. */
@@ -225,6 +237,18 @@ export const LIMITS = {
   joinTokenMs: 60 * 60 * 1_000,
   /** `last seen` of a node and `last used` of a token are for people: written at most this often, so that calls of nodes stay reads. */
   lastSeenMs: 60_000,
+  /** How often the uses of tokens are written, many with one commit that no call waits for. */
+  tokenUsesMs: 1_000,
+  /** Uses of different tokens that wait for it. */
+  tokenUsesHeldMax: 1_000,
+  /** How often control planes tell each other what they let addresses and tokens do. */
+  sharedUsesMs: 1_000,
+  /** Of its rate: a key that uses less of it is not told of, so that everyday calls cost nothing. */
+  sharedUsesPart: 0.01,
+  /** Keys that are told of at a time, those who ask most; the rest is counted where it asks. */
+  sharedUsesMax: 1_000,
+  /** Of these in one notification, which PostgreSQL bounds to 8,000 bytes: a key takes some 70. */
+  sharedUsesPerText: 100,
   /** What an API token may ask for over time: a bulk job of single keys, with more than enough left for others. */
   tokenRequestsPerSecond: 500,
   /** What it may ask at once: a build server that deploys everything. */
@@ -260,7 +284,7 @@ export const LIMITS = {
   linkBufferedBytesMax: 64 * MIB,
   /** Blobs written at once by one upload: they wait for the disk, or the bucket, together. */
   blobWritesAtOnce: 16,
-  /** What is no larger is written without a look whether it is there: it mostly is not, and the look takes as long. */
+  /** Of many, what is no larger is written without a look whether it is there: it mostly is not, and the look takes as long. */
   blobRewrittenBytesMax: 64 * KIB,
   /** A blob that has been being written for so long never will be: a request has five minutes. */
   blobWritingMs: 60 * 60_000,

@@ -5,6 +5,7 @@ import { IS_THOROUGH } from "../support/atoll.ts";
 import { ControlPlanes, NODE_NAMES } from "../support/control-planes.ts";
 import { eventually } from "../support/eventually.ts";
 import { createProject, type TestProject } from "../support/project.ts";
+import { TailProcess } from "../support/tail-process.ts";
 
 const DEPLOYS = IS_THOROUGH ? 60 : 6;
 // A deploy takes some tens of milliseconds here: kills come before, within and after one.
@@ -57,6 +58,84 @@ test("two control planes: wrangler deploys at either, and all nodes serve it", a
   const { output } = await planes.wrangler(1, project.directory, ["deployments", "list"]);
   expect(output.match(/^Created:/gm)).toHaveLength(3);
 });
+
+/** Requests of which a tail told, by node. */
+function toldBy(texts: string): ReadonlyArray<number> {
+  return NODE_NAMES.map(
+    (node) => texts.split(`hello.localhost:${planes.portOf(node)}/`).length - 1,
+  );
+}
+
+async function nobodyWatches(index: number): Promise<void> {
+  await eventually(
+    async () => {
+      const { result } = await planes.call(index, "/workers/scripts/hello/tails");
+      expect(result).toEqual([]);
+      // Each node has the worker's own cell again, and no second one that tells.
+      expect(await planes.cellCounts(index, "hello")).toEqual([1, 1]);
+      return true;
+    },
+    { what: "no tail and no watched cell is left" },
+  );
+}
+
+test("two control planes: a tail shows what happens on the nodes of both, and ends with its control plane", async () => {
+  const variables = planes.variablesFor(0);
+  const place = { dataDirectory: project.directory, variables };
+  const flags = ["--format", "pretty"];
+  const tail = new TailProcess(place, { worker: "hello", release: "4.164", flags });
+  try {
+    await tail.connected();
+    for (const node of NODE_NAMES) await planes.get(node, "hello");
+    for (const node of NODE_NAMES) await tail.shows(`hello.localhost:${planes.portOf(node)}/`);
+    expect(toldBy(tail.output)).toEqual([1, 1]);
+    await planes.kill(0);
+    await tail.end();
+    await nobodyWatches(1);
+  } finally {
+    await tail.end();
+    await planes.restart(0);
+  }
+});
+
+test("two control planes: a tail goes on when the other one, which has the nodes, is killed", async () => {
+  // Both nodes have gone to the second one by now.
+  const { result } = await planes.call(0, "/workers/scripts/hello/tails", {
+    method: "POST",
+    body: "{}",
+  });
+  const { url } = result as { url: string };
+  const texts: string[] = [];
+  const direct = await watch(url, texts);
+  try {
+    for (const node of NODE_NAMES) await planes.get(node, "hello");
+    await eventually(() => texts.length >= 2, { what: "both nodes tell" });
+    await planes.kill(1);
+    texts.length = 0;
+    await eventually(
+      async () => {
+        for (const node of NODE_NAMES) await planes.get(node, "hello");
+        return toldBy(texts.join()).every((count) => count > 0);
+      },
+      { what: "both nodes tell by the other control plane" },
+    );
+  } finally {
+    direct.close();
+    await planes.restart(1);
+  }
+  await nobodyWatches(1);
+});
+
+/** Takes what a tail tells. */
+async function watch(url: string, texts: string[]): Promise<WebSocket> {
+  const socket = new WebSocket(url, "trace-v1");
+  socket.addEventListener("message", ({ data }) => texts.push(String(data)));
+  const opened = Promise.withResolvers<void>();
+  socket.addEventListener("open", () => opened.resolve());
+  socket.addEventListener("error", () => opened.reject(new Error("the tail could not be watched")));
+  await opened.promise;
+  return socket;
+}
 
 test(`two control planes: one or the other is killed at any moment, and deploys go on (seed ${SEED})`, async () => {
   const random = randomFrom(SEED);

@@ -53,6 +53,12 @@ class Part {
   }
 }
 
+interface NodeStatus {
+  readonly name: string;
+  readonly connected: boolean;
+  readonly cells: ReadonlyArray<{ readonly workers: ReadonlyArray<string> }>;
+}
+
 /** Two control planes on one PostgreSQL and one bucket, as operators run them, and two nodes that know both. */
 export class ControlPlanes {
   readonly postgres: PostgresServer;
@@ -125,7 +131,9 @@ export class ControlPlanes {
       const issued = await run([MAIN, ...issue], { directory, environment });
       if (issued.exitCode !== 0) throw new Error(issued.output);
       const node = part(name, [
-        ...["node", "--control-plane", urls.join(","), "--region", name, "--data", dataOf(name)],
+        // Each begins with another control plane.
+        ...["node", "--control-plane", [...urls.slice(index), ...urls.slice(0, index)].join(",")],
+        ...["--region", name, "--data", dataOf(name)],
         ...["--port", String(port + 2 + index), "--join", issued.output.trim()],
       ]);
       node.start();
@@ -165,28 +173,45 @@ export class ControlPlanes {
 
   /** What a control plane says of the nodes: which are connected, to whichever control plane. */
   async connected(index: number): Promise<ReadonlyArray<string>> {
+    const nodes = await this.#nodeStatuses(index);
+    return nodes.filter(({ connected }) => connected).map(({ name }) => name);
+  }
+
+  /** What it says that each node has of a worker: how many cells. */
+  async cellCounts(index: number, worker: string): Promise<ReadonlyArray<number>> {
+    const nodes = await this.#nodeStatuses(index);
+    const isOf = (name: string): boolean => name === worker || name.endsWith(`/${worker}`);
+    return nodes.map(({ cells }) => cells.filter(({ workers }) => workers.some(isOf)).length);
+  }
+
+  async #nodeStatuses(index: number): Promise<ReadonlyArray<NodeStatus>> {
     const response = await fetch(`${this.urls[index]}/console/status`, {
       headers: { authorization: `Bearer ${this.#variables["CLOUDFLARE_API_TOKEN"]}` },
     });
-    const { nodes } = (await response.json()) as {
-      nodes: ReadonlyArray<{ name: string; connected: boolean }>;
-    };
-    return nodes.filter(({ connected }) => connected).map(({ name }) => name);
+    return ((await response.json()) as { nodes: ReadonlyArray<NodeStatus> }).nodes;
+  }
+
+  portOf(node: NodeName): number {
+    return this.#nodePort + NODE_NAMES.indexOf(node);
   }
 
   /** What a worker answers on a node. */
   async get(node: NodeName, worker: string, init: { readonly body?: string } = {}) {
-    const port = this.#nodePort + NODE_NAMES.indexOf(node);
+    const port = this.portOf(node);
     return send(`http://127.0.0.1:${port}/`, {
       headers: { host: `${worker}.localhost:${port}` },
       ...(init.body === undefined ? {} : { method: "POST", body: init.body }),
     });
   }
 
+  /** The variables that point wrangler at one of the control planes. */
+  variablesFor(index: number): Readonly<Record<string, string>> {
+    return { ...this.#variables, CLOUDFLARE_API_BASE_URL: `${this.urls[index]}/client/v4` };
+  }
+
   /** Runs wrangler against one of the control planes. */
   wrangler(index: number, directory: string, line: ReadonlyArray<string>): Promise<CommandResult> {
-    const base = { CLOUDFLARE_API_BASE_URL: `${this.urls[index]}/client/v4` };
-    const environment = { ...process.env, ...this.#variables, ...base, ...QUIET_WRANGLER };
+    const environment = { ...process.env, ...this.variablesFor(index), ...QUIET_WRANGLER };
     return run([wranglerScript("4.164"), ...line], { directory, environment });
   }
 

@@ -25,7 +25,7 @@ export class TailProcess {
   readonly #wrangler: RunningWrangler;
 
   constructor(
-    atoll: TestAtoll,
+    atoll: Pick<TestAtoll, "dataDirectory" | "variables">,
     options: {
       readonly worker: string;
       readonly release: WranglerRelease;

@@ -1,6 +1,11 @@
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { createControlPlane, type ControlPlane, type OwnershipRule } from "@atoll/control-plane";
+import {
+  createControlPlane,
+  RememberedPreflight,
+  type ControlPlane,
+  type OwnershipRule,
+} from "@atoll/control-plane";
 import type { S3Blobs } from "@atoll/control-plane/s3";
 import { WorkerdPreflight } from "@atoll/edge-runtime";
 import { DEFAULT_HORIZON, systemClock, type LogHorizon } from "@atoll/kv-store";
@@ -23,6 +28,8 @@ export interface ControlPlaneCommandOptions {
   readonly wranglerEnv?: string;
   /** Address of a PostgreSQL database, for everything but blobs. */
   readonly database?: string;
+  /** Where other control planes on it reach this one. */
+  readonly peerUrl?: string;
   /** Of another one, for keys and values. */
   readonly kvDatabase?: string;
   /** Bucket for blobs, and the server that has it. */
@@ -60,6 +67,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
   const controlPlane = await createControlPlane({
     dataDirectory,
     databaseUrl: options.database,
+    peerUrl: options.peerUrl,
     host: "127.0.0.1",
     port: options.port,
     baseDomain: options.baseDomain,
@@ -69,7 +77,7 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
     isFrontPageOpenHere: options.openConsole,
     environmentFile: options.wranglerEnv ?? "wrangler.env",
     masterKey: process.env["ATOLL_MASTER_KEY"],
-    preflight,
+    preflight: new RememberedPreflight(preflight),
     kvOrigin,
     ...(bucket === undefined ? {} : { openBlobs: bucket.open }),
     log,

@@ -1,9 +1,8 @@
-import type { Clock } from "@atoll/kv-store";
 import { Hono } from "hono";
 import { AccountStore } from "../accounts/store.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { requireToken, type TokenVerifier } from "../http/authentication.ts";
-import { limitAddresses } from "../http/rate-limits.ts";
+import { limitAddresses, type RequestLimiters } from "../http/rate-limits.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import type { Database } from "../database/database.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
@@ -19,7 +18,7 @@ export interface ConsoleRoutesOptions {
   readonly desiredState: DesiredState;
   readonly nodes: NodesService;
   readonly registry: FleetRegistry;
-  readonly clock: Clock;
+  readonly limiters: RequestLimiters;
   readonly verifyToken: TokenVerifier;
   /**
    * Whether browsers on this machine see the front page without a token while there is one account: for an
@@ -37,7 +36,7 @@ export function createConsoleRoutes(options: ConsoleRoutesOptions): Hono<ApiEnvi
   const { database, verifyToken, isOpenHere, environmentFile } = options;
   const accounts = new AccountStore();
 
-  routes.get("/", limitAddresses(options.clock), async (context) => {
+  routes.get("/", limitAddresses(options.limiters), async (context) => {
     const token = sentToken(context.req.header("authorization"));
     const principal = token === undefined ? undefined : await verifyToken(token);
     const isOpen = isOpenHere && isLocal(context) && (await accounts.count(database, 2)) === 1;

@@ -11,8 +11,10 @@ import { migrate } from "./migrate.ts";
 import { connectSqlite, openSqliteDatabase } from "./sqlite-database.ts";
 import { Mutations } from "../desired-state/mutations.ts";
 import { mintCredential } from "../secrets/credential.ts";
+import { RecordedLog } from "../test-support/recorded-log.ts";
 import { TestClock } from "../test-support/test-clock.ts";
 import { TokensService } from "../tokens/service.ts";
+import { TokenUses } from "../tokens/token-uses.ts";
 
 test("migrations: a route from before is found by its host", async () => {
   const directory = await mkdtemp(join(tmpdir(), "atoll-earlier-"));
@@ -62,11 +64,9 @@ test("migrations: earlier tokens are admins' of their whole account, and the aud
 
   const database = await openSqliteDatabase(path);
   const clock = new TestClock();
-  const tokens = new TokensService({
-    database,
-    clock,
-    mutations: new Mutations({ database, clock }),
-  });
+  const uses = new TokenUses({ database, clock, log: new RecordedLog().logger });
+  const mutations = new Mutations({ database, clock });
+  const tokens = new TokensService({ database, clock, uses, mutations });
   expect(await tokens.verify(text)).toEqual({
     ...{ account, tokenId: id, role: "admin", scope: { kind: "account" } },
   });
@@ -80,6 +80,7 @@ test("migrations: earlier tokens are admins' of their whole account, and the aud
     mutation.audit({ action: "test", subject: "next" }),
   );
   expect((await new AuditStore().list(database, account, query))[0]?.sequence).toBe(3);
+  await uses.close();
   await database.destroy();
   await rm(directory, { recursive: true });
 });

@@ -204,6 +204,15 @@ export interface Schema {
     /** The last batch of its usage that is in the table below. */
     usage_sequence: number;
   };
+  /** The control planes that share the database, while they live. */
+  control_planes: {
+    /** A new one with each start. */
+    id: string;
+    /** Where the others reach it. */
+    url: string;
+    /** Grows as long as it lives: others see its death in that it does not. */
+    alive: number;
+  };
   /** What a control plane that shares its database with others tells of a node, while it has its connection. */
   node_statuses: {
     node: string;

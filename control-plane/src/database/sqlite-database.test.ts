@@ -1,8 +1,11 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import SqliteDatabase from "better-sqlite3";
 import { sql } from "kysely";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { LIMITS } from "../limits.ts";
+import { KeptStatements } from "./kept-statements.ts";
 import { openSqliteDatabase } from "./sqlite-database.ts";
 
 let directory: string;
@@ -24,4 +27,37 @@ test("database: commits are synced", async () => {
 test("database: a file that is none is refused", async () => {
   await writeFile(path, "not a database, but long enough to be looked at as one".repeat(20));
   await expect(openSqliteDatabase(path)).rejects.toThrow(/not a database/);
+});
+
+test("database: a statement that is kept sees tables as they are, and what it failed with is gone", async () => {
+  const database = await openSqliteDatabase(path);
+  await sql`create table things (name text primary key)`.execute(database);
+  const insert = (name: string) =>
+    sql`insert into things (name) values (${name})`.execute(database);
+  const list = async () => (await sql`select * from things order by name`.execute(database)).rows;
+  await insert("a");
+  expect(await list()).toEqual([{ name: "a" }]);
+  await expect(insert("a")).rejects.toThrow(/UNIQUE/);
+  await insert("b");
+  await sql`alter table things add column size integer not null default 7`.execute(database);
+  expect(await list()).toEqual([
+    { name: "a", size: 7 },
+    { name: "b", size: 7 },
+  ]);
+  await database.destroy();
+  await expect(list()).rejects.toThrow();
+});
+
+test("database: of many different statements only so many are kept", () => {
+  const file = new SqliteDatabase(path);
+  const kept = new KeptStatements(file);
+  const first = kept.prepare("select 0");
+  expect(kept.prepare("select 0")).toBe(first);
+  for (let number = 1; number <= LIMITS.sqliteStatementsMax; number += 1) {
+    kept.prepare(`select ${number}`);
+  }
+  expect(kept.prepare("select 0")).not.toBe(first);
+  const longText = `select '${"x".repeat(LIMITS.sqliteStatementCharactersMax)}'`;
+  expect(kept.prepare(longText)).not.toBe(kept.prepare(longText));
+  kept.close();
 });

@@ -10,6 +10,7 @@ import {
   type TransactionSettings,
 } from "kysely";
 import type { Database } from "./database.ts";
+import { KeptStatements } from "./kept-statements.ts";
 import { migrate } from "./migrate.ts";
 import type { Schema } from "./schema.ts";
 
@@ -65,7 +66,7 @@ class EarlyWriterDriver extends SqliteDriver {
   readonly #file: SqliteDatabase.Database;
 
   constructor(file: SqliteDatabase.Database) {
-    super({ database: file });
+    super({ database: new KeptStatements(file) });
     this.#file = file;
   }
 

@@ -10,7 +10,7 @@ import { bearerToken } from "../http/authentication.ts";
 import { LIMITS } from "../limits.ts";
 import type { EnrolledNode, NodesService } from "../nodes/service.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
-import type { OpenTails } from "../tails/open-tails.ts";
+import type { FleetTails } from "../tails/fleet-tails.ts";
 import type { DayQuotas } from "../usage/day-quotas.ts";
 import type { UsageService } from "../usage/service.ts";
 import type { FleetRegistry } from "./fleet-registry.ts";
@@ -24,7 +24,7 @@ export interface FleetServerOptions {
   readonly usage: UsageService;
   readonly dayQuotas: Pick<DayQuotas, "connect">;
   readonly schedules: Pick<Dispatcher, "connect">;
-  readonly tails: Pick<OpenTails, "connect">;
+  readonly tails: Pick<FleetTails, "connect">;
   /** Ed25519 private key, PEM. */
   readonly fleetKey: string;
   readonly log: Logger;

@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { z } from "zod";
@@ -38,7 +37,7 @@ interface Written {
  * written at once; reports, which people look at, at most every `LIMITS.reportShareMs`.
  */
 export class FleetView {
-  readonly #id = randomUUID();
+  readonly #id: string;
   readonly #store: StatusStore;
   readonly #registry: FleetRegistry;
   readonly #clock: Clock;
@@ -59,6 +58,8 @@ export class FleetView {
   #aliveAtMs = 0;
 
   constructor(parts: {
+    /** Of this control plane. */
+    readonly id: string;
     readonly database: Database;
     readonly registry: FleetRegistry;
     readonly clock: Clock;
@@ -66,6 +67,7 @@ export class FleetView {
     /** Called when the others should look. */
     readonly tell: () => void;
   }) {
+    this.#id = parts.id;
     this.#store = new StatusStore(parts.database);
     this.#registry = parts.registry;
     this.#clock = parts.clock;

@@ -8,7 +8,7 @@ import type { HttpServer } from "../http/server.ts";
 import type { ValueStore } from "../kv-namespaces/value-store.ts";
 import type { NodesService } from "../nodes/service.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
-import { type OpenTails, TAILS_PATH } from "../tails/open-tails.ts";
+import type { Tails } from "../tails/tails.ts";
 import type { DayQuotas } from "../usage/day-quotas.ts";
 import type { UsageService } from "../usage/service.ts";
 import { FleetRegistry } from "./fleet-registry.ts";
@@ -27,7 +27,7 @@ export interface FleetOptions {
   readonly usage: UsageService;
   readonly dayQuotas: DayQuotas;
   readonly schedules: Dispatcher;
-  readonly tails: OpenTails;
+  readonly tails: Tails;
   /** 32 secret bytes. */
   readonly fleetSeed: Uint8Array;
   readonly clock: Clock;
@@ -69,15 +69,12 @@ export function startFleet(options: FleetOptions): Fleet {
     clock,
     log,
   });
-  const parts = { nodes, desiredState, registry, kv, usage, dayQuotas, schedules, tails };
-  const server = new FleetServer({ ...parts, fleetKey, log });
+  const parts = { nodes, desiredState, registry, kv, usage, dayQuotas, schedules };
+  const server = new FleetServer({ ...parts, tails: tails.fleet, fleetKey, log });
   http.mount("/fleet", createFleetRoutes({ nodes, blobs, values, fleetKey }));
   http.mount("/fleet", createPreviewRoutes({ nodes, desiredState, fleetKey }));
   http.server.on("upgrade", (request, socket, head) => {
-    if (request.url?.startsWith(TAILS_PATH) === true) {
-      tails.upgrade(request, socket, head);
-      return;
-    }
+    if (tails.upgrade(request, socket, head)) return;
     server.upgrade(request, socket, head).catch((error: unknown) => {
       // Every node tries again all the time; that the database is away its connections say.
       if (!isDatabaseUnavailable(error))

@@ -15,7 +15,7 @@ import type { WorkerState } from "../desired-state/worker-states.ts";
 import { LIMITS } from "../limits.ts";
 import type { EventLink } from "../schedules/carriers.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
-import type { OpenTails, TailLink } from "../tails/open-tails.ts";
+import type { FleetTails, TailLink } from "../tails/fleet-tails.ts";
 import type { DayQuotaLink, DayQuotas } from "../usage/day-quotas.ts";
 import type { UsageService } from "../usage/service.ts";
 import { EMPTY_REPORT, type FleetRegistry, type NodeStatus } from "./fleet-registry.ts";
@@ -47,7 +47,7 @@ export interface NodeSessionOptions {
   readonly usage: UsageService;
   readonly dayQuotas: Pick<DayQuotas, "connect">;
   readonly schedules: Pick<Dispatcher, "connect">;
-  readonly tails: Pick<OpenTails, "connect">;
+  readonly tails: Pick<FleetTails, "connect">;
   readonly log: Logger;
 }
 

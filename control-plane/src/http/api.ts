@@ -1,12 +1,11 @@
-import type { Clock } from "@atoll/kv-store";
 import { Hono, type MiddlewareHandler } from "hono";
 import { requireOwnAccount, requireToken, type TokenVerifier } from "./authentication.ts";
 import { requireDeclarations } from "./permissions.ts";
-import { limitAddresses, limitTokens } from "./rate-limits.ts";
+import { limitAddresses, limitTokens, type RequestLimiters } from "./rate-limits.ts";
 import type { ApiEnvironment } from "./request-context.ts";
 
 export interface ApiOptions {
-  readonly clock: Clock;
+  readonly limiters: RequestLimiters;
   readonly verifyToken: TokenVerifier;
   /** Calls that carry a credential of their own instead of an API token. */
   readonly selfAuthenticated: ReadonlyArray<Hono<ApiEnvironment>>;
@@ -23,11 +22,11 @@ export interface ApiOptions {
 export function createApi(options: ApiOptions): Hono<ApiEnvironment> {
   requireDeclarations(options.resources);
   const api = new Hono<ApiEnvironment>();
-  api.use("*", limitAddresses(options.clock));
+  api.use("*", limitAddresses(options.limiters));
   // Before the check of tokens: handlers run in the order in which they were registered.
   for (const routes of options.selfAuthenticated) api.route("/", routes);
   api.use("*", requireToken(options.verifyToken));
-  api.use("*", limitTokens(options.clock));
+  api.use("*", limitTokens(options.limiters));
   api.use("/accounts/:account/*", requireOwnAccount);
   for (const path of ["workers", "pages"]) {
     api.use(`/accounts/:account/${path}/*`, answerWhenServed(options.whenServed));

@@ -3,15 +3,34 @@ import type { MiddlewareHandler } from "hono";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { callerOf } from "./authentication.ts";
-import { RateLimiter } from "./rate-limiter.ts";
+import { type Rate, RateLimiter } from "./rate-limiter.ts";
 import type { ApiEnvironment } from "./request-context.ts";
 
 type Limit = MiddlewareHandler<ApiEnvironment>;
 
+/** Whose requests are limited. */
+export const LIMITED = ["address", "token"] as const;
+type Limited = (typeof LIMITED)[number];
+
+export type RequestRates = Readonly<Record<Limited, Rate>>;
+export type RequestLimiters = Readonly<Record<Limited, RateLimiter>>;
+
+const RATES: RequestRates = {
+  address: { perSecond: LIMITS.addressRequestsPerSecond, burst: LIMITS.addressRequestsBurst },
+  token: { perSecond: LIMITS.tokenRequestsPerSecond, burst: LIMITS.tokenRequestsBurst },
+};
+
+/** Counts addresses and tokens, by default up to the rates of `LIMITS`. */
+export function createLimiters(clock: Clock, rates: RequestRates = RATES): RequestLimiters {
+  const keysMax = LIMITS.rateLimitedKeysMax;
+  return {
+    address: new RateLimiter({ clock, rate: rates.address, keysMax }),
+    token: new RateLimiter({ clock, rate: rates.token, keysMax }),
+  };
+}
+
 /** What one address may ask, whoever it says that it is: goes before the check of tokens. */
-export function limitAddresses(clock: Clock): Limit {
-  const rate = { perSecond: LIMITS.addressRequestsPerSecond, burst: LIMITS.addressRequestsBurst };
-  const limiter = new RateLimiter({ clock, rate, keysMax: LIMITS.rateLimitedKeysMax });
+export function limitAddresses({ address: limiter }: RequestLimiters): Limit {
   return async (context, next) => {
     const { address = "" } = callerOf(context);
     refuseAfter(limiter.take(networkOf(address)), "address");
@@ -20,9 +39,7 @@ export function limitAddresses(clock: Clock): Limit {
 }
 
 /** What one API token may ask, from wherever. Runs after `requireToken`. */
-export function limitTokens(clock: Clock): Limit {
-  const rate = { perSecond: LIMITS.tokenRequestsPerSecond, burst: LIMITS.tokenRequestsBurst };
-  const limiter = new RateLimiter({ clock, rate, keysMax: LIMITS.rateLimitedKeysMax });
+export function limitTokens({ token: limiter }: RequestLimiters): Limit {
   return async (context, next) => {
     refuseAfter(limiter.take(context.var.principal.tokenId), "API token");
     await next();

@@ -14,6 +14,7 @@ import { UsageService } from "../usage/service.ts";
 import { VersionStore } from "../versions/store.ts";
 import { createApi } from "./api.ts";
 import { permissionOf, type Permission } from "./permissions.ts";
+import { createLimiters } from "./rate-limits.ts";
 import type { ApiEnvironment } from "./request-context.ts";
 
 let api: ControlPlaneApi;
@@ -177,7 +178,7 @@ describe("tenancy: ", () => {
     forgotten.get("/accounts/:account/forgotten", (context) => context.json({}));
     const build = (resources: ReadonlyArray<Hono<ApiEnvironment>>) =>
       createApi({
-        clock: api.clock,
+        limiters: createLimiters(api.clock),
         verifyToken: () => Promise.resolve(undefined),
         selfAuthenticated: [],
         whenServed: () => Promise.resolve(),

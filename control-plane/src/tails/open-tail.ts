@@ -1,12 +1,11 @@
 import type { Clock } from "@atoll/kv-store";
-import type { AccountId, Tail } from "../contract/index.ts";
+import type { Tail } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import type { WatcherSocket } from "./watcher-socket.ts";
 
 /** One tail: what is asked for, and who watches. */
 export class OpenTail {
   readonly tail: Tail;
-  readonly account: AccountId;
   /** The API token that it was opened with, and ends with. */
   readonly tokenId: string;
   readonly expiresAtMs: number;
@@ -19,14 +18,8 @@ export class OpenTail {
   /** When the watcher was last told that something is left out; absent as long as it was not. */
   #noticedAtMs: number | undefined;
 
-  constructor(options: {
-    readonly tail: Tail;
-    readonly account: AccountId;
-    readonly tokenId: string;
-    readonly clock: Clock;
-  }) {
+  constructor(options: { readonly tail: Tail; readonly tokenId: string; readonly clock: Clock }) {
     this.tail = options.tail;
-    this.account = options.account;
     this.tokenId = options.tokenId;
     this.#clock = options.clock;
     this.#openedAtMs = options.clock.monotonicMs();

@@ -3,51 +3,34 @@ import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
-import {
-  type AccountId,
-  type Tail,
-  type TailFilters,
-  type TailNews,
-  TAILS_MAX,
-  type WorkerKey,
-} from "../contract/index.ts";
-import { ControlPlaneError } from "../errors.ts";
+import type { TailFilters, TailNews, WorkerKey } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
+import type { FleetTail, TailLink } from "./fleet-tails.ts";
 import { OpenTail } from "./open-tail.ts";
 import { refuseUpgrade, WatcherSocket } from "./watcher-socket.ts";
 
 /** Where watchers connect, with their secret as the last part. */
 export const TAILS_PATH = "/tails/";
 
-/** A node's connection, as far as tails go over it. */
-export interface TailCarrier {
-  /** Every tail that there is. */
-  send(tails: ReadonlyArray<Tail>): void;
-}
-
-/** What a node tells over its connection. */
-export interface TailLink {
-  /** The node is there, and takes tails. */
-  open(): void;
-  /** The node tells what happens for these tails. */
-  followed(ids: ReadonlyArray<string>): void;
-  news(news: TailNews): void;
-  /** The connection is gone. May be called twice. */
-  close(): void;
+/** Whoever is told of the tails that have their watchers here. */
+export interface TailFollower {
+  send(tails: ReadonlyArray<FleetTail>): void;
 }
 
 interface Follower {
-  readonly carrier: TailCarrier;
+  readonly carrier: TailFollower;
   ids: ReadonlySet<string>;
 }
 
 /**
- * Who watches which workers: in memory, because a tail lasts as long as its watcher's connection. Each node is
- * told of every tail, and tells what happens there; without tails, nothing is told to anybody.
+ * Who watches which workers here: in memory, because a tail lasts as long as its watcher's connection. Whoever
+ * follows (the nodes of this control plane by `FleetTails`, other control planes) is told of every tail, and tells
+ * what happens; without tails, nothing is told to anybody.
  */
 export class OpenTails {
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #secretPrefix: string;
   readonly #tails = new Map<string, OpenTail>();
   /** Ids by the hash of their secret: nothing is learned from how long a search for a wrong one takes. */
   readonly #idOf = new Map<string, string>();
@@ -55,9 +38,15 @@ export class OpenTails {
   readonly #waiting = new Set<() => void>();
   readonly #stops: ReadonlyArray<() => void>;
 
-  constructor(options: { readonly clock: Clock; readonly log: Logger }) {
+  constructor(options: {
+    readonly clock: Clock;
+    readonly log: Logger;
+    /** Begins each secret, so that it says where its tail is; by default there is only this place. */
+    readonly secretPrefix?: string | undefined;
+  }) {
     this.#clock = options.clock;
     this.#log = options.log;
+    this.#secretPrefix = options.secretPrefix ?? "";
     this.#stops = [
       this.#clock.every(LIMITS.tailLookMs, () => this.#look()),
       this.#clock.every(LIMITS.tailPingMs, () => {
@@ -67,27 +56,25 @@ export class OpenTails {
   }
 
   /**
-   * Opens a tail; a watcher has to come for it within `LIMITS.tailConnectMs`. Throws `tails_exceeded`. The
-   * secret opens it for whoever has it.
+   * Opens a tail; a watcher has to come for it within `LIMITS.tailConnectMs`. The secret opens it for
+   * whoever has it.
    */
   open(wanted: {
-    readonly account: AccountId;
     readonly tokenId: string;
     readonly worker: WorkerKey;
     readonly filters: TailFilters;
   }): { readonly open: OpenTail; readonly secret: string } {
-    const { account, tokenId, worker, filters } = wanted;
-    this.#requireRoom(account, worker);
+    const { tokenId, worker, filters } = wanted;
     const tail = { id: randomUUID(), worker, filters };
-    const open = new OpenTail({ tail, account, tokenId, clock: this.#clock });
-    const secret = randomBytes(32).toString("base64url");
+    const open = new OpenTail({ tail, tokenId, clock: this.#clock });
+    const secret = `${this.#secretPrefix}${randomBytes(32).toString("base64url")}`;
     this.#tails.set(tail.id, open);
     this.#idOf.set(hashOf(secret), tail.id);
     this.#tellFollowers();
     return { open, secret };
   }
 
-  /** Resolves when every node that is connected follows a tail, or after `waitMs`. */
+  /** Resolves when everybody who is told of tails follows this one, or after `waitMs`. */
   whenFollowed(id: string, waitMs: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const look = (): void => {
@@ -106,12 +93,10 @@ export class OpenTails {
     return [...this.#tails.values()].filter(({ tail }) => tail.worker === worker);
   }
 
-  /** Ends a tail of a worker; returns whether there was one. */
-  remove(worker: WorkerKey, id: string): boolean {
+  /** Ends a tail, if there is one. */
+  remove(id: string): void {
     const open = this.#tails.get(id);
-    if (open?.tail.worker !== worker) return false;
-    this.#end(open, "the tail was deleted");
-    return true;
+    if (open !== undefined) this.#end(open, "the tail was deleted");
   }
 
   /** The API tokens that tails were opened with. */
@@ -147,8 +132,8 @@ export class OpenTails {
     return undefined;
   }
 
-  /** Takes in a node's connection. */
-  connect(carrier: TailCarrier): TailLink {
+  /** Takes in somebody who is told of all tails, and tells what happens. */
+  connect(carrier: TailFollower): TailLink {
     const follower: Follower = { carrier, ids: new Set() };
     return {
       open: () => {
@@ -208,28 +193,8 @@ export class OpenTails {
     for (const look of this.#waiting) look();
   }
 
-  #all(): ReadonlyArray<Tail> {
-    return [...this.#tails.values()].map(({ tail }) => tail);
-  }
-
-  #requireRoom(account: AccountId, worker: WorkerKey): void {
-    const all = [...this.#tails.values()];
-    const refusals = [
-      [this.listOf(worker).length, LIMITS.tailsPerWorkerMax, "this worker"],
-      [
-        all.filter((open) => open.account === account).length,
-        LIMITS.tailsPerAccountMax,
-        "your account",
-      ],
-      [all.length, TAILS_MAX, "the fleet"],
-    ] as const;
-    for (const [count, max, whose] of refusals) {
-      if (count < max) continue;
-      throw new ControlPlaneError(
-        "tails_exceeded",
-        `There are ${count} tails of ${whose} already, the limit is ${max}: end one of them`,
-      );
-    }
+  #all(): ReadonlyArray<FleetTail> {
+    return [...this.#tails.values()].map(({ tail, expiresAtMs }) => ({ tail, expiresAtMs }));
   }
 }
 

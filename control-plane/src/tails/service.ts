@@ -4,7 +4,10 @@ import { LIMITS } from "../limits.ts";
 import { workerNotFound } from "../versions/publisher.ts";
 import type { Target } from "../versions/service.ts";
 import { WorkerStore } from "../workers/store.ts";
+import type { FleetTails } from "./fleet-tails.ts";
 import type { OpenTails } from "./open-tails.ts";
+import { requireRoom } from "./tail-room.ts";
+import type { Tails } from "./tails.ts";
 
 /** A tail as its owner sees it. */
 export interface DescribedTail {
@@ -15,12 +18,17 @@ export interface DescribedTail {
 /** Tails of an account's workers. */
 export class TailsService {
   readonly #database: Database;
-  readonly #tails: OpenTails;
+  readonly #open: OpenTails;
+  readonly #fleet: FleetTails;
   readonly #workers = new WorkerStore();
 
-  constructor(parts: { readonly database: Database; readonly tails: OpenTails }) {
+  constructor(parts: {
+    readonly database: Database;
+    readonly tails: Pick<Tails, "open" | "fleet">;
+  }) {
     this.#database = parts.database;
-    this.#tails = parts.tails;
+    this.#open = parts.tails.open;
+    this.#fleet = parts.tails.fleet;
   }
 
   /**
@@ -33,21 +41,21 @@ export class TailsService {
   ): Promise<DescribedTail & { readonly secret: string }> {
     const { principal } = target;
     const worker = await this.#require(target);
-    const { open, secret } = this.#tails.open({
-      account: principal.account,
+    requireRoom(this.#fleet.all, worker);
+    const { open, secret } = this.#open.open({
       tokenId: principal.tokenId,
       worker,
       filters: filters.map((filter) => withOwnAddress(filter, principal.address)),
     });
     const { id } = open.tail;
-    await this.#tails.whenFollowed(id, LIMITS.tailFollowMs);
+    await this.#open.whenFollowed(id, LIMITS.tailFollowMs);
     return { id, secret, expiresAt: new Date(open.expiresAtMs).toISOString() };
   }
 
   /** Rejected with `worker_not_found`. */
   async list(target: Target): Promise<ReadonlyArray<DescribedTail>> {
     const worker = await this.#require(target);
-    return this.#tails.listOf(worker).map(({ tail, expiresAtMs }) => ({
+    return this.#fleet.listOf(worker).map(({ tail, expiresAtMs }) => ({
       id: tail.id,
       expiresAt: new Date(expiresAtMs).toISOString(),
     }));
@@ -55,7 +63,7 @@ export class TailsService {
 
   /** Ends a tail; one that has ended, as wrangler asks after the connection, is no mistake. */
   async remove(target: Target, id: string): Promise<void> {
-    this.#tails.remove(await this.#require(target), id);
+    this.#fleet.remove(await this.#require(target), id);
   }
 
   async #require({ principal: { account }, name }: Target): Promise<WorkerKey> {

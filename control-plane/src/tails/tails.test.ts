@@ -9,11 +9,13 @@ import type { AddressInfo } from "node:net";
 import WebSocket from "ws";
 import { AccountId, type Tail } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
-import { OpenTails, TAILS_PATH, type TailLink } from "./open-tails.ts";
+import type { TailLink } from "./fleet-tails.ts";
+import { OpenTails, TAILS_PATH } from "./open-tails.ts";
+import { requireRoom } from "./tail-room.ts";
 
 const ACCOUNT = AccountId.parse("a".repeat(32));
 const WORKER = `${ACCOUNT}/hello`;
-const TAIL = { account: ACCOUNT, tokenId: "token", filters: [] };
+const TAIL = { tokenId: "token", filters: [] };
 
 let clock: ManualClock;
 let tails: OpenTails;
@@ -31,7 +33,7 @@ beforeEach(async () => {
   await once(server, "listening");
   const own = { tails: [] as ReadonlyArray<Tail> };
   sent = own;
-  node = tails.connect({ send: (all) => (own.tails = all) });
+  node = tails.connect({ send: (all) => (own.tails = all.map(({ tail }) => tail)) });
   node.open();
 });
 
@@ -159,8 +161,9 @@ test("tails: one that is deleted ends for its watcher, who must not come back", 
   const { id, secret } = open();
   const { socket } = await watch(secret);
   const closed = once(socket, "close");
-  expect(tails.remove(`${ACCOUNT}/other`, id)).toBe(false);
-  expect(tails.remove(WORKER, id)).toBe(true);
+  tails.remove(randomUUID());
+  expect(sent.tails).toHaveLength(1);
+  tails.remove(id);
   expect(((await closed) as [number])[0]).toBe(1000);
   expect(sent.tails).toEqual([]);
 });
@@ -251,14 +254,17 @@ test("tails: whoever opens one waits for the nodes that are there, and no longer
 
 test("tails: a node that comes later is told of those that there are", () => {
   const { id } = open();
-  let told: ReadonlyArray<Tail> = [];
-  tails.connect({ send: (all) => (told = all) }).open();
-  expect(told.map((tail) => tail.id)).toEqual([id]);
+  let told: ReadonlyArray<string> = [];
+  tails.connect({ send: (all) => (told = all.map(({ tail }) => tail.id)) }).open();
+  expect(told).toEqual([id]);
 });
 
 test("tails: a worker has as many as allowed", () => {
-  for (let count = 0; count < LIMITS.tailsPerWorkerMax; count += 1) open();
-  expect(open).toThrow(expect.objectContaining({ code: "tails_exceeded" }));
-  const elsewhere = { ...TAIL, worker: `${ACCOUNT}/other` as const };
-  expect(() => tails.open(elsewhere)).not.toThrow();
+  for (let count = 0; count < LIMITS.tailsPerWorkerMax; count += 1) {
+    requireRoom(tails.listOf(WORKER), WORKER);
+    open();
+  }
+  const refused = expect.objectContaining({ code: "tails_exceeded" });
+  expect(() => requireRoom(tails.listOf(WORKER), WORKER)).toThrow(refused);
+  expect(() => requireRoom(tails.listOf(WORKER), `${ACCOUNT}/other`)).not.toThrow();
 });

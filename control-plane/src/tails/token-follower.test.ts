@@ -29,7 +29,7 @@ async function open(worker: string, expiresAt?: string): Promise<string> {
   const grant = { name: worker, role: "deployer", expires_at: expiresAt };
   const { result } = await api.call("POST A/tokens", grant);
   const { account } = api.principal();
-  tails.open({ account, tokenId: result.id, worker: `${account}/${worker}`, filters: [] });
+  tails.open({ tokenId: result.id, worker: `${account}/${worker}`, filters: [] });
   return result.id;
 }
 

@@ -6,6 +6,7 @@ import { pino } from "pino";
 import type { Bootstrap } from "../accounts/schemas.ts";
 import type { BlobArea, BlobStore } from "../blobs/blob-store.ts";
 import { createControlPlane, type ControlPlane } from "../control-plane.ts";
+import type { RequestRates } from "../http/rate-limits.ts";
 import type { Principal } from "../http/request-context.ts";
 import type { OwnershipRule } from "../ownership/schemas.ts";
 import { createRunDatabase } from "./postgres-run.ts";
@@ -64,7 +65,7 @@ export class ControlPlaneApi {
    */
   static async start(options: StartOptions = {}): Promise<ControlPlaneApi> {
     const directory = await mkdtemp(join(tmpdir(), "atoll-control-plane-"));
-    const clock = new TestClock();
+    const clock = options.clock ?? new TestClock();
     const preflight = new ScriptedPreflight();
     const parts = { directory, clock, preflight };
     const databaseUrl = options.databaseUrl ?? (await createRunDatabase());
@@ -144,9 +145,13 @@ export class ControlPlaneApi {
 }
 
 interface StartOptions {
+  /** Time that does not pass unless told otherwise. */
+  readonly clock?: TestClock;
+  readonly requestRates?: RequestRates;
   readonly servedWaitMs?: number;
   readonly openBlobs?: (area: BlobArea) => BlobStore;
   readonly databaseUrl?: string;
+  readonly peerUrl?: string;
   /** By default no route needs a proof: most tests are not about domains. */
   readonly ownershipRule?: OwnershipRule;
   readonly dnsServers?: ReadonlyArray<string>;
@@ -160,6 +165,8 @@ async function open(parts: {
   readonly databaseUrl: string | undefined;
   /** Made when there is none yet. */
   readonly origin?: SqliteOrigin;
+  readonly requestRates?: RequestRates;
+  readonly peerUrl?: string;
   readonly servedWaitMs?: number;
   readonly openBlobs?: (area: BlobArea) => BlobStore;
   readonly ownershipRule?: OwnershipRule;

@@ -11,6 +11,7 @@ import {
   StateChange,
   StateRevision,
   type MessageFromNode,
+  type Tail,
 } from "../contract/index.ts";
 import type { ControlPlaneApi } from "./control-plane-api.ts";
 
@@ -21,6 +22,8 @@ export class FollowingNode {
   /** What it runs, by key. */
   readonly workers = new Map<string, string>();
   revision = StateRevision.parse(0);
+  /** What its latest connection said that is watched; it follows at once. */
+  tails: ReadonlyArray<Tail> = [];
   /** How its latest connection ended that the other end ended. */
   closeCode: number | undefined;
   #socket: WebSocket | undefined;
@@ -50,6 +53,7 @@ export class FollowingNode {
     socket.on("close", (code) => (this.closeCode = code));
     socket.on("message", (data: Buffer) => this.#receive(decodeMessage(MessageToNode, data)));
     this.leave();
+    this.tails = [];
     this.#socket = socket;
     this.send({ kind: "hello", revision: this.revision, ingressUrl: "http://127.0.0.1:9" });
   }
@@ -58,12 +62,22 @@ export class FollowingNode {
     this.#socket?.send(encodeMessage(message));
   }
 
+  /** Tells something that happened to all that it follows. */
+  tellEvent(json: string): void {
+    const tails = this.tails.map(({ id }) => id);
+    this.send({ kind: "tail-news", news: { events: [{ tails, json }], dropped: [] } });
+  }
+
   /** Ends its connection as a process that dies does. */
   leave(): void {
     this.#socket?.terminate();
   }
 
   #receive(message: MessageToNode): void {
+    if (message.kind === "tails") {
+      this.tails = message.tails;
+      this.send({ kind: "tails-followed", ids: this.tails.map(({ id }) => id) });
+    }
     if (message.kind !== "state") return;
     if (!isSignedState(this.#enrolment.fleetKey, message)) throw new Error("not signed");
     const change = decodeMessage(StateChange, message.body);

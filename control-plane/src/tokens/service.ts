@@ -10,12 +10,14 @@ import { LIMITS } from "../limits.ts";
 import { credentialId, isCredential, mintCredential } from "../secrets/credential.ts";
 import type { CreatedToken, ListedToken, TokenRequest, TokenScope } from "./schemas.ts";
 import { presentToken, TokenStore, type StoredToken } from "./store.ts";
+import type { TokenUses } from "./token-uses.ts";
 
 const TOKEN_KIND = "atoll";
 
 export interface TokensServiceParts {
   readonly database: Database;
   readonly mutations: Mutations;
+  readonly uses: TokenUses;
   readonly clock: Clock;
 }
 
@@ -39,7 +41,7 @@ export class TokensService {
     const { credential, account, role, scope, lastUsedAt } = token;
     // Also when it lies ahead, because the clock was set back since.
     if (lastUsedAt === null || Math.abs(nowMs - Date.parse(lastUsedAt)) >= LIMITS.lastSeenMs) {
-      await this.#store.touch(this.#parts.database, credential.id, new Date(nowMs).toISOString());
+      this.#parts.uses.note(credential.id, new Date(nowMs).toISOString());
     }
     return { account, tokenId: credential.id, role, scope };
   }
@@ -68,6 +70,7 @@ export class TokensService {
 
   /** The tokens of the caller's account, the oldest first. */
   async list({ account }: Principal): Promise<ReadonlyArray<ListedToken>> {
+    await this.#parts.uses.write();
     return (await this.#store.list(this.#parts.database, account)).map(presentToken);
   }
 
@@ -97,6 +100,7 @@ export class TokensService {
 
   /** The caller's own. */
   async describe({ account, tokenId }: Principal): Promise<ListedToken | undefined> {
+    await this.#parts.uses.write();
     const token = await this.#store.find(this.#parts.database, tokenId);
     return token?.account === account ? presentToken(token) : undefined;
   }

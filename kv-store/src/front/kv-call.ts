@@ -20,7 +20,13 @@ interface Freshness {
 
 /** What a caller asks for. Bodies are read later. Freshness and conditions are ours: workerd's binding has none. */
 export type KvCall =
-  | { readonly kind: "get"; readonly key: Key; readonly freshness: Freshness }
+  | {
+      readonly kind: "get";
+      readonly key: Key;
+      readonly freshness: Freshness;
+      /** It comes from workerd's binding, which shows nobody what is said of the copy beside the value. */
+      readonly isBinding: boolean;
+    }
   | { readonly kind: "bulk-get"; readonly freshness: Freshness }
   | {
       readonly kind: "put";
@@ -40,19 +46,23 @@ export type KvCall =
 // The query of nearly every read: to look through it for what it might have costs more than the read.
 const PLAIN_READ = "urlencoded=true";
 
+/** With the address that Workers KV would have; every request of the binding has it. */
+const BINDING_HEADER = "cf-kv-flprod-405";
+
 /** Carries a value's metadata as JSON in both directions. */
 export const METADATA_HEADER = "cf-kv-metadata";
 
 /**
  * Parses the head of a request of workerd's KV binding, or of a worker that speaks its protocol itself. Fails
- * with what Workers KV would refuse. `nowMs` is the time by which entries expire, `undefined` when it is not
+ * with what Workers KV would refuse. `nowMs` answers the time by which entries expire, `undefined` when it is not
  * known: then nothing can be given a time to live.
  */
-export function parseCall(head: RequestHead, nowMs: number | undefined): KvCall {
+export function parseCall(head: RequestHead, nowMs: () => number | undefined): KvCall {
   const { method, target } = head;
   const [path, search] = splitOnce(target, "?");
   if (method === "GET" && search === PLAIN_READ && path !== "/") {
-    return { kind: "get", key: decodedKey(path.slice(1)), freshness: {} };
+    const key = decodedKey(path.slice(1));
+    return { kind: "get", key, freshness: {}, isBinding: head.fields.has(BINDING_HEADER) };
   }
   const query = new URLSearchParams(search);
   if (method === "GET" && path === "/") return parseList(query);
@@ -71,7 +81,8 @@ export function parseCall(head: RequestHead, nowMs: number | undefined): KvCall 
 function parseGet(path: string, query: URLSearchParams): KvCall {
   const cacheTtl = query.get("cache_ttl");
   if (cacheTtl !== null) checkCacheTtl(cacheTtl);
-  return { kind: "get", key: keyOf(path, query), freshness: freshnessOf(query) };
+  const [key, freshness] = [keyOf(path, query), freshnessOf(query)];
+  return { kind: "get", key, freshness, isBinding: false };
 }
 
 function parsePut(
@@ -79,7 +90,7 @@ function parsePut(
   call: {
     readonly path: string;
     readonly query: URLSearchParams;
-    readonly nowMs: number | undefined;
+    readonly nowMs: () => number | undefined;
   },
 ): KvCall {
   const { path, query, nowMs } = call;
@@ -108,10 +119,11 @@ function parseList(query: URLSearchParams): KvCall {
   return { kind: "list", options, freshness: freshnessOf(query) };
 }
 
-function expiryOf(query: URLSearchParams, nowMs: number | undefined): number | undefined {
+function expiryOf(query: URLSearchParams, now: () => number | undefined): number | undefined {
   const expiration = query.get("expiration");
   const expirationTtl = query.get("expiration_ttl");
   if (expiration === null && expirationTtl === null) return undefined;
+  const nowMs = now();
   if (nowMs !== undefined) return parseExpiration({ expiration, expirationTtl }, nowMs);
   const text = "this node has not heard of the origin's time yet: nothing was written, try again";
   throw new KvError("origin_unreachable", text);

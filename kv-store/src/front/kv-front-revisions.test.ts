@@ -30,6 +30,15 @@ test("KvFront: each answer says what it is of, and a read of a key which revisio
   expect(removed.headers).toMatchObject({ [revision]: "3", [entry]: "0" });
 });
 
+test("KvFront: workerd's binding, which shows it to nobody, is told nothing of the copy", async () => {
+  await bench.putAt("/a", "1");
+  const headers = { "CF-KV-FLPROD-405": "https://fake-host/a?urlencoded=true" };
+  const told = async (path: string): Promise<ReadonlyArray<string>> =>
+    Object.keys((await bench.call({ path, headers })).headers);
+  expect(await told("/a?urlencoded=true")).toEqual(["content-length"]);
+  expect(await told("/absent?urlencoded=true")).toEqual(["content-length"]);
+});
+
 test("KvFront: a read asks for the freshness that its caller wants, and for the keys that it is of", async () => {
   const fresh = "min_revision=7&max_staleness_ms=250";
   const wanted = { minRevision: 7, maxStalenessMs: 250 };

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import type { FileHandle } from "node:fs/promises";
 import type { Clock } from "../clock.ts";
-import type { HeldEntry, Key, KvCondition, KvOperation, KvValue } from "../entry.ts";
+import type { Key, KvCondition, KvOperation, KvValue } from "../entry.ts";
 import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
@@ -11,26 +11,23 @@ import type { Replica } from "../replica/replica.ts";
 import type { CopyState, ReadDemand } from "../replication/read-demand.ts";
 import type { ValueCache } from "../values/value-cache.ts";
 import { receiveValue } from "../values/value-intake.ts";
-import { asciiJson } from "./ascii-json.ts";
 import { bulkResult, checkBulkSize, parseBulkGet } from "./bulk-get.ts";
 import { EntryReader } from "./entry-reader.ts";
-import { NO_BODY, type Answer, type PlainAnswer } from "./http/answer.ts";
+import type { Answer } from "./http/answer.ts";
 import type { Exchange } from "./http/http-connection.ts";
 import { HttpServer } from "./http/http-server.ts";
-import { METADATA_HEADER, parseCall, type KvCall } from "./kv-call.ts";
+import {
+  answerAbsent,
+  answerEntry,
+  answerJson,
+  answerWritten,
+  refusalOf,
+  type ReadState,
+} from "./kv-answer.ts";
+import { parseCall, type KvCall } from "./kv-call.ts";
 
 /** Header by which a cell shows which namespace it may use; workerd injects it, tenants never see it. */
 export const CAPABILITY_HEADER = "x-atoll-kv";
-
-/** Of a read: the revision of the namespace that it shows. Of a write: the one that it made. */
-const REVISION_HEADER = "x-atoll-kv-revision";
-/** Of a read: the copy is at most this much older than the origin. Absent while that is not known. */
-const LAG_HEADER = "x-atoll-kv-lag-ms";
-/** Of a key: the revision of the write that put what it holds, 0 when it holds nothing. */
-const ENTRY_REVISION_HEADER = "x-atoll-kv-entry-revision";
-
-/** Of a refusal: its code, one of `KV_ERRORS`. */
-const CODE_HEADER = "x-atoll-kv-error";
 
 /** Keeps the replica, and takes writes to the origin. A `ReplicaClient` is one; it says what each call promises. */
 export interface KvClient {
@@ -123,13 +120,22 @@ export class KvFront {
     await this.#server.close();
   }
 
-  async #serve(exchange: Exchange): Promise<void> {
+  #serve(exchange: Exchange): Promise<void> | undefined {
     this.#requests += 1;
     try {
-      const caller = this.#callerOf(exchange);
-      const { answer, use, count = 1 } = await this.#call(caller, exchange);
-      await exchange.answer(answer);
-      this.#options.onUse?.(caller.capability, use, count);
+      const serving = this.#answer(exchange);
+      if (serving !== undefined) return this.#end(exchange, serving);
+      this.#requests -= 1;
+      return undefined;
+    } catch (error) {
+      return this.#end(exchange, Promise.reject(error));
+    }
+  }
+
+  /** Never rejected. */
+  async #end(exchange: Exchange, serving: Promise<void>): Promise<void> {
+    try {
+      await serving;
     } catch (error) {
       const refusal = error instanceof KvError ? error : new KvError("internal", "internal error");
       if (refusal.code === "internal") this.#options.log.error({ err: error }, "a KV call failed");
@@ -137,6 +143,27 @@ export class KvFront {
     } finally {
       this.#requests -= 1;
     }
+  }
+
+  #answer(exchange: Exchange): Promise<void> | undefined {
+    const caller = this.#callerOf(exchange);
+    const call = parseCall(exchange.head, () => this.#options.replica.originNowMs());
+    const served =
+      call.kind === "get" ? this.#get(caller, call) : this.#call(caller, call, exchange);
+    if (!(served instanceof Promise)) return this.#send(exchange, caller, served);
+    return served.then((later) => this.#send(exchange, caller, later));
+  }
+
+  #send(
+    exchange: Exchange,
+    { capability }: Caller,
+    { answer, use, count = 1 }: Served,
+  ): Promise<void> | undefined {
+    const tell = (): void => this.#options.onUse?.(capability, use, count);
+    const sending = exchange.answer(answer);
+    if (sending !== undefined) return sending.then(tell);
+    tell();
+    return undefined;
   }
 
   #callerOf({ head }: Exchange): Caller {
@@ -151,12 +178,12 @@ export class KvFront {
     throw new KvError("capability_unknown", "This caller was given no namespace");
   }
 
-  async #call({ capability, namespace }: Caller, { head, body }: Exchange): Promise<Served> {
-    const call = parseCall(head, this.#options.replica.originNowMs());
+  async #call(
+    { capability, namespace }: Caller,
+    call: Exclude<KvCall, { kind: "get" }>,
+    { head, body }: Exchange,
+  ): Promise<Served> {
     switch (call.kind) {
-      case "get":
-        this.#requireLeft(capability, "read");
-        return { use: "read", answer: await this.#get(namespace, call) };
       case "bulk-get":
         this.#requireLeft(capability, "read");
         return { use: "read", ...(await this.#bulkGet(namespace, call, body)) };
@@ -184,17 +211,39 @@ export class KvFront {
     throw new KvError(code, text);
   }
 
-  async #get(
+  /** In this turn whenever the copy is fresh enough and has the value: promises would cost as much as the read. */
+  #get(
+    { capability, namespace }: Caller,
+    call: KvCall & { kind: "get" },
+  ): Served | Promise<Served> {
+    this.#requireLeft(capability, "read");
+    const waiting = this.#readable(namespace, { keys: [call.key], ...call.freshness });
+    return waiting === undefined
+      ? this.#read(namespace, call)
+      : waiting.then(() => this.#read(namespace, call));
+  }
+
+  #read(
     namespace: NamespaceId,
-    { key, freshness }: KvCall & { kind: "get" },
-  ): Promise<Answer> {
-    const waiting = this.#readable(namespace, { keys: [key], ...freshness });
-    if (waiting !== undefined) await waiting;
-    // Nearly always all there is to it.
+    { key, isBinding }: KvCall & { kind: "get" },
+  ): Served | Promise<Served> {
     const held = this.#options.replica.get(namespace, key);
-    const state = this.#stateOf(namespace);
-    if (held === undefined) return answerAbsent(state);
-    if (held.value.kind === "inline") return answerEntry(state, held, held.value.bytes);
+    const state = isBinding ? undefined : this.#stateOf(namespace);
+    if (held === undefined) return { use: "read", answer: answerAbsent(state) };
+    if (held.value.kind !== "inline") return this.#fetch(namespace, key, state);
+    return { use: "read", answer: answerEntry(state, held, held.value.bytes) };
+  }
+
+  /** Reads a value that is not in the replica. */
+  async #fetch(namespace: NamespaceId, key: Key, state: ReadState | undefined): Promise<Served> {
+    return { use: "read", answer: await this.#answerFetched(namespace, key, state) };
+  }
+
+  async #answerFetched(
+    namespace: NamespaceId,
+    key: Key,
+    state: ReadState | undefined,
+  ): Promise<Answer> {
     const { values } = this.#options;
     const read = await this.#reader.read<Buffer | FileHandle>(
       { namespace, keys: [key] },
@@ -204,7 +253,7 @@ export class KvFront {
         close: async (content) => void (content instanceof Uint8Array || (await content.close())),
       },
     );
-    const asOf = { ...state, revision: read.revision };
+    const asOf = state && { ...state, revision: read.revision };
     const [entry] = read.entries;
     if (entry === undefined) return answerAbsent(asOf);
     const { value } = entry;
@@ -276,9 +325,7 @@ export class KvFront {
     if (isRemovable(operation) && replica.extent(namespace).isPartial) {
       await values.keepWritten(operation.value.bytes);
     }
-    const held = operation.kind === "put" ? revision : 0;
-    const fields = [[REVISION_HEADER, revision] as const, [ENTRY_REVISION_HEADER, held] as const];
-    return { ...OK, fields, body: NO_BODY };
+    return answerWritten(revision, operation);
   }
 
   /** Reads the body; a large one is stored for the whole fleet before its hash is written. */
@@ -315,56 +362,9 @@ export class KvFront {
   }
 }
 
-/** What a read is of. */
-type ReadState = Pick<CopyState, "revision" | "lagMs">;
-
-const OK = { status: 200, reason: "OK" } as const;
-
 /** What was opened for an entry of the answer. */
 function contentIn<Content>(contents: ReadonlyMap<Key, Content>, key: Key): Content {
   const content = contents.get(key);
   assert(content !== undefined, "an entry is answered whose value was not opened");
   return content;
-}
-
-function answerEntry(
-  state: ReadState,
-  { metadata, revision }: HeldEntry,
-  body: Answer["body"],
-): Answer {
-  const fields = fieldsOf(state);
-  if (revision !== undefined) fields.push([ENTRY_REVISION_HEADER, revision]);
-  // Callers of the API write metadata as any JSON text, with line breaks too.
-  if (metadata !== undefined) fields.push([METADATA_HEADER, asciiJson(metadata)]);
-  return { ...OK, fields, body };
-}
-
-function answerAbsent(state: ReadState): Answer {
-  const fields = [...fieldsOf(state), [ENTRY_REVISION_HEADER, 0] as const];
-  return { status: 404, reason: "Not Found", fields, body: NO_BODY };
-}
-
-function answerJson(state: ReadState, content: unknown): Answer {
-  const fields = [...fieldsOf(state), ["content-type", "application/json"] as const];
-  return { ...OK, fields, body: Buffer.from(JSON.stringify(content), "utf8") };
-}
-
-function fieldsOf({ revision, lagMs }: ReadState): Array<Answer["fields"][number]> {
-  const fields: Array<Answer["fields"][number]> = [];
-  if (revision !== undefined) fields.push([REVISION_HEADER, revision]);
-  if (lagMs !== null) fields.push([LAG_HEADER, lagMs]);
-  return fields;
-}
-
-function refusalOf(error: KvError): PlainAnswer {
-  const { status, code, message, found } = error;
-  const fields: Array<Answer["fields"][number]> = [[CODE_HEADER, code]];
-  if (found !== undefined) fields.push([ENTRY_REVISION_HEADER, found]);
-  fields.push(["content-type", "text/plain"]);
-  return { status, reason: reasonOf(error), fields, body: Buffer.from(message, "utf8") };
-}
-
-/** The message as a reason phrase, which is one line of printable ASCII. */
-function reasonOf({ message }: KvError): string {
-  return message.replaceAll(/[^\x20-\x7e]/g, "?").slice(0, 500);
 }

@@ -18,13 +18,13 @@ import { HistoryPoint, type NamespaceId, type Revision } from "../names.ts";
 import type { KvAdministration, ManagedOrigin } from "./administration.ts";
 import { bytesOf } from "./commit-queue.ts";
 import { ExpiryClock } from "./expiry-clock.ts";
+import { LogAging } from "./log-aging.ts";
 import { DEFAULT_HORIZON, isFarBehind, type LogHorizon } from "./log-horizon.ts";
 import { closedError, notFoundError } from "./origin-errors.ts";
 import type { CommitListener, EntriesPage, LogPage } from "./origin.ts";
 import { storageError } from "./sqlite-errors.ts";
 import { SqliteAdministration } from "./sqlite-administration.ts";
 import { SqliteCommit } from "./sqlite-commit.ts";
-import { SqliteLogAging } from "./sqlite-log-aging.ts";
 import { SqliteLog } from "./sqlite-log.ts";
 import type { QueuedWrite } from "./sqlite-queue.ts";
 import { SqliteQuotas } from "./sqlite-quotas.ts";
@@ -55,7 +55,7 @@ export class SqliteOrigin implements ManagedOrigin {
   readonly #database: Database;
   readonly #tables: SqliteTables;
   readonly #history: SqliteLog;
-  readonly #aging: SqliteLogAging;
+  readonly #aging: LogAging<NamespaceRow>;
   readonly #quotas: SqliteQuotas;
   readonly #listeners = new Set<CommitListener>();
   readonly #values: SqliteValues;
@@ -94,7 +94,7 @@ export class SqliteOrigin implements ManagedOrigin {
     });
     this.#time = new ExpiryClock(options.clock, this.#tables.expiredUpTo());
     this.#history = new SqliteLog(database);
-    this.#aging = new SqliteLogAging({
+    this.#aging = new LogAging({
       ...{ tables: this.#tables, history: this.#history, clock: options.clock },
       ageMs: this.#horizon.ageMs,
       isHeld: (namespace) => this.#isLogHeld(namespace),

@@ -1,3 +1,5 @@
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Key } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
@@ -29,6 +31,18 @@ test("LmdbReplica: batches handed over at once are applied in order", async () =
     bench.storeBatch(3, [putText("k", "4")]),
   ]);
   expect([bench.textOf("k"), bench.replica.revision(NAMESPACE)]).toEqual(["4", 4]);
+});
+
+test("LmdbReplica: a replica that is read all the time uses the space of what was replaced", async () => {
+  await bench.storeSnapshot(NAMESPACE, 0, []);
+  const rounds = 200;
+  for (let round = 0; round < rounds; round += 1) {
+    const text = String(round).padEnd(8_192, "x");
+    await bench.storeBatch(round, [putText("k", text)]);
+    expect(bench.textOf("k")).toBe(text);
+  }
+  const { size } = await stat(join(bench.directory, "data.mdb"));
+  expect(size).toBeLessThan((rounds / 2) * 8_192);
 });
 
 test.each([

@@ -1,5 +1,6 @@
 import { beforeEach, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
+import { ManualClock } from "../test-support/manual-clock.ts";
 import { SharedTransactions } from "./shared-transactions.ts";
 
 /** What each transaction made, in the order of their ends; what was undone is not there. */
@@ -9,8 +10,10 @@ let open: string[];
 /** Fails a commit, or lets it be. */
 let commit: () => Promise<void>;
 let shared: SharedTransactions;
+let clock: ManualClock;
 
 beforeEach(() => {
+  clock = new ManualClock();
   committed = [];
   undone = 0;
   commit = () => Promise.resolve();
@@ -24,11 +27,12 @@ beforeEach(() => {
       return result;
     },
     onUndone: () => (undone += 1),
+    clock,
   });
 });
 
-const make = (name: string, operationCount = 1): Promise<string> =>
-  shared.make(operationCount, () => {
+const make = (name: string, operationCount = 1, isAwaited = false): Promise<string> =>
+  shared.make({ operationCount, isAwaited }, () => {
     open.push(name);
     if (name.startsWith("bad")) throw new Error(name);
     return name;
@@ -81,4 +85,48 @@ test("SharedTransactions: is idle when the last change has ended", async () => {
   released.resolve();
   expect(await idle).toEqual(["a", "b"]);
   await Promise.all(made);
+});
+
+/** A first commit that took so long. */
+async function commitFor(ms: number): Promise<void> {
+  commit = async () => clock.advance(ms);
+  await make("first");
+  commit = () => Promise.resolve();
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+test.each([
+  ["for twice as long as it took", 3, 6],
+  ["for no longer than the bound", 1_000, LIMITS.replicaGatherMsMax],
+])("SharedTransactions: after a commit changes gather, %s", async (_what, tookMs, gatherMs) => {
+  await commitFor(tookMs);
+  const made = ["a", "b"].map((name) => make(name));
+  clock.advance(gatherMs - 1);
+  await turn();
+  expect(committed).toEqual([["first"]]);
+  clock.advance(1);
+  await Promise.all(made);
+  expect(committed).toEqual([["first"], ["a", "b"]]);
+  expect(clock.timerCount).toBe(0);
+});
+
+test("SharedTransactions: a change that comes later than that does not wait", async () => {
+  await commitFor(3);
+  clock.advance(6);
+  await make("a");
+  expect(committed).toEqual([["first"], ["a"]]);
+});
+
+test.each([
+  ["somebody waits for one", () => make("b", 1, true)],
+  ["they fill a transaction", () => make("b", LIMITS.replicaSharedOperationsMax - 1)],
+  ["they are to be idle", async () => void (await Promise.all([shared.idle(), make("b")]))],
+])("SharedTransactions: changes that gather are made at once when %s", async (_what, hurry) => {
+  await commitFor(3);
+  const first = make("a");
+  await hurry();
+  await first;
+  expect(committed.flat()).toEqual(["first", "a", "b"]);
+  expect(clock.timerCount).toBe(0);
 });

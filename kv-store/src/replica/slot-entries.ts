@@ -8,6 +8,7 @@ import type { Revision } from "../names.ts";
 import { decodeEntry, encodeChange, joinOperation } from "../record-codec.ts";
 import { ENTRY_DIGEST_BYTES, entryDigest } from "../state-digest.ts";
 import { withoutValue, withValue } from "./partial-entry.ts";
+import type { ReadView } from "./read-view.ts";
 
 // A record is the digest of the entry, its revision (f64), the change of `record-codec.ts`, and a CRC-32 of the
 // key and of all of it. The CRC is what every read can afford; with the digest, replacing an entry and checking
@@ -51,9 +52,13 @@ export class SlotEntries {
     this.#database = database;
   }
 
-  /** The record at a key, which begins with the entry's digest; see `changeOf` and `revisionOf`. Fails with `replica_damaged`. */
-  get(slot: number, key: Buffer): Buffer | undefined {
-    const record = this.#database.get(slotKey(slot, key));
+  /**
+   * The record at a key, which begins with the entry's digest; see `changeOf` and `revisionOf`: as the caller's transaction
+   * has left it, else as of `view`. Fails with `replica_damaged`.
+   */
+  get(slot: number, key: Buffer, view?: ReadView): Buffer | undefined {
+    const options = view && { transaction: view.transaction };
+    const record = this.#database.get(slotKey(slot, key), options);
     if (record === undefined) return undefined;
     checkRecord(key, record);
     return Buffer.from(record);

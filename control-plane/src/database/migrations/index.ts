@@ -17,6 +17,7 @@ import { pages } from "./0015-pages.ts";
 import { moves } from "./0016-moves.ts";
 import { usageDays } from "./0017-usage-days.ts";
 import { routeHosts } from "./0018-route-hosts.ts";
+import { controlPlanes } from "./0019-control-planes.ts";
 import { usageDayKv } from "./0021-usage-day-kv.ts";
 
 /** Every step of the schema's history, run once each in the order of their names. Never edit one that was released. */
@@ -39,5 +40,6 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0016-moves": moves,
   "0017-usage-days": usageDays,
   "0018-route-hosts": routeHosts,
+  "0019-control-planes": controlPlanes,
   "0021-usage-day-kv": usageDayKv,
 };

@@ -6,6 +6,9 @@ export type BodyFraming =
   | { readonly kind: "length"; readonly bytes: number }
   | { readonly kind: "chunked" };
 
+/** Of a request that has no body. */
+export const NO_FRAMING: BodyFraming = { kind: "length", bytes: 0 };
+
 /** Takes a body out of the bytes of a connection, however they are cut. */
 export interface BodyDecoder {
   /** The end of the body was taken. */

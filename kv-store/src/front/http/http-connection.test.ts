@@ -18,7 +18,7 @@ let clock: ManualClock;
 let server: HttpServer;
 const sockets: Socket[] = [];
 /** What a test does with a request. */
-let serve: (exchange: Exchange) => Promise<void>;
+let serve: (exchange: Exchange) => Promise<void> | undefined;
 
 beforeEach(async () => {
   directory = await mkdtemp(join(tmpdir(), "atoll-http-"));
@@ -73,6 +73,14 @@ test("HttpConnection: requests that come together are answered one after another
   await closed;
   const last = told("GET /4 ", "connection: close\r\n");
   expect(heard()).toBe(told("GET /1 ") + told("PUT /2 xy") + told("PUT /3 body!") + last);
+});
+
+test("HttpConnection: a thousand requests that come together and are answered at once are answered", async () => {
+  const count = 1_000;
+  serve = ({ head, answer }) => answer(answerOf(head.target));
+  const { socket, heard } = open();
+  socket.write("GET /1 HTTP/1.1\r\n\r\n".repeat(count));
+  await waitFor(() => expect(heard()).toBe(told("/1").repeat(count)));
 });
 
 test("HttpConnection: a request that comes byte by byte is the same", async () => {
@@ -160,10 +168,13 @@ test.each([
     for (const piece of pieces ?? []) stream.push(piece);
     if (pieces !== undefined) stream.push(null);
     let rejection: unknown;
-    serve = ({ answer }) =>
-      answer({ ...answerOf(""), body: { stream, sizeBytes: 7 } }).catch((error: unknown) => {
+    serve = async ({ answer }) => {
+      try {
+        await answer({ ...answerOf(""), body: { stream, sizeBytes: 7 } });
+      } catch (error) {
         rejection = error;
-      });
+      }
+    };
     const { socket, heard, closed } = open();
     socket.write("GET / HTTP/1.1\r\n\r\n");
     await closed;

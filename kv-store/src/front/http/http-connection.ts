@@ -19,17 +19,20 @@ export interface Exchange {
   readonly body: RequestBody;
   /**
    * Sends the answer, after the body has arrived: a client that is still sending would see a broken connection
-   * instead. Resolves when it was handed to the system, or is not wanted any more because the client has gone.
-   * A streamed body that fails, or has another size, ends the connection, so that nobody takes it for whole; then
-   * this is rejected with the reason.
+   * instead. Resolves when it was handed to the system, or is not wanted any more because the client has gone;
+   * `undefined` when that is so at once. A streamed body that fails, or has another size, ends the connection, so
+   * that nobody takes it for whole; then this is rejected with the reason.
    */
-  readonly answer: (answer: Answer) => Promise<void>;
+  readonly answer: (answer: Answer) => Promise<void> | undefined;
 }
 
 /** What the server does with requests. */
 export interface HttpHandler {
-  /** Must call `exchange.answer`, and not be rejected. */
-  serve(exchange: Exchange): Promise<void>;
+  /**
+   * Must call `exchange.answer`, and neither throw nor be rejected. `undefined` when it was answered in this turn: a
+   * promise of that would cost more than the rest.
+   */
+  serve(exchange: Exchange): Promise<void> | undefined;
   /** The answer to what is no request. */
   refusal(error: KvError): PlainAnswer;
 }
@@ -55,6 +58,7 @@ export class HttpConnection {
   #arrivingSinceMs: number | undefined;
   /** Nothing more is read. */
   #isLast = false;
+  readonly #onRead = (): void => this.#readOn();
 
   constructor(socket: Socket, parts: { readonly handler: HttpHandler; readonly clock: Clock }) {
     this.#socket = socket;
@@ -86,47 +90,67 @@ export class HttpConnection {
     this.#readOn();
   }
 
-  /** Begins with the next request if its head is there, and reads no more than there is room for. */
+  /** Serves the requests whose heads are there, and reads no more than there is room for. */
   #readOn(): void {
+    while (!this.#isLast && this.#body === undefined && this.#begin());
     if (this.#isLast) this.#unread = NOTHING;
-    else if (this.#body === undefined && this.#unread.length > 0) this.#begin();
     this.#watchArrival();
     const isFull = this.#body?.isFull === true || this.#unread.length > LIMITS.frontHeadBytesMax;
     if (isFull) this.#socket.pause();
     else if (this.#socket.isPaused()) this.#socket.resume();
   }
 
-  #begin(): void {
+  /** Begins with the next request. Returns whether it has, and there may be another one. */
+  #begin(): boolean {
+    if (this.#unread.length === 0) return false;
     const end = this.#unread.indexOf(HEAD_END);
-    if (end === -1 && this.#unread.length <= LIMITS.frontHeadBytesMax) return;
+    if (end === -1 && this.#unread.length <= LIMITS.frontHeadBytesMax) return false;
     try {
       if (end === -1 || end > LIMITS.frontHeadBytesMax) {
         const text = `The head of the request is longer than ${LIMITS.frontHeadBytesMax} bytes`;
         throw new KvError("request_invalid", text);
       }
       const head = parseHead(this.#unread.toString("latin1", 0, end));
-      const body = new RequestBody(head.framing, () => this.#readOn());
+      const rest = this.#unread.subarray(end + HEAD_END.length);
+      const body = RequestBody.of(head.framing, this.#onRead);
       this.#body = body;
       this.#isLast = head.isLast;
-      this.#unread = body.take(this.#unread.subarray(end + HEAD_END.length));
-      void this.#serve(head, body);
+      this.#unread = body.take(rest);
+      this.#serve(head, body);
+      return true;
     } catch (error) {
       if (!(error instanceof KvError)) throw error;
       // Where the next request would begin is not known.
       this.#isLast = true;
       this.#socket.end(encodeAnswer(this.#handler.refusal(error), true));
+      return false;
     }
   }
 
-  async #serve(head: RequestHead, body: RequestBody): Promise<void> {
-    await this.#handler.serve({ head, body, answer: (answer) => this.#answer(head, body, answer) });
-    this.#body = undefined;
-    if (this.#isLast) this.#socket.end();
-    else this.#readOn();
+  #serve(head: RequestHead, body: RequestBody): void {
+    const answer = (content: Answer): Promise<void> | undefined =>
+      body.isComplete ? this.#send(head, content) : this.#sendLater(head, body, content);
+    const serving = this.#handler.serve({ head, body, answer });
+    if (serving === undefined) this.#served();
+    else {
+      void serving.then(() => {
+        this.#served();
+        this.#readOn();
+      });
+    }
   }
 
-  async #answer(head: RequestHead, body: RequestBody, answer: Answer): Promise<void> {
-    if (!body.isComplete && !(await body.drain(LIMITS.frontDrainBytesMax))) this.destroy();
+  #served(): void {
+    this.#body = undefined;
+    if (this.#isLast) this.#socket.end();
+  }
+
+  async #sendLater(head: RequestHead, body: RequestBody, answer: Answer): Promise<void> {
+    if (!(await body.drain(LIMITS.frontDrainBytesMax))) this.destroy();
+    await this.#send(head, answer);
+  }
+
+  #send(head: RequestHead, answer: Answer): Promise<void> | undefined {
     if (this.#socket.destroyed) return giveUp(answer);
     if (head.method === "HEAD") {
       giveUp(answer);

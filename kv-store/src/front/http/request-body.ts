@@ -1,6 +1,6 @@
 import { KvError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
-import { decoderFor, type BodyDecoder, type BodyFraming } from "./body-decoder.ts";
+import { decoderFor, NO_FRAMING, type BodyDecoder, type BodyFraming } from "./body-decoder.ts";
 
 /**
  * The body of one request, from the pieces in which it arrives. It is read once. A reader that stops early
@@ -19,6 +19,11 @@ export class RequestBody implements AsyncIterable<Buffer> {
   constructor(framing: BodyFraming, onRead: () => void) {
     this.#decoder = decoderFor(framing);
     this.#onRead = onRead;
+  }
+
+  /** `onRead` as in the constructor. Requests without a body share one, whose state never changes. */
+  static of(framing: BodyFraming, onRead: () => void): RequestBody {
+    return framing === NO_FRAMING ? NO_BODY : new RequestBody(framing, onRead);
   }
 
   /** All of it has arrived. */
@@ -106,3 +111,5 @@ export class RequestBody implements AsyncIterable<Buffer> {
     this.#wake = undefined;
   }
 }
+
+const NO_BODY = new RequestBody(NO_FRAMING, () => undefined);

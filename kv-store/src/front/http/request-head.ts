@@ -1,5 +1,5 @@
 import { KvError } from "../../errors.ts";
-import type { BodyFraming } from "./body-decoder.ts";
+import { NO_FRAMING, type BodyFraming } from "./body-decoder.ts";
 
 /** What comes before the body of a request. */
 export interface RequestHead {
@@ -15,6 +15,8 @@ export interface RequestHead {
 
 const REQUEST_LINE = /^([A-Z]{1,20}) (\S+) HTTP\/1\.1$/;
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+/** What no line has in it: a line break of its own kind, or none at all that is text. */
+const NO_TEXT = /[\0\r\n]/;
 
 /**
  * Parses a head without the empty line at its end. Fails with `request_invalid` for all that a sound client
@@ -35,8 +37,8 @@ export function parseHead(text: string): RequestHead {
 function addField(fields: Map<string, string>, line: string): void {
   const colon = line.indexOf(":");
   const name = line.slice(0, colon);
-  // A line break of its own kind, or a name that is none, a continued line among them.
-  if (colon < 1 || !NAME.test(name) || /[\0\r\n]/.test(line)) throw malformed("a line is no field");
+  // A name that is none, a continued line among them.
+  if (colon < 1 || !NAME.test(name) || NO_TEXT.test(line)) throw malformed("a line is no field");
   const known = name.toLowerCase();
   const value = line.slice(colon + 1).trim();
   const before = fields.get(known);
@@ -47,7 +49,7 @@ function framingOf(fields: ReadonlyMap<string, string>): BodyFraming {
   const coding = fields.get("transfer-encoding");
   const length = fields.get("content-length");
   if (coding === undefined) {
-    if (length === undefined) return { kind: "length", bytes: 0 };
+    if (length === undefined) return NO_FRAMING;
     if (/^\d{1,15}$/.test(length)) return { kind: "length", bytes: Number(length) };
   } else if (coding.toLowerCase() === "chunked" && length === undefined) {
     return { kind: "chunked" };

@@ -2,7 +2,8 @@ import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { findMutations } from "./mutation-run.ts";
 import { runSeeds, type SeedOutcome } from "./seed-run.ts";
-import { simulate, worldOf } from "./simulation.ts";
+import { SeedTally } from "./seed-tally.ts";
+import { simulate } from "./simulation.ts";
 
 // `npm run simulate`: runs seeds, and stops when one breaks a promise.
 const USAGE = `npm run simulate -- [--seeds <count>] [--first <seed>]   runs so many seeds, from the first on
@@ -24,7 +25,7 @@ const { values } = parseArgs({
   },
 });
 // How often a long run says where it is.
-const REPORT_MS = 10_000;
+const REPORT_MS = 30_000;
 
 if (values.help) console.log(USAGE);
 else if (values.mutations)
@@ -52,36 +53,28 @@ async function runMany(run: {
   readonly count: number;
   readonly threads: number;
 }): Promise<boolean> {
-  console.log(`${run.count} seeds from ${run.first}`);
-  const startMs = performance.now();
-  let [simulatedMs, reportedMs] = [0, startMs];
+  const threads = Math.min(run.threads, run.count);
+  console.log(`${run.count} seeds from ${run.first} on ${threads} threads`);
+  const tally = new SeedTally(threads);
+  let reportedMs = performance.now();
   const broken: SeedOutcome[] = [];
   const onOutcome = (outcome: SeedOutcome): void => {
-    simulatedMs += outcome.simulatedMs;
+    tally.add(outcome);
     if (outcome.broken !== undefined) broken.push(outcome);
     if (performance.now() - reportedMs < REPORT_MS) return;
     reportedMs = performance.now();
-    const { seed } = outcome;
-    console.log(`up to seed ${seed} (${worldOf(seed)}), ${speed(simulatedMs, startMs)}`);
+    console.log(tally.progress);
   };
   await runSeeds({ ...run, onOutcome });
+  for (const line of tally.lines()) console.log(line);
   const [lowest] = broken.toSorted((a, b) => a.seed - b.seed);
   if (lowest !== undefined) {
     console.error(lowest.broken);
     console.error(`replay it with: npm run simulate -- --seed ${lowest.seed} --trace`);
     return false;
   }
-  console.log(`no promise was broken: ${run.count} seeds, ${speed(simulatedMs, startMs)}`);
+  console.log(`no promise was broken: ${run.count} seeds from ${run.first}`);
   return true;
-}
-
-/** Also by processor time, which other work on the machine changes less. */
-function speed(simulatedMs: number, startMs: number): string {
-  const realMs = performance.now() - startMs;
-  const { user, system } = process.cpuUsage();
-  const times = [realMs, (user + system) / 1_000].map((ms) => Math.round(simulatedMs / ms));
-  const seconds = `${Math.round(simulatedMs / 1_000)} simulated seconds in ${(realMs / 1_000).toFixed(1)}`;
-  return `${seconds}: ${times[0]} times real time, ${times[1]} times processor time`;
 }
 
 function integer(text: string): number {

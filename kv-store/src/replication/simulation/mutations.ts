@@ -1,4 +1,5 @@
 import { ORIGIN_MUTATIONS } from "./origin-mutations.ts";
+import { QUIET_MUTATIONS } from "./quiet-mutations.ts";
 
 /** A deliberate bug: a piece of the core that is there once, and what is put in its place. */
 export interface Mutation {
@@ -353,4 +354,5 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
     replace: "bytes.getFloat64(0)",
   },
   ...ORIGIN_MUTATIONS,
+  ...QUIET_MUTATIONS,
 ];

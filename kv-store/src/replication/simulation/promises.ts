@@ -6,9 +6,11 @@ import type { WriteResult } from "../pending-writes.ts";
 import type { ReplicaPosition } from "../replica-exchange.ts";
 import { ReadCheck } from "./read-check.ts";
 import { historyOf, isStateOf, type Seen } from "./seen-history.ts";
-import { isHeavy, type Holding } from "./simulated-disk.ts";
+import { summaryOf } from "./entries-summary.ts";
+import type { NodeWatcher } from "./node-watcher.ts";
+import type { Holding } from "./simulated-disk.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
-import type { NodeWatcher, SimulatedNode } from "./simulated-node.ts";
+import type { SimulatedNode } from "./simulated-node.ts";
 import type { SimulatedOrigin } from "./simulated-origin.ts";
 import { UNDER_WAY_BYTES_MAX } from "./stream-check.ts";
 import type { Timeline } from "./timeline.ts";
@@ -179,26 +181,31 @@ export class Promises implements NodeWatcher {
   /** All entries expire by one rule: never before the origin's time, never again shown, and soon where all is well. */
   read(node: SimulatedNode): void {
     for (const namespace of node.wanted.keys()) {
-      for (const { put } of node.holding(namespace)?.entries.values() ?? []) {
-        if (put.expiresAt !== undefined) this.#checkExpiry(node, put.expiresAt);
+      const holding = node.holding(namespace);
+      if (holding === undefined) continue;
+      for (const expiresAt of summaryOf(holding.entries).expiries) {
+        this.#checkExpiry(node, expiresAt);
       }
     }
   }
 
   #checkExpiry(node: SimulatedNode, expiresAt: number): void {
-    const where = `node ${node.number}, an entry that expires at ${expiresAt}`;
     const hiddenUpTo = this.#hiddenUpTo.get(node) ?? 0;
     const expiresMs = expiresAt * 1_000;
     if (node.hides(expiresAt)) {
       this.#hiddenUpTo.set(node, Math.max(hiddenUpTo, expiresAt));
       if (expiresMs <= this.#origin.latestMs) return;
-      throw new Error(`${where}: is hidden when the origin is at ${this.#origin.latestMs}`);
+      throw new Error(
+        `${expiryOf(node, expiresAt)} is hidden when the origin is at ${this.#origin.latestMs}`,
+      );
     }
-    if (expiresAt <= hiddenUpTo) throw new Error(`${where}: is shown again`);
+    if (expiresAt <= hiddenUpTo) throw new Error(`${expiryOf(node, expiresAt)} is shown again`);
     const steadyMs = Math.max(node.steadySinceMs, this.#origin.clockSetMs);
     if (!this.#isSound || this.#timeline.nowMs - steadyMs < STEADY_MS) return;
     if (expiresMs + LAG_MAX_MS > this.#origin.nowMs()) return;
-    throw new Error(`${where}: is shown when the origin is at ${this.#origin.nowMs()}`);
+    throw new Error(
+      `${expiryOf(node, expiresAt)} is shown when the origin is at ${this.#origin.nowMs()}`,
+    );
   }
 
   /** What a node has acknowledged it shows, or its reads wait for it. */
@@ -278,8 +285,8 @@ export class Promises implements NodeWatcher {
       return `is at ${holding?.revision}, not at ${history.revision}`;
     }
     if (holding.isDamaged || !isStateOf(history, holding)) return "shows another state";
-    const isLight = holding.entries.values().some(({ put }) => put.value.kind === "absent");
-    if (node.isPartial(namespace) ? isHeavy(holding) : isLight)
+    const { isHeavy, absent } = summaryOf(holding.entries);
+    if (node.isPartial(namespace) ? isHeavy : absent.length > 0)
       return "has other values than it should";
     if (position !== undefined && position.repairing !== null) return "is still being repaired";
     if (position?.standing !== "following") return `is ${position?.standing}`;
@@ -377,4 +384,8 @@ export class Promises implements NodeWatcher {
 
 function place(node: SimulatedNode, namespace: NamespaceId): string {
   return `node ${node.number}, namespace ${namespace[0]}`;
+}
+
+function expiryOf(node: SimulatedNode, expiresAt: number): string {
+  return `node ${node.number}, an entry that expires at ${expiresAt}:`;
 }

@@ -20,6 +20,14 @@ export class Random {
     return Math.floor(this.next() * end);
   }
 
+  /**
+   * A whole number of a range, both ends included, small ones as likely as large ones: between 1 and 10 as often as
+   * between 10 and 100.
+   */
+  between([least, most]: readonly [least: number, most: number]): number {
+    return Math.round(least * (most / least) ** this.next());
+  }
+
   /** True with this probability, from 0 to 1. */
   chance(probability: number): boolean {
     return this.next() < probability;

@@ -3,7 +3,12 @@ import { Worker } from "node:worker_threads";
 
 export interface SeedOutcome {
   readonly seed: number;
+  /** Zero where a promise was broken. */
   readonly simulatedMs: number;
+  /** Of the processor, as far as one thread can tell. */
+  readonly processorMs: number;
+  /** Changes of the state, faults and reads. */
+  readonly happened: number;
   /** What broke which promise; absent when none was broken. */
   readonly broken?: string;
 }

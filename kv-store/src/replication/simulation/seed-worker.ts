@@ -8,11 +8,14 @@ import { simulate } from "./simulation.ts";
 Error.stackTraceLimit = 0;
 
 function outcomeOf(seed: number): SeedOutcome {
+  const before = process.threadCpuUsage();
   try {
-    return { seed, simulatedMs: simulate(seed).simulatedMs };
+    const { simulatedMs, commits, reads, faults } = simulate(seed);
+    const { user, system } = process.threadCpuUsage(before);
+    const processorMs = (user + system) / 1_000;
+    return { seed, simulatedMs, processorMs, happened: commits + reads + faults };
   } catch (error) {
-    const broken = String(error);
-    return { seed, simulatedMs: 0, broken };
+    return { seed, simulatedMs: 0, processorMs: 0, happened: 0, broken: String(error) };
   }
 }
 

@@ -1,9 +1,10 @@
 import type { HeldOperation, Key } from "../../entry.ts";
 import type { HistoryPoint, NamespaceId, Revision } from "../../names.ts";
-import { isRemovable, withoutValue, withValue } from "../../replica/partial-entry.ts";
+import { withoutValue, withValue } from "../../replica/partial-entry.ts";
 import type { SnapshotPosition, StoreAction } from "../../replica/replica.ts";
 import type { StoreOutcome } from "../replica-exchange.ts";
 import type { Held } from "../replica-subscription.ts";
+import { summaryOf } from "./entries-summary.ts";
 import type { Random } from "./random.ts";
 import {
   applied,
@@ -141,9 +142,7 @@ export class SimulatedDisk {
       const { held, snapshot, isPartial } = stored;
       // What the disk has changed is not rewritten: its checksum does not fit.
       if (!isPartial || held?.isDamaged === true) return stored;
-      if (![held, snapshot?.state].some((state) => state !== undefined && isHeavy(state))) {
-        return stored;
-      }
+      if (!isHeavy(held) && !isHeavy(snapshot?.state)) return stored;
       const strip = (entry: SimulatedEntry): SimulatedEntry["put"] => {
         const stripped = random.chance(0.5) ? withoutValue(entry.put) : entry.put;
         return stripped.kind === "put" ? stripped : entry.put;
@@ -316,8 +315,8 @@ function holdingOnly({ held, isPartial }: Stored): Stored {
 }
 
 /** Whether there are values that may be absent. */
-export function isHeavy({ entries }: Pick<State, "entries">): boolean {
-  return entries.values().some(({ put }) => isRemovable(put));
+function isHeavy(state: State | undefined): boolean {
+  return state !== undefined && summaryOf(state.entries).isHeavy;
 }
 
 /** With other forms of the same entries. */

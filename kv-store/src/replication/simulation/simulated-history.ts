@@ -37,8 +37,9 @@ export class SimulatedHistory {
   heldUntilMs = 0;
   /** The namespace was removed: nothing of it may be found any more. */
   isDeleted: boolean;
-  /** When each record was committed. */
+  /** When each record was committed, and when by the origin's clock, never before that of a record before it. */
   readonly #committedMs: number[];
+  readonly #datedMs: number[];
 
   /** A history that goes on from the copy of another one, as of a revision of it; from nothing without one. */
   constructor(origin?: SimulatedHistory, revision = 0) {
@@ -49,6 +50,7 @@ export class SimulatedHistory {
     this.logStart = Math.min(origin?.logStart ?? 0, revision);
     this.isDeleted = origin?.isDeleted ?? false;
     this.#committedMs = origin === undefined ? [] : origin.#committedMs.slice(0, revision);
+    this.#datedMs = origin === undefined ? [] : origin.#datedMs.slice(0, revision);
   }
 
   get revision(): Revision {
@@ -68,13 +70,18 @@ export class SimulatedHistory {
     return this.states.at(-1) ?? NOTHING;
   }
 
-  append(operations: ReadonlyArray<KvOperation>, nowMs: number): KvRecord[] {
+  append(
+    operations: ReadonlyArray<KvOperation>,
+    { nowMs, clockMs }: { readonly nowMs: number; readonly clockMs: number },
+  ): KvRecord[] {
+    const datedMs = Math.max(this.#datedMs.at(-1) ?? 0, clockMs);
     return operations.map((operation) => {
       const revision = (this.records.length + 1) as Revision; // a count is one
       const state = applied(this.#state, [operation], [revision]);
       const record = { revision, digest: state.digest, operation };
       this.records.push(record);
       this.#committedMs.push(nowMs);
+      this.#datedMs.push(datedMs);
       this.states.push(state);
       return record;
     });
@@ -82,14 +89,24 @@ export class SimulatedHistory {
 
   /** How many records were committed by this moment. */
   revisionAt(timeMs: number): number {
-    let [low, high] = [0, this.#committedMs.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.#committedMs[middle] ?? Infinity) <= timeMs) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return countBy(this.#committedMs, timeMs);
   }
+
+  /** The same by the origin's clock. */
+  datedBy(clockMs: number): number {
+    return countBy(this.#datedMs, clockMs);
+  }
+}
+
+/** How many of ascending times are at this one, or before it. */
+function countBy(timesMs: ReadonlyArray<number>, timeMs: number): number {
+  let [low, high] = [0, timesMs.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((timesMs[middle] ?? Infinity) <= timeMs) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** The state that operations of these revisions leave. */

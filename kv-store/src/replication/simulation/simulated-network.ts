@@ -2,6 +2,7 @@ import { Key } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
 import { MessageFromOrigin, MessageToOrigin } from "../messages.ts";
 import type { Random } from "./random.ts";
+import type { Rhythm } from "./seed-kind.ts";
 import type { SimulatedNode } from "./simulated-node.ts";
 import type { SimulatedOrigin } from "./simulated-origin.ts";
 import type { Timeline } from "./timeline.ts";
@@ -29,7 +30,7 @@ interface Delivery<Message> {
 const LOST = 0.04;
 const REPEATED = 0.03;
 const LATE = 0.03;
-const DAMAGED = 0.01;
+const DAMAGED = 0.02;
 /** Parsing is a tenth of what a message costs. */
 const PARSED_EACH = 8;
 /** What a damaged message may have changed beside its body: what its checksum covers, too. */
@@ -42,6 +43,9 @@ export class SimulatedNetwork {
   readonly #timeline: Timeline;
   readonly #random: Random;
   readonly #links = new Map<SimulatedNode, Link>();
+  readonly #isolatedUntilMs = new Map<SimulatedNode, number>();
+  /** How much of the worst there is of each fault. */
+  readonly #share: number;
   isFaulty = true;
   faults = 0;
   #delivered = 0;
@@ -50,15 +54,27 @@ export class SimulatedNetwork {
 
   constructor(
     origin: SimulatedOrigin,
-    parts: { readonly timeline: Timeline; readonly random: Random },
+    parts: { readonly timeline: Timeline; readonly random: Random; readonly rhythm: Rhythm },
   ) {
     this.#origin = origin;
     this.#timeline = parts.timeline;
     this.#random = parts.random;
+    this.#share = parts.rhythm.messageFaults;
   }
 
   keepConnected(node: SimulatedNode): void {
-    this.#timeline.after(this.#random.below(1_000), () => this.#connect(node));
+    const isolatedMs = Math.max(0, (this.#isolatedUntilMs.get(node) ?? 0) - this.#timeline.nowMs);
+    this.#timeline.after(isolatedMs + this.#random.below(1_000), () => {
+      const isIsolated = (this.#isolatedUntilMs.get(node) ?? 0) > this.#timeline.nowMs;
+      if (isIsolated) this.keepConnected(node);
+      else this.#connect(node);
+    });
+  }
+
+  /** Cuts it, and does not connect it again for so long. */
+  isolate(node: SimulatedNode, durationMs: number): void {
+    this.#isolatedUntilMs.set(node, this.#timeline.nowMs + durationMs);
+    this.cut(node);
   }
 
   cut(node: SimulatedNode): void {
@@ -160,7 +176,7 @@ export class SimulatedNetwork {
   #carry<Message extends object>(link: Link, way: Delivery<Message>, message: Message): void {
     // 10 ms each way, so that messages keep their order unless they are late.
     this.#plan(link, way, { message, delayMs: 10 });
-    if (!this.isFaulty || !this.#random.chance(REPEATED)) return;
+    if (!this.#happens(REPEATED)) return;
     this.faults += 1;
     this.#plan(link, way, { message, delayMs: 10 + this.#random.below(500) });
   }
@@ -170,10 +186,10 @@ export class SimulatedNetwork {
     way: Delivery<Message>,
     { message, delayMs }: { readonly message: Message; readonly delayMs: number },
   ): void {
-    const isLate = this.isFaulty && this.#random.chance(LATE);
+    const isLate = this.#happens(LATE);
     this.#timeline.after(delayMs + (isLate ? this.#random.below(2_000) : 0), () => {
       if (!link.isOpen || link.silentUntilMs[way.direction] > this.#timeline.nowMs) return;
-      if (this.isFaulty && this.#random.chance(LOST)) {
+      if (this.#happens(LOST)) {
         this.faults += 1;
         return;
       }
@@ -184,8 +200,7 @@ export class SimulatedNetwork {
 
   /** Parsed as the real ends do, if it is damaged. Of what is as a typed sender made it that is tried now and then. */
   #deliver<Message extends object>(link: Link, way: Delivery<Message>, message: Message): void {
-    const isDamaged =
-      link.damagedUntilMs > this.#timeline.nowMs || (this.isFaulty && this.#random.chance(DAMAGED));
+    const isDamaged = link.damagedUntilMs > this.#timeline.nowMs || this.#happens(DAMAGED);
     this.#delivered += 1;
     if (!isDamaged && this.#delivered % PARSED_EACH !== 0) return way.deliver(message);
     const { data } = way.schema.safeParse(isDamaged ? this.#damaged(message) : message);
@@ -194,13 +209,17 @@ export class SimulatedNetwork {
     this.#timeline.after(0, () => link.close());
   }
 
+  #happens(chance: number): boolean {
+    return this.isFaulty && this.#random.chance(chance * this.#share);
+  }
+
   /** The message with another bit in its body, or in a number that belongs to it. */
   #damaged(message: object): object {
     if (!("body" in message) || !(message.body instanceof Uint8Array)) return message;
     this.faults += 1;
     const copy: Record<string, unknown> = { ...message };
     const number = this.#random.pick(NUMBERS);
-    if (this.#random.chance(0.3)) {
+    if (this.#random.chance(0.5)) {
       if (typeof copy[number] === "number") copy[number] ^= 1 << this.#random.below(4);
       if ("through" in copy) copy["through"] = DAMAGED_KEY;
     } else if (message.body.length > 0) {

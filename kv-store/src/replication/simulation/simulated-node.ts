@@ -8,39 +8,19 @@ import type { OwnWrite } from "../own-writes.ts";
 import type { WriteResult } from "../pending-writes.ts";
 import type { ReplicaEffect, ReplicaInput, ReplicaPosition } from "../replica-exchange.ts";
 import { ReplicaSession } from "../replica-session.ts";
+import type { NodeLink, NodeWatcher } from "./node-watcher.ts";
 import type { Random } from "./random.ts";
 import { bytesOf, SimulatedDisk, type Holding } from "./simulated-disk.ts";
-import type { EndedRead, ValueSource } from "./simulated-read.ts";
+import type { ValueSource } from "./simulated-read.ts";
 import { SimulatedValues } from "./simulated-values.ts";
 import type { Timeline } from "./timeline.ts";
 
-/** One connection as the node sees it. */
-export interface NodeLink {
-  send(message: MessageToOrigin): void;
-  cut(): void;
-}
-
-/** What is told of a node, to whoever checks its promises. */
-export interface NodeWatcher {
-  /** Something may have changed. */
-  changed(node: SimulatedNode): void;
-  settled(node: SimulatedNode, id: number, result: WriteResult): void;
-  /** It asked for a namespace. */
-  asked(node: SimulatedNode, message: MessageToOrigin & { kind: "subscribe" }): void;
-  /** Somebody reads all that it shows. */
-  read(node: SimulatedNode): void;
-  /** While it followed, its disk found that the last change does not lead to the state of the origin. */
-  damageFound(node: SimulatedNode, namespace: NamespaceId): void;
-  /** Its session found something wrong with its stream. */
-  repaired(node: SimulatedNode, text: string): void;
-  /** A read of a key ended; without an answer the value could not be had. */
-  readEnded(node: SimulatedNode, read: EndedRead): void;
-  /** It ended its connection by itself. */
-  cut(node: SimulatedNode, reason: string): void;
-}
-
 // How often a tick reads all that is held: every five seconds on average.
 const CHECKED = 0.05;
+
+// A node that was alone for so long has nothing left to end: each look would be the same as the one before.
+const RESTS_AFTER_MS = 60_000;
+const REST_MS = 5 * 60_000;
 
 /** An input without its time, which it gets when the node takes it. */
 type Untimed<Input> = Input extends { readonly nowMs: number } ? Omit<Input, "nowMs"> : Input;
@@ -58,13 +38,11 @@ export class SimulatedNode {
   #session!: ReplicaSession; // set by `#start`
   /** Counts the node's lives: what was planned in an earlier one does not happen. */
   #life = 0;
-  /** When its monotonic clock was at zero: another moment in each life. */
-  #clockStartMs = 0;
+  #clockStartMs = 0; // when its monotonic clock was at zero: another moment in each life
   #time!: OriginTime; // set by `#start`
   /** How far its disk says that time has come. */
   #savedSeconds: number | undefined;
-  /** What its wall clock shows more than it should. */
-  #clockErrorMs = 0;
+  #clockErrorMs = 0; // what its wall clock shows more than it should
   #link: NodeLink | undefined;
   /** The machine stands still until then, and afterwards finds all that came meanwhile. */
   #frozenUntilMs = 0;
@@ -75,11 +53,17 @@ export class SimulatedNode {
   /** Since when it has run without a break, and has been connected. */
   runningSinceMs = 0;
   connectedSinceMs = Infinity;
+  #disconnectedMs = 0;
+  /** Whether nothing waits for anything, so that it seldom looks at its deadlines. */
+  #isResting = false;
   /** Bytes that came over this connection, were handed to the disk, and are not yet committed. */
   storingBytes = 0;
-  /** Counts its connections. */
-  #connection = 0;
+  #connection = 0; // counts its connections
   isFaulty = true;
+  /** It is switched off, and does nothing at all. */
+  isOff = false;
+  /** Counts the times that it began to look at its deadlines: only the last one goes on. */
+  #looking = 0;
 
   constructor(
     number: number,
@@ -103,10 +87,6 @@ export class SimulatedNode {
     });
     for (const namespace of parts.namespaces) this.wanted.set(namespace, this.#timeline.nowMs);
     this.#start();
-  }
-
-  get isFrozen(): boolean {
-    return this.#frozenUntilMs > this.#timeline.nowMs;
   }
 
   /** By the node's monotonic clock. */
@@ -155,6 +135,7 @@ export class SimulatedNode {
   connected(link: NodeLink): void {
     this.#link = link;
     this.connectedSinceMs = this.#timeline.nowMs;
+    if (this.#isResting) this.#look();
     this.#whenAwake(() => {
       this.#connection += 1;
       this.storingBytes = 0;
@@ -165,6 +146,7 @@ export class SimulatedNode {
   disconnected(): void {
     this.#link = undefined;
     this.connectedSinceMs = Infinity;
+    this.#disconnectedMs = this.#timeline.nowMs;
     this.#take({ kind: "disconnected" });
   }
 
@@ -239,6 +221,16 @@ export class SimulatedNode {
     this.#start();
   }
 
+  /** Ends the process, and starts it after so long. */
+  switchOff(durationMs: number): void {
+    this.#disk.endProcess(this.#random);
+    this.#life += 1;
+    this.#looking += 1;
+    this.#link = undefined;
+    this.isOff = true;
+    this.#timeline.after(durationMs, () => this.#start());
+  }
+
   /** Ends the power, and what was not flushed with it. */
   cutPower(): void {
     this.#disk.endPower(this.#random);
@@ -274,15 +266,17 @@ export class SimulatedNode {
   #start(): void {
     this.#life += 1;
     this.#link = undefined;
+    this.isOff = false;
     this.connectedSinceMs = Infinity;
     this.runningSinceMs = this.#timeline.nowMs;
+    this.#disconnectedMs = this.#timeline.nowMs;
     this.#frozenUntilMs = 0;
     this.storingBytes = 0;
     this.#clockStartMs = this.#timeline.nowMs - this.#random.below(20_000);
     this.#session = new ReplicaSession(this.#nowMs);
     this.#time = this.#startTime();
     this.#takeInterest();
-    this.#tick(this.#life);
+    this.#look();
   }
 
   #startTime(): OriginTime {
@@ -304,13 +298,23 @@ export class SimulatedNode {
     }
   }
 
-  #tick(life: number): void {
-    if (life !== this.#life) return;
-    if (!this.isFrozen) this.#take({ kind: "tick" });
-    if (!this.isFrozen) this.#watcher.read(this);
-    if (!this.isFrozen && this.#random.chance(CHECKED)) this.#checkContent();
-    if (!this.isFrozen) this.#values.keepExtents();
-    this.#timeline.after(LIMITS.tickMs, () => this.#tick(life));
+  #look(): void {
+    this.#looking += 1;
+    this.#tick(this.#looking);
+  }
+
+  #tick(looking: number): void {
+    if (looking !== this.#looking) return;
+    if (this.#frozenUntilMs <= this.#timeline.nowMs) {
+      this.#take({ kind: "tick" });
+      this.#watcher.read(this);
+      if (this.#random.chance(CHECKED)) this.#checkContent();
+      this.#values.keepExtents();
+    }
+    const aloneMs = this.#link === undefined ? this.#timeline.nowMs - this.#disconnectedMs : 0;
+    this.#isResting = aloneMs > RESTS_AFTER_MS;
+    const delayMs = this.#isResting ? REST_MS : LIMITS.tickMs;
+    this.#timeline.after(delayMs, () => this.#tick(looking));
   }
 
   /** As the real replica does in the background. */
@@ -328,11 +332,11 @@ export class SimulatedNode {
     });
   }
 
-  /** Does something in this life, and not while the machine stands still; all in the order of the calls. */
+  /** Does something in this life, unless it is off, and not while the machine stands still; in the order of the calls. */
   #whenAwake(action: () => void): void {
     const life = this.#life;
     const act = (): void => {
-      if (life !== this.#life) return;
+      if (life !== this.#life || this.isOff) return;
       const delayMs = this.#frozenUntilMs - this.#timeline.nowMs;
       if (delayMs > 0) this.#timeline.after(delayMs, act);
       else action();

@@ -1,15 +1,16 @@
-import { createHash } from "node:crypto";
 import type { ContentHash, Key, KvCondition, KvEntry, KvOperation } from "../../entry.ts";
-import { LIMITS } from "../../limits.ts";
 import { Revision, type HistoryPoint, type NamespaceId } from "../../names.ts";
 import { ExpiryClock } from "../../origin/expiry-clock.ts";
 import { preconditionError } from "../../origin/origin-errors.ts";
 import { encodeBatches, encodePage, type Batch } from "../batch.ts";
 import type { WriteOutcome } from "../origin-session.ts";
 import type { OriginRead } from "../origin-subscription.ts";
+import { summaryOf } from "./entries-summary.ts";
 import type { Random } from "./random.ts";
+import type { Rhythm } from "./seed-kind.ts";
 import { SimulatedConnection, type OriginLink } from "./simulated-connection.ts";
-import { SimulatedHistory } from "./simulated-history.ts";
+import { lightForm, SimulatedHistory } from "./simulated-history.ts";
+import { SimulatedLogs } from "./simulated-logs.ts";
 import type { Timeline } from "./timeline.ts";
 
 interface QueuedWrite {
@@ -21,11 +22,12 @@ interface QueuedWrite {
   readonly settle: (outcome: WriteOutcome) => void;
 }
 
-/** As the real one does with what has expired. */
-const SWEEP_MS = LIMITS.sweepMs;
-
-// Scaled to a run of a minute, so that logs end, and are held, within it.
-const LOG_HOLD_MS = 2_000;
+export interface SimulatedOriginOptions {
+  readonly timeline: Timeline;
+  readonly random: Random;
+  readonly rhythm: Rhythm;
+  readonly isSound: boolean;
+}
 
 /** An origin in memory behind real sessions: its disk commits in groups, is slow, and may fail. */
 export class SimulatedOrigin {
@@ -39,12 +41,17 @@ export class SimulatedOrigin {
   #group: QueuedWrite[] = [];
   /** Counts the origin's lives. */
   #life = 0;
+  readonly #rhythm: Rhythm;
+  readonly #logs: SimulatedLogs;
   /** Nothing ever fails here but the process as a whole. */
   readonly isSound: boolean;
   /** Whether reads and commits fail now and then. */
   isFaulty = true;
   /** How many operations were committed, in all histories. */
   commits = 0;
+  /** Reads of the log from where it does not reach back to, and entries that were swept. */
+  horizons = 0;
+  expired = 0;
   /** What its wall clock shows more than it should. */
   #clockErrorMs = 0;
   #time: ExpiryClock;
@@ -59,16 +66,19 @@ export class SimulatedOrigin {
   /** When an older copy was last put in the place of all that there was. */
   restoredMs = 0;
 
-  constructor(
-    namespaces: ReadonlyArray<NamespaceId>,
-    parts: { readonly timeline: Timeline; readonly random: Random; readonly isSound: boolean },
-  ) {
+  constructor(namespaces: ReadonlyArray<NamespaceId>, parts: SimulatedOriginOptions) {
     this.namespaces = namespaces;
     this.#histories = new Map(namespaces.map((each) => [each, [new SimulatedHistory()]]));
     this.#timeline = parts.timeline;
     this.#random = parts.random;
     this.isSound = parts.isSound;
+    this.#rhythm = parts.rhythm;
     this.#time = this.#startClock(0);
+    this.#logs = new SimulatedLogs({
+      ...{ rhythm: parts.rhythm, timeline: parts.timeline },
+      histories: () => this.namespaces.map((each) => this.history(each)),
+      clockMs: () => this.#clockMs,
+    });
     this.#sweep();
   }
 
@@ -93,8 +103,13 @@ export class SimulatedOrigin {
     this.clockSetMs = this.#timeline.nowMs;
   }
 
+  /** Its wall clock. */
+  get #clockMs(): number {
+    return this.#timeline.nowMs + this.#clockErrorMs;
+  }
+
   #startClock(reachedSeconds: number): ExpiryClock {
-    const nowMs = (): number => this.#timeline.nowMs + this.#clockErrorMs;
+    const nowMs = (): number => this.#clockMs;
     const clock = { nowMs, monotonicMs: nowMs, every: () => () => {} };
     return new ExpiryClock(clock, reachedSeconds);
   }
@@ -126,6 +141,7 @@ export class SimulatedOrigin {
     this.#group = [];
     this.#life += 1;
     this.#saidMs = 0;
+    this.#logs.restarted();
     this.#time = this.#startClock(this.#savedSeconds);
   }
 
@@ -154,8 +170,12 @@ export class SimulatedOrigin {
   writeElsewhere(namespace: NamespaceId, operations: ReadonlyArray<KvOperation>): void {
     const history = this.history(namespace);
     if (history.isDeleted) return;
-    history.append(operations, this.#timeline.nowMs);
+    history.append(operations, this.#moment);
     this.commits += operations.length;
+  }
+
+  get #moment(): { readonly nowMs: number; readonly clockMs: number } {
+    return { nowMs: this.#timeline.nowMs, clockMs: this.#clockMs };
   }
 
   /** Turns what has expired into deletes, every now and then. */
@@ -163,13 +183,18 @@ export class SimulatedOrigin {
     const nowSeconds = Math.floor(this.nowMs() / 1_000);
     this.#savedSeconds = nowSeconds;
     for (const namespace of this.namespaces) {
-      const operations = [...this.history(namespace).entries.values()]
-        .filter(({ put }) => (put.expiresAt ?? Infinity) <= nowSeconds)
-        .map(({ put: { key } }) => ({ kind: "delete", key }) as const);
-      if (operations.length === 0) continue;
+      const operations: KvOperation[] = [];
+      const { isDeleted, entries } = this.history(namespace);
+      if (isDeleted || !summaryOf(entries).expiries.some((each) => each <= nowSeconds)) continue;
+      for (const { put } of entries.values()) {
+        const hasExpired = (put.expiresAt ?? Infinity) <= nowSeconds;
+        if (hasExpired) operations.push({ kind: "delete", key: put.key });
+      }
+      this.expired += operations.length;
       this.#commit({ id: 0, namespace, operations, conditions: [], settle: () => undefined });
     }
-    this.#timeline.after(SWEEP_MS, () => this.#sweep());
+    this.#logs.age();
+    this.#timeline.after(this.#rhythm.sweepMs, () => this.#sweep());
   }
 
   deleteNamespace(namespace: NamespaceId): void {
@@ -185,10 +210,13 @@ export class SimulatedOrigin {
   /** The value of a key, if it has this hash; else the revision at which it is so. */
   valueOf(namespace: NamespaceId, key: Key, hash: ContentHash): Uint8Array | Revision {
     const { isDeleted, entries, revision } = this.history(namespace);
-    const { value, expiresAt = Infinity } = entries.get(key)?.put ?? {};
+    const put = entries.get(key)?.put;
+    const { value, expiresAt = Infinity } = put ?? {};
     const isLive = !isDeleted && expiresAt * 1_000 > this.nowMs();
-    if (!isLive || value?.kind !== "inline") return revision;
-    const actual = createHash("sha256").update(value.bytes).digest("hex");
+    if (!isLive || put === undefined || value?.kind !== "inline") return revision;
+    const light = lightForm(put);
+    // Smaller ones are never absent anywhere.
+    const actual = light.kind === "put" && light.value.kind === "absent" ? light.value.hash : null;
     return actual === hash ? value.bytes : revision;
   }
 
@@ -196,10 +224,16 @@ export class SimulatedOrigin {
     namespace,
     after: { revision, digest },
   }: OriginRead & { kind: "read-log" }): ReadonlyArray<Batch> | "truncated" | "diverged" {
-    const { records, states, logStart } = this.history(namespace);
-    if (revision < logStart) return "truncated";
+    const history = this.history(namespace);
+    const { records, states, logStart } = history;
+    if (revision < logStart) {
+      this.horizons += 1;
+      this.#logs.checkTruncated(history, revision);
+      return "truncated";
+    }
     if (states[revision]?.digest !== digest) return "diverged";
-    const page = records.slice(revision, revision + 1 + this.#random.below(6));
+    const count = 1 + this.#random.below(this.#rhythm.logPageRecords);
+    const page = records.slice(revision, revision + count);
     // As a real origin does, which ends a page behind the record that crosses its size.
     return encodeBatches(page).slice(0, 1);
   }
@@ -209,7 +243,7 @@ export class SimulatedOrigin {
     readonly page: ReturnType<typeof encodePage>;
   } {
     const history = this.history(namespace);
-    history.heldUntilMs = this.#timeline.nowMs + LOG_HOLD_MS;
+    history.heldUntilMs = this.#timeline.nowMs + this.#rhythm.logHoldMs;
     const keys = [...history.entries.keys()].filter((key) => after === null || key > after);
     const entries = keys
       .toSorted()
@@ -244,14 +278,14 @@ export class SimulatedOrigin {
       const { code, message } = preconditionError(condition, found);
       return settle({ kind: "refused", code, message, found });
     }
-    const records = history.append(operations, this.#timeline.nowMs);
+    const records = history.append(operations, this.#moment);
     this.commits += operations.length;
     const { revision } = history;
     if (id > 0) history.writes.set(id, revision);
     const batches = encodeBatches(records);
     for (const each of this.#connections) each.take({ kind: "committed", namespace, batches });
     settle({ kind: "written", revision });
-    this.#trimLog(history);
+    this.#logs.cut(history, { random: this.#random, isFaulty: this.isFaulty });
   }
 
   /** Of what the key holds; 0 when it is absent, or has expired. */
@@ -259,12 +293,5 @@ export class SimulatedOrigin {
     const entry = history.entries.get(key);
     const isLive = entry !== undefined && (entry.put.expiresAt ?? Infinity) * 1_000 > this.nowMs();
     return Revision.parse(isLive ? entry.revision : 0);
-  }
-
-  #trimLog(history: SimulatedHistory): void {
-    // A held log has another bound, which a hostile world reaches, too.
-    const isHeld = history.heldUntilMs > this.#timeline.nowMs;
-    if (isHeld && !(this.isFaulty && this.#random.chance(0.02))) return;
-    if (this.#random.chance(0.2)) history.logStart = history.revision - this.#random.below(10);
   }
 }

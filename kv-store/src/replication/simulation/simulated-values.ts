@@ -1,5 +1,6 @@
 import type { ContentHash, Key } from "../../entry.ts";
 import type { NamespaceId, Revision } from "../../names.ts";
+import { summaryOf } from "./entries-summary.ts";
 import type { Random } from "./random.ts";
 import type { SimulatedDisk } from "./simulated-disk.ts";
 import type { SimulatedNode } from "./simulated-node.ts";
@@ -76,7 +77,9 @@ export class SimulatedValues {
 
   #fill(namespace: NamespaceId): void {
     const { disk, random, onChange } = this.#options;
-    for (const { put } of disk.holding(namespace)?.entries.values() ?? []) {
+    const holding = disk.holding(namespace);
+    if (holding === undefined) return;
+    for (const { put } of summaryOf(holding.entries).absent) {
       const { key, value } = put;
       if (value.kind !== "absent" || random.chance(0.5)) continue;
       this.fetch({ namespace, key, hash: value.hash }, (content) => {

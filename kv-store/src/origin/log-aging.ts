@@ -1,28 +1,37 @@
 import type { Clock } from "../clock.ts";
 import { LIMITS } from "../limits.ts";
 import type { NamespaceId } from "../names.ts";
-import type { SqliteLog } from "./sqlite-log.ts";
-import type { SqliteTables } from "./sqlite-tables.ts";
 
-export interface SqliteLogAgingOptions {
-  readonly tables: SqliteTables;
-  readonly history: SqliteLog;
-  readonly clock: Clock;
+/** A namespace whose log may be cut. */
+interface AgedNamespace {
+  readonly id: number;
+  readonly namespace: string;
+}
+
+export interface LogAgingOptions<Row extends AgedNamespace> {
+  /** As `SqliteTables` has it. */
+  readonly tables: { saveNamespace(row: Row): void };
+  /** As `SqliteLog` has it. */
+  readonly history: {
+    nextAged(atMs: number, afterId: number): Row | undefined;
+    trimAged(row: Row, atMs: number): boolean;
+  };
+  readonly clock: Pick<Clock, "nowMs" | "monotonicMs">;
   /** What is older leaves the log. */
   readonly ageMs: number;
   /** Whether somebody copies the namespace, and may need all of its log. */
   readonly isHeld: (namespace: NamespaceId) => boolean;
 }
 
-/** Cuts logs by their age; a part of `SqliteOrigin`. */
-export class SqliteLogAging {
-  readonly #options: SqliteLogAgingOptions;
+/** Cuts logs by their age; a part of `SqliteOrigin`, and of the simulated origin. */
+export class LogAging<Row extends AgedNamespace> {
+  readonly #options: LogAgingOptions<Row>;
   /** When records were last looked at for their age, by the monotonic clock. */
   #lookedMs = -Infinity;
   /** The number of the namespace that has had its turn. */
   #id = 0;
 
-  constructor(options: SqliteLogAgingOptions) {
+  constructor(options: LogAgingOptions<Row>) {
     this.#options = options;
   }
 
