@@ -40,8 +40,9 @@ export default defineConfig({
           name: "integration",
           include: ["tests/{integration,scenarios,acceptance}/**/*.test.ts"],
           ...PATIENT,
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
+          // A test runs up to some twenty programs, one after the other.
+          testTimeout: 300_000,
+          hookTimeout: 300_000,
         },
       },
     ],

@@ -21,7 +21,14 @@ type Program = keyof typeof PROGRAMS;
 export const CHECK_PROGRAMS = Object.keys(PROGRAMS) as ReadonlyArray<Program>;
 const S3_PROGRAMS: ReadonlyArray<Program> = ["ceph-mon", "ceph-osd", "radosgw"];
 export const TEST_PROGRAMS = CHECK_PROGRAMS.filter((program) => !S3_PROGRAMS.includes(program));
-export const BENCHMARK_PROGRAMS: ReadonlyArray<Program> = ["bwrap", "haproxy", "setpriv", "wrk"];
+export const BENCHMARK_PROGRAMS: ReadonlyArray<Program> = [
+  "bwrap",
+  "gcc",
+  "haproxy",
+  "libc6-dev",
+  "setpriv",
+  "wrk",
+];
 
 const PACKAGE_OF: Readonly<Partial<Record<Program, string>>> = {
   bwrap: "bubblewrap",

@@ -28,11 +28,14 @@ const ALLOWED_IMPORTS: Readonly<Record<string, ReadonlyArray<string>>> = {
     // For tests, which share one way to a database server.
     "@atoll/kv-store/test-support/postgres-proxy",
     "@atoll/kv-store/test-support/postgres-server",
+    // For tests, which share one deadline.
+    "@atoll/kv-store/test-support/wait-for",
   ],
   "edge-runtime": [
     "@atoll/kv-store",
-    // For tests, which share one clock.
+    // For tests, which share one clock and one deadline.
     "@atoll/kv-store/manual-clock",
+    "@atoll/kv-store/test-support/wait-for",
     "@atoll/control-plane/contract",
   ],
   sites: ["@atoll/kv-store", "@atoll/control-plane/contract"],

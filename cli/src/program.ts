@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import type { DatabasePlace } from "@atoll/control-plane";
-import { Command, Option } from "commander";
+import { Command, Help, Option } from "commander";
 import type { AccountApi } from "./account-api.ts";
+import { addAccountCommands } from "./account/commands.ts";
 import { addAuditCommand } from "./audit/commands.ts";
 import { addBackupCommands } from "./backup/commands.ts";
 import { blobStoreOption, s3EndpointOption } from "./blob-store.ts";
@@ -19,11 +20,18 @@ import {
   parseMemoryBudget,
   parsePort,
   parsePostgresUrl,
-  parseQuota,
 } from "./options.ts";
 import { readSettings } from "./settings.ts";
 import { addTokenCommands } from "./token/commands.ts";
 import type { WranglerEnvironment } from "./wrangler-environment.ts";
+
+const HELP = `
+Environment:
+  ATOLL_DATA    folder of the installation that commands look for on this machine (default: .atoll)
+  CLOUDFLARE_API_BASE_URL, CLOUDFLARE_API_TOKEN, CLOUDFLARE_ACCOUNT_ID
+                an Atoll elsewhere, and who asks it, as for wrangler: 'atoll up' writes them to wrangler.env in that folder
+
+'atoll <command> --help' has the options of each.`;
 
 const UP_HELP = `
 Environment:
@@ -56,7 +64,6 @@ const BLOB_STORE_HELP =
 // Named here once more: `atoll --help` loads no part of a node. The option is typed by what it is passed to.
 const INGRESSES = ["auto", "haproxy", "builtin"];
 const OWNERSHIP_RULES = ["auto", "required", "none"];
-const CELL_POLICIES = ["per-worker", "shared"];
 
 /**
  * The `atoll` command. Each action loads its own parts, because most commands need few of them and
@@ -66,7 +73,9 @@ export function createProgram(): Command {
   const program = new Command("atoll")
     .description("A self-hosted edge serverless platform for Workers projects.")
     .version("0.1.0")
-    .showHelpAfterError("(run the command with --help for its options)");
+    .showHelpAfterError("(run the command with --help for its options)")
+    .configureHelp({ optionDescription: describeOption })
+    .addHelpText("after", HELP);
   addLocalCommands(program);
   const findApi = async () => {
     const { AccountApi } = await import("./account-api.ts");
@@ -78,16 +87,25 @@ export function createProgram(): Command {
     const { KvApi } = await import("./kv/api.ts");
     return new KvApi(await findVariables());
   };
-  addKvCommands(program, findKvApi);
+  const data = { option: controlPlaneDataOption, folder: controlPlaneData, place: placeOf };
+  addKvCommands(program, { findApi: findKvApi, data });
   addTokenCommands(program, { api: findApi, kvApi: findKvApi });
   addDomainCommands(program, findApi);
   addAuditCommand(program, findApi);
   addFleetCommands(program);
-  addAccountCommands(program);
-  addBackupCommands(program, { option: controlPlaneDataOption, folder: controlPlaneData });
-  addMigrateCommand(program, { option: controlPlaneDataOption, folder: controlPlaneData });
-  addMasterKeyCommands(program, { option: controlPlaneDataOption, place: placeOf });
+  addAccountCommands(program, data);
+  addBackupCommands(program, data);
+  addMigrateCommand(program, data);
+  addMasterKeyCommands(program, data);
   return program;
+}
+
+/** As it is, and whether it must be given. Flags are off by default, which needs no word. */
+function describeOption(option: Option): string {
+  if (option.isBoolean()) return option.description;
+  const described = new Help().optionDescription(option);
+  const isRequired = option.mandatory && option.defaultValue === undefined;
+  return isRequired ? `${described} (required)` : described;
 }
 
 /** What people run on their own machine, in a project. */
@@ -221,11 +239,11 @@ function addFleetCommands(program: Command): void {
   program
     .command("join-token")
     .description("make a one-time token with which a node joins the fleet")
-    .requiredOption("--data <folder>", "the control plane's data folder")
+    .addOption(controlPlaneDataOption())
     .addOption(besideDatabaseOption())
-    .action(async ({ data: dataDirectory, database: databaseUrl }: PlaceOptions<string>) => {
+    .action(async (options: PlaceOptions) => {
       const { issueJoinToken } = await import("./join-token/join-token.ts");
-      console.log(await issueJoinToken({ dataDirectory, databaseUrl }));
+      console.log(await issueJoinToken(placeOf(options)));
     });
 
   program
@@ -275,75 +293,6 @@ function addFleetCommands(program: Command): void {
     });
 }
 
-/** What operators grant the accounts of their fleet. */
-function addAccountCommands(program: Command): void {
-  const accounts = program.command("account").description("what each account is granted on nodes");
-  accounts
-    .command("list")
-    .description("show all accounts and what they are granted")
-    .addOption(controlPlaneDataOption())
-    .addOption(besideDatabaseOption())
-    .action(async (options: PlaceOptions) => {
-      const { listAccounts } = await import("./account/account.ts");
-      console.log(await listAccounts(placeOf(options)));
-    });
-  addAccountUsageCommand(accounts);
-  accounts
-    .command("set")
-    .description("change what an account is granted; every node follows")
-    .argument("<account>", "its id, or its name")
-    .addOption(
-      new Option("--cells <policy>", "whether small workers share a cell").choices(CELL_POLICIES),
-    )
-    .option("--memory <MB>", "memory of a cell above that of an idle one, 64 to 4096", Number)
-    .option(
-      "--kv-keys <count>",
-      "keys in all its KV namespaces, or 'none' for no bound",
-      parseQuota,
-    )
-    .option("--kv-size <MB>", "their keys, values and metadata together, or 'none'", parseQuota)
-    .option(
-      "--kv-writes-per-second <count>",
-      "puts and deletes in one second, or 'none'",
-      parseQuota,
-    )
-    .option("--kv-writes-per-day <count>", "the same on one day (UTC), or 'none'", parseQuota)
-    .option("--workers <count>", "workers that it may have, or 'none' for no bound", parseQuota)
-    .option("--versions <count>", "versions kept of each worker, at most 100", parseQuota)
-    .option("--script-size <MB>", "modules of one version together, or 'none'", parseQuota)
-    .option("--assets <count>", "static assets of one version, or 'none'", parseQuota)
-    .option("--assets-size <MB>", "their bytes together, or 'none'", parseQuota)
-    .option(
-      "--requests-per-day <count>",
-      "requests to its workers with code on one day (UTC), on all nodes together, or 'none'",
-      parseQuota,
-    )
-    .option("--cpu-per-day <ms>", "CPU time of these on the same day, or 'none'", parseQuota)
-    .option("--kv-reads-per-day <count>", "keys that they read on that day, or 'none'", parseQuota)
-    .option("--kv-lists-per-day <count>", "listings of keys on that day, or 'none'", parseQuota)
-    .addOption(controlPlaneDataOption())
-    .addOption(besideDatabaseOption())
-    .action(async (account: string, { data, database, ...options }) => {
-      const { setAccount } = await import("./account/account.ts");
-      console.log(await setAccount({ ...options, ...placeOf({ data, database }), account }));
-    });
-}
-
-function addAccountUsageCommand(accounts: Command): void {
-  accounts
-    .command("usage")
-    .description("show what each account used today (UTC) of what it may use on a day")
-    .argument("[account]", "its id, or its name: this account alone")
-    .option("--json", "print JSON", false)
-    .addOption(controlPlaneDataOption())
-    .addOption(besideDatabaseOption())
-    .action(async (account: string | undefined, options: PlaceOptions & { json: boolean }) => {
-      const { formatAccountDays, readAccountDays } = await import("./account/account.ts");
-      const days = await readAccountDays({ ...placeOf(options), account });
-      console.log(options.json ? JSON.stringify(days, null, 2) : formatAccountDays(days));
-    });
-}
-
 function controlPlaneDataOption(): Option {
   return new Option("--data <folder>", "the control plane's data folder (default: in ATOLL_DATA)");
 }
@@ -352,8 +301,8 @@ function controlPlaneData(given: string | undefined): string {
   return given ?? join(readSettings(process.env).dataDirectory, "control-plane");
 }
 
-interface PlaceOptions<Data = string | undefined> {
-  readonly data: Data;
+interface PlaceOptions {
+  readonly data: string | undefined;
   readonly database?: string;
 }
 

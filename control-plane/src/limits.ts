@@ -66,7 +66,7 @@ export const LIMITS = {
   /** A file's part of it: an asset in base64, with room for line ends that nobody should send. */
   assetPartBytesMax: 36 * MIB,
   /** Files of a bucket that are held until they are written together: each batch claims its blobs with one commit. */
-  assetBatchBytesMax: 4 * MIB,
+  assetBatchBytesMax: 3 * MIB,
   assetBatchFilesMax: 500,
   /** Before the first delimiter of a multipart body there is nothing in practice. */
   multipartPreambleBytesMax: 1 * KIB,
@@ -284,7 +284,7 @@ export const LIMITS = {
   linkBufferedBytesMax: 64 * MIB,
   /** Blobs written at once by one upload: they wait for the disk, or the bucket, together. */
   blobWritesAtOnce: 16,
-  /** What is no larger is written without a look whether it is there: it mostly is not, and the look takes as long. */
+  /** Of many, what is no larger is written without a look whether it is there: it mostly is not, and the look takes as long. */
   blobRewrittenBytesMax: 64 * KIB,
   /** A blob that has been being written for so long never will be: a request has five minutes. */
   blobWritingMs: 60 * 60_000,

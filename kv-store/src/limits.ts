@@ -205,6 +205,13 @@ export const LIMITS = {
   interestGraceMs: 5 * 60_000,
   /** Operations of changes that share a transaction on a node: as many as one page of the log brings. */
   replicaSharedOperationsMax: 1_000,
+  /**
+   * Changes that come to a node faster than it commits them gather for so many times what the last commit took, unless
+   * somebody waits for one: commits then take a third of the time at most.
+   */
+  replicaGatherFactor: 2,
+  /** But no longer than this, however slow the disk is: a fifth of what a change may take until it is seen everywhere. */
+  replicaGatherMsMax: 20,
   /** Entries removed in one transaction when a replica drops a namespace. */
   replicaDropRowsMax: 2_000,
   /** Smaller values are never absent: a reference takes 52 bytes, and each fetch a round trip. */

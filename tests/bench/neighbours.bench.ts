@@ -72,7 +72,7 @@ export const neighbours: Benchmark = {
 
 /** Deploys a worker of a new account; resolves with its host when it is warm. */
 async function deployTenant(atoll: TestAtoll, name: string): Promise<string> {
-  await deploy(asNewAccount(atoll), { name, source: OFFENDER_SOURCE });
+  await deploy(await asNewAccount(atoll), { name, source: OFFENDER_SOURCE });
   await warmUp(atoll, name, "fine");
   return hostOf(name);
 }

@@ -71,8 +71,8 @@ function tellWhenVisible(replica: LmdbReplica): void {
   const store = replica.store.bind(replica);
   const seen: Visible[] = [];
   visible.push(seen);
-  replica.store = async (namespace, action) => {
-    await store(namespace, action);
+  replica.store = async (namespace, action, options) => {
+    await store(namespace, action, options);
     if (action.kind !== "batch") return;
     seen.push({ revision: action.revision, atNs: process.hrtime.bigint() });
   };

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { ALL_RELEASES, startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { copyFixture, type TestProject } from "../support/project.ts";
 import { accountPath, readRefusal, refused, refusedByWrangler } from "../support/refusal.ts";
-import { addAccount } from "../support/second-account.ts";
+import { asNewAccount } from "../support/second-account.ts";
 import { serveEverywhere } from "../support/serving.ts";
 import { upload } from "../support/upload.ts";
 
@@ -14,13 +14,7 @@ let ourNamespace: string;
 let theirNamespace: string;
 beforeAll(async () => {
   atoll = await startAtoll();
-  const variables = addAccount(atoll);
-  theirs = {
-    ...atoll,
-    variables,
-    api: (path, options = {}) =>
-      atoll.api(path, { ...options, headers: { ...options.headers, ...bearer(variables) } }),
-  };
+  theirs = await asNewAccount(atoll);
   project = await copyFixture("echo");
   ourNamespace = await createNamespace(atoll);
   theirNamespace = await createNamespace(theirs);
@@ -31,10 +25,6 @@ afterAll(async () => {
   await project.remove();
   await atoll.stop();
 });
-
-function bearer(variables: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  return { authorization: `Bearer ${variables["CLOUDFLARE_API_TOKEN"]}` };
-}
 
 async function createNamespace(owner: TestAtoll): Promise<string> {
   const answer = await owner.api(accountPath(owner, "/storage/kv/namespaces"), {

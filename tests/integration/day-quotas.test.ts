@@ -47,7 +47,7 @@ describe.each(EVERYDAY_INGRESSES)("quotas by day behind %s", (ingress) => {
   let theirs: TestAtoll;
   beforeAll(async () => {
     atoll = await startAtoll({ environment: { ATOLL_INGRESS: ingress } });
-    theirs = asNewAccount(atoll);
+    theirs = await asNewAccount(atoll);
     const created = await atoll.api(accountPath(atoll, "/storage/kv/namespaces"), {
       method: "POST",
       headers: { "content-type": "application/json" },

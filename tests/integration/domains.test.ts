@@ -27,7 +27,7 @@ beforeAll(async () => {
     body: JSON.stringify([{ pattern: "unproved.example/*" }]),
   });
   expect(alone.status, "an account that is alone needs no proof").toBe(200);
-  theirs = asNewAccount(atoll);
+  theirs = await asNewAccount(atoll);
 });
 afterAll(async () => {
   await atoll.stop();

@@ -6,7 +6,14 @@ import { systemClock } from "@atoll/kv-store";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { createProgram } from "../program.ts";
 import { UsageError } from "../settings.ts";
-import { formatAccountDays, listAccounts, readAccountDays, setAccount } from "./account.ts";
+import {
+  createAccount,
+  formatAccountDays,
+  formatCreatedAccount,
+  listAccounts,
+  readAccountDays,
+  setAccount,
+} from "./account.ts";
 
 let dataDirectory: string;
 let id: string;
@@ -29,6 +36,33 @@ test("account: what is set by name or id is shown by the list", async () => {
   expect(lines.find((line) => line.includes("Ours"))).toMatch(/shared.*256 MB/);
   expect(lines.filter((line) => line.includes("Twin"))).toHaveLength(2);
   expect(lines.find((line) => line.includes("Twin"))).toMatch(/per-worker.*128 MB.*unbounded/);
+});
+
+test("account: one that is made is listed, and its token is told this once", async () => {
+  const shown = vi.spyOn(console, "log").mockImplementation(() => undefined);
+  const create = (...more: ReadonlyArray<string>): Promise<unknown> =>
+    createProgram().parseAsync(
+      ["account", "create", " Müller & Co ", "--data", dataDirectory, ...more],
+      {
+        from: "user",
+      },
+    );
+  await create("--json");
+  const made = JSON.parse(String(shown.mock.calls[0]?.[0])) as Record<string, string>;
+  shown.mockRestore();
+  expect(made).toMatchObject({
+    account: expect.stringMatching(/^[0-9a-f]{32}$/),
+    name: "Müller & Co",
+  });
+  const text = formatCreatedAccount({ account: "a", name: "b", token: made["token"] ?? "" });
+  expect(text).toMatch(/^CLOUDFLARE_ACCOUNT_ID=a\nCLOUDFLARE_API_TOKEN=atoll_/m);
+  const list = await listAccounts({ dataDirectory });
+  expect(list).toContain(`${made["account"]} │ Müller & Co`);
+  expect(list).not.toContain(made["token"]);
+  await expect(create()).rejects.toThrow("choose another name");
+  for (const name of ["", "  ", "a\nb", "\u202e", "a".repeat(101)]) {
+    await expect(createAccount({ dataDirectory, name })).rejects.toThrow("1 to 100 characters");
+  }
 });
 
 test("account: bounds of its KV namespaces are set one by one, and taken away", async () => {

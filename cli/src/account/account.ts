@@ -17,11 +17,47 @@ import { UsageError } from "../settings.ts";
 
 type Accounts = Awaited<ReturnType<typeof openAccountsService>>["accounts"];
 
+/** An account that was made, with the token that is told this once. */
+interface CreatedAccount {
+  readonly account: string;
+  readonly name: string;
+  readonly token: string;
+}
+
+/** Makes an account with a token of the role admin. No two that are made so have one name. */
+export async function createAccount(
+  options: DatabasePlace & { readonly name: string },
+): Promise<CreatedAccount> {
+  const name = options.name.trim();
+  if (!/^[^\p{C}]{1,100}$/u.test(name)) {
+    throw new UsageError("An account's name has 1 to 100 characters, and all of them can be shown");
+  }
+  return withAccounts(options, async (accounts) => {
+    const taken = (await accounts.list()).find((account) => account.name === name);
+    if (taken !== undefined) {
+      throw new UsageError(`The account ${taken.id} is named '${name}': choose another name`);
+    }
+    const { account, token } = await accounts.create(name);
+    return { account: account.id, name, token };
+  });
+}
+
+/** The same as people read it. */
+export function formatCreatedAccount({ account, name, token }: CreatedAccount): string {
+  return [
+    `Account ${account} (${name}). Its token is not shown again; with CLOUDFLARE_API_BASE_URL`,
+    "as in wrangler.env it lets wrangler and atoll act for the account:",
+    "",
+    `CLOUDFLARE_ACCOUNT_ID=${account}`,
+    `CLOUDFLARE_API_TOKEN=${token}`,
+  ].join("\n");
+}
+
 /** The accounts as people read them. */
 export async function listAccounts(options: DatabasePlace): Promise<string> {
   return withAccounts(options, async (accounts) => {
     const head = ["account", "name", "cells", "memory", "kv quota", "quota"];
-    const table = new Table({ head, style: { head: [] } });
+    const table = new Table({ head, style: { head: [], border: [] } });
     for (const { id, name, settings, kvQuota, quota } of await accounts.list()) {
       const bounds = [formatKvQuota(kvQuota), formatQuota(quota)];
       table.push([id, name, settings.cells, `${settings.memoryMib} MB`, ...bounds]);

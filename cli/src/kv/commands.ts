@@ -12,12 +12,20 @@ const RESTORE_HELP = `
 The restore is ordinary new writes: nodes follow, and it can be taken back by restoring to the moment before it.
 Keys that are written meanwhile keep what was written last. Entries that have expired since don't come back.`;
 
-/** \`atoll kv\`: what looks after namespaces. \`findApi\` finds the running Atoll. */
-export function addKvCommands(program: Command, findApi: () => Promise<KvApi>): void {
+interface DataFolder {
+  readonly option: () => Option;
+  readonly folder: (given: string | undefined) => string;
+}
+
+/** `atoll kv`: what looks after namespaces. `findApi` finds the running Atoll. */
+export function addKvCommands(
+  program: Command,
+  { findApi, data }: { readonly findApi: () => Promise<KvApi>; readonly data: DataFolder },
+): void {
   const kv = program.command("kv").description("look after KV namespaces");
   addReadingCommands(kv, findApi);
   addWritingCommands(kv, findApi);
-  addStoreCommands(kv);
+  addStoreCommands(kv, data);
 }
 
 function addReadingCommands(kv: Command, findApi: () => Promise<KvApi>): void {
@@ -86,38 +94,45 @@ function addWritingCommands(kv: Command, findApi: () => Promise<KvApi>): void {
     });
 }
 
+interface RecreateOptions {
+  readonly data?: string;
+  readonly database?: string;
+  readonly kvDatabase?: string;
+  readonly empty: boolean;
+}
+
 /** What operators do where the control plane runs. */
-function addStoreCommands(kv: Command): void {
+function addStoreCommands(kv: Command, data: DataFolder): void {
   const database = "postgres:// address of the database";
   kv.command("migrate")
     .description(
       "move all keys and values from the data folder to PostgreSQL; stop the control plane first",
     )
-    .requiredOption("--data <folder>", "the control plane's data folder")
+    .addOption(data.option())
     .addOption(
       new Option("--kv-database <url>", database)
         .env("ATOLL_KV_DATABASE")
         .argParser(parsePostgresUrl)
         .makeOptionMandatory(),
     )
-    .action(async (options: { data: string; kvDatabase: string }) => {
+    .action(async (options: { data?: string; kvDatabase: string }) => {
       const { migrateKv } = await import("./migrate.ts");
-      console.log(await migrateKv(options));
+      console.log(await migrateKv({ ...options, data: data.folder(options.data) }));
     });
 
   kv.command("check-store")
     .description(
       "check the tables that hold the keys and values of all accounts; exit code 1 if something is wrong",
     )
-    .requiredOption("--data <folder>", "the control plane's data folder")
+    .addOption(data.option())
     .addOption(
       new Option("--kv-database <url>", database)
         .env("ATOLL_KV_DATABASE")
         .argParser(parsePostgresUrl),
     )
-    .action(async (options: { data: string; kvDatabase?: string }) => {
+    .action(async (options: { data?: string; kvDatabase?: string }) => {
       const { checkStore } = await import("./check-store.ts");
-      const findings = await checkStore(options);
+      const findings = await checkStore({ ...options, data: data.folder(options.data) });
       console.log(findings.length === 0 ? "Nothing is wrong." : findings.join("\n"));
       if (findings.length > 0) process.exitCode = 1;
     });
@@ -126,7 +141,7 @@ function addStoreCommands(kv: Command): void {
     .description(
       "when the store of keys and values is lost: show which namespaces it lacks, or make them anew",
     )
-    .requiredOption("--data <folder>", "the control plane's data folder")
+    .addOption(data.option())
     .addOption(besideDatabaseOption())
     .addOption(
       new Option("--kv-database <url>", database)
@@ -134,10 +149,8 @@ function addStoreCommands(kv: Command): void {
         .argParser(parsePostgresUrl),
     )
     .option("--empty", "make them anew, without their keys", false)
-    .action(
-      async (options: { data: string; database?: string; kvDatabase?: string; empty: boolean }) => {
-        const { recreateKv } = await import("./recreate.ts");
-        console.log(await recreateKv(options));
-      },
-    );
+    .action(async (options: RecreateOptions) => {
+      const { recreateKv } = await import("./recreate.ts");
+      console.log(await recreateKv({ ...options, data: data.folder(options.data) }));
+    });
 }

@@ -8,7 +8,7 @@ import { sync } from "../durable-path.ts";
 import type { BlobHash } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { blobHashOf, HashedContent, requireSentHash, requireStoredHash } from "./blob-hash.ts";
+import { blobHashOf, requireSentHash, requireStoredHash, type HashedContent } from "./blob-hash.ts";
 import type { BlobBatches, BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
 
 /**
@@ -27,13 +27,12 @@ export class DirectoryBlobStore implements BlobStore {
   }
 
   async put(hash: BlobHash, content: BlobContent): Promise<void> {
-    if (content instanceof Uint8Array) {
-      const hashed = new HashedContent(content);
-      requireSentHash(hash, hashed.hash);
-      return this.putAll([[hashed]]);
-    }
+    const isWhole = content instanceof Uint8Array;
+    if (isWhole) requireSentHash(hash, blobHashOf(content));
     await explained(async () => {
-      await this.#write(hash, content);
+      // What is put alone often is there: the manifest of files that did not change.
+      if (isWhole) await this.#writes.run(() => this.#writeUnlessThere(hash, content));
+      else await this.#write(hash, content);
       await this.#syncNames([this.#folderOf(hash)]);
     });
   }
@@ -89,15 +88,18 @@ export class DirectoryBlobStore implements BlobStore {
   /** Rejected with the first fault, once nothing is being written any more. */
   async #writeAll(batch: ReadonlyArray<HashedContent>): Promise<void> {
     const writes = batch.map(({ hash, content }) =>
-      this.#writes.run(async () => {
-        // What is small takes no longer to write than to look for, and then to write.
-        const isLookedFor = content.length > LIMITS.blobRewrittenBytesMax;
-        if (isLookedFor && (await this.has(hash))) return;
-        await this.#write(hash, content);
-      }),
+      this.#writes.run(() =>
+        content.length > LIMITS.blobRewrittenBytesMax
+          ? this.#writeUnlessThere(hash, content)
+          : this.#write(hash, content),
+      ),
     );
     const failed = (await Promise.allSettled(writes)).find(({ status }) => status === "rejected");
     if (failed?.status === "rejected") throw failed.reason;
+  }
+
+  async #writeUnlessThere(hash: BlobHash, content: Uint8Array): Promise<void> {
+    if (!(await this.has(hash))) await this.#write(hash, content);
   }
 
   /**

@@ -16,17 +16,26 @@ export const DATABASE_FILE = "control-plane.sqlite";
 export async function openDatabase(place: DatabasePlace, log?: Log): Promise<Database> {
   const { dataDirectory, databaseUrl: url } = place;
   const file = join(dataDirectory, DATABASE_FILE);
-  if (url === undefined) {
-    requireNotMoved(dataDirectory);
-    return openSqliteDatabase(file);
-  }
+  if (url === undefined) return openEmbedded(dataDirectory, file);
   const isLeft = existsSync(file) && readMoveMark(dataDirectory) === undefined;
   if (isLeft) log?.warn({ file }, "the database of the data folder is not used");
   // Loaded only here: its client is of no use to anybody else.
   const { openPostgresDatabase } = await import("./postgres-database.ts");
   const database = await openPostgresDatabase(url, log);
+  return openedUnless(database, () => requireArrived(database));
+}
+
+async function openEmbedded(dataDirectory: string, file: string): Promise<Database> {
+  requireNotMoved(dataDirectory);
+  const database = await openSqliteDatabase(file);
+  // Once more: a move that held the file when this began to wait for it has ended since.
+  return openedUnless(database, async () => requireNotMoved(dataDirectory));
+}
+
+/** The database, unless `refuse` does: then it is closed. */
+async function openedUnless(database: Database, refuse: () => Promise<void>): Promise<Database> {
   try {
-    await requireArrived(database);
+    await refuse();
     return database;
   } catch (error) {
     await database.destroy();

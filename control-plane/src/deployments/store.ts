@@ -67,6 +67,7 @@ export class DeploymentStore {
     database: Database | Transaction,
     workerIds: ReadonlyArray<string>,
   ): Promise<ReadonlyMap<string, Deployment>> {
+    if (workerIds.length === 0) return new Map();
     const rows = await database
       .selectFrom("deployments")
       .selectAll()

@@ -1,6 +1,7 @@
 import { PostgresServer } from "@atoll/kv-store/test-support/postgres-server";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import { sql } from "kysely";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
 import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
 import { TurnedClock } from "../test-support/turned-clock.ts";
@@ -116,7 +117,7 @@ describe("shared rates of two control planes on one database: ", () => {
     first = await ControlPlaneApi.start(options);
     second = await first.startAnother(options);
     // Only what has a connection hears of uses.
-    await vi.waitUntil(async () => (await listening()) === 2, { timeout: 15_000 });
+    await waitFor(async () => expect(await listening()).toBe(2));
   }, 60_000);
   afterEach(async () => {
     await second.controlPlane.close();
@@ -141,7 +142,7 @@ describe("shared rates of two control planes on one database: ", () => {
     const { burst, perSecond } = RATES.token;
     expect(await passing(first, burst + 5)).toBe(burst);
     clock.turn();
-    await expect.poll(() => statusOf(second)).toBe(429);
+    await waitFor(async () => expect(await statusOf(second)).toBe(429));
     clock.advanceMs(1_000);
     expect(await passing(second, burst)).toBe(perSecond);
     expect((await second.fetch("/memberships", {}, "theirs")).status).toBe(200);
@@ -172,11 +173,11 @@ describe("shared rates of two control planes on one database: ", () => {
     expect(await statusOf(second)).toBe(503);
     await server.restart();
     clock.advanceMs((burst / perSecond) * 1_000);
-    await expect.poll(listening, { timeout: 15_000 }).toBe(2);
+    await waitFor(async () => expect(await listening()).toBe(2));
     expect((await ask(first, burst + 1)).at(-1)).toBe(429);
     clock.turn();
-    await expect
-      .poll(async () => (await second.fetch("/memberships", {}, "theirs")).status)
-      .toBe(429);
+    await waitFor(async () =>
+      expect((await second.fetch("/memberships", {}, "theirs")).status).toBe(429),
+    );
   }, 60_000);
 });

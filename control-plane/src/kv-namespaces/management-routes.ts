@@ -33,12 +33,12 @@ export function createManagementRoutes(
   routes.get("/status", allowAccount("viewer"), async (context) => {
     const { principal } = context.var;
     const all = await namespaces.listAll(principal);
-    return context.json(success(await management.status(principal, all)));
+    return context.json(success(await management.statusOfListed(principal, all)));
   });
 
   routes.get(`${NAMESPACE}/status`, allowNamespace("viewer"), async (context) => {
     const namespace = await namespaceOf(context);
-    return context.json(success(await management.status(context.var.principal, [namespace])));
+    return context.json(success(await management.status(context.var.principal, namespace)));
   });
 
   routes.get(`${NAMESPACE}/check`, allowNamespace("viewer"), inTurn, async (context) => {

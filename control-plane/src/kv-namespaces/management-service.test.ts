@@ -61,6 +61,20 @@ test("kv check: each node's copy is the origin's of now, or of then, or of never
   expect(replicas.map(({ node, verdict }) => `${node} ${verdict}`)).toEqual([
     ...["n1 same", "n2 behind", "n3 differs", "n4 differs", "n5 unknown", "n6 unknown"],
   ]);
-  const { namespaces } = await management.status(api.principal(), [{ id, title: "words" }]);
+  const { namespaces } = await management.status(api.principal(), { id, title: "words" });
   expect(namespaces[0]?.replicas[1]).toMatchObject({ node: "n2", revision: 1, connected: true });
+});
+
+test("kv status: a namespace that is removed meanwhile is left out of all, and is not found by itself", async () => {
+  const words = { id, title: "words" };
+  const removed = { id: NamespaceId.parse("f".repeat(32)), title: "removed" };
+  const { account, namespaces } = await management.statusOfListed(api.principal(), [
+    removed,
+    words,
+  ]);
+  expect(namespaces.map(({ title }) => title)).toEqual(["words"]);
+  expect(account.name).toBe("Ours");
+  await expect(management.status(api.principal(), removed)).rejects.toMatchObject({
+    code: "namespace_not_found",
+  });
 });

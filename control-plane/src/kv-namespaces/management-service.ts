@@ -60,17 +60,27 @@ export class ManagementService {
     this.#options = options;
   }
 
-  /** Of some of the caller's namespaces; the account's sums are of all. */
-  async status(
+  /** Of one of the caller's namespaces; the account's sums are of all. Rejected when it is removed meanwhile. */
+  async status(principal: Principal, namespace: Namespace): Promise<AccountKvStatus> {
+    const account = await this.#accountStatus(principal);
+    return { account, namespaces: [await this.#namespaceStatus(namespace)] };
+  }
+
+  /** Of the namespaces that were listed for the caller, without those that somebody has removed since. */
+  async statusOfListed(
     principal: Principal,
-    namespaces: ReadonlyArray<Namespace>,
+    listed: ReadonlyArray<Namespace>,
   ): Promise<AccountKvStatus> {
-    const { origin, accounts } = this.#options;
-    const { id, name, kvQuota: quota } = await accounts.configured(principal);
-    const use = await origin.administration.accountUse(id);
-    const statuses: NamespaceStatus[] = [];
-    for (const namespace of namespaces) statuses.push(await this.#namespaceStatus(namespace));
-    return { account: { id, name, ...use, quota }, namespaces: statuses };
+    const account = await this.#accountStatus(principal);
+    const namespaces: NamespaceStatus[] = [];
+    for (const namespace of listed) {
+      try {
+        namespaces.push(await this.#namespaceStatus(namespace));
+      } catch (error) {
+        if (!(error instanceof KvError) || error.code !== "namespace_not_found") throw error;
+      }
+    }
+    return { account, namespaces };
   }
 
   /**
@@ -129,6 +139,12 @@ export class ManagementService {
     const replicas: ReplicaCheck[] = [];
     for (const holder of await this.#holders(id)) replicas.push(await this.#compare(id, holder));
     return { id, title, findings: [...findings], replicas };
+  }
+
+  async #accountStatus(principal: Principal): Promise<AccountKvStatus["account"]> {
+    const { origin, accounts } = this.#options;
+    const { id, name, kvQuota: quota } = await accounts.configured(principal);
+    return { id, name, ...(await origin.administration.accountUse(id)), quota };
   }
 
   async #namespaceStatus({ id, title }: Namespace): Promise<NamespaceStatus> {

@@ -1,4 +1,6 @@
+import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Key, NamespaceId, type KvEntry } from "@atoll/kv-store";
@@ -212,6 +214,26 @@ describe("move: ", () => {
     await database.destroy();
     await expect(move()).rejects.toThrow(/was moved to the database on .* already/);
   });
+});
+
+test("move: who waits for the folder while its move ends does not start with it", async () => {
+  await stop();
+  await move();
+  const mark = join(api.directory, "moved.json");
+  const aside = join(api.directory, "aside.json");
+  await rename(mark, aside);
+  // As a move does: the mark is there before the file is free.
+  const moving = spawn(process.execPath, [
+    "-e",
+    `const file = new (require("better-sqlite3"))(process.argv[1]);
+     file.pragma("locking_mode = EXCLUSIVE");
+     file.exec("BEGIN EXCLUSIVE; COMMIT");
+     console.log("locked");
+     setTimeout(() => require("node:fs").renameSync(process.argv[2], process.argv[3]), 300);`,
+    ...[join(api.directory, "control-plane.sqlite"), aside, mark],
+  ]);
+  await once(moving.stdout, "data");
+  await expect(openDatabase({ dataDirectory: api.directory })).rejects.toThrow(/was moved on/);
 });
 
 describe("move: refused, and nothing is changed, with ", () => {

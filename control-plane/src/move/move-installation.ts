@@ -53,7 +53,7 @@ export async function moveInstallation(options: MoveOptions): Promise<MoveSummar
       await locking.destroy();
     }
   } catch (error) {
-    throw explained(error);
+    throw explained(error, options.dataDirectory);
   }
 }
 
@@ -154,13 +154,16 @@ function withoutCredentials(address: string): string {
   return url.href;
 }
 
-function explained(error: unknown): unknown {
+function explained(error: unknown, dataDirectory: string): unknown {
   if (error instanceof MoveError) return error;
   const isKnown =
     error instanceof ControlPlaneError || error instanceof KvError || error instanceof BackupError;
   if (!isKnown && !(error instanceof Error && error.cause !== undefined)) return error;
-  const text = `${error.message}${reasonOf(error.cause)}. The folder is as it was; the same command may be repeated`;
-  return new MoveError(text, { cause: error });
+  const advice =
+    readMoveMark(dataDirectory) === undefined
+      ? "The folder is as it was; the same command may be repeated"
+      : "All was moved, and nothing can be started before the same command was repeated";
+  return new MoveError(`${error.message}${reasonOf(error.cause)}. ${advice}`, { cause: error });
 }
 
 /** What is at the bottom of it: that a password is wrong, or who speaks another version. */

@@ -10,7 +10,7 @@ import { DATABASE_FILE } from "../database/open-database.ts";
 import { openSqliteDatabase, overSqlite } from "../database/sqlite-database.ts";
 import { MASTER_KEY_FILE, MasterKeys } from "../secrets/master-keys.ts";
 import { requireMasterKeys } from "../secrets/require-master-keys.ts";
-import { MoveError } from "./move-mark.ts";
+import { MoveError, requireNotMoved } from "./move-mark.ts";
 
 /** An embedded installation that nobody else has open, and nobody can open meanwhile. */
 export class SourceInstallation {
@@ -40,6 +40,8 @@ export class SourceInstallation {
     try {
       await (await openSqliteDatabase(path)).destroy();
       file = lock(path);
+      // Another move may have had it until now.
+      requireNotMoved(dataDirectory);
       const [fault] = faultsIn(file);
       if (fault !== undefined) throw new MoveError(`${path} is damaged: ${fault}`);
       const database = overSqlite(file);

@@ -1,6 +1,7 @@
 import type { Clock } from "@atoll/kv-store";
 import type { PreviewLabel, VersionId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
+import type { Deployment } from "../deployments/schemas.ts";
 import { DeploymentStore } from "../deployments/store.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
@@ -86,6 +87,23 @@ export class PagesDeployments {
       : all.filter(({ notes }) => notes.environment === environment);
   }
 
+  /** The newest of each of some projects, by the id of its worker. */
+  async latest(
+    projects: ReadonlyArray<StoredProject>,
+  ): Promise<ReadonlyMap<string, PagesDeployment>> {
+    const { database, versions } = this.#parts;
+    const workerIds = projects.map(({ worker }) => worker.id);
+    const newest = await versions.newestOf(database, workerIds);
+    const active = await this.#deployments.activeOf(database, workerIds);
+    const found = projects.flatMap((project) => {
+      const { id } = project.worker;
+      const stored = newest.get(id);
+      // One that is no deployment is the placeholder, and the only version.
+      return stored === undefined ? [] : deploymentsAmong([stored], project, active.get(id));
+    });
+    return new Map(found.map((deployment) => [deployment.project.worker.id, deployment]));
+  }
+
   /** Rejected with `pages_deployment_not_found`. */
   async get(target: Target, id: string): Promise<PagesDeployment> {
     return findDeployment(await this.#read(this.#parts.database, target), id);
@@ -131,19 +149,28 @@ export class PagesDeployments {
     const limit = LIMITS.versionsKeptMax + LIMITS.deploymentsKeptMax;
     const versions = await this.#parts.versions.list(database, { workerId, limit });
     const active = await this.#deployments.active(database, workerId);
-    const serving = new Set<VersionId>(active?.versions.map((row) => row.version_id));
-    const aliases = new Set<string>();
-    return versions.flatMap((stored) => {
-      const { pages: notes, annotations } = stored.notes;
-      if (notes === undefined) return [];
-      const alias = annotations["workers/alias"];
-      // An alias leads to the newest one that has it.
-      const leadsHere = alias !== undefined && !aliases.has(alias);
-      if (alias !== undefined) aliases.add(alias);
-      const isActive = serving.has(stored.version.id);
-      return [{ project, stored, notes, isActive, alias: leadsHere ? alias : undefined }];
-    });
+    return deploymentsAmong(versions, project, active);
   }
+}
+
+/** Those of a project's newest versions, the newest first, that are deployments of it. */
+function deploymentsAmong(
+  versions: ReadonlyArray<StoredVersion>,
+  project: StoredProject,
+  active: Deployment | undefined,
+): ReadonlyArray<PagesDeployment> {
+  const serving = new Set<VersionId>(active?.versions.map((row) => row.version_id));
+  const aliases = new Set<string>();
+  return versions.flatMap((stored) => {
+    const { pages: notes, annotations } = stored.notes;
+    if (notes === undefined) return [];
+    const alias = annotations["workers/alias"];
+    // An alias leads to the newest one that has it.
+    const leadsHere = alias !== undefined && !aliases.has(alias);
+    if (alias !== undefined) aliases.add(alias);
+    const isActive = serving.has(stored.version.id);
+    return [{ project, stored, notes, isActive, alias: leadsHere ? alias : undefined }];
+  });
 }
 
 function findDeployment(deployments: ReadonlyArray<PagesDeployment>, id: string): PagesDeployment {

@@ -51,6 +51,38 @@ describe("pages projects: ", () => {
     expect(actions.map(({ action }) => action)).toContain("pages.create");
   });
 
+  test("are listed as each is shown, with its newest deployment and its own secrets", async () => {
+    const secret = { S: { type: "secret_text", value: "v" } };
+    const docs = new PagesSite(api, "docs");
+    await site.create();
+    await docs.create();
+    await new PagesSite(api, "empty").create();
+    await api.call(`PATCH ${docs.path}`, patch("preview", secret));
+    for (const branch of ["main", "draft"]) {
+      expect((await site.deploy({}, { branch })).status).toBe(200);
+    }
+    expect((await docs.deploy({}, { branch: "main" })).status).toBe(200);
+    const listed = (await api.call("GET A/pages/projects")).result as ReadonlyArray<{
+      readonly name: string;
+    }>;
+    expect(listed.map(({ name }) => name)).toEqual(["blog", "docs", "empty"]);
+    for (const project of listed) {
+      expect((await api.call(`GET A/pages/projects/${project.name}`)).result).toEqual(project);
+    }
+    const variables = (preview: object): object => ({
+      deployment_configs: { production: { env_vars: {} }, preview: { env_vars: preview } },
+    });
+    const hidden = { S: { type: "secret_text", value: "" } };
+    const served = { aliases: ["http://docs.atoll.test:4401"] };
+    expect(listed).toMatchObject([
+      { ...variables({}), latest_deployment: { environment: "preview" } },
+      { ...variables(hidden), latest_deployment: served },
+      { ...variables({}), latest_deployment: null },
+    ]);
+    const [blog, , empty] = listed.map((project) => JSON.stringify(project));
+    expect(`${blog}${empty}`).not.toContain("secret_text");
+  });
+
   test("take the settings that they are made with", async () => {
     const production = { compatibility_flags: ["nodejs_compat"], compatibility_date: "2026-02-03" };
     const { result } = await site.create({ deployment_configs: { production } });

@@ -29,6 +29,8 @@ export interface ProjectDetails extends StoredProject {
   readonly secrets: Readonly<Record<Environment, ReadonlyArray<string>>>;
 }
 
+type SecretNames = Awaited<ReturnType<ProjectSecretStore["names"]>>;
+
 export interface ProjectsServiceParts {
   readonly database: Database;
   readonly mutations: Mutations;
@@ -79,7 +81,8 @@ export class ProjectsService {
 
   /** Rejected with `pages_project_not_found`. */
   async get(target: Target): Promise<ProjectDetails> {
-    return this.details(await this.require(this.#parts.database, target));
+    const project = await this.require(this.#parts.database, target);
+    return withSecrets(project, await this.#secretNames([project]));
   }
 
   /** By name. */
@@ -87,12 +90,10 @@ export class ProjectsService {
     return this.#projects.list(this.#parts.database, account);
   }
 
-  async details(project: StoredProject): Promise<ProjectDetails> {
-    const rows = await this.#parts.secrets.names(this.#parts.database, project.worker.id);
-    const namesOf = (environment: Environment): ReadonlyArray<string> =>
-      rows.filter((row) => row.environment === environment).map(({ name }) => name);
-    const secrets = { production: namesOf("production"), preview: namesOf("preview") };
-    return { ...project, secrets };
+  /** Of a page of them. */
+  async details(projects: ReadonlyArray<StoredProject>): Promise<ReadonlyArray<ProjectDetails>> {
+    const names = await this.#secretNames(projects);
+    return projects.map((project) => withSecrets(project, names));
   }
 
   /** Changes what the patch names, for the deployments to come. */
@@ -129,6 +130,11 @@ export class ProjectsService {
     const project = await this.#projects.find(database, { account: principal.account, name });
     if (project === undefined) throw projectNotFound(name);
     return project;
+  }
+
+  #secretNames(projects: ReadonlyArray<StoredProject>): Promise<SecretNames> {
+    const workerIds = projects.map(({ worker }) => worker.id);
+    return this.#parts.secrets.names(this.#parts.database, workerIds);
   }
 
   /** The day of its making, as on Cloudflare, or the newest date that cells know. */
@@ -169,6 +175,14 @@ export function projectNotFound(name: WorkerName | string): ControlPlaneError {
     "pages_project_not_found",
     `Project not found. The account has no Pages project named '${name.slice(0, 100)}'.`,
   );
+}
+
+function withSecrets(project: StoredProject, names: SecretNames): ProjectDetails {
+  const own = names.filter(({ workerId }) => workerId === project.worker.id);
+  const namesOf = (environment: Environment): ReadonlyArray<string> =>
+    own.filter((row) => row.environment === environment).map(({ name }) => name);
+  const secrets = { production: namesOf("production"), preview: namesOf("preview") };
+  return { ...project, secrets };
 }
 
 function patchSettings(

@@ -43,36 +43,34 @@ function addProjects(
 ): void {
   const bound = limitBody(LIMITS.jsonBodyBytesMax);
   const presentation = new PagesPresentation(hostNames);
-  const present = async (context: Context<ApiEnvironment>, project: ProjectDetails) => {
-    const target = { principal: context.var.principal, name: project.worker.name };
-    const [latest] = await deployments.list(target, undefined);
-    return presentation.project(project, latest);
+  const present = async (...shown: ReadonlyArray<ProjectDetails>) => {
+    const latest = await deployments.latest(shown);
+    return shown.map((project) => presentation.project(project, latest.get(project.worker.id)));
   };
+  const presentOne = async (project: ProjectDetails) => (await present(project))[0];
 
   routes.get(PROJECTS, allowAccount("viewer"), async (context) => {
     const all = await projects.list(context.var.principal);
     const { items, info } = pageOf(all, queryOf(context));
-    const result = await Promise.all(
-      items.map(async (project) => present(context, await projects.details(project))),
-    );
+    const result = await present(...(await projects.details(items)));
     return context.json(success(result, info));
   });
 
   routes.post(PROJECTS, allowAccount("deployer"), bound, async (context) => {
     const request = await readJson(context, ProjectRequest);
     const project = await projects.create(context.var.principal, request);
-    return context.json(success(await present(context, project)));
+    return context.json(success(await presentOne(project)));
   });
 
   routes.get(PROJECT, allowWorker("viewer"), async (context) => {
     const project = await projects.get(targetOf(context));
-    return context.json(success(await present(context, project)));
+    return context.json(success(await presentOne(project)));
   });
 
   routes.patch(PROJECT, allowWorker("deployer"), bound, async (context) => {
     const patch = await readJson(context, ProjectPatch);
     const project = await projects.patch(targetOf(context), patch);
-    return context.json(success(await present(context, project)));
+    return context.json(success(await presentOne(project)));
   });
 
   routes.delete(PROJECT, allowWorker("deployer"), async (context) => {

@@ -89,14 +89,22 @@ export class ProjectSecretStore {
     this.#sealer = sealer;
   }
 
+  /** Of some projects, by name. */
   async names(
     database: Database | Transaction,
-    workerId: string,
-  ): Promise<ReadonlyArray<{ readonly environment: string; readonly name: string }>> {
+    workerIds: ReadonlyArray<string>,
+  ): Promise<
+    ReadonlyArray<{
+      readonly workerId: string;
+      readonly environment: string;
+      readonly name: string;
+    }>
+  > {
+    if (workerIds.length === 0) return [];
     return database
       .selectFrom("pages_secrets")
-      .select(["environment", "name"])
-      .where("worker_id", "=", workerId)
+      .select(["worker_id as workerId", "environment", "name"])
+      .where("worker_id", "in", workerIds)
       .orderBy("name")
       .execute();
   }

@@ -1,7 +1,12 @@
 import type { Database } from "../database/database.ts";
 import { DeploymentStore } from "../deployments/store.ts";
 import { ControlPlaneError } from "../errors.ts";
-import { workerNotFound, type Publisher, type VersionBase } from "../versions/publisher.ts";
+import {
+  workerNotFound,
+  type Publisher,
+  type VersionBase,
+  type VersionDraft,
+} from "../versions/publisher.ts";
 import type { Annotations, StoredVersion } from "../versions/schemas.ts";
 import type { Target } from "../versions/service.ts";
 import type { VersionStore } from "../versions/store.ts";
@@ -43,33 +48,13 @@ export class SecretsService {
    * newer than what serves waits to be deployed: this would deploy that as well.
    */
   async change(target: Target, changes: SecretChanges): Promise<StoredVersion> {
-    return this.#parts.publisher.publish({
-      ...target,
-      trigger: "secret",
-      isDeployed: true,
-      isCreating: false,
-      draft: async (base) => {
-        const existing = requireBase(base, target);
-        await this.#requireDeployed(existing);
-        return draftSecrets(existing, changes, {});
-      },
-    });
+    return this.#deploy(target, (base) => draftSecrets(base, changes, {}));
   }
 
   /** Makes the newest version anew with the patch's bindings, and deploys it. */
   async replaceBindings(target: Target, patch: SettingsPatch): Promise<StoredVersion> {
-    return this.#parts.publisher.publish({
-      ...target,
-      // wrangler 4.86 sets secrets in bulk so, and nothing else; it knows no other word for it.
-      trigger: "secret",
-      isDeployed: true,
-      isCreating: false,
-      draft: async (base) => {
-        const existing = requireBase(base, target);
-        await this.#requireDeployed(existing);
-        return draftSettings(existing, patch);
-      },
-    });
+    // wrangler 4.86 sets secrets in bulk so, and nothing else.
+    return this.#deploy(target, (base) => draftSettings(base, patch));
   }
 
   /** Makes the newest version anew with other secrets; what serves stays. */
@@ -84,6 +69,22 @@ export class SecretsService {
       isDeployed: false,
       isCreating: false,
       draft: async (base) => draftSecrets(requireBase(base, target), changes, annotations),
+    });
+  }
+
+  /** Makes the newest version anew, and deploys it. */
+  #deploy(target: Target, draft: (base: VersionBase) => VersionDraft): Promise<StoredVersion> {
+    return this.#parts.publisher.publish({
+      ...target,
+      // The only word that wrangler has for it.
+      trigger: "secret",
+      isDeployed: true,
+      isCreating: false,
+      draft: async (base) => {
+        const existing = requireBase(base, target);
+        await this.#requireDeployed(existing);
+        return draft(existing);
+      },
     });
   }
 

@@ -1,7 +1,8 @@
 import { once } from "node:events";
 import { connect } from "node:net";
 import { PostgresServer } from "@atoll/kv-store/test-support/postgres-server";
-import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import WebSocket from "ws";
 import { LIMITS } from "../limits.ts";
 import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
@@ -27,12 +28,12 @@ beforeAll(async () => {
   there = await FollowingNode.enrol(first, "there");
   await here.connect(first);
   await there.connect(second);
-  await vi.waitFor(() => expect(peersAtNextLook()).toEqual([1, 1]));
+  await waitFor(() => expect(peersAtNextLook()).toEqual([1, 1]));
 }, 60_000);
 afterEach(async () => {
   const { result } = await first.call(`GET ${TAILS}`);
   for (const { id } of result as ReadonlyArray<Opened>) await first.call(`DELETE ${TAILS}/${id}`);
-  await vi.waitFor(() => expect(watchedIds()).toEqual([[], []]));
+  await waitFor(() => expect(watchedIds()).toEqual([[], []]));
 });
 afterAll(async () => {
   for (const node of [here, there]) node.leave();
@@ -96,12 +97,12 @@ test("tails of several control planes: events of all nodes reach a watcher at ei
   here.tellEvent('"here"');
   there.tellEvent('"there"');
   for (const { texts } of [watcher, otherWatcher]) {
-    await expect.poll(() => texts.toSorted()).toEqual(['"here"', '"there"']);
+    await waitFor(() => expect(texts.toSorted()).toEqual(['"here"', '"there"']));
   }
   watcher.socket.close();
-  await expect.poll(watchedIds).toEqual([[other.id], [other.id]]);
+  await waitFor(() => expect(watchedIds()).toEqual([[other.id], [other.id]]));
   otherWatcher.socket.terminate();
-  await expect.poll(watchedIds).toEqual([[], []]);
+  await waitFor(() => expect(watchedIds()).toEqual([[], []]));
   expect([watcher.texts.length, otherWatcher.texts.length]).toEqual([2, 2]);
 });
 
@@ -120,8 +121,8 @@ test("tails of several control planes: either lists all, and ends them", async (
   // Each is ended at the other one.
   await second.call(`DELETE ${TAILS}/${tails[0]?.id}`);
   await first.call(`DELETE ${TAILS}/${tails[1]?.id}`);
-  await expect.poll(() => watchers.map(({ closeCode }) => closeCode)).toEqual([1000, 1000]);
-  await expect.poll(watchedIds).toEqual([[], []]);
+  await waitFor(() => expect(watchers.map(({ closeCode }) => closeCode)).toEqual([1000, 1000]));
+  await waitFor(() => expect(watchedIds()).toEqual([[], []]));
 });
 
 test("tails of several control planes: those of a worker are counted together", async () => {
@@ -139,35 +140,35 @@ test("tails of several control planes: a node that moves is told anew, and tells
   const watcher = await watch(first, tail);
   for (const api of [first, second, first, second]) {
     await there.connect(api);
-    await expect.poll(watchedIds).toEqual([[tail.id], [tail.id]]);
+    await waitFor(() => expect(watchedIds()).toEqual([[tail.id], [tail.id]]));
     watcher.texts.length = 0;
     there.tellEvent("1");
-    await expect.poll(() => watcher.texts).toEqual(["1"]);
+    await waitFor(() => expect(watcher.texts).toEqual(["1"]));
   }
 });
 
 test("tails of several control planes: one that comes later takes part, one that ends takes its tails along", async () => {
   const tail = await open(first);
   const third = await first.startAnother({ servedWaitMs: 0 });
-  await expect.poll(peersAtNextLook).toEqual([2, 2]);
+  await waitFor(() => expect(peersAtNextLook()).toEqual([2, 2]));
   await there.connect(third);
-  await expect.poll(watchedIds).toEqual([[tail.id], [tail.id]]);
+  await waitFor(() => expect(watchedIds()).toEqual([[tail.id], [tail.id]]));
   const watcher = await watch(third, await open(third));
-  await expect.poll(() => here.tails.length).toBe(2);
+  await waitFor(() => expect(here.tails.length).toBe(2));
   await third.controlPlane.close();
-  await expect.poll(() => watcher.closeCode).toBeDefined();
+  await waitFor(() => expect(watcher.closeCode).toBeDefined());
   // Any code but 1000: wrangler opens another one.
   expect(watcher.closeCode).not.toBe(1000);
   await there.connect(second);
-  await expect.poll(watchedIds).toEqual([[tail.id], [tail.id]]);
-  await expect.poll(peerCounts).toEqual([1, 1]);
+  await waitFor(() => expect(watchedIds()).toEqual([[tail.id], [tail.id]]));
+  await waitFor(() => expect(peerCounts()).toEqual([1, 1]));
 });
 
 test("tails of several control planes: what a node leaves out is told to watchers of that worker everywhere", async () => {
   const watcher = await watch(first, await open(first));
   const dropped = [{ worker: `${first.principal().account}/hello` as const, count: 7 }];
   there.send({ kind: "tail-news", news: { events: [], dropped } });
-  await expect.poll(() => watcher.texts[0]).toContain("So far 7 were left out");
+  await waitFor(() => expect(watcher.texts[0]).toContain("So far 7 were left out"));
 });
 
 test("tails of several control planes: nobody waits for one that gave a wrong address, nor is led in circles", async () => {
@@ -175,7 +176,7 @@ test("tails of several control planes: nobody waits for one that gave a wrong ad
   const lost = await first.startAnother({ servedWaitMs: 0, peerUrl: "http://127.0.0.1:1" });
   const { url: peerUrl } = first.controlPlane;
   const confused = await first.startAnother({ servedWaitMs: 0, peerUrl });
-  await expect.poll(peersAtNextLook).toEqual([3, 3]);
+  await waitFor(() => expect(peersAtNextLook()).toEqual([3, 3]));
   const startMs = performance.now();
   const tails = [await open(first), await open(lost), await open(confused)];
   expect(performance.now() - startMs).toBeLessThan(LIMITS.tailFollowMs);
@@ -183,7 +184,7 @@ test("tails of several control planes: nobody waits for one that gave a wrong ad
   await expect(watch(second, tails[1]!)).rejects.toThrow("502");
   await expect(watch(second, tails[2]!)).rejects.toThrow("508");
   for (const { controlPlane } of [lost, confused]) await controlPlane.close();
-  await expect.poll(peerCounts).toEqual([1, 1]);
+  await waitFor(() => expect(peerCounts()).toEqual([1, 1]));
 });
 
 test.each([

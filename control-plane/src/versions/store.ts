@@ -168,6 +168,26 @@ export class VersionStore {
     return latest;
   }
 
+  /** The newest versions of some workers, by the worker's id. */
+  async newestOf(
+    database: Database | Transaction,
+    workerIds: ReadonlyArray<string>,
+  ): Promise<ReadonlyMap<string, StoredVersion>> {
+    if (workerIds.length === 0) return new Map();
+    const rows = await database
+      .selectFrom("versions")
+      .select(["worker_id", "document", "notes"])
+      .where("worker_id", "in", workerIds)
+      .where("number", "=", (row) =>
+        row
+          .selectFrom("versions as each")
+          .select(({ fn }) => fn.max("each.number").as("newest"))
+          .whereRef("each.worker_id", "=", "versions.worker_id"),
+      )
+      .execute();
+    return new Map(rows.map((row) => [row.worker_id, toVersion(row)]));
+  }
+
   /** The secrets of some versions in the clear, by the version's id. Rejected as `openSecrets` is. */
   async openAllSecrets(
     database: Database | Transaction,

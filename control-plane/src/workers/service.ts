@@ -53,7 +53,8 @@ export class WorkersService {
   async list(principal: Principal): Promise<ReadonlyArray<WorkerDetails>> {
     const { database } = this.#parts;
     const workers = await this.#workers.list(database, principal.account);
-    return Promise.all(workers.map((worker) => this.#details(database, worker)));
+    const all = await Promise.all(workers.map((worker) => this.#details(database, worker)));
+    return all.filter((details) => details !== undefined);
   }
 
   /** Changes what the patch names. Rejected with `tail_consumer_invalid`. */
@@ -146,20 +147,18 @@ export class WorkersService {
     for (const worker of await this.#workers.list(database, principal.account)) {
       if (worker.name === name) continue;
       const deployment = await this.#deployments.active(database, worker.id);
-      for (const { version_id } of deployment?.versions ?? []) {
-        const { version } = await this.#parts.versions.get(database, version_id);
-        if (version.bindings.some((binding) => callsWorker(binding, name))) {
-          callers.push(worker.name);
-        }
-      }
+      const ids = (deployment?.versions ?? []).map(({ version_id }) => version_id);
+      const serving = [...(await this.#parts.versions.getAll(database, ids)).values()];
+      const bindings = serving.flatMap(({ version }) => version.bindings);
+      if (bindings.some((binding) => callsWorker(binding, name))) callers.push(worker.name);
     }
-    return [...new Set(callers)];
+    return callers;
   }
 
-  async #details(database: Database, worker: StoredWorker): Promise<WorkerDetails> {
+  /** `undefined` for a worker that somebody removed since it was read: every other one has a version. */
+  async #details(database: Database, worker: StoredWorker): Promise<WorkerDetails | undefined> {
     const latest = await this.#parts.versions.latest(database, worker.id);
-    if (latest === undefined) throw new Error(`worker ${worker.id} has no version`);
-    return { worker, latest };
+    return latest && { worker, latest };
   }
 }
 

@@ -1,5 +1,6 @@
 import { rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { closeServer } from "../http/close-server.ts";
 
 /**
  * The service behind `caches`, on a unix socket that every cell finds as `cache.sock`. It keeps nothing:
@@ -27,10 +28,8 @@ export class CacheFront {
   }
 
   /** May be called twice. */
-  async close(): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    this.#server.closeAllConnections();
-    await closed;
+  close(): Promise<void> {
+    return closeServer(this.#server);
   }
 }
 

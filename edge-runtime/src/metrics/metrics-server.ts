@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import type { Logger } from "pino";
 import { EdgeError } from "../errors.ts";
+import { closeServer } from "../http/close-server.ts";
 import { LIMITS } from "../limits.ts";
 
 export interface MetricsServerOptions {
@@ -53,12 +54,8 @@ export class MetricsServer {
   }
 
   /** May be called twice. */
-  async close(): Promise<void> {
-    if (!this.#server.listening) return;
-    const closed = once(this.#server, "close");
-    this.#server.close();
-    this.#server.closeAllConnections();
-    await closed;
+  close(): Promise<void> {
+    return closeServer(this.#server);
   }
 
   async #answer({ method, url }: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -3,6 +3,7 @@ import { rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Logger } from "pino";
 import { HEADERS } from "../config/cell-interface.ts";
+import { closeServer } from "../http/close-server.ts";
 import { LIMITS } from "../limits.ts";
 import { CellEvents } from "./cell-events.schemas.ts";
 import type { TailSource } from "./tail-capabilities.ts";
@@ -46,12 +47,8 @@ export class TailServer {
   }
 
   /** May be called twice. */
-  async close(): Promise<void> {
-    if (!this.#server.listening) return;
-    const closed = once(this.#server, "close");
-    this.#server.close();
-    this.#server.closeAllConnections();
-    await closed;
+  close(): Promise<void> {
+    return closeServer(this.#server);
   }
 
   /** Resolves with the status of the answer. */

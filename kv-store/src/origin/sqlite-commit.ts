@@ -1,6 +1,6 @@
 import type { KvCondition, KvOperation, KvRecord } from "../entry.ts";
 import type { KvError } from "../errors.ts";
-import { Revision, type NamespaceId } from "../names.ts";
+import type { NamespaceId, Revision } from "../names.ts";
 import { StateSum } from "../state-digest.ts";
 import { notFoundError, preconditionError } from "./origin-errors.ts";
 import { growthOf, type AccountBudget } from "./quota.ts";
@@ -118,6 +118,6 @@ export class SqliteCommit {
     let records = this.#records.get(id);
     if (records === undefined) this.#records.set(id, (records = []));
     for (const operation of operations) records.push(tables.append(namespace, operation, nowMs));
-    return Revision.parse(namespace.row.revision);
+    return namespace.row.revision as Revision; // as `append` has counted it
   }
 }

@@ -53,6 +53,8 @@ type SealedRow = EntryRow & { readonly digest: Buffer };
 
 /** What is there of a key that is written to. */
 interface ReplacedRow {
+  /** Its row's, which finds it without a look at the keys. */
+  readonly id: number;
   readonly digest: Buffer;
   /** As `sizeOf` counts them. */
   readonly bytes: number;
@@ -77,10 +79,8 @@ type AddedRow = [
   key: Buffer,
   operation: Buffer,
 ];
-/** An entry that is put. */
+/** What an entry holds. */
 type PutRow = [
-  namespaceId: number,
-  key: Buffer,
   digest: Buffer,
   revision: number,
   expiresAt: number | null,
@@ -111,13 +111,14 @@ export class SqliteTables {
   readonly #entryRevision: Statement<[number, Buffer, number], number>;
   readonly #entries: Statement<[number, Buffer], SealedRow>;
   readonly #listing: Statement<[number, Buffer, Buffer, number, number], ListingRow>;
-  readonly #putEntry: Statement<PutRow>;
-  readonly #deleteEntry: Statement<[number, Buffer]>;
+  readonly #addEntry: Statement<[namespaceId: number, key: Buffer, ...PutRow]>;
+  readonly #replaceEntry: Statement<[...PutRow, id: number]>;
+  readonly #deleteEntry: Statement<[id: number]>;
   readonly #expiredUpTo: Statement<[], number>;
   readonly #saveExpiredUpTo: Statement<[number, number]>;
   readonly #due: Statement<[number, number], DueRow>;
   readonly #addRecord: Statement<AddedRow>;
-  readonly #addReplacingRecord: Statement<[...AddedRow, namespaceId: number, key: Buffer]>;
+  readonly #addReplacingRecord: Statement<[...AddedRow, replacedId: number]>;
   readonly #records: Statement<[number, number], RecordRow>;
   readonly #recordDigest: Statement<[number, number], StateDigest>;
   readonly #sweep: ReadonlyArray<Statement<[number, number]>>;
@@ -144,7 +145,7 @@ export class SqliteTables {
     );
     // Lengths are in a row's head: nothing of a large value is read for them.
     this.#replaced = database.prepare(
-      `SELECT digest,
+      `SELECT id, digest,
          length(key) + coalesce(octet_length(metadata), 0) + coalesce(blob_size, length(value), 0) AS bytes,
          coalesce(length(value), 0) + coalesce(octet_length(metadata), 0) AS logged
        FROM entries WHERE namespace_id = ? AND key = ?`,
@@ -163,14 +164,14 @@ export class SqliteTables {
        WHERE namespace_id = ? AND key >= ? AND key < ? AND (expires_at IS NULL OR expires_at > ?)
        ORDER BY key LIMIT ?`,
     );
-    this.#putEntry = database.prepare(
-      `INSERT INTO entries (namespace_id, ${ENTRY_COLUMNS})
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-       ON CONFLICT (namespace_id, key) DO UPDATE SET digest = excluded.digest, revision = excluded.revision,
-         expires_at = excluded.expires_at, metadata = excluded.metadata,
-         blob_hash = excluded.blob_hash, blob_size = excluded.blob_size, value = excluded.value`,
+    this.#addEntry = database.prepare(
+      `INSERT INTO entries (namespace_id, ${ENTRY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
-    this.#deleteEntry = database.prepare("DELETE FROM entries WHERE namespace_id = ? AND key = ?");
+    this.#replaceEntry = database.prepare(
+      `UPDATE entries SET digest = ?, revision = ?, expires_at = ?, metadata = ?, blob_hash = ?, blob_size = ?,
+         value = ? WHERE id = ?`,
+    );
+    this.#deleteEntry = database.prepare("DELETE FROM entries WHERE id = ?");
     this.#expiredUpTo = database.prepare<[], number>("SELECT seconds FROM expiry").pluck();
     // Where nothing expires there is nothing to remember.
     this.#saveExpiredUpTo = database.prepare(
@@ -190,7 +191,7 @@ export class SqliteTables {
       `INSERT INTO log (namespace_id, revision, at_ms, digest, key, operation, replaced_digest,
          replaced_expires_at, replaced_metadata, replaced_hash, replaced_size, replaced_value)
        SELECT ?, ?, ?, ?, ?, ?, digest, expires_at, metadata, blob_hash, blob_size, value
-       FROM entries WHERE namespace_id = ? AND key = ?`,
+       FROM entries WHERE id = ?`,
     );
     this.#records = database.prepare(
       `SELECT revision, digest, operation FROM log
@@ -302,7 +303,7 @@ export class SqliteTables {
   append({ row, sum }: GrowingNamespace, operation: KvOperation, nowMs: number): KvRecord {
     const bytes = encodeOperation(operation);
     const key = Buffer.from(operation.key, "utf8");
-    const revision = Revision.parse(row.revision + 1);
+    const revision = (row.revision + 1) as Revision; // the one behind it
     const replaced = this.#replaced.get(row.id, key);
     const digest = operation.kind === "put" ? entryDigest(bytes) : undefined;
     if (replaced !== undefined) sum.toggle(replaced.digest);
@@ -317,14 +318,16 @@ export class SqliteTables {
     // Before the entry changes.
     const record: AddedRow = [row.id, revision, row.written_ms, row.digest, key, bytes];
     if (replaced === undefined) this.#addRecord.run(...record);
-    else this.#addReplacingRecord.run(...record, row.id, key);
+    else this.#addReplacingRecord.run(...record, replaced.id);
     if (operation.kind === "put" && digest !== undefined) {
       const { expiresAt = null, metadata = null, value } = operation;
       const [hash, size] = value.kind === "blob" ? [value.hash, value.size] : [null, null];
       const content = value.kind === "inline" ? value.bytes : null;
-      this.#putEntry.run(row.id, key, digest, revision, expiresAt, metadata, hash, size, content);
+      const put: PutRow = [digest, revision, expiresAt, metadata, hash, size, content];
+      if (replaced === undefined) this.#addEntry.run(row.id, key, ...put);
+      else this.#replaceEntry.run(...put, replaced.id);
     } else if (replaced !== undefined) {
-      this.#deleteEntry.run(row.id, key);
+      this.#deleteEntry.run(replaced.id);
     }
     return { revision, digest: row.digest, operation };
   }

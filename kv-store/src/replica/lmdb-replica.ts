@@ -20,14 +20,20 @@ import {
 } from "./lmdb-environment.ts";
 import { isDamage, storageError } from "./lmdb-errors.ts";
 import { OriginTime, type HeardTime } from "./origin-time.ts";
-import type { DamageListener, Replica, SnapshotPosition, StoreAction } from "./replica.ts";
+import type {
+  DamageListener,
+  Replica,
+  SnapshotPosition,
+  StoreAction,
+  StoreOptions,
+} from "./replica.ts";
 import { ReadView } from "./read-view.ts";
 import { SavedSeconds } from "./saved-seconds.ts";
-import { SharedTransactions } from "./shared-transactions.ts";
+import { SharedTransactions, type ChangePlan } from "./shared-transactions.ts";
 import { changeOf, revisionOf, SlotEntries, storedKey, type FetchedValue } from "./slot-entries.ts";
 import { SlotSweep } from "./slot-sweep.ts";
 import { SlotValues, type AbsentPage } from "./slot-values.ts";
-import { StoreChanges } from "./store-changes.ts";
+import { planOf, StoreChanges } from "./store-changes.ts";
 import { NO_COPY, sizeOfCopy, slotsOf, StoredCopy, type Held } from "./stored-copy.ts";
 
 export interface LmdbReplicaOptions {
@@ -38,6 +44,8 @@ export interface LmdbReplicaOptions {
   /** Told once when LMDB has given up the files: nothing is read or stored any more in this process. */
   readonly onGivenUp?: ((error: KvError) => void) | undefined;
 }
+
+const REWRITE: ChangePlan = { operationCount: LIMITS.replicaStripRowsMax, isAwaited: true };
 
 /**
  * A namespace as reads see it: what was committed. A drop forgets the whole object, so what was handed over
@@ -122,6 +130,7 @@ export class LmdbReplica implements Replica {
     this.#shared = new SharedTransactions({
       transaction: (action) => this.#transaction(action),
       onUndone: () => this.#check.restart(),
+      clock,
     });
     this.#sweep = new SlotSweep({
       entries: this.#entries,
@@ -255,10 +264,10 @@ export class LmdbReplica implements Replica {
     return () => this.#damageListeners.delete(listener);
   }
 
-  async store(namespace: NamespaceId, action: StoreAction): Promise<void> {
+  async store(namespace: NamespaceId, action: StoreAction, options?: StoreOptions): Promise<void> {
     if (this.#isClosed) throw new KvError("closed", "the replica is closed");
     try {
-      await this.#storeAction(namespace, action);
+      await this.#storeAction(namespace, action, planOf(action, options));
     } catch (error) {
       throw this.#failed("a change can't be stored", error);
     }
@@ -276,17 +285,16 @@ export class LmdbReplica implements Replica {
     this.#savedTime.close();
   }
 
-  async #storeAction(namespace: NamespaceId, action: StoreAction): Promise<void> {
+  async #storeAction(namespace: NamespaceId, action: StoreAction, plan: ChangePlan): Promise<void> {
     const copy = this.#copyOf(namespace);
     // Reads stop seeing it at once; the order of what is on disk is that of the calls.
     if (action.kind === "drop") this.#copies.delete(namespace);
     try {
-      const operationCount = "operations" in action ? action.operations.length : 1;
-      await this.#commit(copy, operationCount, (stored) => this.#changes.apply(stored, action));
+      await this.#commit(copy, plan, (stored) => this.#changes.apply(stored, action));
     } catch (error) {
       const isSnapshot = action.kind.startsWith("snapshot");
       if (isSnapshot && isDamage(error)) {
-        await this.#commit(copy, 1, ({ held, isPartial }) => ({ held, isPartial }));
+        await this.#commit(copy, plan, ({ held, isPartial }) => ({ held, isPartial }));
       }
       throw error;
     }
@@ -294,11 +302,11 @@ export class LmdbReplica implements Replica {
 
   async #commit(
     copy: Copy,
-    operationCount: number,
+    plan: ChangePlan,
     change: (stored: StoredCopy) => StoredCopy,
   ): Promise<void> {
     const { namespace } = copy;
-    const { before, after } = await this.#shared.make(operationCount, () => {
+    const { before, after } = await this.#shared.make(plan, () => {
       // Read inside the transaction: changes are handed over without waiting for those before.
       const stored = this.#storedCopy(namespace);
       const next = change(stored);
@@ -324,7 +332,7 @@ export class LmdbReplica implements Replica {
     const copy = this.#copies.get(namespace);
     if (this.#isClosed || copy === undefined) return;
     try {
-      await this.#commit(copy, LIMITS.replicaStripRowsMax, (stored) =>
+      await this.#commit(copy, REWRITE, (stored) =>
         slotsOf(stored).length === 0 ? stored : change(stored),
       );
     } catch (error) {
@@ -333,12 +341,8 @@ export class LmdbReplica implements Replica {
     }
   }
 
-  async #transaction<Result>(action: () => Result): Promise<Result> {
-    try {
-      return await transact(this.#root, action);
-    } finally {
-      this.#view.renew();
-    }
+  #transaction<Result>(action: () => Result): Promise<Result> {
+    return transact(this.#root, action).finally(() => this.#view.renew());
   }
 
   #copyOf(namespace: NamespaceId): Copy {

@@ -34,6 +34,11 @@ export interface SnapshotPosition extends Readonly<HistoryPoint> {
   readonly after: Key | null;
 }
 
+export interface StoreOptions {
+  /** By default somebody waits for the change. */
+  readonly isAwaited?: boolean;
+}
+
 /** Told what is wrong, in a sentence. */
 export type DamageListener = (namespace: NamespaceId, what: string) => void;
 
@@ -54,9 +59,10 @@ export interface Replica {
    * namespace take effect in the order of the calls, which need not wait for each other. Rejected with
    * `replica_behind` when a change does not fit what is held or collected, with `replica_damaged` when what
    * is on disk with it is not the state that it promises, with `storage_failed` when the disk refuses. A
-   * snapshot that proves damaged is forgotten.
+   * snapshot that proves damaged is forgotten. What `isAwaited` is stored at once; a batch that is not may wait for more of
+   * them, a moment while there is much to do.
    */
-  store(namespace: NamespaceId, action: StoreAction): Promise<void>;
+  store(namespace: NamespaceId, action: StoreAction, options?: StoreOptions): Promise<void>;
   /** A heartbeat has told of the origin's clock, by which entries expire. */
   heard(time: HeardTime): void;
   /** What the origin's clock shows by now, in milliseconds since the epoch; `undefined` before it was ever heard. */

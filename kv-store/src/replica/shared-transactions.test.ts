@@ -1,5 +1,6 @@
 import { beforeEach, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
+import { ManualClock } from "../test-support/manual-clock.ts";
 import { SharedTransactions } from "./shared-transactions.ts";
 
 /** What each transaction made, in the order of their ends; what was undone is not there. */
@@ -9,8 +10,10 @@ let open: string[];
 /** Fails a commit, or lets it be. */
 let commit: () => Promise<void>;
 let shared: SharedTransactions;
+let clock: ManualClock;
 
 beforeEach(() => {
+  clock = new ManualClock();
   committed = [];
   undone = 0;
   commit = () => Promise.resolve();
@@ -24,11 +27,12 @@ beforeEach(() => {
       return result;
     },
     onUndone: () => (undone += 1),
+    clock,
   });
 });
 
-const make = (name: string, operationCount = 1): Promise<string> =>
-  shared.make(operationCount, () => {
+const make = (name: string, operationCount = 1, isAwaited = false): Promise<string> =>
+  shared.make({ operationCount, isAwaited }, () => {
     open.push(name);
     if (name.startsWith("bad")) throw new Error(name);
     return name;
@@ -81,4 +85,50 @@ test("SharedTransactions: is idle when the last change has ended", async () => {
   released.resolve();
   expect(await idle).toEqual(["a", "b"]);
   await Promise.all(made);
+});
+
+/** After a first commit that took so long, while which this change came; answers that one's end. */
+async function commitFor(ms: number, name: string): Promise<{ readonly waiting: Promise<string> }> {
+  commit = async () => clock.advance(ms);
+  const first = make("first");
+  const waiting = make(name);
+  await first;
+  commit = () => Promise.resolve();
+  return { waiting };
+}
+
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+
+test.each([
+  ["for twice as long as that took", 3, 6],
+  ["for no longer than the bound", 1_000, LIMITS.replicaGatherMsMax],
+])("SharedTransactions: what comes while one is committed gathers, %s", async (_what, ms, wait) => {
+  const { waiting } = await commitFor(ms, "a");
+  const later = make("b");
+  clock.advance(wait - 1);
+  await turn();
+  expect(committed).toEqual([["first"]]);
+  clock.advance(1);
+  await Promise.all([waiting, later]);
+  expect(committed).toEqual([["first"], ["a", "b"]]);
+  expect(clock.timerCount).toBe(0);
+});
+
+test("SharedTransactions: what comes after a commit does not wait, however long that took", async () => {
+  commit = async () => clock.advance(1_000);
+  await make("first");
+  await make("a");
+  expect(committed).toEqual([["first"], ["a"]]);
+});
+
+test.each([
+  ["somebody waits for one", () => make("b", 1, true)],
+  ["they fill a transaction", () => make("b", LIMITS.replicaSharedOperationsMax - 1)],
+  ["they are to be idle", async () => void (await Promise.all([shared.idle(), make("b")]))],
+])("SharedTransactions: changes that gather are made at once when %s", async (_what, hurry) => {
+  const { waiting } = await commitFor(3, "a");
+  await hurry();
+  await waiting;
+  expect(committed.flat()).toEqual(["first", "a", "b"]);
+  expect(clock.timerCount).toBe(0);
 });

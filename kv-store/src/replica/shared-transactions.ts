@@ -1,3 +1,4 @@
+import type { Clock } from "../clock.ts";
 import { LIMITS } from "../limits.ts";
 
 export interface SharedTransactionsOptions {
@@ -5,10 +6,17 @@ export interface SharedTransactionsOptions {
   readonly transaction: <Result>(action: () => Result) => Promise<Result>;
   /** What was done in a transaction is undone. Called before anything else is done. */
   readonly onUndone: () => void;
+  readonly clock: Pick<Clock, "monotonicMs" | "every">;
 }
 
-interface Change {
+/** What is known of a change before it is made. */
+export interface ChangePlan {
   readonly operationCount: number;
+  /** Somebody waits for it: it does not wait for others. */
+  readonly isAwaited: boolean;
+}
+
+interface Change extends ChangePlan {
   /** Returns what resolves its promise. */
   make(): () => void;
   reject(error: unknown): void;
@@ -16,39 +24,82 @@ interface Change {
 
 /**
  * Makes changes in transactions, one at a time: those that come while one is committed share the next, since a
- * commit costs far more than a change. When one of several fails, each is made anew in a transaction of its own,
- * so a change must be one that can be made again after it was undone.
+ * commit costs far more than a change. When they come faster than they are committed, those that nobody waits for
+ * gather before the next commit for as long as the last one took, a few times over: so commits never take most of a
+ * busy machine. When one of several fails, each is made anew in a transaction of its own, so a change must be one
+ * that can be made again after it was undone.
  */
 export class SharedTransactions {
   readonly #options: SharedTransactionsOptions;
   readonly #waiting: Change[] = [];
   #running: Promise<void> | undefined;
+  /** Until when changes gather, by the monotonic clock. */
+  #gatherUntilMs = -Infinity;
+  /** Set while some do: ends the timer. */
+  #stopTimer: (() => void) | undefined;
 
   constructor(options: SharedTransactionsOptions) {
     this.#options = options;
   }
 
   /** Resolves when the change is committed. Changes are made in the order of the calls. */
-  make<Result>(operationCount: number, change: () => Result): Promise<Result> {
+  make<Result>(plan: ChangePlan, change: () => Result): Promise<Result> {
     return new Promise((resolve, reject) => {
       const make = (): (() => void) => {
         const result = change();
         return () => resolve(result);
       };
-      this.#waiting.push({ operationCount, make, reject });
-      this.#running ??= this.#run();
+      this.#waiting.push({ ...plan, make, reject });
+      this.#runOrGather();
     });
   }
 
   /** Resolves when none is under way. */
   async idle(): Promise<void> {
-    await this.#running;
+    while (this.#waiting.length > 0 || this.#running !== undefined) await this.#runNow();
+  }
+
+  #runOrGather(): void {
+    if (this.#running !== undefined) return;
+    const { clock } = this.#options;
+    const leftMs = this.#gatherUntilMs - clock.monotonicMs();
+    if (leftMs <= 0 || this.#isUrgent) void this.#runNow();
+    else this.#stopTimer ??= clock.every(leftMs, () => void this.#runNow());
+  }
+
+  #runNow(): Promise<void> {
+    this.#stopTimer?.();
+    this.#stopTimer = undefined;
+    this.#running ??= this.#run();
+    return this.#running;
+  }
+
+  /** Somebody waits for a change, or more of them would not fit into a transaction. */
+  get #isUrgent(): boolean {
+    let operations = 0;
+    return this.#waiting.some(({ operationCount, isAwaited }) => {
+      operations += operationCount;
+      return isAwaited || operations >= LIMITS.replicaSharedOperationsMax;
+    });
   }
 
   /** Never rejected. */
   async #run(): Promise<void> {
-    while (this.#waiting.length > 0) await this.#commit(this.#take());
+    do await this.#commit(this.#take());
+    while (this.#isUrgent);
     this.#running = undefined;
+    if (this.#waiting.length > 0) this.#runOrGather();
+  }
+
+  /** A commit that began then has ended. */
+  #committed(beganMs: number): void {
+    const endMs = this.#options.clock.monotonicMs();
+    const gatherMs = (endMs - beganMs) * LIMITS.replicaGatherFactor;
+    // What comes after a commit, and not while it went on, comes slowly enough.
+    const isBehind = this.#waiting.length > 0;
+    this.#gatherUntilMs = isBehind
+      ? endMs + Math.min(gatherMs, LIMITS.replicaGatherMsMax)
+      : -Infinity;
   }
 
   #take(): Change[] {
@@ -61,8 +112,11 @@ export class SharedTransactions {
   }
 
   async #commit(changes: ReadonlyArray<Change>): Promise<void> {
+    const beganMs = this.#options.clock.monotonicMs();
     try {
       const resolves = await this.#options.transaction(() => this.#make(changes));
+      // Before anybody is told: what they do next comes behind the commit.
+      this.#committed(beganMs);
       for (const resolve of resolves) resolve();
     } catch (error) {
       this.#options.onUndone();

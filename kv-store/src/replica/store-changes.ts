@@ -4,7 +4,8 @@ import { EMPTY_STATE } from "../state-digest.ts";
 import type { ContentCheck } from "./content-check.ts";
 import { EMPTY_SIZE } from "./extent-plan.ts";
 import { withoutValue } from "./partial-entry.ts";
-import type { StoreAction } from "./replica.ts";
+import type { StoreAction, StoreOptions } from "./replica.ts";
+import type { ChangePlan } from "./shared-transactions.ts";
 import type { Changes, SlotEntries } from "./slot-entries.ts";
 import { SlotTally } from "./slot-tally.ts";
 import {
@@ -123,6 +124,12 @@ function completed(
   if (snapshot.sum !== digest) throw damage(end, snapshot.sum);
   const { slot, form, size } = snapshot;
   return { slot, form, size, revision, digest };
+}
+
+/** Only batches ever gather: the pieces of a snapshot come one after another, and the next when there is room for it. */
+export function planOf(action: StoreAction, { isAwaited = true }: StoreOptions = {}): ChangePlan {
+  const operationCount = "operations" in action ? action.operations.length : 1;
+  return { operationCount, isAwaited: isAwaited || action.kind !== "batch" };
 }
 
 /** The operations of a batch: each is the revision behind the one before. */

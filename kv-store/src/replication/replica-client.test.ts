@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Key, type KvOperation } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision } from "../names.ts";
@@ -141,6 +141,30 @@ async function connectHolding(): Promise<{
   following.attach(node);
   return { following, node, state };
 }
+
+test("ReplicaClient: a batch waits for others only while nobody on the node waits for it", async () => {
+  const { following, node, state } = await connectHolding();
+  const store = vi.spyOn(replica, "store");
+  let sequence = 0;
+  const deliver = (): void => {
+    const [batch] = encodeBatches([{ ...state.apply([DELETE]), operation: DELETE }]);
+    node.deliver({ kind: "batch", subscription: 1, sequence: (sequence += 1), ...batch });
+  };
+  deliver();
+  await waitFor(() => expect(replica.revision(NAMESPACE)).toBe(1));
+  const read = following.readable(NAMESPACE, { minRevision: Revision.parse(2) });
+  deliver();
+  await read;
+  const write = following.write(NAMESPACE, [DELETE]);
+  deliver();
+  node.deliver({ kind: "written", id: 1, revision: 3 });
+  await write;
+  deliver();
+  await waitFor(() => expect(replica.revision(NAMESPACE)).toBe(4));
+  const awaited = store.mock.calls.map(([, , options]) => options?.isAwaited);
+  expect(awaited).toEqual([false, true, true, false]);
+  await following.close();
+});
 
 /** How a promise has ended by now. */
 async function outcomeOf(promise: Promise<unknown> | undefined): Promise<unknown> {

@@ -308,7 +308,9 @@ export class ReplicaClient {
     action: (ReplicaEffect & { kind: "store" })["action"],
   ): Promise<StoreOutcome> {
     try {
-      await this.#replica.store(namespace, action);
+      // It may be what somebody here waits for: a write of this node, or a change that a read wants to see.
+      const isAwaited = this.#writes.size > 0 || this.#waiters.length > 0;
+      await this.#replica.store(namespace, action, { isAwaited });
       if (this.#failing.delete(namespace)) {
         this.#log.warn({ namespace }, "the replica takes changes again");
       }

@@ -44,6 +44,7 @@ static volatile struct {
   int32_t lost;         /* writes that did not reach the disk, or not wholly */
   int32_t boots;        /* how often the machine was started anew */
   int32_t fail_below;   /* each write to a place below this fails with EIO */
+  int32_t sync_micros;  /* each fsync takes so long, whatever else becomes of it */
 } *orders;
 
 struct write {
@@ -264,6 +265,7 @@ static ssize_t faulty_write(int fd, const void *bytes, size_t length, off_t at) 
 static int faulty_sync(int fd, long call) {
   struct file *file = take(fd);
   if (file == NULL) return syscall(call, fd);
+  if (orders->sync_micros > 0) usleep(orders->sync_micros);
   int done = sync_file(file);
   pthread_mutex_unlock(&lock);
   return done;

@@ -23,6 +23,7 @@ const ORDERS = [
   "lost",
   "boots",
   "failBelow",
+  "syncMicros",
 ] as const;
 type Order = (typeof ORDERS)[number];
 
@@ -75,7 +76,7 @@ export class FaultyDisk {
     return word.readInt32LE();
   }
 
-  /** No more faults from now on, also none that were ordered. */
+  /** No more faults or delays from now on, also none that were ordered. */
   heal(): Promise<void> {
     return this.order({
       syncErrno: 0,
@@ -85,6 +86,7 @@ export class FaultyDisk {
       cutIn: 0,
       syncLies: 0,
       failBelow: 0,
+      syncMicros: 0,
     });
   }
 
