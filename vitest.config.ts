@@ -42,7 +42,7 @@ export default defineConfig({
           ...PATIENT,
           // A test runs up to some twenty programs, one after the other.
           testTimeout: 300_000,
-          hookTimeout: 120_000,
+          hookTimeout: 300_000,
         },
       },
     ],

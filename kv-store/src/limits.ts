@@ -206,8 +206,8 @@ export const LIMITS = {
   /** Operations of changes that share a transaction on a node: as many as one page of the log brings. */
   replicaSharedOperationsMax: 1_000,
   /**
-   * After a commit of a node, changes that nobody waits for gather for so many times what it took: with others of a
-   * busy machine, commits then take a third of the time at most.
+   * Changes that come to a node faster than it commits them gather for so many times what the last commit took, unless
+   * somebody waits for one: commits then take a third of the time at most.
    */
   replicaGatherFactor: 2,
   /** But no longer than this, however slow the disk is: a fifth of what a change may take until it is seen everywhere. */

@@ -8,6 +8,7 @@ import {
 } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
 import { createProject, type TestProject } from "../support/project.ts";
+import { accountPath } from "../support/refusal.ts";
 
 const KEY_HEADER = "cloudflare-workers-version-key";
 const OVERRIDES_HEADER = "cloudflare-workers-version-overrides";
@@ -241,7 +242,8 @@ describe.each(EVERYDAY_RELEASES)("wrangler %s", (release) => {
   });
 
   test("says why a split is refused, and nothing changes", async () => {
-    const before = (await wrangler("deployments status")).output;
+    const path = accountPath(atoll, `/workers/scripts/${name}/deployments`);
+    const before = (await atoll.api(path)).body;
     const unknown = "00000000-0000-4000-8000-000000000000";
     const lines = [
       `versions deploy ${first}@60 ${second}@60 -y`,
@@ -254,7 +256,7 @@ describe.each(EVERYDAY_RELEASES)("wrangler %s", (release) => {
       expect(exitCode, output).not.toBe(0);
       expect(output).toContain("ERROR");
     }
-    expect((await wrangler("deployments status")).output).toBe(before);
+    expect((await atoll.api(path)).body).toBe(before);
   });
 });
 

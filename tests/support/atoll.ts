@@ -210,7 +210,8 @@ async function startUp(environment: NodeJS.ProcessEnv, directory: string): Promi
       if (up.exitCode !== null || up.signalCode !== null) return "ended";
       return output.join("").includes("Ctrl-C stops everything") && "ready";
     },
-    { what: "atoll up is ready" },
+    // Five processes of Node, and what each of them starts.
+    { what: "atoll up is ready", deadlineMs: 120_000 },
   ).catch((error: unknown) => {
     up.kill("SIGTERM");
     throw new Error(`atoll up did not start:\n${output.join("")}`, { cause: error });

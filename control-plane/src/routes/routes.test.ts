@@ -93,6 +93,8 @@ describe("routes: ", () => {
     const many = (count: number) => Array.from({ length: count }, (_, index) => `h${index}.test/*`);
     expect(await setRoutes("one", many(LIMITS.routesMax + 1))).toMatchObject({ status: 400 });
     expect(await setRoutes("one", many(LIMITS.routesMax))).toMatchObject({ status: 200 });
+    // Beside the worker's own host.
+    expect(await routesOf("one")).toHaveLength(LIMITS.routesMax + 1);
     expect((await setRoutes("none", [])).errors[0]?.code).toBe(10_007);
   });
 

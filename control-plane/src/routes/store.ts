@@ -5,6 +5,8 @@ import type { NamedRoute, RouteKind } from "./schemas.ts";
 
 // Each is a dozen values of the statement, or a hundred when it has many labels.
 const HOSTS_PER_QUERY = 50;
+// All that most workers have, in one round trip to the database.
+const ROWS_PER_STATEMENT = 100;
 
 /** The routes of all workers: patterns from `routes`, and the hosts of custom domains as `host/*`. */
 export class RouteStore {
@@ -95,11 +97,14 @@ export class RouteStore {
       .where("worker_id", "=", workerId)
       .where("kind", "=", kind)
       .execute();
-    for (const pattern of set.patterns) {
-      const row = { id: randomUUID().replaceAll("-", ""), pattern, kind, created_at: now };
-      const host_key = hostKey(splitPattern(pattern).host);
-      const owned = { ...row, host_key, account_id: account, worker_id: workerId };
-      await transaction.insertInto("routes").values(owned).execute();
+    const rows = set.patterns.map((pattern) => ({
+      ...{ id: randomUUID().replaceAll("-", ""), pattern, kind, created_at: now },
+      ...{ account_id: account, worker_id: workerId },
+      host_key: hostKey(splitPattern(pattern).host),
+    }));
+    for (let start = 0; start < rows.length; start += ROWS_PER_STATEMENT) {
+      const some = rows.slice(start, start + ROWS_PER_STATEMENT);
+      await transaction.insertInto("routes").values(some).execute();
     }
   }
 

@@ -87,33 +87,36 @@ test("SharedTransactions: is idle when the last change has ended", async () => {
   await Promise.all(made);
 });
 
-/** A first commit that took so long. */
-async function commitFor(ms: number): Promise<void> {
+/** After a first commit that took so long, while which this change came; answers that one's end. */
+async function commitFor(ms: number, name: string): Promise<{ readonly waiting: Promise<string> }> {
   commit = async () => clock.advance(ms);
-  await make("first");
+  const first = make("first");
+  const waiting = make(name);
+  await first;
   commit = () => Promise.resolve();
+  return { waiting };
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 test.each([
-  ["for twice as long as it took", 3, 6],
+  ["for twice as long as that took", 3, 6],
   ["for no longer than the bound", 1_000, LIMITS.replicaGatherMsMax],
-])("SharedTransactions: after a commit changes gather, %s", async (_what, tookMs, gatherMs) => {
-  await commitFor(tookMs);
-  const made = ["a", "b"].map((name) => make(name));
-  clock.advance(gatherMs - 1);
+])("SharedTransactions: what comes while one is committed gathers, %s", async (_what, ms, wait) => {
+  const { waiting } = await commitFor(ms, "a");
+  const later = make("b");
+  clock.advance(wait - 1);
   await turn();
   expect(committed).toEqual([["first"]]);
   clock.advance(1);
-  await Promise.all(made);
+  await Promise.all([waiting, later]);
   expect(committed).toEqual([["first"], ["a", "b"]]);
   expect(clock.timerCount).toBe(0);
 });
 
-test("SharedTransactions: a change that comes later than that does not wait", async () => {
-  await commitFor(3);
-  clock.advance(6);
+test("SharedTransactions: what comes after a commit does not wait, however long that took", async () => {
+  commit = async () => clock.advance(1_000);
+  await make("first");
   await make("a");
   expect(committed).toEqual([["first"], ["a"]]);
 });
@@ -123,10 +126,9 @@ test.each([
   ["they fill a transaction", () => make("b", LIMITS.replicaSharedOperationsMax - 1)],
   ["they are to be idle", async () => void (await Promise.all([shared.idle(), make("b")]))],
 ])("SharedTransactions: changes that gather are made at once when %s", async (_what, hurry) => {
-  await commitFor(3);
-  const first = make("a");
+  const { waiting } = await commitFor(3, "a");
   await hurry();
-  await first;
+  await waiting;
   expect(committed.flat()).toEqual(["first", "a", "b"]);
   expect(clock.timerCount).toBe(0);
 });

@@ -24,10 +24,10 @@ interface Change extends ChangePlan {
 
 /**
  * Makes changes in transactions, one at a time: those that come while one is committed share the next, since a
- * commit costs far more than a change. After a commit, changes that nobody waits for gather for as long as it took,
- * a few times over, so that commits never take most of a busy machine, and none is waited for on an idle one. When
- * one of several fails, each is made anew in a transaction of its own, so a change must be one that can be made
- * again after it was undone.
+ * commit costs far more than a change. When they come faster than they are committed, those that nobody waits for
+ * gather before the next commit for as long as the last one took, a few times over: so commits never take most of a
+ * busy machine. When one of several fails, each is made anew in a transaction of its own, so a change must be one
+ * that can be made again after it was undone.
  */
 export class SharedTransactions {
   readonly #options: SharedTransactionsOptions;
@@ -85,16 +85,21 @@ export class SharedTransactions {
 
   /** Never rejected. */
   async #run(): Promise<void> {
-    const { clock } = this.#options;
-    do {
-      const beganMs = clock.monotonicMs();
-      await this.#commit(this.#take());
-      const endMs = clock.monotonicMs();
-      const gatherMs = (endMs - beganMs) * LIMITS.replicaGatherFactor;
-      this.#gatherUntilMs = endMs + Math.min(gatherMs, LIMITS.replicaGatherMsMax);
-    } while (this.#isUrgent);
+    do await this.#commit(this.#take());
+    while (this.#isUrgent);
     this.#running = undefined;
     if (this.#waiting.length > 0) this.#runOrGather();
+  }
+
+  /** A commit that began then has ended. */
+  #committed(beganMs: number): void {
+    const endMs = this.#options.clock.monotonicMs();
+    const gatherMs = (endMs - beganMs) * LIMITS.replicaGatherFactor;
+    // What comes after a commit, and not while it went on, comes slowly enough.
+    const isBehind = this.#waiting.length > 0;
+    this.#gatherUntilMs = isBehind
+      ? endMs + Math.min(gatherMs, LIMITS.replicaGatherMsMax)
+      : -Infinity;
   }
 
   #take(): Change[] {
@@ -107,8 +112,11 @@ export class SharedTransactions {
   }
 
   async #commit(changes: ReadonlyArray<Change>): Promise<void> {
+    const beganMs = this.#options.clock.monotonicMs();
     try {
       const resolves = await this.#options.transaction(() => this.#make(changes));
+      // Before anybody is told: what they do next comes behind the commit.
+      this.#committed(beganMs);
       for (const resolve of resolves) resolve();
     } catch (error) {
       this.#options.onUndone();

@@ -63,8 +63,8 @@ export class SimulatedLogs {
 
   /** Cuts what is too old. */
   age(): void {
-    if (this.#options.rhythm.logCuts > 0 || !this.#aging.begin()) return;
-    while (this.#aging.trimSome());
+    if (this.#options.rhythm.logCuts > 0) return;
+    if (this.#aging.begin()) while (this.#aging.trimSome());
     for (const history of this.#options.histories()) this.#checkKept(history);
   }
 

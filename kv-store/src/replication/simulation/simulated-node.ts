@@ -1,11 +1,10 @@
 import type { Key, KvCondition, KvOperation } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
-import type { MessageFromOrigin, MessageToOrigin } from "../messages.ts";
+import type { MessageFromOrigin } from "../messages.ts";
 import { OriginTime } from "../../replica/origin-time.ts";
 import type { SnapshotPosition } from "../../replica/replica.ts";
 import type { OwnWrite } from "../own-writes.ts";
-import type { WriteResult } from "../pending-writes.ts";
 import type { ReplicaEffect, ReplicaInput, ReplicaPosition } from "../replica-exchange.ts";
 import { ReplicaSession } from "../replica-session.ts";
 import type { NodeLink, NodeWatcher } from "./node-watcher.ts";
