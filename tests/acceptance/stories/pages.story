@@ -6,15 +6,16 @@ $ pages project create {worker} --production-branch main
 > To deploy a folder of assets, run 'wrangler pages deploy [directory]'.
 GET {worker} / => 404 Nothing is here yet: this Pages project has no deployment.
 
-# Functions, with the routes that wrangler makes of them; everything else is a file.
+# Functions, with the routes that wrangler makes of them; everything else is a file. What the files hold is this story's
+# alone: those that Atoll has already, of another project as well, are not uploaded again.
 file functions/api/[word].js
 | export const onRequest = ({ env, params }) => new Response(`${params.word} ${env.CF_PAGES_BRANCH} ${env.S}`);
 file public/index.html
-| <h1>home</h1>
+| <h1>home {worker}</h1>
 file public/about.html
-| <h1>about</h1>
+| <h1>about {worker}</h1>
 file public/404.html
-| <h1>not here</h1>
+| <h1>not here {worker}</h1>
 file public/_redirects
 | /old /about 301
 file public/_headers
@@ -37,15 +38,15 @@ $ pages deploy public --project-name {worker} --branch main
 > ✨ Uploading Functions bundle
 > 🌎 Deploying...
 > ✨ Deployment complete! Take a peek over at http://<any:label>-{worker}.localhost:{port}
-GET {worker} / => 200 <h1>home</h1>
-GET {worker} /about => 200 <h1>about</h1>
-GET {worker} /nowhere => 404 <h1>not here</h1>
+GET {worker} / => 200 <h1>home {worker}</h1>
+GET {worker} /about => 200 <h1>about {worker}</h1>
+GET {worker} /nowhere => 404 <h1>not here {worker}</h1>
 GET {worker} /api/a => 200 a main hush
 GET {label}-{worker} /api/a => 200 a main hush
 
 # Another branch is a preview: at a host of its own, and of its branch; with secrets of its own.
 file public/index.html
-| <h1>next</h1>
+| <h1>next {worker}</h1>
 $ pages deploy public --project-name {worker} --branch Feature/Next
 > ✨ Compiled Worker successfully
 > Uploading... (2/3)
@@ -58,8 +59,8 @@ $ pages deploy public --project-name {worker} --branch Feature/Next
 > ✨ Deployment complete! Take a peek over at http://<any>-{worker}.localhost:{port}
 # Only what ends like Cloudflare's own hosts is printed: the fragment sees to it.
 > ✨ Deployment alias URL: http://feature-next-{worker}.localhost:{port}/#.pages.dev
-GET {worker} / => 200 <h1>home</h1>
-GET feature-next-{worker} / => 200 <h1>next</h1>
+GET {worker} / => 200 <h1>home {worker}</h1>
+GET feature-next-{worker} / => 200 <h1>next {worker}</h1>
 GET feature-next-{worker} /api/a => 200 a Feature/Next undefined
 
 # A worker is not deployed over it.
