@@ -1,6 +1,7 @@
 import { LIMITS } from "../limits.ts";
 import { openFilesMax } from "./kernel-file.ts";
 import {
+  CELL_ENVIRONMENT,
   FILTER_DESCRIPTOR,
   INFO_DESCRIPTOR,
   type Command,
@@ -11,9 +12,15 @@ import {
 /** Where the cell's directory is inside of the sandbox. */
 const CELL = "/cell";
 const PROGRAM = "/workerd";
+/** The cores that the host may have, such as "0-1": without it workerd's allocator can't keep memory by core. */
+const CORES = "/sys/devices/system/cpu/possible";
 
 const NAMESPACES = ["--unshare-all", "--unshare-user", "--disable-userns", "--hostname", "cell"];
-const PRIVILEGES = ["--cap-drop", "ALL", "--clearenv"];
+const PRIVILEGES = ["--cap-drop", "ALL"];
+const ENVIRONMENT = [
+  "--clearenv",
+  ...Object.entries(CELL_ENVIRONMENT).flatMap(([name, value]) => ["--setenv", name, value]),
+];
 // workerd is the first process of its pid namespace: there is no other one, and the kernel ends it with
 // its monitor, which ends with the agent.
 const LIFE = ["--as-pid-1", "--new-session", "--die-with-parent"];
@@ -51,6 +58,7 @@ export class Bubblewrap implements Sandbox {
         BWRAP,
         ...NAMESPACES,
         ...PRIVILEGES,
+        ...ENVIRONMENT,
         ...LIFE,
         ...rootOf(file, libraries, directory),
         ...["--seccomp", `${FILTER_DESCRIPTOR}`, "--info-fd", `${INFO_DESCRIPTOR}`],
@@ -87,6 +95,7 @@ function rootOf(
   return [
     ...["--ro-bind", program, PROGRAM],
     ...libraries.flatMap((library) => ["--ro-bind", library, library]),
+    ...["--ro-bind", CORES, CORES],
     ...["--bind", directory, CELL],
     // What the host puts there later appears inside, and cannot be changed from there.
     ...["--ro-bind", `${directory}/sites`, `${CELL}/sites`],

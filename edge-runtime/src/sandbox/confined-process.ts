@@ -4,7 +4,7 @@ import type { Readable, Writable } from "node:stream";
 import { z } from "zod";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { FILTER_DESCRIPTOR, INFO_DESCRIPTOR, type Launch } from "./sandbox.ts";
+import { CELL_ENVIRONMENT, FILTER_DESCRIPTOR, INFO_DESCRIPTOR, type Launch } from "./sandbox.ts";
 
 /** What bubblewrap tells on its info descriptor, as far as it is of use. */
 const MonitorInfo = z.object({ "child-pid": z.number().int().positive() });
@@ -44,8 +44,7 @@ export class ConfinedProcess {
   static async start(launch: Launch, directory: string): Promise<ConfinedProcess> {
     const child = spawn(launch.file, launch.args, {
       cwd: directory,
-      // Nothing of the agent's environment concerns a cell, and some of it is secret.
-      env: {},
+      env: CELL_ENVIRONMENT,
       stdio: ["pipe", "pipe", "pipe", "pipe", ...(launch.monitorFilter ? PIPES : [])],
       // A session of its own, so that Ctrl-C reaches the agent, which drains, and not its cells.
       detached: true,
