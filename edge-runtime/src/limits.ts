@@ -13,8 +13,6 @@ export const LIMITS = {
   startCheckMs: 50,
   /** Versions that start at once to be checked: each is a process of its own. */
   preflightsMax: 2,
-  /** Configs that are known to start, a hundred bytes each: a deploy that changes none of it starts nothing. */
-  preflightsKept: 1_000,
   /** What a cell may take to end after SIGTERM before SIGKILL: in-flight work was drained before. */
   cellStopMs: 1_000,
   /** The end of a cell's output that is kept for its exit report: a stack trace fits many times. */

@@ -4,8 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { PreflightResult } from "@atoll/control-plane/contract";
 import pino from "pino";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { WorkerdHost } from "../cells/workerd-host.ts";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { sampleModule, sampleWorker, type Sample } from "../config/sample-version.ts";
 import { WorkerdPreflight } from "./workerd-preflight.ts";
 
@@ -32,7 +31,6 @@ function checkModule(source: string, sample: Sample = {}): Promise<PreflightResu
   return preflight.check(sampleModule(source, sample));
 }
 
-const SECRET_A = { type: "secret_text", name: "A" } as const;
 const OK = "export default { fetch() { return new Response() } };";
 
 test("preflight: a version with every kind of binding starts", async () => {
@@ -64,27 +62,6 @@ test("preflight: a version with every kind of binding starts", async () => {
     },
   );
   expect(result).toMatchObject({ kind: "started" });
-});
-
-test("preflight: what has started is not started again, until anything of it changes", async () => {
-  const starts = vi.spyOn(WorkerdHost.prototype, "start");
-  try {
-    const first = await checkModule(OK, { secrets: { A: "1" }, bindings: [SECRET_A] });
-    expect(await checkModule(OK, { secrets: { A: "1" }, bindings: [SECRET_A] })).toEqual(first);
-    expect(starts).toHaveBeenCalledTimes(1);
-    await checkModule(OK, { secrets: { A: "2" }, bindings: [SECRET_A] });
-    await checkModule(OK, {
-      ...{ secrets: { A: "2" }, bindings: [SECRET_A] },
-      settings: { memoryMib: 256 },
-    });
-    await checkModule(`${OK}//`, { secrets: { A: "2" }, bindings: [SECRET_A] });
-    expect(starts).toHaveBeenCalledTimes(4);
-    const failing = `throw new Error("boom"); ${OK}`;
-    for (const _ of [1, 2]) expect(await checkModule(failing)).toMatchObject({ kind: "failed" });
-    expect(starts).toHaveBeenCalledTimes(6);
-  } finally {
-    starts.mockRestore();
-  }
 });
 
 test("preflight: top-level code may take the memory that its account is granted", async () => {

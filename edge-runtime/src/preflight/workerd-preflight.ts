@@ -46,8 +46,6 @@ export class WorkerdPreflight implements Preflight {
   readonly #host: WorkerdHost;
   readonly #compiler: ConfigCompiler;
   readonly #turnstile = new Turnstile(LIMITS.preflightsMax);
-  /** What starting took, by the config that did; the latest at the end. */
-  readonly #started = new Map<string, number>();
   readonly #runDirectory: string;
 
   private constructor(
@@ -117,11 +115,6 @@ export class WorkerdPreflight implements Preflight {
       siteDirectory: join(this.#options.directory, "site"),
     };
     const config = configureGroup([member, ...stubs.map((stub) => stub.member)], () => "nothing");
-    const limits = limitsOf([{ ...member, settings }]);
-    const started = `${config.hash} ${JSON.stringify(limits)}`;
-    const knownMs = this.#started.get(started);
-    // Most deploys change nothing, or what is not code.
-    if (knownMs !== undefined) return this.#noteStarted(started, knownMs);
     const binary = await this.#compiler.compile(config, readBlob(candidate, stubs));
     try {
       const cell = await this.#host.start({
@@ -130,21 +123,13 @@ export class WorkerdPreflight implements Preflight {
         sites: config.sites,
         services: {},
         account: NO_ACCOUNT,
-        limits,
+        limits: limitsOf([{ ...member, settings }]),
       });
       await cell.kill();
-      return this.#noteStarted(started, Math.round(cell.startMs));
+      return { kind: "started", startupMs: Math.round(cell.startMs) };
     } catch (error) {
       return { kind: "failed", message: failureMessage(error, candidate) };
     }
-  }
-
-  #noteStarted(config: string, startupMs: number): PreflightResult {
-    this.#started.delete(config);
-    this.#started.set(config, startupMs);
-    const [oldest = ""] = this.#started.keys();
-    if (this.#started.size > LIMITS.preflightsKept) this.#started.delete(oldest);
-    return { kind: "started", startupMs };
   }
 }
 
