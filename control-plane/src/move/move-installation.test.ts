@@ -113,10 +113,14 @@ const entriesOf = (origin: {
 
 describe("move: ", () => {
   test("all of an installation is in the new places as it was, and nobody starts with the folder", async () => {
-    const before = await rowsOf(api.controlPlane.database);
     const entries = await entriesOf(api.origin);
     const point = await api.origin.point(namespace);
+    const { directory: dataDirectory } = api;
+    // Its end writes the last of it.
     await stop();
+    const source = await openDatabase({ dataDirectory });
+    const before = await rowsOf(source);
+    await source.destroy();
     const said: string[] = [];
     const summary = await move({ onProgress: (text) => said.push(text) });
     expect(summary).toMatchObject({ namespaces: 1, keys: 2, blobs: 1, values: 1 });
@@ -128,7 +132,6 @@ describe("move: ", () => {
       ).toBe(true);
     }
 
-    const { directory: dataDirectory } = api;
     const database = await openDatabase({ dataDirectory, databaseUrl });
     expect(await rowsOf(database)).toEqual(before);
     const keys = { file: join(dataDirectory, "master.key"), fromEnvironment: undefined };
