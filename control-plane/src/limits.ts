@@ -205,10 +205,11 @@ export const LIMITS = {
   stateRoundsMax: 10,
   /** How often changes are looked for that another process made: who made one waits this long for it. */
   stateLookMs: 1_000,
-  /** Prepared statements of SQLite that are kept: all that everyday calls use, in their common lengths. */
-  sqliteStatementsMax: 300,
-  /** Longer ones are not kept: each takes many times its text. Five hundred rows of six columns are 10,000. */
-  sqliteStatementCharactersMax: 12_000,
+  /**
+   * Text of SQLite's prepared statements that are kept, each of which takes many times its text: all that everyday calls
+   * use, and a few of the longest. Five hundred rows of six columns are 10,000.
+   */
+  sqliteStatementCharactersMax: 150_000,
   /** Connections to a PostgreSQL database: a few calls at once, most of which take milliseconds. */
   databaseConnectionsMax: 10,
   /** A connection to it: outlasts a busy server, and a call fails soon enough for its caller to ask elsewhere. */

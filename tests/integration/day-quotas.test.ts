@@ -180,7 +180,12 @@ describe.each(EVERYDAY_INGRESSES)("quotas by day behind %s", (ingress) => {
     }
     const shown = await atoll.atoll(["account", "usage", accountOf(theirs), "--json"]);
     expect(JSON.parse(shown.output)).toMatchObject([
-      { account: accountOf(theirs), requests: QUOTA + overshoot, requestsMax: QUOTA, isUsedUp: true },
+      {
+        account: accountOf(theirs),
+        requests: QUOTA + overshoot,
+        requestsMax: QUOTA,
+        isUsedUp: true,
+      },
     ]);
     const log = await readFile(join(atoll.dataDirectory, "logs", "fra.log"), "utf8");
     expect(log).toContain("an account used up its day");

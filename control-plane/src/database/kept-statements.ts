@@ -10,25 +10,30 @@ export class KeptStatements implements StatementSource {
   readonly #file: SqliteDatabase.Database;
   /** By their text, the one that was used last at the end. */
   readonly #kept = new Map<string, SqliteStatement>();
+  /** Of all their texts. */
+  #characters = 0;
 
   constructor(file: SqliteDatabase.Database) {
     this.#file = file;
   }
 
   prepare(text: string): SqliteStatement {
-    const statement = this.#kept.get(text) ?? this.#file.prepare(text);
-    if (text.length > LIMITS.sqliteStatementCharactersMax) return statement;
+    const known = this.#kept.get(text);
+    const statement = known ?? this.#file.prepare(text);
+    if (known === undefined) this.#characters += text.length;
     this.#kept.delete(text);
     this.#kept.set(text, statement);
     for (const oldest of this.#kept.keys()) {
-      if (this.#kept.size <= LIMITS.sqliteStatementsMax) break;
+      if (this.#characters <= LIMITS.sqliteStatementCharactersMax) break;
       this.#kept.delete(oldest);
+      this.#characters -= oldest.length;
     }
     return statement;
   }
 
   close(): void {
     this.#kept.clear();
+    this.#characters = 0;
     this.#file.close();
   }
 }
