@@ -1,7 +1,8 @@
 import { once } from "node:events";
-import { readdir } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
+import { decodeMessage, UsageBatch } from "@atoll/control-plane/contract";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { EVERYDAY_INGRESSES, startAtoll, type TestAtoll } from "../support/atoll.ts";
@@ -34,6 +35,9 @@ const SOURCE = `export default { async fetch(request, env) {
   }
   return new Response((await request.text()).length + " bytes");
 } };`;
+
+/** Before what a node keeps in a file. */
+const CHECKSUM_BYTES = 32;
 
 /** What is counted to the last one; the rest is measured. */
 interface Counted {
@@ -124,9 +128,24 @@ describe.each(EVERYDAY_INGRESSES)("usage behind %s", (ingress) => {
   }
 
   /** Batches of usage on the node's disk that have no acknowledgement. */
-  async function waitingBatches(): Promise<number> {
-    const names = await readdir(join(atoll.dataDirectory, "nodes", "fra", "usage"));
-    return names.filter((name) => name.endsWith(".batch")).length;
+  /** What is sealed and not acknowledged, in batches and in requests. */
+  async function waiting(): Promise<{ readonly batches: number; readonly requests: number }> {
+    const directory = join(atoll.dataDirectory, "nodes", "fra", "usage");
+    const names = (await readdir(directory)).filter((name) => name.endsWith(".batch"));
+    const files = await Promise.all(names.map((name) => readFile(join(directory, name))));
+    const rows = files.flatMap(
+      (file) => decodeMessage(UsageBatch, file.subarray(CHECKSUM_BYTES)).rows,
+    );
+    return {
+      batches: names.length,
+      requests: rows.reduce((sum, { requests }) => sum + requests, 0),
+    };
+  }
+
+  async function acknowledged(): Promise<void> {
+    await eventually(async () => (await waiting()).batches === 0, {
+      what: "usage is acknowledged",
+    });
   }
 
   test("is exact over versions, kills and restarts", async () => {
@@ -178,12 +197,14 @@ describe.each(EVERYDAY_INGRESSES)("usage behind %s", (ingress) => {
     const later = { ...ofSecond, requests: 6, bytesOut: 5 * 7 };
     await expectUsage({ [first]: ofFirst, [second]: later });
 
+    await acknowledged();
     const controlPlane = (await atoll.pids())["control-plane"] ?? 0;
     // Stopped, not killed: `atoll up` would start a killed one again at once.
     process.kill(controlPlane, "SIGSTOP");
     try {
       expect(await ask("/")).toBe(200);
-      await eventually(async () => (await waitingBatches()) > 0, { what: "usage is sealed" });
+      // What the cells used without any request may be sealed before.
+      await eventually(async () => (await waiting()).requests > 0, { what: "usage is sealed" });
       const pids = await atoll.pids();
       process.kill(pids["fra"] ?? 0, "SIGKILL");
       await eventually(async () => (await atoll.pids())["fra"] !== pids["fra"], {
@@ -192,7 +213,7 @@ describe.each(EVERYDAY_INGRESSES)("usage behind %s", (ingress) => {
     } finally {
       process.kill(controlPlane, "SIGCONT");
     }
-    await eventually(async () => (await waitingBatches()) === 0, { what: "usage is acknowledged" });
+    await acknowledged();
     const last = { ...later, requests: 7, bytesOut: 6 * 7 };
     await expectUsage({ [first]: ofFirst, [second]: last });
 
