@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { NodeReport, Region, WorkerFailure, type NodeName } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
-import { isDatabaseUnavailable } from "../database/unavailable.ts";
+import { DatabaseLooks } from "../database/database-looks.ts";
 import { LIMITS } from "../limits.ts";
 import { EMPTY_REPORT, type FleetRegistry, type NodeStatus } from "./fleet-registry.ts";
 import { StatusStore, type SharedStatus } from "./status-store.ts";
@@ -49,12 +49,10 @@ export class FleetView {
   readonly #arrived = new Set<NodeName>();
   readonly #connected = new Set<NodeName>();
   readonly #others = new Map<NodeName, Other>();
-  readonly #stops: ReadonlyArray<() => void>;
+  readonly #looks: DatabaseLooks;
+  readonly #stop: () => void;
   /** Whether something is to be written at once. */
   #isUrgent = false;
-  /** Whether another look is wanted when the one that is under way ends. */
-  #isWanted = false;
-  #working: Promise<void> | undefined;
   #aliveAtMs = 0;
 
   constructor(parts: {
@@ -73,25 +71,26 @@ export class FleetView {
     this.#clock = parts.clock;
     this.#log = parts.log;
     this.#tell = parts.tell;
-    this.#stops = [
-      parts.registry.onUpdate((status) => this.#take(status)),
-      parts.clock.every(LIMITS.stateLookMs, () => this.look()),
-    ];
+    this.#stop = parts.registry.onUpdate((status) => this.#take(status));
+    this.#looks = new DatabaseLooks({
+      ...{ clock: parts.clock, log: parts.log },
+      failure: "the fleet could not be shared with other control planes",
+      look: async () => {
+        await this.#write();
+        await this.#read();
+      },
+    });
   }
 
   /** Writes what there is to write, and reads what others wrote. Returns at once. */
   look(): void {
-    this.#isWanted = true;
-    this.#working ??= this.#work().finally(() => {
-      this.#working = undefined;
-    });
+    this.#looks.ask();
   }
 
   /** Says that no node is connected here any more. May be called twice. */
   async close(): Promise<void> {
-    for (const stop of this.#stops) stop();
-    this.#isWanted = false;
-    await this.#working;
+    this.#stop();
+    await this.#looks.close();
     try {
       await this.#store.disconnectAll(this.#id);
       this.#tell();
@@ -117,21 +116,6 @@ export class FleetView {
     if (!this.#isNews(status)) return;
     this.#isUrgent = true;
     this.look();
-  }
-
-  async #work(): Promise<void> {
-    while (this.#isWanted) {
-      this.#isWanted = false;
-      try {
-        await this.#write();
-        await this.#read();
-      } catch (error) {
-        // That the database is away its connections say; the next look is due soon.
-        if (isDatabaseUnavailable(error)) return;
-        this.#log.error({ err: error }, "the fleet could not be shared with other control planes");
-        return;
-      }
-    }
   }
 
   async #write(): Promise<void> {

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { Database } from "../database/database.ts";
-import { isDatabaseUnavailable } from "../database/unavailable.ts";
+import { DatabaseLooks } from "../database/database-looks.ts";
 import { LIMITS } from "../limits.ts";
 import { PeerStore, type PeerRow } from "./store.ts";
 
@@ -33,13 +33,10 @@ export class Peers {
   readonly #log: Logger;
   readonly #tell: () => void;
   readonly #listeners = new Set<() => void>();
-  readonly #stop: () => void;
+  readonly #looks: DatabaseLooks;
   #seen: ReadonlyMap<string, Seen> = new Map();
   #shownAtMs = -Infinity;
   #readAtMs: number;
-  /** Whether another look is wanted when the one that is under way ends. */
-  #isWanted = false;
-  #working: Promise<void> | undefined;
 
   constructor(parts: {
     /** Where the others reach this one. */
@@ -56,7 +53,14 @@ export class Peers {
     this.#log = parts.log;
     this.#tell = parts.tell;
     this.#readAtMs = parts.clock.monotonicMs();
-    this.#stop = parts.clock.every(LIMITS.stateLookMs, () => this.look());
+    this.#looks = new DatabaseLooks({
+      ...{ clock: parts.clock, log: parts.log },
+      failure: "could not look for other control planes",
+      look: async () => {
+        await this.#show();
+        await this.#read();
+      },
+    });
     this.look();
   }
 
@@ -75,17 +79,12 @@ export class Peers {
 
   /** Shows that this one lives, and reads who else does. Returns at once. */
   look(): void {
-    this.#isWanted = true;
-    this.#working ??= this.#work().finally(() => {
-      this.#working = undefined;
-    });
+    this.#looks.ask();
   }
 
   /** Says that this one is gone. May be called twice. */
   async close(): Promise<void> {
-    this.#stop();
-    this.#isWanted = false;
-    await this.#working;
+    await this.#looks.close();
     try {
       await this.#store.remove(this.id);
       this.#tell();
@@ -95,21 +94,6 @@ export class Peers {
         { err: error },
         "other control planes could not be told of the end of this one",
       );
-    }
-  }
-
-  async #work(): Promise<void> {
-    while (this.#isWanted) {
-      this.#isWanted = false;
-      try {
-        await this.#show();
-        await this.#read();
-      } catch (error) {
-        // That the database is away its connections say; the next look is due soon.
-        if (isDatabaseUnavailable(error)) return;
-        this.#log.error({ err: error }, "could not look for other control planes");
-        return;
-      }
     }
   }
 
