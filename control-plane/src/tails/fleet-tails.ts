@@ -5,28 +5,12 @@ import {
   type ToldEvent,
   type WorkerKey,
 } from "../contract/index.ts";
+import { TailFollowers, type TailCarrier, type TailLink } from "./tail-followers.ts";
 
 /** A tail, whichever control plane has its watcher. */
 export interface FleetTail {
   readonly tail: Tail;
   readonly expiresAtMs: number;
-}
-
-/** A node's connection, as far as tails go over it. */
-export interface TailCarrier {
-  /** Every tail that there is. */
-  send(tails: ReadonlyArray<Tail>): void;
-}
-
-/** What whoever follows tails tells. */
-export interface TailLink {
-  /** It is there, and takes tails. */
-  open(): void;
-  /** It tells what happens for these tails. */
-  followed(ids: ReadonlyArray<string>): void;
-  news(news: TailNews): void;
-  /** The connection is gone. May be called twice. */
-  close(): void;
 }
 
 /** Who has watchers, here or at another control plane, and hears what the nodes tell of their tails. */
@@ -47,11 +31,6 @@ export interface SourceLink {
   end(): void;
 }
 
-interface Follower {
-  readonly carrier: TailCarrier;
-  ids: ReadonlySet<string>;
-}
-
 interface Told {
   tails: ReadonlyMap<string, FleetTail>;
   /** What it was last told to be followed. */
@@ -66,7 +45,11 @@ const NOTHING: Told["tails"] = new Map();
  */
 export class FleetTails {
   readonly #sources = new Map<TailSource, Told>();
-  readonly #followers = new Set<Follower>();
+  readonly #followers = new TailFollowers<Tail>({
+    wanted: () => this.#wanted(),
+    onFollowed: () => this.#lookForFollowed(),
+    onNews: (news) => this.#tell(news),
+  });
 
   get all(): ReadonlyArray<FleetTail> {
     return [...this.#sources.values()].flatMap(({ tails }) => [...tails.values()]);
@@ -89,8 +72,7 @@ export class FleetTails {
     this.#sources.set(source, told);
     const tell = (tails: ReadonlyArray<FleetTail>): void => {
       told.tails = new Map(tails.map((each) => [each.tail.id, each]));
-      const all = this.#wanted();
-      for (const { carrier } of this.#followers) carrier.send(all);
+      this.#followers.tell();
       this.#lookForFollowed();
     };
     return {
@@ -103,23 +85,8 @@ export class FleetTails {
   }
 
   /** Takes in a node's connection. */
-  connect(carrier: TailCarrier): TailLink {
-    const follower: Follower = { carrier, ids: new Set() };
-    return {
-      open: () => {
-        this.#followers.add(follower);
-        const all = this.#wanted();
-        if (all.length > 0) carrier.send(all);
-      },
-      followed: (ids) => {
-        follower.ids = new Set(ids);
-        this.#lookForFollowed();
-      },
-      news: (news) => this.#tell(news),
-      close: () => {
-        if (this.#followers.delete(follower)) this.#lookForFollowed();
-      },
-    };
+  connect(carrier: TailCarrier<Tail>): TailLink {
+    return this.#followers.connect(carrier);
   }
 
   /** Control planes that open tails at the same moment may make some more than a node takes. */
@@ -128,11 +95,8 @@ export class FleetTails {
   }
 
   #lookForFollowed(): void {
-    const followers = [...this.#followers];
     for (const [source, told] of this.#sources) {
-      const ids = [...told.tails.keys()].filter((id) =>
-        followers.every((follower) => follower.ids.has(id)),
-      );
+      const ids = [...told.tails.keys()].filter((id) => this.#followers.allFollow(id));
       if (ids.join() === told.followed) continue;
       told.followed = ids.join();
       source.followed(ids);

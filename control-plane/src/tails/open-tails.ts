@@ -5,22 +5,13 @@ import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { TailFilters, TailNews, WorkerKey } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
-import type { FleetTail, TailLink } from "./fleet-tails.ts";
+import type { FleetTail } from "./fleet-tails.ts";
 import { OpenTail } from "./open-tail.ts";
+import { TailFollowers, type TailCarrier, type TailLink } from "./tail-followers.ts";
 import { refuseUpgrade, WatcherSocket } from "./watcher-socket.ts";
 
 /** Where watchers connect, with their secret as the last part. */
 export const TAILS_PATH = "/tails/";
-
-/** Whoever is told of the tails that have their watchers here. */
-export interface TailFollower {
-  send(tails: ReadonlyArray<FleetTail>): void;
-}
-
-interface Follower {
-  readonly carrier: TailFollower;
-  ids: ReadonlySet<string>;
-}
 
 /**
  * Who watches which workers here: in memory, because a tail lasts as long as its watcher's connection. Whoever
@@ -34,7 +25,11 @@ export class OpenTails {
   readonly #tails = new Map<string, OpenTail>();
   /** Ids by the hash of their secret: nothing is learned from how long a search for a wrong one takes. */
   readonly #idOf = new Map<string, string>();
-  readonly #followers = new Set<Follower>();
+  readonly #followers = new TailFollowers<FleetTail>({
+    wanted: () => this.#all(),
+    onFollowed: () => this.#lookForWaiting(),
+    onNews: (news) => this.#tell(news),
+  });
   readonly #waiting = new Set<() => void>();
   readonly #stops: ReadonlyArray<() => void>;
 
@@ -70,7 +65,7 @@ export class OpenTails {
     const secret = `${this.#secretPrefix}${randomBytes(32).toString("base64url")}`;
     this.#tails.set(tail.id, open);
     this.#idOf.set(hashOf(secret), tail.id);
-    this.#tellFollowers();
+    this.#followers.tell();
     return { open, secret };
   }
 
@@ -78,7 +73,7 @@ export class OpenTails {
   whenFollowed(id: string, waitMs: number): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     const look = (): void => {
-      if ([...this.#followers].every(({ ids }) => ids.has(id))) resolve();
+      if (this.#followers.allFollow(id)) resolve();
     };
     const timer = setTimeout(resolve, waitMs);
     this.#waiting.add(look);
@@ -133,23 +128,8 @@ export class OpenTails {
   }
 
   /** Takes in somebody who is told of all tails, and tells what happens. */
-  connect(carrier: TailFollower): TailLink {
-    const follower: Follower = { carrier, ids: new Set() };
-    return {
-      open: () => {
-        this.#followers.add(follower);
-        if (this.#tails.size > 0) carrier.send(this.#all());
-      },
-      followed: (ids) => {
-        follower.ids = new Set(ids);
-        this.#lookForWaiting();
-      },
-      news: (news) => this.#tell(news),
-      close: () => {
-        this.#followers.delete(follower);
-        this.#lookForWaiting();
-      },
-    };
+  connect(carrier: TailCarrier<FleetTail>): TailLink {
+    return this.#followers.connect(carrier);
   }
 
   /** Ends every tail: 1001, "going away", because watchers may come back. May be called twice. */
@@ -181,12 +161,7 @@ export class OpenTails {
   #forget({ tail }: OpenTail): void {
     if (!this.#tails.delete(tail.id)) return;
     for (const [hash, id] of this.#idOf) if (id === tail.id) this.#idOf.delete(hash);
-    this.#tellFollowers();
-  }
-
-  #tellFollowers(): void {
-    const tails = this.#all();
-    for (const { carrier } of this.#followers) carrier.send(tails);
+    this.#followers.tell();
   }
 
   #lookForWaiting(): void {

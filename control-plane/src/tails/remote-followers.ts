@@ -6,10 +6,11 @@ import { LIMITS } from "../limits.ts";
 import type { PeerCredentials } from "../peers/peer-credentials.ts";
 import { PeerSocket } from "../peers/peer-socket.ts";
 import type { Peer, Peers } from "../peers/peers.ts";
-import type { FleetTail, TailLink } from "./fleet-tails.ts";
+import type { FleetTail } from "./fleet-tails.ts";
 import { MessageFromFollower, type MessageFromWatchers } from "./link-messages.ts";
 import type { OpenTails } from "./open-tails.ts";
 import { REMOTE_TAILS_PATH } from "./remote-watchers.ts";
+import type { TailLink } from "./tail-followers.ts";
 
 interface Parts {
   readonly tails: OpenTails;

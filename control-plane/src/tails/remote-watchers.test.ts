@@ -10,7 +10,8 @@ import WebSocket from "ws";
 import { decodeMessage, encodeMessage, type Tail, type TailNews } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import { PeerCredentials } from "../peers/peer-credentials.ts";
-import { FleetTails, type TailLink } from "./fleet-tails.ts";
+import { FleetTails } from "./fleet-tails.ts";
+import type { TailLink } from "./tail-followers.ts";
 import { MessageFromFollower, type MessageFromWatchers } from "./link-messages.ts";
 import { REMOTE_TAILS_PATH, RemoteWatchers } from "./remote-watchers.ts";
 

@@ -9,7 +9,7 @@ import type { AddressInfo } from "node:net";
 import WebSocket from "ws";
 import { AccountId, type Tail } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
-import type { TailLink } from "./fleet-tails.ts";
+import type { TailLink } from "./tail-followers.ts";
 import { OpenTails, TAILS_PATH } from "./open-tails.ts";
 import { requireRoom } from "./tail-room.ts";
 
