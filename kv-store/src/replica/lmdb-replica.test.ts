@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Key } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
@@ -31,6 +32,24 @@ test("LmdbReplica: batches handed over at once are applied in order", async () =
     bench.storeBatch(3, [putText("k", "4")]),
   ]);
   expect([bench.textOf("k"), bench.replica.revision(NAMESPACE)]).toEqual(["4", 4]);
+});
+
+test("LmdbReplica: a list shows nothing that a read after it does not show", async () => {
+  await bench.storeSnapshot(NAMESPACE, 0, []);
+  const listed = (): ReadonlyArray<string> =>
+    bench.replica.list(NAMESPACE, { prefix: "", limit: 10 }).entries.map(({ key }) => key);
+  expect(bench.textOf("k")).toBeUndefined();
+  let isStored = false;
+  const storing = bench.storeBatch(0, [putText("k", "1")]).then(() => (isStored = true));
+  while (!isStored) {
+    await nextTurn();
+    // So LMDB's thread commits what was begun, and this one is not told of it yet.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+    const keys = listed();
+    expect(bench.textOf("k")).toBe(keys.length === 0 ? undefined : "1");
+  }
+  await storing;
+  expect(listed()).toEqual(["k"]);
 });
 
 test("LmdbReplica: a replica that is read all the time uses the space of what was replaced", async () => {

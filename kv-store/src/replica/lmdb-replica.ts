@@ -247,7 +247,7 @@ export class LmdbReplica implements Replica {
     const entries: KvListing[] = [];
     let cursor: string | undefined;
     let scanned = 0;
-    for (const { key, record } of this.#entries.scan(slot, range)) {
+    for (const { key, record } of this.#entries.scan(slot, range, this.#view)) {
       // There is at least this row behind the page: whether it is live is the next page's business.
       if (cursor !== undefined) return { entries, cursor };
       scanned += 1;

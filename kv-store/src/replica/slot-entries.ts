@@ -65,11 +65,16 @@ export class SlotEntries {
   }
 
   /**
-   * The keys of a range, ascending, with their records. Both are LMDB's: who keeps them, or reads another entry
-   * meanwhile, copies them first. Fails with `replica_damaged`.
+   * The keys of a range, ascending, with their records, as `get` sees them. Both are LMDB's: who keeps them, or reads
+   * another entry meanwhile, copies them first. Fails with `replica_damaged`.
    */
-  *scan(slot: number, { start, end }: KeyRange): Iterable<{ key: Buffer; record: Buffer }> {
-    const range = { start: slotKey(slot, start), end: slotKey(slot, end) };
+  *scan(
+    slot: number,
+    { start, end }: KeyRange,
+    view?: ReadView,
+  ): Iterable<{ key: Buffer; record: Buffer }> {
+    const bounds = { start: slotKey(slot, start), end: slotKey(slot, end) };
+    const range = view === undefined ? bounds : { ...bounds, transaction: view.transaction };
     for (const { key: slotAndKey, value: record } of this.#database.getRange(range)) {
       const key = slotAndKey.subarray(SLOT_BYTES);
       checkRecord(key, record);
