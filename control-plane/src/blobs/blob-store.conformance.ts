@@ -47,7 +47,7 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
 
     test("many are stored together, also when some are there already", async () => {
       const sizes = [0, ...Array.from({ length: 30 }, (_, index) => 1 + index * 3_000)];
-      const contents = sizes.map((size) => new HashedContent(Buffer.alloc(size, "content")));
+      const contents = sizes.map((size) => HashedContent.of(Buffer.alloc(size, "content")));
       await harness.store.put(contents[1]?.hash as BlobHash, Buffer.alloc(1, "content"));
       await harness.store.putAll([contents]);
       await harness.store.putAll([contents, []]);
@@ -65,7 +65,7 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
         for (let batch = 1; batch <= 5; batch += 1) {
           memory.fill(batch);
           const contents = [10, 70_000, 100_000].map((size) => memory.subarray(size, 2 * size));
-          const hashed = contents.map((content) => new HashedContent(content));
+          const hashed = contents.map((content) => HashedContent.of(content));
           hashes.push(...hashed.map(({ hash }) => hash));
           yield hashed;
           memory.fill(0);
@@ -79,7 +79,7 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
 
     test("batches that end in an error are rejected with it, and nothing is half there", async () => {
       const contents = Array.from({ length: 20 }, (_, index) => Buffer.alloc(90_000, index));
-      const hashed = contents.map((content) => new HashedContent(content));
+      const hashed = contents.map((content) => HashedContent.of(content));
       async function* cut(): AsyncIterable<ReadonlyArray<HashedContent>> {
         yield hashed;
         throw new Error("the sender went away");
