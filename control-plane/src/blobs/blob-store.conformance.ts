@@ -91,6 +91,23 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
       for (const { hash } of hashed) expect(await harness.store.get(hash)).toBeDefined();
     });
 
+    test("of many nothing is stored before it is admitted", async () => {
+      const sizes = [1, 2, 200_000, 3];
+      const contents = sizes.map((size) => HashedContent.of(Buffer.alloc(size, "admitted")));
+      const hashes = contents.map(({ hash }) => hash);
+      const refusing = harness.store.putAll([contents], () => Promise.reject(new Error("not yet")));
+      await expect(refusing).rejects.toThrow("not yet");
+      for (const hash of hashes) expect(await harness.reopen().has(hash)).toBe(false);
+
+      const admitted: BlobHash[] = [];
+      await harness.store.putAll([contents.slice(0, 2), contents.slice(2)], async (some) => {
+        for (const hash of some) expect(await harness.reopen().has(hash)).toBe(false);
+        admitted.push(...some);
+      });
+      expect(admitted.sort()).toEqual([...hashes].sort());
+      for (const hash of hashes) expect(await harness.reopen().has(hash)).toBe(true);
+    });
+
     test("pieces that are cut, or of other content, are refused and not stored", async () => {
       const content = Buffer.alloc(200_000, 7);
       const hash = hashOf(content);
