@@ -102,6 +102,8 @@ export const LIMITS = {
   fullCoreShare: 0.9,
   /** A cell that gets less of a core is on a machine without one to spare: further cells would gain nothing. */
   grantedCoreShare: 0.3,
+  /** Cores of the machine with nothing to do without which a group gets no further cell: it would only take turns. */
+  growSpareCores: 0.5,
   /** What the others may have to do at most after a cell of several was taken away: far from a core's work. */
   spareCoreShare: 0.4,
   /** Looks in a row that find all cells of a group full before it gets one more: 4 s. */

@@ -24,6 +24,8 @@ export interface CellKeeperOptions {
   readonly memoryBudgetBytes: number;
   /** Processors that cells can run on. */
   readonly cores: number;
+  /** How many of them had nothing to do since this was asked before. */
+  readonly spareCores: () => number;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -101,16 +103,21 @@ export class CellKeeper {
 
   async #keep(): Promise<void> {
     await this.#keepBudget();
-    for (const group of this.#options.groups()) await this.#scale(group);
+    let spareCores = this.#options.spareCores();
+    for (const group of this.#options.groups()) {
+      if (await this.#scale(group, spareCores)) spareCores -= 1;
+    }
   }
 
-  async #scale(group: CellGroup): Promise<void> {
+  /** Resolves with whether the group takes one more core. */
+  async #scale(group: CellGroup, spareCores: number): Promise<boolean> {
     const { cells } = group;
-    if (cells.length === 0 || !mayHaveSeveralCells(group.workers)) return;
+    if (cells.length === 0 || !mayHaveSeveralCells(group.workers)) return false;
     const before = this.#trends.get(group) ?? NO_TREND;
     const trend = followLoad(
       before,
       cells.map((cell) => cell.activity.load),
+      spareCores,
     );
     this.#trends.set(group, trend);
     const inFlight = mayGrow(trend)
@@ -118,11 +125,12 @@ export class CellKeeper {
       : 0;
     const cellsMax = Math.min(this.#options.cores, LIMITS.workerCellsMax);
     const wanted = cellsWanted(trend, { cells: cells.length, inFlight, cellsMax });
-    if (wanted === cells.length || this.#isStopped) return;
+    if (wanted === cells.length || this.#isStopped) return false;
     this.#trends.set(group, NO_TREND);
     const last = cells.at(-1);
     if (wanted > cells.length) void group.grow();
     else if (last !== undefined) group.release(last, "surplus");
+    return wanted > cells.length;
   }
 
   async #keepBudget(): Promise<void> {

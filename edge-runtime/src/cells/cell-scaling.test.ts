@@ -20,7 +20,8 @@ beforeEach(async () => {
       return () => clearInterval(timer);
     },
   };
-  sample = await SampleSupervisor.open({ clock, cores: 2 });
+  // Whatever else this machine does meanwhile.
+  sample = await SampleSupervisor.open({ clock, cores: 2, spareCores: () => 1 });
 });
 
 afterEach(async () => {

@@ -33,6 +33,7 @@ import { PublishedCells } from "./published-cells.ts";
 import { planApart, planCells } from "./plan-cells.ts";
 import type { PreparedWorker } from "./prepared-worker.ts";
 import { RetiringCells } from "./retiring-cells.ts";
+import { SpareCores } from "./spare-cores.ts";
 import { ServingGroups } from "./serving-groups.ts";
 import { isBeside, targetsOfGroup } from "./version-role.ts";
 import type { CellSources, WarmCell } from "./warm-cell.ts";
@@ -52,6 +53,8 @@ export interface CellSupervisorOptions extends Omit<CellSources, "listener"> {
   readonly memoryBudgetBytes?: number;
   /** Processors that cells can run on; by default all that there are. */
   readonly cores?: number;
+  /** How many of them had nothing to do since this was asked before; by default as the kernel counts. */
+  readonly spareCores?: () => number;
 }
 
 /**
@@ -78,6 +81,7 @@ export class CellSupervisor implements Activator {
     this.#changes.run(() => this.#apply(workers)),
   );
   #isDisposed = false;
+  readonly #spareCores: SpareCores;
   readonly #keeper: CellKeeper;
   readonly #watched: WatchedGroups;
   /** Whether it runs what this node is to run: before, everything is new to it. */
@@ -93,9 +97,11 @@ export class CellSupervisor implements Activator {
         this.#publish(this.#serving.targetsOf(this.#watched.originalOf(group))),
       retired: (group, cell, reason) => this.#retiring.add({ group, cell }, reason),
     };
+    this.#spareCores = new SpareCores(options.clock);
     this.#keeper = new CellKeeper({
       memoryBudgetBytes: defaultMemoryBudget(),
       cores: availableParallelism(),
+      spareCores: () => this.#spareCores.look(),
       ...options,
       groups: () => new Set(this.#allGroups()),
     });
@@ -226,6 +232,7 @@ export class CellSupervisor implements Activator {
     this.#isDisposed = true;
     await this.#applies.stop(closed());
     await this.#keeper.stop();
+    this.#spareCores.close();
     const groups = [...this.#serving.all, ...this.#watched.close()];
     this.#switch(new ServingGroups());
     await Promise.all(groups.map((group) => group.settled()));

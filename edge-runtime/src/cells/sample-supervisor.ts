@@ -45,6 +45,7 @@ export class SampleSupervisor {
         CellSupervisorOptions,
         | "clock"
         | "cores"
+        | "spareCores"
         | "memoryBudgetBytes"
         | "listeners"
         | "services"

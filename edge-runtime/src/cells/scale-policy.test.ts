@@ -12,7 +12,7 @@ function wantedAfter(looks: ReadonlyArray<Shares>, inFlight = 100, cellsMax = 4)
   const cells = looks.at(-1)?.length ?? 0;
   const trend = looks
     .map((shares) => shares.map((share) => ({ busyShare: share, ranShare: share })))
-    .reduce(followLoad, NO_TREND);
+    .reduce((trend, loads) => followLoad(trend, loads, 1), NO_TREND);
   return cellsWanted(trend, { cells, inFlight, cellsMax });
 }
 
@@ -40,10 +40,12 @@ test("scale policy: no more for a request that nobody waits behind, nor above th
 });
 
 test("scale policy: no more cells where there is no core to run them on", () => {
-  const isFull = (ranShare: number): boolean =>
-    followLoad(NO_TREND, [{ busyShare: 1, ranShare }]).full === 1;
-  expect(isFull(LIMITS.grantedCoreShare)).toBe(true);
-  expect(isFull(LIMITS.grantedCoreShare - 0.01)).toBe(false);
+  const isFull = (ranShare: number, spareCores: number): boolean =>
+    followLoad(NO_TREND, [{ busyShare: 1, ranShare }], spareCores).full === 1;
+  const { grantedCoreShare, growSpareCores } = LIMITS;
+  expect(isFull(grantedCoreShare, growSpareCores)).toBe(true);
+  expect(isFull(grantedCoreShare - 0.01, growSpareCores)).toBe(false);
+  expect(isFull(grantedCoreShare, growSpareCores - 0.01)).toBe(false);
 });
 
 test("scale policy: one cell fewer when the others could do it easily for a while", () => {

@@ -11,13 +11,17 @@ export interface LoadTrend {
 export const NO_TREND: LoadTrend = { full: 0, spare: 0 };
 
 /**
- * The trend after one more look at all cells of a group. It has too few when each of them has a core's work
- * and gets a good part of a core, without which there is none to run another cell on. It has more than it
- * needs when one fewer would be far from that. Between the two nothing happens, so that a group does not go
- * back and forth.
+ * The trend after one more look at all cells of a group, and at how many cores had nothing to do. It has too few when
+ * each of them has a core's work and there is a core to run another cell on: without one, more cells make each request
+ * dearer and none faster. It has more than it needs when one fewer would be far from that. Between the two nothing
+ * happens, so that a group does not go back and forth.
  */
-export function followLoad(trend: LoadTrend, loads: ReadonlyArray<CellLoad>): LoadTrend {
-  const isFull = loads.length > 0 && loads.every(fillsCore);
+export function followLoad(
+  trend: LoadTrend,
+  loads: ReadonlyArray<CellLoad>,
+  spareCores: number,
+): LoadTrend {
+  const isFull = loads.length > 0 && loads.every(fillsCore) && spareCores >= LIMITS.growSpareCores;
   const sum = loads.reduce((total, { busyShare }) => total + busyShare, 0);
   const isSpare = loads.length > 1 && sum / (loads.length - 1) <= LIMITS.spareCoreShare;
   return { full: isFull ? trend.full + 1 : 0, spare: isSpare ? trend.spare + 1 : 0 };

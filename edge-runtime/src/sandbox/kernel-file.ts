@@ -20,7 +20,7 @@ export function openFilesMax(): number {
   return Number(hard);
 }
 
-// Every counter that is read again and again stands in the first line, with at most three numbers of it.
+// Every counter that is read again and again stands in the first line, with at most four numbers of it.
 const COUNTER_BYTES = 96;
 
 /**

@@ -39,15 +39,15 @@ test("LmdbReplica: a list shows nothing that a read after it does not show", asy
   const listed = (): ReadonlyArray<string> =>
     bench.replica.list(NAMESPACE, { prefix: "", limit: 10 }).entries.map(({ key }) => key);
   expect(bench.textOf("k")).toBeUndefined();
-  let isStored = false;
-  const storing = bench.storeBatch(0, [putText("k", "1")]).then(() => (isStored = true));
-  while (!isStored) {
+  const storing = bench.storeBatch(0, [putText("k", "1")]);
+  let keys: ReadonlyArray<string>;
+  do {
     await nextTurn();
     // So LMDB's thread commits what was begun, and this one is not told of it yet.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
-    const keys = listed();
+    keys = listed();
     expect(bench.textOf("k")).toBe(keys.length === 0 ? undefined : "1");
-  }
+  } while (keys.length === 0);
   await storing;
   expect(listed()).toEqual(["k"]);
 });
