@@ -10,14 +10,14 @@ export interface EncodedAsset {
   readonly path: string | undefined;
 }
 
-export interface DecodeJob {
+interface DecodeJob {
   /** The texts, and afterwards the contents: each begins where its text began. */
   readonly memory: SharedArrayBuffer;
   readonly assets: ReadonlyArray<EncodedAsset>;
 }
 
 /** What of each text came out, in their order. */
-export interface DecodedAsset {
+interface DecodedAsset {
   readonly sizeBytes: number;
   /** Of the content. */
   readonly blob: BlobHash;
