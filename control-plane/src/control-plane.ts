@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Clock, ManagedOrigin } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { AccountsService } from "./accounts/service.ts";
+import { createAssetDecoder } from "./assets/asset-decoder.ts";
 import { BlobCollector } from "./blobs/blob-collector.ts";
 import type { BlobArea, BlobStore } from "./blobs/blob-store.ts";
 import { ClaimedBlobStore } from "./blobs/claimed-blob-store.ts";
@@ -144,6 +145,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const usage = new UsageService({ database, clock, log });
     const verifyToken = (token: string) => tokens.verify(token);
     const http = await HttpServer.listen({ host: options.host, port: options.port, log });
+    const decoder = createAssetDecoder();
     const shared = {
       ...options,
       database,
@@ -151,6 +153,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       versions,
       sealer,
       blobs,
+      decoder,
       accounts,
       tokens,
       hostNames,
@@ -222,6 +225,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
         await collector.close();
         await schedules.close();
         await http.close();
+        await decoder.close();
         await tokenUses.close();
         await sharing.close();
         await database.destroy();

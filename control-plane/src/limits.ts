@@ -65,8 +65,8 @@ export const LIMITS = {
   assetUploadsMax: 3,
   /** A file's part of it: an asset in base64, with room for line ends that nobody should send. */
   assetPartBytesMax: 36 * MIB,
-  /** Files of a bucket that are held until they are written together: each batch claims its blobs with one commit. */
-  assetBatchBytesMax: 3 * MIB,
+  /** Files of a bucket, in base64, that are in memory together, until they are written. */
+  assetBatchBytesMax: 4 * MIB,
   assetBatchFilesMax: 500,
   /** Before the first delimiter of a multipart body there is nothing in practice. */
   multipartPreambleBytesMax: 1 * KIB,

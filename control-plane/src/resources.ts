@@ -2,6 +2,7 @@ import type { Clock } from "@atoll/kv-store";
 import type { Hono } from "hono";
 import { createAccountRoutes } from "./accounts/routes.ts";
 import type { AccountsService } from "./accounts/service.ts";
+import type { AssetDecoder } from "./assets/asset-decoder.ts";
 import { AssetTokens } from "./assets/asset-tokens.ts";
 import { createAssetRoutes, createAssetUploadRoutes } from "./assets/routes.ts";
 import { AssetsService } from "./assets/service.ts";
@@ -52,6 +53,7 @@ export interface ResourceParts {
   readonly versions: VersionStore;
   readonly sealer: SecretSealer;
   readonly blobs: BlobStore;
+  readonly decoder: AssetDecoder;
   readonly accounts: AccountsService;
   readonly tokens: TokensService;
   readonly hostNames: HostNames;

@@ -1,8 +1,9 @@
 import { LIMITS } from "../limits.ts";
+import type { AnnouncedAsset } from "./asset-checks.ts";
 import type { AnnouncedManifest, AssetHash } from "./schemas.ts";
 
 /** Files of a manifest by hash: several paths may share one. */
-export type FilesByHash = ReadonlyMap<AssetHash, { readonly path: string; readonly size: number }>;
+export type FilesByHash = ReadonlyMap<AssetHash, AnnouncedAsset>;
 
 export function filesByHash(manifest: AnnouncedManifest): FilesByHash {
   return new Map(Object.entries(manifest).map(([path, { hash, size }]) => [hash, { path, size }]));

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BlobHash } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import { ControlPlaneApi, uploadForm } from "../test-support/control-plane-api.ts";
-import { AssetHasher } from "./asset-hash.ts";
+import { AssetHasher } from "../test-support/asset-hash.ts";
 
 const hasher = await AssetHasher.open();
 

@@ -9,22 +9,17 @@ import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { CompletedAssets, Target } from "../versions/service.ts";
-import { requireAssetHash, requireAssetSize } from "./asset-checks.ts";
-import { AssetHasher } from "./asset-hash.ts";
+import type { SentAsset } from "./asset-batch.ts";
+import { requireAssetSize } from "./asset-checks.ts";
+import type { AssetDecoder } from "./asset-decoder.ts";
 import type { AssetTokens, ClaimsOf } from "./asset-tokens.ts";
 import { filesByHash, packBuckets, type FilesByHash } from "./buckets.ts";
 import type { AnnouncedManifest, AssetSession } from "./schemas.ts";
 import { AssetStore } from "./store.ts";
-import { UploadedContents, type CheckedAsset } from "./uploaded-contents.ts";
+import { UploadedContents } from "./uploaded-contents.ts";
 
 /** One file of a bucket. */
-export interface UploadedAsset {
-  readonly hash: string;
-  /** A view that holds until the next one is asked for. */
-  readonly base64: Buffer;
-  /** Absent when it is to be served without a type. */
-  readonly contentType?: string;
-}
+export type UploadedAsset = Omit<SentAsset, "announced">;
 
 /** The answer to an announcement: what to send, and the token to send it with. */
 export interface StartedUpload {
@@ -37,6 +32,7 @@ export interface AssetsServiceParts {
   readonly database: Database;
   readonly mutations: Mutations;
   readonly blobs: BlobStore;
+  readonly decoder: AssetDecoder;
   readonly tokens: AssetTokens;
   readonly clock: Clock;
 }
@@ -49,7 +45,6 @@ export class AssetsService implements CompletedAssets {
   readonly #parts: AssetsServiceParts;
   readonly #assets = new AssetStore();
   readonly #contents: UploadedContents;
-  readonly #hasher = AssetHasher.open();
   /** Files of the sessions that were last asked for, the latest at the end. */
   readonly #recent = new Map<string, FilesByHash>();
   readonly #accounts = new AccountStore();
@@ -97,7 +92,7 @@ export class AssetsService implements CompletedAssets {
   ): Promise<string | undefined> {
     const { session: id, account, worker } = claims;
     const files = await this.#filesOf(id);
-    await this.#contents.store(account, checked(assets, { files, hasher: await this.#hasher }));
+    await this.#contents.store(account, announced(assets, files));
     const { database } = this.#parts;
     const isComplete = await this.#assets.hasAll(database, account, [...files.keys()]);
     if (!isComplete) return undefined;
@@ -160,40 +155,20 @@ export class AssetsService implements CompletedAssets {
   }
 }
 
-/** Throws `asset_invalid` when it comes to a file that is not what was announced. */
-async function* checked(
+/** Throws `asset_invalid` when it comes to a file that was not announced. */
+async function* announced(
   assets: AsyncIterable<UploadedAsset>,
-  { files, hasher }: { readonly files: FilesByHash; readonly hasher: AssetHasher },
-): AsyncIterable<CheckedAsset> {
-  for await (const { hash, base64: sent, ...type } of assets) {
-    const base64 = sent.toString("latin1");
-    const bytes = Buffer.byteLength(base64, "base64");
-    const { path } = requireAnnounced({ hash, bytes }, files.get(hash));
-    requireAssetHash({ hash, actual: hasher.hashOf(sent, path), path });
-    yield { hash, base64, bytes, ...type };
+  files: FilesByHash,
+): AsyncIterable<SentAsset> {
+  for await (const asset of assets) {
+    const file = files.get(asset.hash);
+    if (file === undefined) {
+      throw new ControlPlaneError("asset_invalid", `The asset ${asset.hash} was not announced`);
+    }
+    yield { ...asset, announced: file };
   }
 }
 
 function checkSizes(manifest: AnnouncedManifest): void {
   for (const [path, { size }] of Object.entries(manifest)) requireAssetSize(`'${path}'`, size);
-}
-
-interface AnnouncedFile {
-  readonly path: string;
-  readonly size: number;
-}
-
-function requireAnnounced(
-  sent: { readonly hash: string; readonly bytes: number },
-  announced: AnnouncedFile | undefined,
-): AnnouncedFile {
-  if (announced === undefined) {
-    throw new ControlPlaneError("asset_invalid", `The asset ${sent.hash} was not announced`);
-  }
-  const { path, size } = announced;
-  if (sent.bytes === size) return announced;
-  throw new ControlPlaneError(
-    "asset_invalid",
-    `The asset '${path}' was announced with ${size} bytes but has ${sent.bytes}`,
-  );
 }

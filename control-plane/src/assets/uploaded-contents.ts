@@ -3,18 +3,10 @@ import { blobHashOf, type HashedContent } from "../blobs/blob-hash.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
 import type { AssetManifest, BlobHash } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
-import { AssetBatch } from "./asset-batch.ts";
+import { AssetBatch, type SentAsset } from "./asset-batch.ts";
+import type { AssetDecoder } from "./asset-decoder.ts";
 import type { AssetContent } from "./schemas.ts";
 import { AssetStore } from "./store.ts";
-
-/** A file whose content is known to be what it is called. */
-export interface CheckedAsset {
-  readonly hash: string;
-  readonly base64: string;
-  /** Of the content. */
-  readonly bytes: number;
-  readonly contentType?: string;
-}
 
 /** A file that is stored. */
 export type StoredContent = AssetContent & { readonly blob: BlobHash };
@@ -24,6 +16,7 @@ export class UploadedContents {
   readonly #parts: {
     readonly database: Database;
     readonly blobs: BlobStore;
+    readonly decoder: AssetDecoder;
     readonly clock: Clock;
   };
   readonly #assets = new AssetStore();
@@ -33,6 +26,7 @@ export class UploadedContents {
   constructor(parts: {
     readonly database: Database;
     readonly blobs: BlobStore;
+    readonly decoder: AssetDecoder;
     readonly clock: Clock;
   }) {
     this.#parts = parts;
@@ -40,16 +34,18 @@ export class UploadedContents {
 
   /**
    * Stores the files of one call and makes them the account's: blobs before the rows that name them. Rejected with
-   * what `files` throws as well; then none of them is the account's by this call.
+   * `asset_invalid` when one is not what was announced, and with what `files` throws; then none of them is the
+   * account's by this call.
    */
   async store(
     account: string,
-    files: Iterable<CheckedAsset> | AsyncIterable<CheckedAsset>,
+    files: Iterable<SentAsset> | AsyncIterable<SentAsset>,
   ): Promise<void> {
     const batch = this.#spareBatches.pop() ?? new AssetBatch();
     const contents = new Map<string, AssetContent>();
+    const { decoder } = this.#parts;
     try {
-      await this.#parts.blobs.putAll(decode(files, { batch, contents }));
+      await this.#parts.blobs.putAll(decode(files, { batch, contents, decoder }));
       await this.add(account, [...contents.values()]);
     } finally {
       // Nothing of it is being written any more.
@@ -81,19 +77,42 @@ export class UploadedContents {
   }
 }
 
-/** Fills the batch again and again, and notes by their hashes what files it has held. */
+interface Decoding {
+  readonly batch: AssetBatch;
+  readonly decoder: AssetDecoder;
+  /** What was decoded, by the files' hashes. */
+  readonly contents: Map<string, AssetContent>;
+}
+
+/** Fills the batch again and again. */
 async function* decode(
-  files: Iterable<CheckedAsset> | AsyncIterable<CheckedAsset>,
-  { batch, contents }: { readonly batch: AssetBatch; readonly contents: Map<string, AssetContent> },
+  files: Iterable<SentAsset> | AsyncIterable<SentAsset>,
+  decoding: Decoding,
 ): AsyncIterable<ReadonlyArray<HashedContent>> {
-  for await (const { base64, bytes, ...asset } of files) {
-    if (contents.has(asset.hash)) continue;
-    if (!batch.hasRoomFor(bytes)) {
-      yield batch.blobs;
+  const { batch, contents } = decoding;
+  for await (const file of files) {
+    if (contents.has(file.hash)) continue;
+    if (!batch.hasRoomFor(file.base64.length)) {
+      yield await decodeBatch(decoding);
       batch.clear();
     }
-    const { hash: blob, content } = batch.add(base64, bytes);
-    contents.set(asset.hash, { ...asset, blob, size: content.length });
+    batch.add(file);
   }
-  yield batch.blobs;
+  yield await decodeBatch(decoding);
+}
+
+async function decodeBatch({
+  batch,
+  decoder,
+  contents,
+}: Decoding): Promise<ReadonlyArray<HashedContent>> {
+  // Files under several paths, or names, may have the same content.
+  const blobs = new Map<BlobHash, HashedContent>();
+  for (const { asset, blob } of await batch.decode(decoder)) {
+    const { hash, contentType } = asset;
+    const type = contentType === undefined ? {} : { contentType };
+    contents.set(hash, { hash, blob: blob.hash, size: blob.content.length, ...type });
+    blobs.set(blob.hash, blob);
+  }
+  return [...blobs.values()];
 }

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { AssetHasher } from "../assets/asset-hash.ts";
+import { AssetHasher } from "../test-support/asset-hash.ts";
 import { BlobHash } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import { ControlPlaneApi, MAIN_MODULE, uploadForm } from "../test-support/control-plane-api.ts";

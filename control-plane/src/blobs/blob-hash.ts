@@ -14,9 +14,18 @@ export class HashedContent {
   // Private, so that nothing else passes for one.
   readonly #hash: BlobHash;
 
-  constructor(content: Uint8Array) {
+  private constructor(content: Uint8Array, hash: BlobHash) {
     this.content = content;
-    this.#hash = blobHashOf(content);
+    this.#hash = hash;
+  }
+
+  static of(content: Uint8Array): HashedContent {
+    return new HashedContent(content, blobHashOf(content));
+  }
+
+  /** For a thread that has made the hash from this very content, in memory that both see. */
+  static madeElsewhere(content: Uint8Array, hash: BlobHash): HashedContent {
+    return new HashedContent(content, hash);
   }
 
   get hash(): BlobHash {

@@ -47,7 +47,7 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
 
     test("many are stored together, also when some are there already", async () => {
       const sizes = [0, ...Array.from({ length: 30 }, (_, index) => 1 + index * 3_000)];
-      const contents = sizes.map((size) => new HashedContent(Buffer.alloc(size, "content")));
+      const contents = sizes.map((size) => HashedContent.of(Buffer.alloc(size, "content")));
       await harness.store.put(contents[1]?.hash as BlobHash, Buffer.alloc(1, "content"));
       await harness.store.putAll([contents]);
       await harness.store.putAll([contents, []]);
@@ -65,7 +65,7 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
         for (let batch = 1; batch <= 5; batch += 1) {
           memory.fill(batch);
           const contents = [10, 70_000, 100_000].map((size) => memory.subarray(size, 2 * size));
-          const hashed = contents.map((content) => new HashedContent(content));
+          const hashed = contents.map((content) => HashedContent.of(content));
           hashes.push(...hashed.map(({ hash }) => hash));
           yield hashed;
           memory.fill(0);
@@ -79,7 +79,7 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
 
     test("batches that end in an error are rejected with it, and nothing is half there", async () => {
       const contents = Array.from({ length: 20 }, (_, index) => Buffer.alloc(90_000, index));
-      const hashed = contents.map((content) => new HashedContent(content));
+      const hashed = contents.map((content) => HashedContent.of(content));
       async function* cut(): AsyncIterable<ReadonlyArray<HashedContent>> {
         yield hashed;
         throw new Error("the sender went away");
@@ -89,6 +89,23 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
       await Promise.all(hashed.map(({ hash }) => harness.reopen().get(hash)));
       await harness.store.putAll([hashed]);
       for (const { hash } of hashed) expect(await harness.store.get(hash)).toBeDefined();
+    });
+
+    test("of many nothing is stored before it is admitted", async () => {
+      const sizes = [1, 2, 200_000, 3];
+      const contents = sizes.map((size) => HashedContent.of(Buffer.alloc(size, "admitted")));
+      const hashes = contents.map(({ hash }) => hash);
+      const refusing = harness.store.putAll([contents], () => Promise.reject(new Error("not yet")));
+      await expect(refusing).rejects.toThrow("not yet");
+      for (const hash of hashes) expect(await harness.reopen().has(hash)).toBe(false);
+
+      const admitted: BlobHash[] = [];
+      await harness.store.putAll([contents.slice(0, 2), contents.slice(2)], async (some) => {
+        for (const hash of some) expect(await harness.reopen().has(hash)).toBe(false);
+        admitted.push(...some);
+      });
+      expect(admitted.sort()).toEqual([...hashes].sort());
+      for (const hash of hashes) expect(await harness.reopen().has(hash)).toBe(true);
     });
 
     test("pieces that are cut, or of other content, are refused and not stored", async () => {

@@ -15,10 +15,11 @@ export interface BlobStore {
   /**
    * Stores many, several at a time: quicker than one after the other. A batch is asked for when nothing of the
    * one before is being written any more, so that they may share their memory; all of them are durable once it
-   * resolves, and not before. Rejected as `put` is, and with what the batches throw, once none is being written
-   * any more; then some of them may be stored.
+   * resolves, and not before. What `admit` was not called with, or has not resolved for, is not stored yet.
+   * Rejected as `put` is, and with what batches or `admit` throw, once none is being written any more; then some of
+   * them may be stored.
    */
-  putAll(batches: BlobBatches): Promise<void>;
+  putAll(batches: BlobBatches, admit?: Admission): Promise<void>;
   /** The content, or `undefined` when there is none. Rejected with `blob_corrupt` when it was damaged. */
   get(hash: BlobHash): Promise<Uint8Array | undefined>;
   /** The content in pieces, for whoever verifies it when all have come. The caller reads or cancels them. */
@@ -36,6 +37,9 @@ export type BlobArea = "blobs" | "kv-values";
 export type BlobBatches =
   | Iterable<ReadonlyArray<HashedContent>>
   | AsyncIterable<ReadonlyArray<HashedContent>>;
+
+/** Called with hashes before their contents are stored: seldom, with as many as can be. */
+export type Admission = (hashes: ReadonlyArray<BlobHash>) => Promise<void>;
 
 export type BlobContent = Uint8Array | AsyncIterable<Uint8Array>;
 

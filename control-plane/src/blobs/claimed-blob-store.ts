@@ -4,7 +4,6 @@ import type { BlobHash } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import type { HashedContent } from "./blob-hash.ts";
 import type { BlobBatches, BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
 import { CodeBlobRows } from "./code-blob-rows.ts";
 
@@ -31,7 +30,7 @@ export class ClaimedBlobStore implements BlobStore {
   }
 
   async putAll(batches: BlobBatches): Promise<void> {
-    await this.#blobs.putAll(this.#claimed(batches));
+    await this.#blobs.putAll(batches, (hashes) => this.#claim(hashes));
   }
 
   get(hash: BlobHash): Promise<Uint8Array | undefined> {
@@ -48,13 +47,6 @@ export class ClaimedBlobStore implements BlobStore {
 
   remove(hash: BlobHash): Promise<void> {
     return this.#blobs.remove(hash);
-  }
-
-  async *#claimed(batches: BlobBatches): AsyncIterable<ReadonlyArray<HashedContent>> {
-    for await (const batch of batches) {
-      await this.#claim(batch.map(({ hash }) => hash));
-      yield batch;
-    }
   }
 
   /** Waits for removals that are under way. */

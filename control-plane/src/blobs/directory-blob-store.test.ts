@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
-import { blobHashOf } from "./blob-hash.ts";
+import { blobHashOf, HashedContent } from "./blob-hash.ts";
 import { describeBlobStore } from "./blob-store.conformance.ts";
 import { DirectoryBlobStore } from "./directory-blob-store.ts";
 
@@ -50,6 +50,30 @@ test("directory blob store: what a killed process left is removed, and what anot
     await writeFile(join(folder, ".under-way"), "half");
     await new DirectoryBlobStore(directory).put(hash, content);
     expect((await readdir(folder)).sort()).toEqual([".under-way", hash]);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+});
+
+test("directory blob store: of batches that are not admitted, or cut, nothing is left", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "atoll-blobs-"));
+  const store = new DirectoryBlobStore(directory);
+  const blobs = Array.from({ length: 40 }, (_, size) => HashedContent.of(Buffer.alloc(size)));
+  const filesLeft = async () => {
+    const files = await readdir(directory, { recursive: true, withFileTypes: true });
+    return files.filter((file) => file.isFile());
+  };
+  async function* cut() {
+    yield blobs;
+    throw new Error("the sender went away");
+  }
+  try {
+    const refuse = () => Promise.reject(new Error("not now"));
+    await expect(store.putAll([blobs], refuse)).rejects.toThrow("not now");
+    await expect(store.putAll(cut())).rejects.toThrow("went away");
+    expect(await filesLeft()).toEqual([]);
+    await store.putAll([blobs]);
+    expect(await filesLeft()).toHaveLength(blobs.length);
   } finally {
     await rm(directory, { recursive: true, force: true });
   }

@@ -9,7 +9,7 @@ import type { BlobHash } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { blobHashOf, requireSentHash, requireStoredHash, type HashedContent } from "./blob-hash.ts";
-import type { BlobBatches, BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
+import type { Admission, BlobBatches, BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
 
 /**
  * Blobs as files `<first two digits>/<hash>` of one directory: 256 folders keep each of them small.
@@ -37,15 +37,23 @@ export class DirectoryBlobStore implements BlobStore {
     });
   }
 
-  async putAll(batches: BlobBatches): Promise<void> {
+  async putAll(batches: BlobBatches, admit: Admission = admitAll): Promise<void> {
+    const written: WrittenBlob[] = [];
     await explained(async () => {
-      const folders = new Set<string>();
-      for await (const batch of batches) {
-        await this.#writeAll(batch);
-        for (const { hash } of batch) folders.add(this.#folderOf(hash));
+      try {
+        const folders = new Set<string>();
+        for await (const batch of batches) {
+          await this.#writeBatch(batch, { admit, written });
+          for (const { hash } of batch) folders.add(this.#folderOf(hash));
+        }
+        // Once for all batches, like what follows: most of them have a file in most folders.
+        await admit(written.map(({ hash }) => hash));
+        await this.#inTurns(written, ({ hash, temporary }) => this.#name(temporary, hash));
+        await this.#syncNames([...folders]);
+      } catch (error) {
+        await this.#inTurns(written, ({ temporary }) => rm(temporary, { force: true }));
+        throw error;
       }
-      // Once for all batches: most of them have a file in most folders.
-      await this.#syncNames([...folders]);
     });
   }
 
@@ -85,16 +93,31 @@ export class DirectoryBlobStore implements BlobStore {
     return join(this.#directory, hash.slice(0, 2));
   }
 
-  /** Rejected with the first fault, once nothing is being written any more. */
-  async #writeAll(batch: ReadonlyArray<HashedContent>): Promise<void> {
-    const writes = batch.map(({ hash, content }) =>
-      this.#writes.run(() =>
-        content.length > LIMITS.blobRewrittenBytesMax
-          ? this.#writeUnlessThere(hash, content)
-          : this.#write(hash, content),
-      ),
-    );
-    const failed = (await Promise.allSettled(writes)).find(({ status }) => status === "rejected");
+  /** Small ones get no name yet, and are added to `written`; large ones are not written when they are there. */
+  async #writeBatch(
+    batch: ReadonlyArray<HashedContent>,
+    { admit, written }: { readonly admit: Admission; readonly written: WrittenBlob[] },
+  ): Promise<void> {
+    // Before the look: until then they may be removed by whoever finds that nothing names them.
+    const large = batch.filter(isLarge);
+    if (large.length > 0) await admit(large.map(({ hash }) => hash));
+    await this.#inTurns(batch, async (blob) => {
+      const { hash, content } = blob;
+      if (isLarge(blob)) await this.#writeUnlessThere(hash, content);
+      else written.push({ hash, temporary: await this.#writeBeside(hash, content) });
+    });
+  }
+
+  /** Several at a time, and no more of them begun than that. Rejected with the first fault, once all are over. */
+  async #inTurns<Item>(
+    items: ReadonlyArray<Item>,
+    action: (item: Item) => Promise<void>,
+  ): Promise<void> {
+    const queue = items.values();
+    const turns = Array.from({ length: LIMITS.blobWritesAtOnce }, async () => {
+      for (const item of queue) await this.#writes.run(() => action(item));
+    });
+    const failed = (await Promise.allSettled(turns)).find(({ status }) => status === "rejected");
     if (failed?.status === "rejected") throw failed.reason;
   }
 
@@ -102,22 +125,35 @@ export class DirectoryBlobStore implements BlobStore {
     if (!(await this.has(hash))) await this.#write(hash, content);
   }
 
-  /**
-   * Puts the content in its place; that it has this hash was checked before, unless it comes in pieces. Only the
-   * file is synced: its name is durable after `#syncNames`.
-   */
+  /** Puts the content in its place; that it has this hash was checked before, unless it comes in pieces. */
   async #write(hash: BlobHash, content: BlobContent): Promise<void> {
+    const temporary = await this.#writeBeside(hash, content);
+    try {
+      await this.#name(temporary, hash);
+    } catch (error) {
+      await rm(temporary, { force: true });
+      throw error;
+    }
+  }
+
+  /** Writes a file under a name of its own, which is returned, and syncs it. */
+  async #writeBeside(hash: BlobHash, content: BlobContent): Promise<string> {
     const folder = this.#folderOf(hash);
     const temporary = join(folder, `.${hash}.${randomUUID()}`);
     await this.#prepareOnce(folder);
     try {
       if (content instanceof Uint8Array) await writeWhole(temporary, content);
       else requireSentHash(hash, await writePieces(temporary, content));
-      await rename(temporary, this.#pathOf(hash));
+      return temporary;
     } catch (error) {
       await rm(temporary, { force: true });
       throw error;
     }
+  }
+
+  /** The name is durable after `#syncNames`. */
+  async #name(temporary: string, hash: BlobHash): Promise<void> {
+    await rename(temporary, this.#pathOf(hash));
   }
 
   #prepareOnce(folder: string): Promise<void> {
@@ -134,9 +170,21 @@ export class DirectoryBlobStore implements BlobStore {
    */
   async #syncNames(folders: ReadonlyArray<string>): Promise<void> {
     if (folders.length === 0) return;
-    await Promise.all(folders.map((folder) => this.#writes.run(() => sync(folder))));
+    await this.#inTurns(folders, sync);
     await sync(this.#directory);
   }
+}
+
+/** A blob that has no name yet. */
+interface WrittenBlob {
+  readonly hash: BlobHash;
+  readonly temporary: string;
+}
+
+async function admitAll(): Promise<void> {}
+
+function isLarge({ content }: HashedContent): boolean {
+  return content.length > LIMITS.blobRewrittenBytesMax;
 }
 
 /** Makes the folder, and removes what was being written when a process was killed: no writing takes so long. */

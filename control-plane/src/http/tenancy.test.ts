@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { createAssetDecoder } from "../assets/asset-decoder.ts";
 import { createKvNamespaceRoutes } from "../kv-namespaces/routes.ts";
 import { EntriesService } from "../kv-namespaces/entries-service.ts";
 import { NamespacesService } from "../kv-namespaces/service.ts";
@@ -46,6 +47,7 @@ function allRouters(): ReadonlyArray<Hono<ApiEnvironment>> {
     versions,
     sealer,
     blobs,
+    decoder: createAssetDecoder(),
     accounts,
     tokens,
     hostNames,

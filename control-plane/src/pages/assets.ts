@@ -2,7 +2,8 @@ import type { Clock } from "@atoll/kv-store";
 import { refuseAssets } from "../accounts/quota.ts";
 import { AccountStore } from "../accounts/store.ts";
 import { requireAssetHash, requireAssetSize } from "../assets/asset-checks.ts";
-import { AssetHasher } from "../assets/asset-hash.ts";
+import type { SentAsset } from "../assets/asset-batch.ts";
+import { hashAsset, type AssetDecoder } from "../assets/asset-decoder.ts";
 import type { AssetTokens, ClaimsOf } from "../assets/asset-tokens.ts";
 import type { AssetHash } from "../assets/schemas.ts";
 import { AssetStore } from "../assets/store.ts";
@@ -24,6 +25,7 @@ interface Place {
 export interface PagesAssetsParts {
   readonly database: Database;
   readonly blobs: BlobStore;
+  readonly decoder: AssetDecoder;
   readonly tokens: AssetTokens;
   readonly clock: Clock;
 }
@@ -38,7 +40,6 @@ export class PagesAssets {
   readonly #assets = new AssetStore();
   readonly #accounts = new AccountStore();
   readonly #contents: UploadedContents;
-  readonly #hasher = AssetHasher.open();
 
   constructor(parts: PagesAssetsParts) {
     this.#parts = parts;
@@ -94,13 +95,7 @@ export class PagesAssets {
     };
     refuseAssets({ ...quota, assetsMax: quota.assetsMax ?? LIMITS.assetsMax }, total);
     for (const [index, { key }] of files.entries()) requireAssetSize(key, sizes[index] ?? 0);
-    const checked = files.map(({ key, value: base64, metadata }, index) => ({
-      hash: stagedName(project, key),
-      base64,
-      bytes: sizes[index] ?? 0,
-      contentType: withCharset(metadata.contentType),
-    }));
-    await this.#contents.store(account, checked);
+    await this.#contents.store(account, staging(project, files));
   }
 
   /**
@@ -157,8 +152,8 @@ export class PagesAssets {
   async #check({ hash, blob, path }: StoredContent & { readonly path: string }): Promise<void> {
     const content = await this.#parts.blobs.get(blob);
     if (content === undefined) throw new Error(`blob ${blob} of a staged asset is missing`);
-    const base64 = Buffer.from(Buffer.from(content).toString("base64"), "latin1");
-    requireAssetHash({ hash, actual: (await this.#hasher).hashOf(base64, path), path });
+    const actual = await hashAsset(this.#parts.decoder, { content, path });
+    requireAssetHash({ hash, actual, path });
   }
 
   async #unstage(
@@ -170,6 +165,14 @@ export class PagesAssets {
     await this.#parts.database
       .transaction()
       .execute((transaction) => this.#assets.removeContents(transaction, account, names));
+  }
+}
+
+/** One after the other: each is a text, and its bytes. */
+function* staging(project: WorkerName, files: PagesFiles): Iterable<SentAsset> {
+  for (const { key, value, metadata } of files) {
+    const contentType = withCharset(metadata.contentType);
+    yield { hash: stagedName(project, key), base64: Buffer.from(value), contentType };
   }
 }
 

@@ -1,4 +1,4 @@
-import { AssetHasher } from "../assets/asset-hash.ts";
+import { AssetHasher } from "./asset-hash.ts";
 import type { Answer, ControlPlaneApi, Tenant } from "./control-plane-api.ts";
 import { MAIN_MODULE, uploadForm } from "./control-plane-api.ts";
 

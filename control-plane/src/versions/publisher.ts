@@ -152,7 +152,7 @@ export class Publisher {
     const startupMs = await this.#start(version, { ...draft, settings });
     // Blobs before the rows that name them: a row never points at nothing. What is left over when the
     // rows then fail is content without a name, which the next upload of the same content uses.
-    const contents = [...draft.contents.values()].map((content) => new HashedContent(content));
+    const contents = [...draft.contents.values()].map((content) => HashedContent.of(content));
     await this.#parts.blobs.putAll([contents]);
     const notes = {
       annotations: { ...draft.annotations, "workers/triggered_by": publication.trigger },

@@ -59,7 +59,7 @@ describe("S3 blob store: ", () => {
     const other = blobHashOf(Buffer.from("other"));
     const calls = {
       put: () => store.put(hash, content),
-      putAll: () => store.putAll([[new HashedContent(content)]]),
+      putAll: () => store.putAll([[HashedContent.of(content)]]),
       get: () => store.get(hash),
       open: () => store.open(hash),
       has: () => store.has(other),
@@ -116,7 +116,7 @@ describe("S3 blob store: ", () => {
 
     test("is found out once for all that wait for it, however many those are", async () => {
       const contents = Array.from({ length: 500 }, (_, index) => Buffer.from(`content ${index}`));
-      const all = [contents.map((each) => new HashedContent(each))];
+      const all = [contents.map((each) => HashedContent.of(each))];
       const sinceMs = performance.now();
       const stored = await Promise.allSettled([store.putAll(all), store.putAll(all)]);
       expect(stored.map(({ status }) => status)).toEqual(["rejected", "rejected"]);

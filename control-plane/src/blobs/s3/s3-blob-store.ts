@@ -12,7 +12,7 @@ import type { BlobHash } from "../../contract/index.ts";
 import { ControlPlaneError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 import { blobHashOf, requireSentHash, requireStoredHash } from "../blob-hash.ts";
-import type { BlobBatches, BlobContent, BlobStore, OpenBlob } from "../blob-store.ts";
+import type { Admission, BlobBatches, BlobContent, BlobStore, OpenBlob } from "../blob-store.ts";
 import type { S3Bucket } from "./s3-bucket.ts";
 
 /** Blobs as objects `<prefix><hash>` of a bucket. An object appears whole or not at all, and is never changed. */
@@ -45,8 +45,9 @@ export class S3BlobStore implements BlobStore {
     });
   }
 
-  async putAll(batches: BlobBatches): Promise<void> {
+  async putAll(batches: BlobBatches, admit?: Admission): Promise<void> {
     for await (const batch of batches) {
+      await admit?.(batch.map(({ hash }) => hash));
       const writes = batch.map(({ hash, content }) => this.#store(hash, content));
       const failed = (await Promise.allSettled(writes)).find(({ status }) => status === "rejected");
       if (failed?.status === "rejected") throw failed.reason;
