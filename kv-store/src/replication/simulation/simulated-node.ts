@@ -248,6 +248,10 @@ export class SimulatedNode {
     this.runningSinceMs = this.#frozenUntilMs;
   }
 
+  get isFrozen(): boolean {
+    return this.#frozenUntilMs > this.#timeline.nowMs;
+  }
+
   slowDisk(durationMs: number): void {
     this.#slowUntilMs = this.#timeline.nowMs + durationMs;
   }
@@ -304,7 +308,7 @@ export class SimulatedNode {
 
   #tick(looking: number): void {
     if (looking !== this.#looking) return;
-    if (this.#frozenUntilMs <= this.#timeline.nowMs) {
+    if (!this.isFrozen) {
       this.#take({ kind: "tick" });
       this.#watcher.read(this);
       if (this.#random.chance(CHECKED)) this.#checkContent();
