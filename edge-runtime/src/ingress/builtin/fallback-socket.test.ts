@@ -74,7 +74,6 @@ describe("built-in ingress behind a trusted proxy", () => {
     expect(status).toBe(200);
     expect(seen).toMatchObject({
       "cf-connecting-ip": "192.0.2.7",
-      "x-real-ip": "192.0.2.7",
       "x-forwarded-proto": "https",
       "cf-ipcountry": "JP",
       "cf-ray": "0123456789abcdef-nrt",

@@ -16,6 +16,7 @@ const OPTIONS: HaproxyConfigOptions = {
   region: Region.parse("fra"),
   user: { userId: 103, groupId: 111 },
   threads: 2,
+  cores: [2, 3],
   connectionsMax: 15_000,
   requestHeadMs: 10_000,
   drainMs: 30_000,
@@ -31,6 +32,10 @@ test("haproxy config: is what was reviewed", async () => {
 
 test("haproxy config: without root the process is what the agent is", () => {
   expect(haproxyConfig({ ...OPTIONS, user: undefined })).not.toMatch(/\b(uid|gid|chroot) /);
+});
+
+test("haproxy config: where the kernel tells of no processors, threads run wherever it puts them", () => {
+  expect(haproxyConfig({ ...OPTIONS, cores: [] })).not.toContain("cpu-map");
 });
 
 test("haproxy config: HAProxy reads it", async () => {

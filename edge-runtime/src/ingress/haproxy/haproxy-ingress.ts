@@ -7,6 +7,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import type { Region, WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { reapStaleCells } from "../../cells/stale-cells.ts";
+import { allowedCores } from "../../sandbox/allowed-cores.ts";
 import { LIMITS } from "../../limits.ts";
 import { openFilesMax } from "../../sandbox/kernel-file.ts";
 import { BuiltinIngress } from "../builtin/builtin-ingress.ts";
@@ -79,6 +80,7 @@ export class HaproxyIngress implements Ingress {
     const drainMs = options.drainMs ?? LIMITS.drainMs;
     const webSocketsMax = options.webSocketsMax ?? LIMITS.cellWebSocketsMax;
     const answerIdleMs = options.answerIdleMs ?? LIMITS.cellAnswerIdleMs;
+    const threads = Math.max(1, Math.floor(availableParallelism() / 2));
     // A HAProxy that outlived its agent would hold the port.
     await reapStaleCells(directory, undefined);
     await writeHaproxyFiles(directory, {
@@ -87,7 +89,9 @@ export class HaproxyIngress implements Ingress {
       workerCellsMax: LIMITS.workerCellsMax,
       webSocketsMax,
       answerIdleMs,
-      threads: Math.max(1, Math.floor(availableParallelism() / 2)),
+      threads,
+      // The last ones: interrupts are most often the first one's.
+      cores: allowedCores().slice(-threads),
       connectionsMax: connectionsMax(),
       requestHeadMs: options.requestHeadMs ?? LIMITS.requestHeadMs,
     });
