@@ -206,11 +206,13 @@ export const LIMITS = {
   /** Operations of changes that share a transaction on a node: as many as one page of the log brings. */
   replicaSharedOperationsMax: 1_000,
   /**
-   * Changes that come to a node faster than it commits them gather for so many times what the last commit took, unless
-   * somebody waits for one: commits then take a third of the time at most.
+   * Changes that come to a node soon after a commit gather for so many times what that took, unless somebody waits for
+   * one: commits then take a third of the time at most.
    */
   replicaGatherFactor: 2,
-  /** But no longer than this, however slow the disk is: a fifth of what a change may take until it is seen everywhere. */
+  /** But for this long, however fast the disk is: each commit costs a node far more than the changes in it. */
+  replicaGatherMsMin: 10,
+  /** And no longer than this, however slow it is: a fifth of what a change may take until it is seen everywhere. */
   replicaGatherMsMax: 20,
   /** Entries removed in one transaction when a replica drops a namespace. */
   replicaDropRowsMax: 2_000,

@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
@@ -11,9 +12,16 @@ test.each([
   ["control-plane", true],
   ["node", true],
   ["status", false],
-])("atoll %s: whether what V8 keeps of new objects is bounded: %s", async (command, isBounded) => {
-  const { stderr } = await promisify(execFile)(process.execPath, [ATOLL, command, "--help"], {
-    env: { ...process.env, NODE_OPTIONS: `--import=${TELL}` },
-  });
-  expect(stderr.trim().split("\n").at(-1)?.includes("--max-semi-space-size=8")).toBe(isBounded);
-});
+])(
+  "atoll %s: whether V8's new objects and its threads are bounded: %s",
+  async (command, isBounded) => {
+    const { stderr } = await promisify(execFile)(process.execPath, [ATOLL, command, "--help"], {
+      env: { ...process.env, NODE_OPTIONS: `--import=${TELL}` },
+    });
+    const given = stderr.trim().split("\n").at(-1) ?? "";
+    expect(given.includes("--max-semi-space-size=8")).toBe(isBounded);
+    // Of two cores one is left to the main thread; more threads than V8's own four there never are.
+    const threads = Math.max(1, Math.min(4, availableParallelism() - 1));
+    expect(given.includes(`--v8-pool-size=${threads}`)).toBe(isBounded);
+  },
+);

@@ -31,7 +31,7 @@ beforeEach(() => {
   });
 });
 
-const make = (name: string, operationCount = 1, isAwaited = false): Promise<string> =>
+const make = (name: string, operationCount = 1, isAwaited = true): Promise<string> =>
   shared.make({ operationCount, isAwaited }, () => {
     open.push(name);
     if (name.startsWith("bad")) throw new Error(name);
@@ -42,8 +42,6 @@ test("SharedTransactions: what comes while one is committed shares the next, in 
   const all = ["a", "b", "c", "d"].map((name) => make(name));
   expect(await Promise.all(all)).toEqual(["a", "b", "c", "d"]);
   expect(committed).toEqual([["a"], ["b", "c", "d"]]);
-  await make("e");
-  expect(committed.at(-1)).toEqual(["e"]);
   expect(undone).toBe(0);
 });
 
@@ -87,46 +85,64 @@ test("SharedTransactions: is idle when the last change has ended", async () => {
   await Promise.all(made);
 });
 
-/** After a first commit that took so long, while which this change came; answers that one's end. */
-async function commitFor(ms: number, name: string): Promise<{ readonly waiting: Promise<string> }> {
+/** A change that nobody waits for. */
+const gather = (name: string, operationCount = 1): Promise<string> =>
+  make(name, operationCount, false);
+
+const { replicaGatherMsMin: LEAST_MS, replicaGatherMsMax: MOST_MS } = LIMITS;
+
+/** Makes a first change, whose commit takes so long. */
+async function commitFor(ms: number): Promise<void> {
   commit = async () => clock.advance(ms);
-  const first = make("first");
-  const waiting = make(name);
-  await first;
+  await gather("first");
   commit = () => Promise.resolve();
-  return { waiting };
 }
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 test.each([
-  ["for twice as long as that took", 3, 6],
-  ["for no longer than the bound", 1_000, LIMITS.replicaGatherMsMax],
-])("SharedTransactions: what comes while one is committed gathers, %s", async (_what, ms, wait) => {
-  const { waiting } = await commitFor(ms, "a");
-  const later = make("b");
+  ["for twice as long as that took", LEAST_MS - 1, 2 * (LEAST_MS - 1)],
+  ["no shorter than a bound", 0, LEAST_MS],
+  ["no longer than another", 1_000, MOST_MS],
+])("SharedTransactions: what comes soon after a commit gathers, %s", async (_what, ms, wait) => {
+  await commitFor(ms);
+  const waiting = [gather("a"), gather("b")];
   clock.advance(wait - 1);
   await turn();
   expect(committed).toEqual([["first"]]);
+  waiting.push(gather("c"));
   clock.advance(1);
-  await Promise.all([waiting, later]);
-  expect(committed).toEqual([["first"], ["a", "b"]]);
+  await Promise.all(waiting);
+  expect(committed).toEqual([["first"], ["a", "b", "c"]]);
   expect(clock.timerCount).toBe(0);
 });
 
-test("SharedTransactions: what comes after a commit does not wait, however long that took", async () => {
-  commit = async () => clock.advance(1_000);
-  await make("first");
-  await make("a");
+test("SharedTransactions: what comes while one is committed gathers with what comes soon after it", async () => {
+  const released = Promise.withResolvers<void>();
+  commit = () => released.promise;
+  const waiting = [gather("first"), gather("a")];
+  released.resolve();
+  await waiting[0];
+  waiting.push(gather("b"));
+  clock.advance(LEAST_MS);
+  await Promise.all(waiting);
+  expect(committed).toEqual([["first"], ["a", "b"]]);
+});
+
+test("SharedTransactions: what comes long after a commit does not wait", async () => {
+  await commitFor(1_000);
+  clock.advance(MOST_MS);
+  await gather("a");
   expect(committed).toEqual([["first"], ["a"]]);
 });
 
 test.each([
-  ["somebody waits for one", () => make("b", 1, true)],
-  ["they fill a transaction", () => make("b", LIMITS.replicaSharedOperationsMax - 1)],
-  ["they are to be idle", async () => void (await Promise.all([shared.idle(), make("b")]))],
+  ["somebody waits for one", () => make("b")],
+  ["they fill a transaction", () => gather("b", LIMITS.replicaSharedOperationsMax - 1)],
+  ["they are to be idle", async () => void (await Promise.all([shared.idle(), gather("b")]))],
 ])("SharedTransactions: changes that gather are made at once when %s", async (_what, hurry) => {
-  const { waiting } = await commitFor(3, "a");
+  await commitFor(3);
+  const waiting = gather("a");
   await hurry();
   await waiting;
   expect(committed.flat()).toEqual(["first", "a", "b"]);

@@ -24,10 +24,10 @@ interface Change extends ChangePlan {
 
 /**
  * Makes changes in transactions, one at a time: those that come while one is committed share the next, since a
- * commit costs far more than a change. When they come faster than they are committed, those that nobody waits for
- * gather before the next commit for as long as the last one took, a few times over: so commits never take most of a
- * busy machine. When one of several fails, each is made anew in a transaction of its own, so a change must be one
- * that can be made again after it was undone.
+ * commit costs far more than a change. Those that nobody waits for gather after each commit, for as long as it took,
+ * a few times over, within bounds: so a steady stream makes few commits, and fewer still on a busy machine. What comes
+ * after a longer pause is made at once. When one of several fails, each is made anew in a transaction of its own, so a
+ * change must be one that can be made again after it was undone.
  */
 export class SharedTransactions {
   readonly #options: SharedTransactionsOptions;
@@ -95,11 +95,8 @@ export class SharedTransactions {
   #committed(beganMs: number): void {
     const endMs = this.#options.clock.monotonicMs();
     const gatherMs = (endMs - beganMs) * LIMITS.replicaGatherFactor;
-    // What comes after a commit, and not while it went on, comes slowly enough.
-    const isBehind = this.#waiting.length > 0;
-    this.#gatherUntilMs = isBehind
-      ? endMs + Math.min(gatherMs, LIMITS.replicaGatherMsMax)
-      : -Infinity;
+    const { replicaGatherMsMin: leastMs, replicaGatherMsMax: mostMs } = LIMITS;
+    this.#gatherUntilMs = endMs + Math.min(Math.max(gatherMs, leastMs), mostMs);
   }
 
   #take(): Change[] {

@@ -147,6 +147,8 @@ test("ReplicaClient: a batch waits for others only while nobody on the node wait
   const store = vi.spyOn(replica, "store");
   let sequence = 0;
   const deliver = (): void => {
+    // Long enough after the commit before: it does not gather.
+    clock.advance(LIMITS.replicaGatherMsMax);
     const [batch] = encodeBatches([{ ...state.apply([DELETE]), operation: DELETE }]);
     node.deliver({ kind: "batch", subscription: 1, sequence: (sequence += 1), ...batch });
   };
