@@ -6,7 +6,7 @@ interface Position {
   readonly echoMs: number;
 }
 
-// Enough for half a minute of heartbeats. A replica further behind than that learns so from older ones.
+// Enough for half a minute of writes. A replica further behind than that learns so from older ones.
 const AWAITED_MAX = 64;
 
 /**
@@ -14,7 +14,11 @@ const AWAITED_MAX = 64;
  * so the clocks of the two machines need not agree.
  */
 export class Freshness {
-  /** Positions that the replica has not reached, oldest first. */
+  /**
+   * Positions that the replica has not reached, oldest first; each has a higher revision than the one before. So
+   * what the origin says last drops what is higher: revisions of a history that it has lost, maybe without this node
+   * ever having held it, might never be reached, and many of them would leave no room for those that can be.
+   */
   #awaited: Position[] = [];
   #freshMs: number | null = null;
 
@@ -30,8 +34,11 @@ export class Freshness {
   }
 
   heard(position: Position, applied: Revision | null): void {
-    // Past the bound the newest is left out: the oldest is what shows how far the replica has come.
-    if (this.#awaited.length < AWAITED_MAX) this.#awaited.push(position);
+    if (!this.#awaited.some((each) => saysAsMuch(each, position))) {
+      this.#awaited = this.#awaited.filter((each) => !saysAsMuch(position, each));
+      // Past the bound the newest is left out: the oldest is what shows how far the replica has come.
+      if (this.#awaited.length < AWAITED_MAX) this.#awaited.push(position);
+    }
     this.reached(applied);
   }
 
@@ -42,4 +49,9 @@ export class Freshness {
     }
     this.#awaited = this.#awaited.filter(({ revision }) => revision > applied);
   }
+}
+
+/** Whether a position is reached no later than another one, and then shows the replica to be as fresh. */
+function saysAsMuch(position: Position, other: Position): boolean {
+  return position.revision <= other.revision && position.echoMs >= other.echoMs;
 }

@@ -153,6 +153,12 @@ export class Promises implements NodeWatcher {
   cut(node: SimulatedNode, reason: string): void {
     this.trace?.(`node ${node.number}   cuts: ${reason}`);
     this.restlessMs = this.#timeline.nowMs;
+    // It was silent for long, or more is under way than may be sent over it; or it has ended already.
+    const linkMs = this.#timeline.nowMs - node.connectedSinceMs;
+    const isYoung = linkMs >= 0 && linkMs <= LIMITS.linkSilenceMs;
+    if (isYoung && node.queuedBytes <= LIMITS.windowBytesMax) {
+      throw new Error(`node ${node.number}: cuts a link of ${linkMs} ms for nothing: ${reason}`);
+    }
     if (!this.#isSound) return;
     throw new Error(`node ${node.number}: a cut where nothing is wrong: ${reason}`);
   }

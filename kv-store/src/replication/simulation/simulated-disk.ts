@@ -50,6 +50,8 @@ export class SimulatedDisk {
   #committed: Content[] = [new Map()];
   /** Handed over and not yet committed, in order. */
   #queue: Change[] = [];
+  /** Of values in it. */
+  queuedBytes = 0;
   /** Changes of each namespace whose end the session does not know. */
   readonly #unanswered = new Map<NamespaceId, number>();
   /** Namespaces of which a change failed while others were under way, too: those need not fit. */
@@ -99,6 +101,7 @@ export class SimulatedDisk {
     if (action.kind === "drop") this.#copies.delete(namespace);
     else this.#copies.set(namespace, copy);
     this.#queue.push({ ...change, copy });
+    this.queuedBytes += bytesOf(action);
     this.#unanswered.set(namespace, (this.#unanswered.get(namespace) ?? 0) + 1);
   }
 
@@ -108,6 +111,7 @@ export class SimulatedDisk {
   ): { readonly change: Change; readonly outcome: StoreOutcome } | undefined {
     const change = this.#queue.shift();
     if (change === undefined) return undefined;
+    this.queuedBytes -= bytesOf(change.action);
     const outcome = isFailing ? "failed" : this.#commit(change);
     if (outcome !== "stored") this.#torn.add(change.namespace);
     return { change, outcome };
@@ -218,6 +222,7 @@ export class SimulatedDisk {
     const reached = random.below(this.#queue.length + 1);
     for (let count = 0; count < reached; count += 1) this.commitNext(false);
     this.#queue = [];
+    this.queuedBytes = 0;
     this.#reopen();
   }
 

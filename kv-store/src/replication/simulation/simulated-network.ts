@@ -62,11 +62,13 @@ export class SimulatedNetwork {
     this.#share = parts.rhythm.messageFaults;
   }
 
+  /** It is the node that connects, once it knows that it has no link: so not while its machine stands still. */
   keepConnected(node: SimulatedNode): void {
     const isolatedMs = Math.max(0, (this.#isolatedUntilMs.get(node) ?? 0) - this.#timeline.nowMs);
+    const isConnecting = !node.isFrozen;
     this.#timeline.after(isolatedMs + this.#random.below(1_000), () => {
       const isIsolated = (this.#isolatedUntilMs.get(node) ?? 0) > this.#timeline.nowMs;
-      if (isIsolated) this.keepConnected(node);
+      if (isIsolated || !isConnecting) this.keepConnected(node);
       else this.#connect(node);
     });
   }

@@ -59,8 +59,7 @@ export class SimulatedNode {
   storingBytes = 0;
   #connection = 0; // counts its connections
   isFaulty = true;
-  /** It is switched off, and does nothing at all. */
-  isOff = false;
+  isOff = false; // and does nothing at all
   /** Counts the times that it began to look at its deadlines: only the last one goes on. */
   #looking = 0;
 
@@ -105,6 +104,11 @@ export class SimulatedNode {
   /** What is collected of a snapshot; null without one, and while anything is under way that may change it. */
   unfinishedSnapshot(namespace: NamespaceId): SnapshotPosition | null {
     return this.#disk.isIdle(namespace) ? this.#disk.held(namespace).snapshot : null;
+  }
+
+  /** Bytes of values that were handed to the disk, over whichever connection they came, and are not committed. */
+  get queuedBytes(): number {
+    return this.#disk.queuedBytes;
   }
 
   position(namespace: NamespaceId): ReplicaPosition | undefined {
@@ -248,6 +252,10 @@ export class SimulatedNode {
     this.runningSinceMs = this.#frozenUntilMs;
   }
 
+  get isFrozen(): boolean {
+    return this.#frozenUntilMs > this.#timeline.nowMs;
+  }
+
   slowDisk(durationMs: number): void {
     this.#slowUntilMs = this.#timeline.nowMs + durationMs;
   }
@@ -304,7 +312,7 @@ export class SimulatedNode {
 
   #tick(looking: number): void {
     if (looking !== this.#looking) return;
-    if (this.#frozenUntilMs <= this.#timeline.nowMs) {
+    if (!this.isFrozen) {
       this.#take({ kind: "tick" });
       this.#watcher.read(this);
       if (this.#random.chance(CHECKED)) this.#checkContent();
@@ -363,16 +371,12 @@ export class SimulatedNode {
   #enqueue(store: Parameters<SimulatedDisk["handOver"]>[0]): void {
     this.#disk.handOver(store);
     this.storingBytes += bytesOf(store.action);
-    const life = this.#life;
     const isSlow = this.#slowUntilMs > this.#timeline.nowMs;
     const delayMs = isSlow ? this.#slowUntilMs - this.#timeline.nowMs : this.#random.below(30);
     const connection = this.#connection;
-    this.#timeline.after(delayMs, () => {
-      if (life !== this.#life) return;
-      this.#whenAwake(() => {
-        if (connection === this.#connection) this.storingBytes -= bytesOf(store.action);
-        this.#storeNext();
-      });
+    this.later(delayMs, () => {
+      if (connection === this.#connection) this.storingBytes -= bytesOf(store.action);
+      this.#storeNext();
     });
   }
 
@@ -382,9 +386,9 @@ export class SimulatedNode {
     const done = this.#disk.commitNext(isFailing);
     if (done === undefined) return;
     if (this.#random.chance(0.3)) this.#disk.flush();
-    const { token, namespace } = done.change;
+    const { outcome, change } = done;
+    const { token, namespace } = change;
     const held = this.#disk.held(namespace);
-    const { outcome } = done;
     const isFollowing = this.position(namespace)?.standing === "following";
     // What else is under way may remove it, for a namespace that was not wanted meanwhile.
     const isFound = outcome === "damaged" && isFollowing && this.#disk.isLast(namespace);

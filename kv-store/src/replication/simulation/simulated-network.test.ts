@@ -1,0 +1,37 @@
+import { expect, test } from "vitest";
+import { LIMITS } from "../../limits.ts";
+import type { NodeWatcher } from "./node-watcher.ts";
+import { Random } from "./random.ts";
+import { RHYTHMS } from "./seed-kind.ts";
+import { NAMESPACES } from "./simulated-clients.ts";
+import { SimulatedNetwork } from "./simulated-network.ts";
+import { SimulatedNode } from "./simulated-node.ts";
+import { SimulatedOrigin } from "./simulated-origin.ts";
+import { Timeline } from "./timeline.ts";
+
+const ignored = (): void => {};
+const WATCHER: NodeWatcher = {
+  ...{ changed: ignored, settled: ignored, asked: ignored, read: ignored, damageFound: ignored },
+  ...{ repaired: ignored, readEnded: ignored, cut: ignored },
+};
+
+test("simulation: a machine that stands still begins no connection, and finds one at most when it wakes up", () => {
+  const timeline = new Timeline();
+  const parts = { timeline, random: new Random(1), rhythm: RHYTHMS.dense };
+  const origin = new SimulatedOrigin(NAMESPACES, { ...parts, isSound: true });
+  const network = new SimulatedNetwork(origin, parts);
+  let asks = 0;
+  const node = new SimulatedNode(0, {
+    ...{ ...parts, namespaces: NAMESPACES.slice(0, 1), valueOf: () => new Uint8Array() },
+    watcher: { ...WATCHER, asked: () => (asks += 1) },
+  });
+  network.endFaults();
+  node.endFaults();
+  network.keepConnected(node);
+  timeline.run(timeline.nowMs + 3_000);
+  expect(asks).toBe(1);
+  // The origin gives it up, and would do so with each further link.
+  node.freeze(6 * LIMITS.linkSilenceMs);
+  timeline.run(timeline.nowMs + 6 * LIMITS.linkSilenceMs + 3_000);
+  expect(asks).toBe(2);
+});
