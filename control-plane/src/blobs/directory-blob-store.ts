@@ -8,6 +8,7 @@ import { sync } from "../durable-path.ts";
 import type { BlobHash } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
+import { allOver } from "./all-over.ts";
 import { blobHashOf, requireSentHash, requireStoredHash, type HashedContent } from "./blob-hash.ts";
 import type { Admission, BlobBatches, BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
 
@@ -117,8 +118,7 @@ export class DirectoryBlobStore implements BlobStore {
     const turns = Array.from({ length: LIMITS.blobWritesAtOnce }, async () => {
       for (const item of queue) await this.#writes.run(() => action(item));
     });
-    const failed = (await Promise.allSettled(turns)).find(({ status }) => status === "rejected");
-    if (failed?.status === "rejected") throw failed.reason;
+    await allOver(turns);
   }
 
   async #writeUnlessThere(hash: BlobHash, content: Uint8Array): Promise<void> {

@@ -1,8 +1,6 @@
 import { readFile } from "node:fs/promises";
-import { KernelCounter, readKernelFile } from "../sandbox/kernel-file.ts";
+import { KernelCounter, readKernelFile, TICK_MS } from "../sandbox/kernel-file.ts";
 
-// Linux reports process times in ticks of USER_HZ, which is 100 on every architecture of ours.
-const TICK_MS = 10;
 // Of x86-64, and of arm64 as distributions build it.
 const PAGE_BYTES = 4_096;
 // Fields of /proc/<pid>/stat counted from the state, which follows the name in parentheses.

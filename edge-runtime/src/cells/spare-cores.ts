@@ -1,8 +1,6 @@
 import type { Clock } from "@atoll/kv-store";
-import { KernelCounter } from "../sandbox/kernel-file.ts";
+import { KernelCounter, TICK_MS } from "../sandbox/kernel-file.ts";
 
-// Linux counts idle time in ticks of USER_HZ, which is 100 on every architecture of ours.
-const TICK_MS = 10;
 // Fields of the first line of /proc/stat, behind its name: what all processors did together.
 const IDLE_TICKS = 3;
 

@@ -13,6 +13,9 @@ export function readKernelFile(path: string): string | undefined {
   }
 }
 
+/** Linux tells of processor time in ticks of USER_HZ, which is 100 on every architecture of ours. */
+export const TICK_MS = 10;
+
 /** The most files and sockets that this process, and any that it starts, can be allowed to have open. */
 export function openFilesMax(): number {
   const [, hard = "1024"] =

@@ -11,6 +11,7 @@ import { Slots } from "@atoll/kv-store";
 import type { BlobHash } from "../../contract/index.ts";
 import { ControlPlaneError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
+import { allOver } from "../all-over.ts";
 import { blobHashOf, requireSentHash, requireStoredHash } from "../blob-hash.ts";
 import type { Admission, BlobBatches, BlobContent, BlobStore, OpenBlob } from "../blob-store.ts";
 import type { S3Bucket } from "./s3-bucket.ts";
@@ -48,9 +49,7 @@ export class S3BlobStore implements BlobStore {
   async putAll(batches: BlobBatches, admit?: Admission): Promise<void> {
     for await (const batch of batches) {
       await admit?.(batch.map(({ hash }) => hash));
-      const writes = batch.map(({ hash, content }) => this.#store(hash, content));
-      const failed = (await Promise.allSettled(writes)).find(({ status }) => status === "rejected");
-      if (failed?.status === "rejected") throw failed.reason;
+      await allOver(batch.map(({ hash, content }) => this.#store(hash, content)));
     }
   }
 
