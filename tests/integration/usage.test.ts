@@ -127,8 +127,7 @@ describe.each(EVERYDAY_INGRESSES)("usage behind %s", (ingress) => {
     );
   }
 
-  /** Batches of usage on the node's disk that have no acknowledgement. */
-  /** What is sealed and not acknowledged, in batches and in requests. */
+  /** Usage on the node's disk that has no acknowledgement, in batches and in requests. */
   async function waiting(): Promise<{ readonly batches: number; readonly requests: number }> {
     const directory = join(atoll.dataDirectory, "nodes", "fra", "usage");
     const names = (await readdir(directory)).filter((name) => name.endsWith(".batch"));
