@@ -131,7 +131,9 @@ export class SimulatedDisk {
     const damaged = entryOf({ ...put, value: { kind: "inline", bytes } }, revision);
     const entries = new Map(held.entries).set(put.key, damaged);
     this.flipped.add(namespace);
-    copy.stored = { ...copy.stored, held: { ...held, entries, isDamaged: true } };
+    // The same bit again makes it whole.
+    const isDamaged = digestOfAll(entries) !== held.digest;
+    copy.stored = { ...copy.stored, held: { ...held, entries, isDamaged } };
     this.#put(namespace, copy.stored);
   }
 
