@@ -39,7 +39,7 @@ export function callerOf(socket: Socket, source: CallerSource): Caller {
 /** The caller as a trusted proxy in front of us named it. */
 export function claimedCaller(head: RequestHead, source: CallerSource): Caller {
   const claim = (name: string): string | undefined => head.claims?.get(name);
-  const address = claim("cf-connecting-ip") ?? claim("x-real-ip") ?? "";
+  const address = claim("cf-connecting-ip") ?? "";
   return {
     address,
     scheme: claim("x-forwarded-proto") === "https" ? "https" : "http",
