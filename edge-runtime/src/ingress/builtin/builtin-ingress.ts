@@ -43,7 +43,7 @@ export interface BuiltinIngressOptions {
   readonly address?: string;
   /**
    * A unix socket on which a trusted proxy forwards what it has no warm cell for. Requests on it keep
-   * the caller that the proxy names in `cf-connecting-ip`, `x-forwarded-proto`, `cf-ray` and `cf-ipcountry`.
+   * the caller that the proxy names in `cf-connecting-ip`, `x-forwarded-proto` and `cf-ray`.
    */
   readonly fallbackSocketPath?: string;
   /** The socket of a cell by the name that the trusted proxy has for it; `undefined` when it is gone. */
@@ -53,8 +53,6 @@ export interface BuiltinIngressOptions {
   readonly region: Region;
   readonly activator: Activator;
   readonly log: Logger;
-  /** Two-letter country of an address, where it is known. */
-  readonly countryOf?: (address: string) => string | undefined;
   readonly onServed?: OnServed;
   readonly onFailure?: OnFailure;
   /** Smaller bounds than those of `LIMITS`. */
@@ -314,12 +312,9 @@ export class BuiltinIngress implements Ingress {
     readonly preview: SplitChoice | undefined;
     readonly caller: Caller;
   } {
-    const source = {
-      region: this.#options.region,
-      countryOf: this.#options.countryOf ?? noCountry,
-    };
+    const { region } = this.#options;
     const caller =
-      origin === "proxy" ? claimedCaller(head, source) : callerOf(request.socket, source);
+      origin === "proxy" ? claimedCaller(head, region) : callerOf(request.socket, region);
     const { host, target, acceptEncoding } = head;
     const routed = this.#table.find({ scheme: caller.scheme, host, target });
     const found = routed === undefined ? findPreview(this.#previewHosts, host) : undefined;
@@ -328,7 +323,7 @@ export class BuiltinIngress implements Ingress {
       appendCallerHeaders(head.headers, caller, {
         httpVersion: request.httpVersion,
         acceptEncoding,
-        region: this.#options.region,
+        region,
       });
     }
     const preview = found && { target: found.target, setCookie: undefined };
@@ -359,10 +354,6 @@ interface Arrival {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly expectsContinue?: boolean;
-}
-
-function noCountry(): undefined {
-  return undefined;
 }
 
 function nobodyCounts(): void {
