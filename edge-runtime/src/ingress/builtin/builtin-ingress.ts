@@ -2,16 +2,13 @@ import { once } from "node:events";
 import { rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import type { Region, WorkerKey } from "@atoll/control-plane/contract";
-import type { Logger } from "pino";
+import type { WorkerKey } from "@atoll/control-plane/contract";
 import { EDGE_ERRORS, type EdgeErrorCode } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 import type {
-  Activator,
   Ingress,
   IngressCounters,
-  OnFailure,
-  OnServed,
+  IngressOptions,
   RequestCounts,
   Route,
   Routing,
@@ -36,11 +33,9 @@ import { discardWithin, sendPage, writePage } from "./page-answers.ts";
 import { readRequestHead, type RequestHead } from "./request-head.ts";
 import { isWebSocketUpgrade, WebSocketPassage } from "./websocket.ts";
 
-export interface BuiltinIngressOptions {
+export interface BuiltinIngressOptions extends IngressOptions {
   /** 0 picks a free one. Without a port it serves `fallbackSocketPath` alone. */
   readonly port?: number;
-  /** Address to listen on; the machine itself by default. */
-  readonly address?: string;
   /**
    * A unix socket on which a trusted proxy forwards what it has no warm cell for. Requests on it keep
    * the caller that the proxy names in `cf-connecting-ip`, `x-forwarded-proto` and `cf-ray`.
@@ -50,16 +45,6 @@ export interface BuiltinIngressOptions {
   readonly lostSocketOf?: (name: string) => string | undefined;
   /** WebSockets that the trusted proxy has to cells by itself. */
   readonly proxiedWebSockets?: ProxiedWebSockets;
-  readonly region: Region;
-  readonly activator: Activator;
-  readonly log: Logger;
-  readonly onServed?: OnServed;
-  readonly onFailure?: OnFailure;
-  /** Smaller bounds than those of `LIMITS`. */
-  readonly drainMs?: number;
-  readonly requestHeadMs?: number;
-  readonly webSocketsMax?: number;
-  readonly answerIdleMs?: number;
 }
 
 /** The ingress that needs nothing installed: `node:http` towards clients, undici towards cells. */
