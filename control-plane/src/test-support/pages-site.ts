@@ -1,5 +1,5 @@
 import type { Answer, ControlPlaneApi, Tenant } from "./control-plane-api.ts";
-import { MAIN_MODULE, uploadForm } from "./control-plane-api.ts";
+import { answerOf, MAIN_MODULE, uploadForm } from "./control-plane-api.ts";
 import { assetHashOf } from "./sent-asset.ts";
 
 /** Deploys sites to a Pages project call by call, as wrangler does. */
@@ -66,7 +66,7 @@ export class PagesSite {
       headers: { authorization: `Bearer ${token}` },
       body: JSON.stringify(body),
     });
-    return { status: response.status, ...((await response.json()) as Omit<Answer, "status">) };
+    return answerOf(response);
   }
 }
 

@@ -1,5 +1,5 @@
 import { AssetHasher } from "./asset-hash.ts";
-import type { ControlPlaneApi } from "./control-plane-api.ts";
+import { answerOf, type ControlPlaneApi } from "./control-plane-api.ts";
 
 const hasher = await AssetHasher.open();
 
@@ -42,12 +42,5 @@ export async function sendAssets(
   }
   const headers = { authorization: `Bearer ${jwt}` };
   const response = await api.fetch(`${path}?base64=true`, { method: "POST", body: form, headers });
-  const retryAfter = response.headers.get("retry-after");
-  return { status: response.status, retryAfter, ...((await response.json()) as Sent) };
-}
-
-interface Sent {
-  readonly success: boolean;
-  readonly result: { readonly jwt?: string } | null;
-  readonly errors: ReadonlyArray<{ readonly code: number; readonly message: string }>;
+  return { ...(await answerOf(response)), retryAfter: response.headers.get("retry-after") };
 }
