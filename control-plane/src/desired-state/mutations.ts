@@ -3,6 +3,7 @@ import type { Clock } from "@atoll/kv-store";
 import type { AuditEntry } from "../audit/schemas.ts";
 import { AuditStore, OTHER_ACCOUNT } from "../audit/store.ts";
 import type { AccountId, WorkerName } from "../contract/index.ts";
+import { nextNumber } from "../database/counters.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Actor } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
@@ -119,25 +120,12 @@ async function appendChange(
   transaction: Transaction,
   change: { readonly account: string; readonly worker: string; readonly now: string },
 ): Promise<void> {
-  // Incrementing the row first makes concurrent writers wait for each other, so that revisions become
-  // visible in their own order. A plain sequence shows 7 before 6 when 6 commits later.
-  const { value } = await transaction
-    .insertInto("counters")
-    .values({ name: COUNTER, value: 1 })
-    .onConflict((conflict) =>
-      conflict.column("name").doUpdateSet((row) => ({ value: row("counters.value", "+", 1) })),
-    )
-    .returning("value")
-    .executeTakeFirstOrThrow();
-  const row = {
-    revision: value,
-    account_id: change.account,
-    worker: change.worker,
-    at: change.now,
-  };
+  // Numbered by a lock, so that revisions become visible in their own order.
+  const revision = await nextNumber(transaction, COUNTER);
+  const row = { revision, account_id: change.account, worker: change.worker, at: change.now };
   await transaction.insertInto("state_changes").values(row).execute();
   await transaction
     .deleteFrom("state_changes")
-    .where("revision", "<=", value - LIMITS.stateChangesMax)
+    .where("revision", "<=", revision - LIMITS.stateChangesMax)
     .execute();
 }

@@ -3,7 +3,7 @@ import { get } from "node:http";
 import { text } from "node:stream/consumers";
 import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { sampleModule, type SampleWorker } from "../config/sample-version.ts";
+import { says } from "../config/sample-version.ts";
 import { LIMITS } from "../limits.ts";
 import type { Cell, CellExit, CellHost, CellSpec } from "./cell-host.ts";
 import { SampleSupervisor } from "./sample-supervisor.ts";
@@ -43,10 +43,6 @@ async function killedBeforeItsProbe(start: () => Promise<Cell>): Promise<Cell> {
   const cell = await start();
   process.kill(cell.pid, "SIGKILL");
   return cell;
-}
-
-function says(words: string): SampleWorker {
-  return sampleModule(`export default { fetch: () => new Response("${words}") };`);
 }
 
 async function ask(): Promise<string> {
