@@ -61,7 +61,10 @@ export class Launch {
     this.#isGone = true;
     // What it was to read concerns nobody any more; what it has written is read to its end.
     this.#sockets[0]?.destroy();
-    for (const socket of this.#sockets) socket?.resume();
+    for (const socket of this.#sockets) {
+      // Whoever pauses it from now on would wait for an end that does not come.
+      socket?.on("pause", () => socket.resume()).resume();
+    }
     const closed = this.#sockets.map((socket) => closing(socket));
     void Promise.all(closed).then(() => this.#ended.resolve(end));
   }

@@ -87,7 +87,7 @@ function connected(socket: Socket | undefined, name: SocketName): Promise<void> 
     socket.pause();
     socket.once("error", reject);
     socket.connect(socketPath);
-    socket.write(encodePreamble(name), () => resolve());
+    socket.write(encodePreamble(name), (error) => (error ? reject(error) : resolve()));
   });
 }
 

@@ -76,6 +76,18 @@ test("launcher: what a process wrote before it ended is read to its end, however
   expect(await launched.ended).toEqual({ code: null, signal: "SIGTERM" });
 });
 
+test("launcher: the end of a process does not wait for who has paused what it wrote", async () => {
+  // More than a stream reads ahead, and less than the kernel keeps, so that the process can end.
+  const launched = await shell("head -c 150000 /dev/zero >&2");
+  const stderr = socketOf(launched, 2);
+  const pausing = setInterval(() => stderr.pause(), 1);
+  try {
+    expect(await launched.ended).toEqual({ code: 0, signal: null });
+  } finally {
+    clearInterval(pausing);
+  }
+});
+
 test("launcher: bytes are what a process reads on a descriptor, and then their end", async () => {
   const bytes = new TextEncoder().encode("a filter");
   const launched = await shell("cat <&3", [new Uint8Array(), "socket", "socket", bytes]);
