@@ -1,9 +1,9 @@
 import { KvQuota } from "@atoll/kv-store";
 import type { Selectable } from "kysely";
-import { AccountId, AccountSettings } from "../contract/index.ts";
+import { AccountId, AccountSettings, type DayBounds } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
-import { AccountQuota } from "./quota.ts";
+import { AccountQuota, dayBounds } from "./quota.ts";
 import type { Account, ConfiguredAccount } from "./schemas.ts";
 
 /** Accounts, and what they are granted. */
@@ -64,6 +64,19 @@ export class AccountStore {
     return new Map(rows.map(toConfigured).map(({ id, settings }) => [id, settings]));
   }
 
+  /** What some accounts may use on a day. */
+  async dayBoundsOf(
+    database: Database | Transaction,
+    ids: ReadonlyArray<AccountId>,
+  ): Promise<ReadonlyMap<AccountId, DayBounds>> {
+    const rows = await database
+      .selectFrom("accounts")
+      .select(["id", "quota"])
+      .where("id", "in", ids)
+      .execute();
+    return new Map(rows.map(({ id, quota }) => [AccountId.parse(id), toDayBounds(quota)]));
+  }
+
   async configure(
     transaction: Transaction,
     { id, settings, kvQuota, quota }: Omit<ConfiguredAccount, "name">,
@@ -105,6 +118,10 @@ function toConfigured(row: Selectable<Schema["accounts"]>): ConfiguredAccount {
     }),
     quota: AccountQuota.parse(JSON.parse(row.quota)),
   };
+}
+
+function toDayBounds(quota: string): DayBounds {
+  return dayBounds(AccountQuota.parse(JSON.parse(quota)));
 }
 
 function toNumber(column: number | string | null): number | null {

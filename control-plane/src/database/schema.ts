@@ -254,6 +254,7 @@ export interface Schema {
   usage_days: {
     account_id: string;
     day: string;
+    /** Or `/client/v4` for what calls of the API used. */
     node: string;
     requests: number;
     cpu_us: number;

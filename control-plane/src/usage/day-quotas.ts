@@ -20,7 +20,7 @@ import {
 import type { Database } from "../database/database.ts";
 import { isDatabaseUnavailable } from "../database/unavailable.ts";
 import { LIMITS } from "../limits.ts";
-import { UsageDayStore, type UseByNode } from "./day-store.ts";
+import { UsageDayStore, type UseByPlace } from "./day-store.ts";
 
 type QuotaMessage = Extract<MessageToNode, { kind: "day-quotas" }>;
 
@@ -41,7 +41,7 @@ interface Told {
 
 /** What an account may use on a day, and what it used. */
 interface AccountUse extends DayBounds {
-  readonly byNode: UseByNode;
+  readonly byPlace: UseByPlace;
 }
 
 export interface DayQuotasOptions {
@@ -124,13 +124,13 @@ export class DayQuotas {
     );
     const uses = await this.#days.read(database, { day, accounts: [...bounds.keys()] });
     return new Map(
-      [...bounds].map(([id, bound]) => [id, { ...bound, byNode: uses.get(id) ?? new Map() }]),
+      [...bounds].map(([id, bound]) => [id, { ...bound, byPlace: uses.get(id) ?? new Map() }]),
     );
   }
 
   #tellLog(day: string, accounts: ReadonlyMap<AccountId, AccountUse>): void {
-    for (const [account, { byNode, ...bounds }] of accounts) {
-      const used = sumOfDayUses([...byNode.values()]);
+    for (const [account, { byPlace, ...bounds }] of accounts) {
+      const used = sumOfDayUses([...byPlace.values()]);
       const usedUp = [...usedUpOf(bounds, used)];
       const news = `${day} ${usedUp.join(" ")}`;
       if (usedUp.length === 0 || this.#logged.get(account) === news) continue;
@@ -151,9 +151,9 @@ function quotasFor(
   accounts: ReadonlyMap<AccountId, AccountUse>,
 ): ReadonlyMap<AccountId, DayQuota> {
   return new Map(
-    [...accounts].map(([account, { byNode, ...bounds }]) => {
-      const others = [...byNode].filter(([name]) => name !== node).map(([, use]) => use);
-      const here = byNode.get(node) ?? NO_DAY_USE;
+    [...accounts].map(([account, { byPlace, ...bounds }]) => {
+      const others = [...byPlace].filter(([name]) => name !== node).map(([, use]) => use);
+      const here = byPlace.get(node) ?? NO_DAY_USE;
       const elsewhere = sumOfDayUses(others);
       return [account, { account, ...bounds, day, elsewhere, here }];
     }),

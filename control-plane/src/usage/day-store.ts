@@ -2,7 +2,6 @@ import {
   AccountId,
   accountOfKey,
   NodeName,
-  NO_DAY_USE,
   sumOfDayUses,
   type DayUse,
   type UsageRow,
@@ -10,13 +9,27 @@ import {
 import type { Database, Transaction } from "../database/database.ts";
 import { LIMITS } from "../limits.ts";
 
-/** What an account used on a day, by node. */
-export type UseByNode = ReadonlyMap<NodeName, DayUse>;
+/** Stands in a node's place for what calls of the API used: no node can have this name. */
+export const API_CALLS = "/client/v4";
 
-/** What counts for quotas by day: a sum for each account, day and node, beside the rows that it is made of. */
+/** Where something was used. */
+type UsePlace = NodeName | typeof API_CALLS;
+
+/** What an account used on a day, by place. */
+export type UseByPlace = ReadonlyMap<UsePlace, DayUse>;
+
+/** What an account used on a day in one place. */
+export interface PlacedUse {
+  readonly account: string;
+  readonly day: string;
+  readonly place: UsePlace;
+  readonly use: DayUse;
+}
+
+/** What counts for quotas by day: a sum for each account, day and place; of nodes, beside the rows that it is made of. */
 export class UsageDayStore {
-  /** Adds what accounts that exist used. In the transaction of the rows, so that each counts once here, too. */
-  async add(
+  /** Adds what accounts that exist used on a node. In the transaction of the rows, so that each counts once here, too. */
+  async addRows(
     transaction: Transaction,
     added: { readonly node: NodeName; readonly rows: ReadonlyArray<UsageRow> },
   ): Promise<void> {
@@ -25,11 +38,19 @@ export class UsageDayStore {
       counted,
       ({ hour, worker }) => `${hour.slice(0, 10)} ${accountOfKey(worker)}`,
     );
-    const sums = [...byDay].map(([key, rows]) => {
-      const [day = "", account_id = ""] = key.split(" ");
-      const { requests, cpuUs, kvReads, kvLists } = sumOfDayUses(rows);
+    const uses = [...byDay].map(([key, rows]): PlacedUse => {
+      const [day = "", account = ""] = key.split(" ");
+      return { day, account, place: added.node, use: sumOfDayUses(rows) };
+    });
+    await this.add(transaction, uses);
+  }
+
+  /** Adds what accounts that exist used, and locks the sums of it, in the order in which they are given. */
+  async add(transaction: Transaction, uses: ReadonlyArray<PlacedUse>): Promise<void> {
+    const sums = uses.map(({ account, day, place, use }) => {
+      const { requests, cpuUs, kvReads, kvLists } = use;
       const used = { requests, cpu_us: cpuUs, kv_reads: kvReads, kv_lists: kvLists };
-      return { day, account_id, node: added.node, ...used };
+      return { account_id: account, day, node: place, ...used };
     });
     for (let index = 0; index < sums.length; index += LIMITS.usageRowsPerStatement) {
       await transaction
@@ -53,12 +74,12 @@ export class UsageDayStore {
     await transaction.deleteFrom("usage_days").where("day", "<", day).execute();
   }
 
-  /** What accounts used on a day, by account and node. Those that used nothing have no entry. */
+  /** What accounts used on a day, by account and place. Those that used nothing have no entry. */
   async read(
     database: Database | Transaction,
     { day, accounts }: { readonly day: string; readonly accounts: ReadonlyArray<AccountId> },
-  ): Promise<ReadonlyMap<AccountId, UseByNode>> {
-    const uses = new Map<AccountId, Map<NodeName, DayUse>>();
+  ): Promise<ReadonlyMap<AccountId, UseByPlace>> {
+    const uses = new Map<AccountId, Map<UsePlace, DayUse>>();
     for (let index = 0; index < accounts.length; index += LIMITS.usageRowsPerStatement) {
       const rows = await database
         .selectFrom("usage_days")
@@ -68,9 +89,9 @@ export class UsageDayStore {
         .execute();
       for (const row of rows) {
         const account = AccountId.parse(row.account_id);
-        const byNode = uses.get(account) ?? new Map<NodeName, DayUse>();
-        uses.set(account, byNode);
-        byNode.set(NodeName.parse(row.node), {
+        const byPlace = uses.get(account) ?? new Map<UsePlace, DayUse>();
+        uses.set(account, byPlace);
+        byPlace.set(row.node === API_CALLS ? API_CALLS : NodeName.parse(row.node), {
           requests: row.requests,
           cpuUs: row.cpu_us,
           kvReads: row.kv_reads,
@@ -81,13 +102,12 @@ export class UsageDayStore {
     return uses;
   }
 
-  /** What one account used on a day, on all nodes together. */
+  /** What one account used on a day, everywhere together. */
   async total(
     database: Database | Transaction,
     { day, account }: { readonly day: string; readonly account: AccountId },
   ): Promise<DayUse> {
     const uses = await this.read(database, { day, accounts: [account] });
-    const byNode = uses.get(account);
-    return byNode === undefined ? NO_DAY_USE : sumOfDayUses([...byNode.values()]);
+    return sumOfDayUses([...(uses.get(account)?.values() ?? [])]);
   }
 }
