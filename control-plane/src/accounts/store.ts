@@ -3,6 +3,7 @@ import type { Selectable } from "kysely";
 import { AccountId, AccountSettings, type DayBounds } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
+import { nextQuotaChange } from "../usage/quota-changes.ts";
 import { AccountQuota, dayBounds } from "./quota.ts";
 import type { Account, ConfiguredAccount } from "./schemas.ts";
 
@@ -38,6 +39,15 @@ export class AccountStore {
   async list(database: Database | Transaction): Promise<ReadonlyArray<ConfiguredAccount>> {
     const rows = await database.selectFrom("accounts").selectAll().orderBy("created_at").execute();
     return rows.map(toConfigured);
+  }
+
+  /** Accounts whose quotas changed since a number of `usage/quota-changes.ts`. */
+  async listChanged(
+    database: Database | Transaction,
+    since: number,
+  ): Promise<ReadonlyArray<ConfiguredAccount>> {
+    const accounts = database.selectFrom("accounts").selectAll();
+    return (await accounts.where("quota_changed", ">", since).execute()).map(toConfigured);
   }
 
   /** Of an account that is known to exist. */
@@ -91,6 +101,7 @@ export class AccountStore {
         kv_writes_per_second_max: kvQuota.writesPerSecondMax,
         kv_writes_per_day_max: kvQuota.writesPerDayMax,
         quota: JSON.stringify(quota),
+        quota_changed: await nextQuotaChange(transaction),
       })
       .where("id", "=", id)
       .execute();

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Selectable } from "kysely";
 import { z } from "zod";
+import { nextCount } from "../database/counters.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
 import { LIMITS } from "../limits.ts";
@@ -29,7 +30,7 @@ interface Occasion {
 export class AuditStore {
   async append(transaction: Transaction, entry: AuditEntry, occasion: Occasion): Promise<void> {
     const { actor, now } = occasion;
-    const sequence = await nextSequence(transaction, actor.account);
+    const sequence = await nextCount(transaction, `audit ${actor.account}`);
     const row = {
       id: randomUUID(),
       sequence,
@@ -78,19 +79,6 @@ export class AuditStore {
     const found = await rows.orderBy("sequence", "desc").limit(query.limit).execute();
     return found.map(toRecord);
   }
-}
-
-/** The row of `counters` is the lock under which an account's mutations are numbered. */
-async function nextSequence(transaction: Transaction, account: string): Promise<number> {
-  const { value } = await transaction
-    .insertInto("counters")
-    .values({ name: `audit ${account}`, value: 1 })
-    .onConflict((conflict) =>
-      conflict.column("name").doUpdateSet((row) => ({ value: row("counters.value", "+", 1) })),
-    )
-    .returning("value")
-    .executeTakeFirstOrThrow();
-  return value;
 }
 
 function toRecord(row: Selectable<Schema["audit"]>): AuditRecord {

@@ -1,5 +1,6 @@
 import { afterAll } from "vitest";
 import { ENGINES, type TestEngine } from "../test-support/test-engines.ts";
+import { describeDayView } from "../usage/day-view.conformance.ts";
 import { describeKvCharges } from "../usage/kv-charges.conformance.ts";
 import { describeDatabase } from "./database.conformance.ts";
 
@@ -9,5 +10,6 @@ for (const [name, start] of Object.entries(ENGINES)) {
   const engine = (): Promise<TestEngine> => (started ??= start());
   describeDatabase(name, engine);
   describeKvCharges(name, engine);
+  describeDayView(name, engine);
   afterAll(async () => (await started)?.stop());
 }

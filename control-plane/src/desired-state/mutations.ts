@@ -3,6 +3,7 @@ import type { Clock } from "@atoll/kv-store";
 import type { AuditEntry } from "../audit/schemas.ts";
 import { AuditStore, OTHER_ACCOUNT } from "../audit/store.ts";
 import type { AccountId, WorkerName } from "../contract/index.ts";
+import { nextCount, readCount } from "../database/counters.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Actor } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
@@ -89,13 +90,8 @@ export class Mutations {
 }
 
 /** The newest revision of the desired state; 0 before the first change. */
-export async function readRevision(database: Database | Transaction): Promise<number> {
-  const row = await database
-    .selectFrom("counters")
-    .select("value")
-    .where("name", "=", COUNTER)
-    .executeTakeFirst();
-  return row?.value ?? 0;
+export function readRevision(database: Database | Transaction): Promise<number> {
+  return readCount(database, COUNTER);
 }
 
 /**
@@ -119,18 +115,9 @@ async function appendChange(
   transaction: Transaction,
   change: { readonly account: string; readonly worker: string; readonly now: string },
 ): Promise<void> {
-  // Incrementing the row first makes concurrent writers wait for each other, so that revisions become
-  // visible in their own order. A plain sequence shows 7 before 6 when 6 commits later.
-  const { value } = await transaction
-    .insertInto("counters")
-    .values({ name: COUNTER, value: 1 })
-    .onConflict((conflict) =>
-      conflict.column("name").doUpdateSet((row) => ({ value: row("counters.value", "+", 1) })),
-    )
-    .returning("value")
-    .executeTakeFirstOrThrow();
+  const revision = await nextCount(transaction, COUNTER);
   const row = {
-    revision: value,
+    revision,
     account_id: change.account,
     worker: change.worker,
     at: change.now,
@@ -138,6 +125,6 @@ async function appendChange(
   await transaction.insertInto("state_changes").values(row).execute();
   await transaction
     .deleteFrom("state_changes")
-    .where("revision", "<=", value - LIMITS.stateChangesMax)
+    .where("revision", "<=", revision - LIMITS.stateChangesMax)
     .execute();
 }

@@ -28,24 +28,34 @@ export class ChargeStore {
   readonly #accounts = new AccountStore();
   readonly #days = new UsageDayStore();
 
-  /** Adds what counts in any case. */
-  async add(transaction: Transaction, charges: ReadonlyArray<DayCharge>): Promise<void> {
-    await this.#days.add(transaction, rowsOf(charges));
-  }
-
   /**
-   * Adds those charges that fit, in their order. Resolves, for each of them, with the bound that it would have
-   * exceeded, or `undefined`. The rows that are charged are locked by `add` before: no other transaction
-   * decides by them meanwhile.
+   * Adds those charges that fit, in their order, and what counts in any case. Resolves, for each of the charges,
+   * with the bound that it would have exceeded, or `undefined`. In a transaction beside other writers: the rows
+   * that it adds to are locked before anything is read, so that no other decides by them meanwhile.
    */
   async charge(
     transaction: Transaction,
+    {
+      charges,
+      noted,
+    }: { readonly charges: ReadonlyArray<DayCharge>; readonly noted: ReadonlyArray<DayCharge> },
+  ): Promise<ReadonlyArray<number | undefined>> {
+    await this.#days.lock(transaction, rowsOf([...charges, ...noted]));
+    const outcomes = await this.#decide(transaction, charges);
+    const fitting = charges.filter((_, index) => outcomes[index] === undefined);
+    await this.#days.add(transaction, rowsOf([...fitting, ...noted]));
+    return outcomes;
+  }
+
+  async #decide(
+    transaction: Transaction,
     charges: ReadonlyArray<DayCharge>,
   ): Promise<ReadonlyArray<number | undefined>> {
+    if (charges.length === 0) return [];
     const accounts = [...new Set(charges.map(({ account }) => account))];
     const bounds = await this.#accounts.dayBoundsOf(transaction, accounts);
     const used = await this.#used(transaction, charges);
-    const outcomes = charges.map((charge) => {
+    return charges.map((charge) => {
       const [limit, name] = KV_DAY_LIMITS[charge.use];
       const bound = (bounds.get(charge.account) ?? NO_DAY_BOUNDS)[name];
       const before = used.get(keyOf(charge)) ?? NO_DAY_USE;
@@ -53,11 +63,6 @@ export class ChargeStore {
       used.set(keyOf(charge), sumOfDayUses([before, useOf(charge)]));
       return undefined;
     });
-    await this.add(
-      transaction,
-      charges.filter((_, index) => outcomes[index] === undefined),
-    );
-    return outcomes;
   }
 
   /** What the accounts used on those days, everywhere. */

@@ -7,7 +7,9 @@ import {
   type UsageRow,
 } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
+import type { Schema } from "../database/schema.ts";
 import { LIMITS } from "../limits.ts";
+import { nextQuotaChange } from "./quota-changes.ts";
 
 /** Stands in a node's place for what calls of the API used: no node can have this name. */
 export const API_CALLS = "/client/v4";
@@ -45,12 +47,33 @@ export class UsageDayStore {
     await this.add(transaction, uses);
   }
 
-  /** Adds what accounts that exist used, and locks the sums of it, in the order in which they are given. */
+  /** Keeps other transactions from what is added to sums, in the order in which they are given. */
+  async lock(transaction: Transaction, sums: ReadonlyArray<Omit<PlacedUse, "use">>): Promise<void> {
+    const rows = sums.map(({ account, day, place }) => ({
+      ...{ account_id: account, day, node: place },
+      ...{ requests: 0, cpu_us: 0, kv_reads: 0, kv_lists: 0 },
+    }));
+    for (let index = 0; index < rows.length; index += LIMITS.usageRowsPerStatement) {
+      await transaction
+        .insertInto("usage_days")
+        .values(rows.slice(index, index + LIMITS.usageRowsPerStatement))
+        .onConflict((conflict) =>
+          conflict
+            .columns(["day", "account_id", "node"])
+            .doUpdateSet((row) => ({ requests: row.ref("usage_days.requests") })),
+        )
+        .execute();
+    }
+  }
+
+  /** Adds what accounts that exist used. Nearly the last of a transaction, as it takes a number of `quota-changes.ts`. */
   async add(transaction: Transaction, uses: ReadonlyArray<PlacedUse>): Promise<void> {
+    if (uses.length === 0) return;
+    const changed = await nextQuotaChange(transaction);
     const sums = uses.map(({ account, day, place, use }) => {
       const { requests, cpuUs, kvReads, kvLists } = use;
       const used = { requests, cpu_us: cpuUs, kv_reads: kvReads, kv_lists: kvLists };
-      return { account_id: account, day, node: place, ...used };
+      return { account_id: account, day, node: place, ...used, changed };
     });
     for (let index = 0; index < sums.length; index += LIMITS.usageRowsPerStatement) {
       await transaction
@@ -62,6 +85,7 @@ export class UsageDayStore {
             cpu_us: row(row.ref("usage_days.cpu_us"), "+", row.ref("excluded.cpu_us")),
             kv_reads: row(row.ref("usage_days.kv_reads"), "+", row.ref("excluded.kv_reads")),
             kv_lists: row(row.ref("usage_days.kv_lists"), "+", row.ref("excluded.kv_lists")),
+            changed,
           })),
         )
         .execute();
@@ -79,27 +103,26 @@ export class UsageDayStore {
     database: Database | Transaction,
     { day, accounts }: { readonly day: string; readonly accounts: ReadonlyArray<AccountId> },
   ): Promise<ReadonlyMap<AccountId, UseByPlace>> {
-    const uses = new Map<AccountId, Map<UsePlace, DayUse>>();
+    const found: Row[] = [];
     for (let index = 0; index < accounts.length; index += LIMITS.usageRowsPerStatement) {
       const rows = await database
         .selectFrom("usage_days")
-        .select(["account_id", "node", "requests", "cpu_us", "kv_reads", "kv_lists"])
+        .select(COLUMNS)
         .where("day", "=", day)
         .where("account_id", "in", accounts.slice(index, index + LIMITS.usageRowsPerStatement))
         .execute();
-      for (const row of rows) {
-        const account = AccountId.parse(row.account_id);
-        const byPlace = uses.get(account) ?? new Map<UsePlace, DayUse>();
-        uses.set(account, byPlace);
-        byPlace.set(row.node === API_CALLS ? API_CALLS : NodeName.parse(row.node), {
-          requests: row.requests,
-          cpuUs: row.cpu_us,
-          kvReads: row.kv_reads,
-          kvLists: row.kv_lists,
-        });
-      }
+      found.push(...rows);
     }
-    return uses;
+    return byAccount(found);
+  }
+
+  /** The sums of a day that changed since a number of `quota-changes.ts`. */
+  async readChanged(
+    database: Database | Transaction,
+    { day, since }: { readonly day: string; readonly since: number },
+  ): Promise<ReadonlyMap<AccountId, UseByPlace>> {
+    const rows = database.selectFrom("usage_days").select(COLUMNS).where("day", "=", day);
+    return byAccount(await rows.where("changed", ">", since).execute());
   }
 
   /** What one account used on a day, everywhere together. */
@@ -110,4 +133,23 @@ export class UsageDayStore {
     const uses = await this.read(database, { day, accounts: [account] });
     return sumOfDayUses([...(uses.get(account)?.values() ?? [])]);
   }
+}
+
+const COLUMNS = ["account_id", "node", "requests", "cpu_us", "kv_reads", "kv_lists"] as const;
+type Row = Pick<Schema["usage_days"], (typeof COLUMNS)[number]>;
+
+function byAccount(rows: ReadonlyArray<Row>): ReadonlyMap<AccountId, UseByPlace> {
+  const uses = new Map<AccountId, Map<UsePlace, DayUse>>();
+  for (const row of rows) {
+    const account = AccountId.parse(row.account_id);
+    const byPlace = uses.get(account) ?? new Map<UsePlace, DayUse>();
+    uses.set(account, byPlace);
+    byPlace.set(row.node === API_CALLS ? API_CALLS : NodeName.parse(row.node), {
+      requests: row.requests,
+      cpuUs: row.cpu_us,
+      kvReads: row.kv_reads,
+      kvLists: row.kv_lists,
+    });
+  }
+  return uses;
 }

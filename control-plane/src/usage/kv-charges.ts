@@ -112,12 +112,10 @@ export class KvCharges {
     waiting: ReadonlyArray<WaitingCharge>,
     noted: ReadonlyArray<DayCharge>,
   ): Promise<ReadonlyArray<number | undefined>> {
-    // Beside other writers: an account's row of the day, which is changed first, keeps its charges apart.
+    // Beside other writers: `ChargeStore` locks what it decides by.
     const transactions = this.#options.database.transaction();
-    return transactions.setIsolationLevel("read committed").execute(async (transaction) => {
-      const locks = waiting.map((charge) => ({ ...charge, count: 0 }));
-      await this.#store.add(transaction, [...locks, ...noted]);
-      return waiting.length === 0 ? [] : this.#store.charge(transaction, waiting);
-    });
+    return transactions
+      .setIsolationLevel("read committed")
+      .execute((transaction) => this.#store.charge(transaction, { charges: waiting, noted }));
   }
 }
