@@ -238,6 +238,12 @@ export const CONTROL_PLANE_ERRORS = {
     retryable: true,
     meaning: "The check that a worker starts could not be made.",
   },
+  thread_died: {
+    status: 503,
+    cloudflareCode: 10_002,
+    retryable: true,
+    meaning: "The thread that did a part of the call's work died; another one takes its place.",
+  },
   internal: {
     status: 500,
     cloudflareCode: 10_002,

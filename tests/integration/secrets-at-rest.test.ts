@@ -15,20 +15,26 @@ afterAll(() => atoll.stop());
 
 /** Every file of the installation that contains the text: database, blobs, node state, configs, logs. */
 async function filesWith(text: string): Promise<ReadonlyArray<string>> {
-  const entries = await readdir(atoll.dataDirectory, { recursive: true, withFileTypes: true });
-  const files = entries.filter((entry) => entry.isFile());
   const found: string[] = [];
-  for (const file of files) {
-    const path = join(file.parentPath, file.name);
-    if ((await readIfThere(path))?.includes(text)) found.push(path);
+  for await (const path of filesBelow(atoll.dataDirectory)) {
+    if ((await ifThere(readFile(path)))?.includes(text)) found.push(path);
   }
   return found;
 }
 
-/** A running Atoll removes files of its own, such as a cell's, between a listing and its reader. */
-async function readIfThere(path: string): Promise<Buffer | undefined> {
+// Folder by folder: a listing of all of them fails for one that goes meanwhile.
+async function* filesBelow(directory: string): AsyncIterable<string> {
+  for (const entry of (await ifThere(readdir(directory, { withFileTypes: true }))) ?? []) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) yield* filesBelow(path);
+    else if (entry.isFile()) yield path;
+  }
+}
+
+/** A running Atoll removes files and folders of its own, such as a cell's, between a listing and its reader. */
+async function ifThere<Found>(reading: Promise<Found>): Promise<Found | undefined> {
   try {
-    return await readFile(path);
+    return await reading;
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
     throw error;

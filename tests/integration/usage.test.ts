@@ -3,6 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { decodeMessage, UsageBatch } from "@atoll/control-plane/contract";
+import { checkedContent } from "@atoll/edge-runtime/checksummed";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { EVERYDAY_INGRESSES, startAtoll, type TestAtoll } from "../support/atoll.ts";
@@ -35,9 +36,6 @@ const SOURCE = `export default { async fetch(request, env) {
   }
   return new Response((await request.text()).length + " bytes");
 } };`;
-
-/** Before what a node keeps in a file. */
-const CHECKSUM_BYTES = 32;
 
 /** What is counted to the last one; the rest is measured. */
 interface Counted {
@@ -132,9 +130,7 @@ describe.each(EVERYDAY_INGRESSES)("usage behind %s", (ingress) => {
     const directory = join(atoll.dataDirectory, "nodes", "fra", "usage");
     const names = (await readdir(directory)).filter((name) => name.endsWith(".batch"));
     const files = await Promise.all(names.map((name) => readFile(join(directory, name))));
-    const rows = files.flatMap(
-      (file) => decodeMessage(UsageBatch, file.subarray(CHECKSUM_BYTES)).rows,
-    );
+    const rows = files.flatMap((file) => decodeMessage(UsageBatch, checkedContent(file)).rows);
     return {
       batches: names.length,
       requests: rows.reduce((sum, { requests }) => sum + requests, 0),

@@ -2,9 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BlobHash } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import { ControlPlaneApi, uploadForm } from "../test-support/control-plane-api.ts";
-import { AssetHasher } from "../test-support/asset-hash.ts";
-
-const hasher = await AssetHasher.open();
+import { announcementOf, assetOf, sendAssets, type SentAsset } from "../test-support/sent-asset.ts";
 
 let api: ControlPlaneApi;
 beforeEach(async () => {
@@ -12,46 +10,12 @@ beforeEach(async () => {
 });
 afterEach(() => api.close());
 
-interface Asset {
-  readonly path: string;
-  readonly content: string;
-  readonly type: string;
-  readonly hash: string;
-}
-
-async function asset(path: string, content: string, type = "text/html"): Promise<Asset> {
-  return {
-    path,
-    content,
-    type,
-    hash: hasher.hashOf(Buffer.from(Buffer.from(content).toString("base64")), path),
-  };
-}
-
-function manifestOf(assets: ReadonlyArray<Asset>) {
-  return Object.fromEntries(
-    assets.map(({ path, hash, content }) => [path, { hash, size: Buffer.byteLength(content) }]),
-  );
-}
-
 async function announce(manifest: object, worker = "site") {
   return api.call(`POST A/workers/scripts/${worker}/assets-upload-session`, { manifest });
 }
 
-async function send(jwt: string, assets: ReadonlyArray<Asset>, path = "A/workers/assets/upload") {
-  const form = new FormData();
-  for (const { hash, content, type } of assets) {
-    form.append(hash, new File([Buffer.from(content).toString("base64")], hash, { type }));
-  }
-  const headers = { authorization: `Bearer ${jwt}` };
-  const response = await api.fetch(`${path}?base64=true`, { method: "POST", body: form, headers });
-  return { status: response.status, ...((await response.json()) as Sent) };
-}
-
-interface Sent {
-  readonly success: boolean;
-  readonly result: { readonly jwt?: string } | null;
-  readonly errors: ReadonlyArray<{ readonly code: number; readonly message: string }>;
+function send(jwt: string, assets: ReadonlyArray<SentAsset>, path?: string) {
+  return sendAssets(api, { jwt, assets, ...(path !== undefined && { path }) });
 }
 
 async function servedManifest(): Promise<unknown> {
@@ -62,9 +26,9 @@ async function servedManifest(): Promise<unknown> {
 
 describe("assets: ", () => {
   test("only missing files travel, and the completion token stands for the manifest", async () => {
-    const page = await asset("/index.html", "<h1>hi</h1>", "text/html; charset=utf-8");
-    const plain = await asset("/sub/t é", "x", "application/null");
-    const first = await announce(manifestOf([page, plain]));
+    const page = assetOf("/index.html", "<h1>hi</h1>", "text/html; charset=utf-8");
+    const plain = assetOf("/sub/t é", "x", "application/null");
+    const first = await announce(announcementOf([page, plain]));
     expect(first.result.buckets.flat().sort()).toEqual([page.hash, plain.hash].sort());
     expect(await send(first.result.jwt, [page])).toMatchObject({ status: 202, result: {} });
     const last = await send(first.result.jwt, [plain]);
@@ -88,10 +52,10 @@ describe("assets: ", () => {
       "/sub/t é": { blob, size: 1 },
     });
 
-    const other = await asset("/new.html", "new");
-    const second = await announce(manifestOf([page, plain, other]));
+    const other = assetOf("/new.html", "new");
+    const second = await announce(announcementOf([page, plain, other]));
     expect(second.result.buckets).toEqual([[other.hash]]);
-    const third = await announce(manifestOf([page, plain]));
+    const third = await announce(announcementOf([page, plain]));
     expect(third.result.buckets).toEqual([]);
     await api.call(
       "PUT A/workers/scripts/site",
@@ -100,8 +64,8 @@ describe("assets: ", () => {
   });
 
   test("kept assets stay with the next version; without the word they are gone", async () => {
-    const page = await asset("/index.html", "hi");
-    const { result } = await announce(manifestOf([page]));
+    const page = assetOf("/index.html", "hi");
+    const { result } = await announce(announcementOf([page]));
     const sent = await send(result.jwt, [page]);
     const assets = { jwt: sent.result?.jwt, config: { not_found_handling: "404-page" } };
     await api.deploy("site", { assets });
@@ -115,20 +79,20 @@ describe("assets: ", () => {
   });
 
   test("an account's files are not another's: both have to send them", async () => {
-    const page = await asset("/index.html", "hi");
-    const { result } = await announce(manifestOf([page]));
+    const page = assetOf("/index.html", "hi");
+    const { result } = await announce(announcementOf([page]));
     await send(result.jwt, [page]);
     const theirs = await api.call(
       "POST A/workers/scripts/their-site/assets-upload-session",
-      { manifest: manifestOf([page]) },
+      { manifest: announcementOf([page]) },
       "theirs",
     );
     expect(theirs.result.buckets).toEqual([[page.hash]]);
   });
 
   test("content that is not what was announced is refused", async () => {
-    const page = await asset("/index.html", "right");
-    const { result } = await announce(manifestOf([page]));
+    const page = assetOf("/index.html", "right");
+    const { result } = await announce(announcementOf([page]));
     const cases = [
       { sent: { ...page, content: "wrong" }, message: /hashes to [0-9a-f]{32}, but was announced/ },
       { sent: { ...page, content: "longer" }, message: /announced with 5 bytes but has 6/ },
@@ -143,20 +107,20 @@ describe("assets: ", () => {
   });
 
   test("of a bucket with one wrong file none is the account's, and all are asked for again", async () => {
-    const page = await asset("/index.html", "right");
-    const other = await asset("/other.html", "other");
-    const { result } = await announce(manifestOf([page, other]));
+    const page = assetOf("/index.html", "right");
+    const other = assetOf("/other.html", "other");
+    const { result } = await announce(announcementOf([page, other]));
     const sent = await send(result.jwt, [page, { ...other, content: "wrong" }]);
     expect(sent).toMatchObject({ status: 400, errors: [{ code: 10_304 }] });
-    const again = await announce(manifestOf([page, other]));
+    const again = await announce(announcementOf([page, other]));
     expect(again.result.buckets).toEqual([[page.hash, other.hash]]);
     expect(await send(again.result.jwt, [page, other])).toMatchObject({ status: 201 });
   });
 
   test("a file that is sent twice in one bucket, or under two extensions, is stored once", async () => {
-    const page = await asset("/index.html", "same");
-    const text = await asset("/index.txt", "same", "text/plain");
-    const { result } = await announce(manifestOf([page, text]));
+    const page = assetOf("/index.html", "same");
+    const text = assetOf("/index.txt", "same", "text/plain");
+    const { result } = await announce(announcementOf([page, text]));
     expect(await send(result.jwt, [page, page, text])).toMatchObject({ status: 201 });
   });
 
@@ -184,8 +148,8 @@ describe("assets: ", () => {
   });
 
   test("tokens hold for their kind, account, worker and hour only", async () => {
-    const page = await asset("/index.html", "hi");
-    const { result } = await announce(manifestOf([page]));
+    const page = assetOf("/index.html", "hi");
+    const { result } = await announce(announcementOf([page]));
     const upload: string = result.jwt;
     const [header, payload = "", signature] = upload.split(".");
     const forged = Buffer.from(payload, "base64url").toString().replace("site", "evil");

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Selectable } from "kysely";
 import { z } from "zod";
-import { nextCount } from "../database/counters.ts";
+import { nextNumber } from "../database/counters.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
 import { LIMITS } from "../limits.ts";
@@ -30,7 +30,7 @@ interface Occasion {
 export class AuditStore {
   async append(transaction: Transaction, entry: AuditEntry, occasion: Occasion): Promise<void> {
     const { actor, now } = occasion;
-    const sequence = await nextCount(transaction, `audit ${actor.account}`);
+    const sequence = await nextNumber(transaction, `audit ${actor.account}`);
     const row = {
       id: randomUUID(),
       sequence,

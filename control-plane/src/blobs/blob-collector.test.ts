@@ -1,16 +1,14 @@
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { AssetHasher } from "../test-support/asset-hash.ts";
 import { BlobHash } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import { ControlPlaneApi, MAIN_MODULE, uploadForm } from "../test-support/control-plane-api.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { announcementOf, assetOf, sendAssets } from "../test-support/sent-asset.ts";
 import { BlobCollector } from "./blob-collector.ts";
 import { blobHashOf } from "./blob-hash.ts";
 import { ClaimedBlobStore } from "./claimed-blob-store.ts";
 import { DirectoryBlobStore } from "./directory-blob-store.ts";
-
-const hasher = await AssetHasher.open();
 
 let api: ControlPlaneApi;
 let stored: DirectoryBlobStore;
@@ -38,22 +36,14 @@ async function collectAfterADay() {
 }
 
 async function announce(content: string, worker = "site") {
-  const hash = hasher.hashOf(Buffer.from(Buffer.from(content).toString("base64")), "/page.html");
-  const manifest = { "/page.html": { hash, size: Buffer.byteLength(content) } };
+  const asset = assetOf("/page.html", content);
   const path = `POST A/workers/scripts/${worker}/assets-upload-session`;
-  return { hash, ...(await api.call(path, { manifest })).result };
+  return { asset, ...(await api.call(path, { manifest: announcementOf([asset]) })).result };
 }
 
-async function upload(content: string, worker = "site"): Promise<string> {
-  const { hash, jwt } = await announce(content, worker);
-  const form = new FormData();
-  const type = "text/html";
-  form.append(hash, new File([Buffer.from(content).toString("base64")], hash, { type }));
-  const headers = { authorization: `Bearer ${jwt}` };
-  const path = "A/workers/assets/upload?base64=true";
-  const response = await api.fetch(path, { method: "POST", body: form, headers });
-  const { result } = (await response.json()) as { result: { jwt: string } };
-  return result.jwt;
+async function upload(content: string, worker = "site"): Promise<string | undefined> {
+  const { asset, jwt } = await announce(content, worker);
+  return (await sendAssets(api, { jwt, assets: [asset] })).result?.jwt;
 }
 
 const hashOf = (content: string): BlobHash => blobHashOf(Buffer.from(content));

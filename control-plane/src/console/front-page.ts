@@ -1,11 +1,9 @@
-import { html, raw } from "hono/html";
-import type { HtmlEscapedString } from "hono/utils/html";
+import { html } from "hono/html";
 import type { FleetStatus } from "../fleet/status.ts";
-import { STYLE } from "./style.ts";
+import { renderPage, type Html } from "./page.ts";
 
 type WorkerRow = FleetStatus["workers"][number];
 type NodeRow = FleetStatus["nodes"][number];
-type Html = HtmlEscapedString | Promise<HtmlEscapedString>;
 
 /**
  * The page at `/`: the nodes and their state, every worker with its links in each region, and how to
@@ -13,41 +11,30 @@ type Html = HtmlEscapedString | Promise<HtmlEscapedString>;
  */
 export function renderFrontPage(status: FleetStatus, environmentFile: string | undefined): Html {
   const { workers } = status;
-  return html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <meta http-equiv="refresh" content="10" />
-        <title>Atoll</title>
-        <style>
-          ${raw(STYLE)}
-        </style>
-      </head>
-      <body>
-        <header>
-          <h1>Atoll</h1>
-          <p>
-            ${status.nodes.filter((node) => node.connected).length} of ${status.nodes.length} nodes
-            connected, ${workers.length} ${workers.length === 1 ? "worker" : "workers"}, revision
-            ${status.revision}
-          </p>
-        </header>
-        <main>
-          <h2>Nodes</h2>
-          ${renderNodes(status)}
-          <h2>Workers</h2>
-          ${
-            workers.length === 0
-              ? html`<p>None yet: deploy one as below.</p>`
-              : renderWorkers(status)
-          }
-          <h2>Deploy</h2>
-          <p>In the folder of any Workers project:</p>
-          <pre><code>${environmentFile === undefined ? "" : `source ${environmentFile}\n`}npx wrangler deploy</code></pre>
-        </main>
-      </body>
-    </html>`;
+  return renderPage(
+    html`
+      <header>
+        <h1>Atoll</h1>
+        <p>
+          ${status.nodes.filter((node) => node.connected).length} of ${status.nodes.length} nodes
+          connected, ${workers.length} ${workers.length === 1 ? "worker" : "workers"}, revision
+          ${status.revision}
+        </p>
+      </header>
+      <main>
+        <h2>Nodes</h2>
+        ${renderNodes(status)}
+        <h2>Workers</h2>
+        ${
+          workers.length === 0 ? html`<p>None yet: deploy one as below.</p>` : renderWorkers(status)
+        }
+        <h2>Deploy</h2>
+        <p>In the folder of any Workers project:</p>
+        <pre><code>${environmentFile === undefined ? "" : `source ${environmentFile}\n`}npx wrangler deploy</code></pre>
+      </main>
+    `,
+    html`<meta http-equiv="refresh" content="10" />`,
+  );
 }
 
 function renderNodes(status: FleetStatus): Html {

@@ -1,8 +1,7 @@
 import type { Context } from "hono";
-import { html, raw } from "hono/html";
-import type { HtmlEscapedString } from "hono/utils/html";
+import { html } from "hono/html";
 import { bearerToken, callerOf } from "../http/authentication.ts";
-import { STYLE } from "./style.ts";
+import { renderPage, type Html } from "./page.ts";
 
 /** Makes a browser ask. What it then sends is of no use to other sites: only the front page heeds it, and changes nothing. */
 export const CHALLENGE =
@@ -31,22 +30,12 @@ export function isLocal(context: Context): boolean {
 }
 
 /** What who has no token is told: nothing of the fleet. */
-export function renderSignIn(): HtmlEscapedString | Promise<HtmlEscapedString> {
-  return html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <title>Atoll</title>
-        <style>
-          ${raw(STYLE)}
-        </style>
-      </head>
-      <body>
-        <h1>Atoll</h1>
-        <p>
-          This page shows the workers of your account: sign in with any name, and an API token as
-          password. <code>atoll status</code> shows the same.
-        </p>
-      </body>
-    </html>`;
+export function renderSignIn(): Html {
+  return renderPage(html`
+    <h1>Atoll</h1>
+    <p>
+      This page shows the workers of your account: sign in with any name, and an API token as
+      password. <code>atoll status</code> shows the same.
+    </p>
+  `);
 }

@@ -1,12 +1,10 @@
 import type { Database, Transaction } from "./database.ts";
 
-type Counter = "state_revision" | "quota_changes" | `audit ${string}`;
-
 /**
- * Counts one further. The counter's row is locked until the commit, so concurrent transactions wait for each other
- * here, and numbers become visible in their own order. A plain sequence shows 7 before 6 when 6 commits later.
+ * The next number of a counter, the first one 1. Its row is a lock until the transaction ends, so that who counts
+ * commits in the order of the numbers: of a plain sequence 7 may be seen before 6.
  */
-export async function nextCount(transaction: Transaction, name: Counter): Promise<number> {
+export async function nextNumber(transaction: Transaction, name: string): Promise<number> {
   const { value } = await transaction
     .insertInto("counters")
     .values({ name, value: 1 })
@@ -18,8 +16,11 @@ export async function nextCount(transaction: Transaction, name: Counter): Promis
   return value;
 }
 
-/** The latest number; 0 before the first. */
-export async function readCount(database: Database | Transaction, name: Counter): Promise<number> {
+/** The latest number of a counter; 0 before the first. Who reads it sees all that lower ones stand for. */
+export async function latestNumber(
+  database: Database | Transaction,
+  name: string,
+): Promise<number> {
   const row = await database
     .selectFrom("counters")
     .select("value")

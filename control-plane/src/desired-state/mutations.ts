@@ -3,7 +3,7 @@ import type { Clock } from "@atoll/kv-store";
 import type { AuditEntry } from "../audit/schemas.ts";
 import { AuditStore, OTHER_ACCOUNT } from "../audit/store.ts";
 import type { AccountId, WorkerName } from "../contract/index.ts";
-import { nextCount, readCount } from "../database/counters.ts";
+import { latestNumber, nextNumber } from "../database/counters.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Actor } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
@@ -91,7 +91,7 @@ export class Mutations {
 
 /** The newest revision of the desired state; 0 before the first change. */
 export function readRevision(database: Database | Transaction): Promise<number> {
-  return readCount(database, COUNTER);
+  return latestNumber(database, COUNTER);
 }
 
 /**
@@ -115,13 +115,9 @@ async function appendChange(
   transaction: Transaction,
   change: { readonly account: string; readonly worker: string; readonly now: string },
 ): Promise<void> {
-  const revision = await nextCount(transaction, COUNTER);
-  const row = {
-    revision,
-    account_id: change.account,
-    worker: change.worker,
-    at: change.now,
-  };
+  // Numbered by a lock, so that revisions become visible in their own order.
+  const revision = await nextNumber(transaction, COUNTER);
+  const row = { revision, account_id: change.account, worker: change.worker, at: change.now };
   await transaction.insertInto("state_changes").values(row).execute();
   await transaction
     .deleteFrom("state_changes")

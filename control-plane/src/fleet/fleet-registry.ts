@@ -5,6 +5,7 @@ import type {
   StateRevision,
   WorkerFailure,
 } from "../contract/index.ts";
+import { BoundedWaits } from "./bounded-waits.ts";
 
 /** All that a node told on its connection, put together. */
 type KnownReport = Required<Omit<NodeReport, "confinement">> & Pick<NodeReport, "confinement">;
@@ -33,20 +34,20 @@ export class FleetRegistry {
   readonly #own = new Map<NodeName, NodeStatus>();
   /** Nodes whose latest connection is not to this control plane. */
   #others: ReadonlyMap<NodeName, NodeStatus> = new Map();
-  readonly #waiting = new Set<() => void>();
+  readonly #waits = new BoundedWaits();
   readonly #listeners = new Set<(status: NodeStatus) => void>();
 
   /** Takes what a node told on its connection to this control plane. */
   update(status: NodeStatus): void {
     this.#own.set(status.name, status);
     for (const listener of this.#listeners) listener(status);
-    this.#look();
+    this.#waits.look();
   }
 
   /** Takes what other control planes tell of the nodes that they have, in place of what they told before. */
   setOthers(statuses: ReadonlyArray<NodeStatus>): void {
     this.#others = new Map(statuses.map((status) => [status.name, status]));
-    this.#look();
+    this.#waits.look();
   }
 
   /** Calls back with each status that a node's connection here leads to. Returns its end. */
@@ -60,29 +61,18 @@ export class FleetRegistry {
    * slow or just lost must not hold up whoever waits.
    */
   whenApplied(revision: StateRevision, waitMs: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const look = (): void => {
-      const names = new Set([...this.#own.keys(), ...this.#others.keys()]);
-      const isBehind = [...names].some((name) => {
-        const node = this.get(name);
-        return node !== undefined && node.connected && node.revision < revision;
-      });
-      if (!isBehind) resolve();
-    };
-    const timer = setTimeout(resolve, waitMs);
-    this.#waiting.add(look);
-    look();
-    return promise.finally(() => {
-      clearTimeout(timer);
-      this.#waiting.delete(look);
-    });
+    return this.#waits.until(() => !this.#isBehind(revision), waitMs);
   }
 
   get(name: NodeName): NodeStatus | undefined {
     return this.#others.get(name) ?? this.#own.get(name);
   }
 
-  #look(): void {
-    for (const look of this.#waiting) look();
+  #isBehind(revision: StateRevision): boolean {
+    const names = new Set([...this.#own.keys(), ...this.#others.keys()]);
+    return [...names].some((name) => {
+      const node = this.get(name);
+      return node !== undefined && node.connected && node.revision < revision;
+    });
   }
 }

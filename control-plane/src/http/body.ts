@@ -27,14 +27,17 @@ export async function readJson<Schema extends z.ZodType>(
   context: Context,
   schema: Schema,
 ): Promise<z.output<Schema>> {
-  const text = await context.req.text();
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new ControlPlaneError("invalid_body", "The request's body is not JSON", { cause });
-  }
+  const json = jsonOf(await context.req.text(), "The request's body is not JSON");
   return parseInput(schema, json, "body");
+}
+
+/** The JSON that a text is. Throws `invalid_body` with the refusal when it is none. */
+export function jsonOf(text: string, refusal: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ControlPlaneError("invalid_body", refusal, { cause });
+  }
 }
 
 /** Parses input from outside; `what` names it in the error, beside the path of what is wrong. */

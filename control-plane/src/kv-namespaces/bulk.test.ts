@@ -1,41 +1,21 @@
 import { LIMITS as KV_LIMITS } from "@atoll/kv-store";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
-import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
+import { type Answer, ControlPlaneApi } from "../test-support/control-plane-api.ts";
+import { NamespaceApi } from "../test-support/namespace-api.ts";
 
 let api: ControlPlaneApi;
-let namespace: string;
+let words: NamespaceApi;
 beforeEach(async () => {
   api = await ControlPlaneApi.start();
-  const created = await api.call("POST A/storage/kv/namespaces", { title: "words" });
-  namespace = created.result.id as string;
+  words = await NamespaceApi.create(api);
 });
 afterEach(() => api.close());
 
-/** Calls the API below the namespace. */
-const send = (path: string, init?: RequestInit): Promise<Response> =>
-  api.fetch(`A/storage/kv/namespaces/${namespace}${path}`, init);
-
-interface Answer {
-  readonly status: number;
-  readonly result: unknown;
-  readonly errors: ReadonlyArray<{ readonly code: number; readonly message: string }>;
-}
-
-async function call(method: string, path: string, body: string | Uint8Array): Promise<Answer> {
-  const init = { method, body } as RequestInit; // the types of `fetch` lack the views that it takes
-  const response = await send(path, init);
-  return { status: response.status, ...((await response.json()) as Omit<Answer, "status">) };
-}
-
-const put = (entries: unknown): Promise<Answer> => call("PUT", "/bulk", JSON.stringify(entries));
-const get = (body: unknown): Promise<Answer> => call("POST", "/bulk/get", JSON.stringify(body));
-
-async function names(): Promise<ReadonlyArray<string>> {
-  const response = await send("/keys");
-  const { result } = (await response.json()) as { result: ReadonlyArray<{ name: string }> };
-  return result.map(({ name }) => name);
-}
+const put = (entries: unknown): Promise<Answer> =>
+  words.call("PUT", "/bulk", JSON.stringify(entries));
+const get = (body: unknown): Promise<Answer> =>
+  words.call("POST", "/bulk/get", JSON.stringify(body));
 
 test("bulk write: text, base64, metadata and expiry arrive as from single writes", async () => {
   const nowSeconds = api.clock.nowMs() / 1_000;
@@ -49,10 +29,10 @@ test("bulk write: text, base64, metadata and expiry arrive as from single writes
       { key: "text twice", value: "2" },
     ]),
   ).toMatchObject({ status: 200, result: { successful_key_count: 5, unsuccessful_keys: [] } });
-  const bytes = await send(`/values/bytes`);
+  const bytes = await words.fetch(`/values/bytes`);
   expect(bytes.headers.get("expiration")).toBe(String(nowSeconds + 100));
   expect(Buffer.from(await bytes.arrayBuffer())).toEqual(Buffer.from([0, 255, 254]));
-  const blob = await send(`/values/large`);
+  const blob = await words.fetch(`/values/large`);
   expect(Buffer.from(await blob.arrayBuffer()).equals(large)).toBe(true);
   expect(await get({ keys: ["text", "text twice", "none"], withMetadata: true })).toMatchObject({
     result: {
@@ -86,7 +66,7 @@ test("bulk write: one wrong entry is named, and nothing of the call is written",
     const answer = await put([good, entry, good]);
     expect(answer.errors[0]).toMatchObject({ code, message: expect.stringMatching(/^entry 1\b/) });
   }
-  expect(await names()).toEqual([]);
+  expect(await words.names()).toEqual([]);
 });
 
 test("bulk write: 10,000 entries are written, one more is refused", async () => {
@@ -95,7 +75,7 @@ test("bulk write: 10,000 entries are written, one more is refused", async () => 
     status: 413,
     errors: [{ code: 10_024, message: expect.stringMatching(/10001.*10000/) }],
   });
-  expect(await names()).toEqual([]);
+  expect(await words.names()).toEqual([]);
   expect(await put(entries.slice(1))).toMatchObject({ result: { successful_key_count: 10_000 } });
   expect(await put([])).toMatchObject({ status: 200, result: { successful_key_count: 0 } });
 });
@@ -108,18 +88,26 @@ test("bulk calls: bodies that are no JSON, no array or too large are refused", a
     ["POST", "/bulk/get"],
   ] as const) {
     for (const body of ["", "{", "7", Uint8Array.of(0x22, 0xff, 0x22)]) {
-      const answer = await call(method, path, body);
+      const answer = await words.call(method, path, body);
       expect(answer).toMatchObject({ status: 400, errors: [{ code: 10_029 }] });
     }
   }
-  const huge = await call("POST", "/bulk/get", Buffer.alloc(LIMITS.kvKeysBodyBytesMax + 1, " "));
+  const huge = await words.call(
+    "POST",
+    "/bulk/get",
+    Buffer.alloc(LIMITS.kvKeysBodyBytesMax + 1, " "),
+  );
   expect(huge).toMatchObject({ status: 413, errors: [{ code: 10_024 }] });
 });
 
 test("bulk write: metadata that is nested deeply is refused", async () => {
   for (const levels of [600, 100_000]) {
     const metadata = "[".repeat(levels) + "]".repeat(levels);
-    const answer = await call("PUT", "/bulk", `[{"key":"k","value":"v","metadata":${metadata}}]`);
+    const answer = await words.call(
+      "PUT",
+      "/bulk",
+      `[{"key":"k","value":"v","metadata":${metadata}}]`,
+    );
     expect(answer).toMatchObject({ status: 400, errors: [{ code: 10_029 }] });
   }
 });
@@ -163,17 +151,17 @@ test("bulk read: values are text or JSON, of at most 100 keys and 25 MiB", async
 
 test("bulk delete: by both of its addresses, all of the keys or none", async () => {
   await put(["a", "b", "c", "d"].map((key) => ({ key, value: "v" })));
-  expect(await call("DELETE", "/bulk", '["a","none"]')).toMatchObject({
+  expect(await words.call("DELETE", "/bulk", '["a","none"]')).toMatchObject({
     status: 200,
     result: { successful_key_count: 2 },
   });
-  expect(await call("POST", "/bulk/delete", '["b"]')).toMatchObject({ status: 200 });
+  expect(await words.call("POST", "/bulk/delete", '["b"]')).toMatchObject({ status: 200 });
   for (const [code, item] of [
     [10_042, ".."],
     [10_029, 7],
   ]) {
-    const answer = await call("DELETE", "/bulk", JSON.stringify(["c", item]));
+    const answer = await words.call("DELETE", "/bulk", JSON.stringify(["c", item]));
     expect(answer.errors[0]).toMatchObject({ code, message: expect.stringMatching(/^entry 1\b/) });
   }
-  expect(await names()).toEqual(["c", "d"]);
+  expect(await words.names()).toEqual(["c", "d"]);
 });

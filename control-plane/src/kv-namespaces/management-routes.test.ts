@@ -1,46 +1,40 @@
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Key, NamespaceId } from "@atoll/kv-store";
+import { Key, type NamespaceId } from "@atoll/kv-store";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
 import { ControlPlaneApi, type Answer } from "../test-support/control-plane-api.ts";
+import { NamespaceApi } from "../test-support/namespace-api.ts";
 import { QuotaFollower } from "./quota-follower.ts";
 
 let api: ControlPlaneApi;
+let words: NamespaceApi;
 let id: NamespaceId;
 let base: string;
 beforeEach(async () => {
   api = await ControlPlaneApi.start();
-  const made = await api.call("POST A/storage/kv/namespaces", { title: "words" });
-  id = NamespaceId.parse(made.result.id);
+  words = await NamespaceApi.create(api);
+  ({ id } = words);
   base = `A/storage/kv/namespaces/${id}`;
 });
 afterEach(() => api.close());
 
-async function put(key: string, value: string | Uint8Array<ArrayBuffer>): Promise<Answer> {
-  const path = `${base}/values/${encodeURIComponent(key)}`;
-  const response = await api.fetch(path, { method: "PUT", body: value });
-  return { status: response.status, ...((await response.json()) as Omit<Answer, "status">) };
-}
-
 async function exported(query = ""): Promise<ReadonlyArray<Record<string, unknown>>> {
-  const response = await api.fetch(`${base}/export${query}`);
+  const response = await words.fetch(`/export${query}`);
   expect(response.status).toBe(200);
   const lines = (await response.text()).trimEnd().split("\n");
   return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
 }
 
-async function importLines(...lines: ReadonlyArray<unknown>): Promise<Answer> {
+function importLines(...lines: ReadonlyArray<unknown>): Promise<Answer> {
   const texts = lines.map((line) => (typeof line === "string" ? line : JSON.stringify(line)));
-  const init = { method: "POST", body: texts.join("\n") };
-  const response = await api.fetch(`${base}/import`, init);
-  return { status: response.status, ...((await response.json()) as Omit<Answer, "status">) };
+  return words.call("POST", "/import", texts.join("\n"));
 }
 
 describe("kv management: ", () => {
   test("status tells what the account and each namespace has, and how far back it can go", async () => {
-    await put("a", "12345");
+    await words.put("a", "12345");
     const { result } = await api.call("GET A/storage/kv/status");
     const since = new Date(api.clock.nowMs()).toISOString();
     expect(result).toMatchObject({
@@ -62,8 +56,8 @@ describe("kv management: ", () => {
   test("an export has exactly what there is, of now or of a moment, and an import brings it back", async () => {
     const large = Buffer.alloc(70_000, "äö");
     const binary = Buffer.from([0xff, 0x00, 0xfe]);
-    await put("large", large);
-    await put("binary", binary);
+    await words.put("large", large);
+    await words.put("binary", binary);
     const then = new Date(api.clock.nowMs()).toISOString();
     api.clock.advanceMs(1_000);
     await api.origin.write(id, [
@@ -121,11 +115,11 @@ describe("kv management: ", () => {
   });
 
   test("a restore is made in parts, and first only said", async () => {
-    await put("a", "1");
+    await words.put("a", "1");
     const at = new Date(api.clock.nowMs()).toISOString();
     api.clock.advanceMs(1_000);
-    await put("a", "2");
-    await put("b", "2");
+    await words.put("a", "2");
+    await words.put("b", "2");
     const restore = (dry_run: boolean, after: string | null = null) =>
       api.call(`POST ${base}/restore`, { at, dry_run, after });
     const first = { to: 1, puts: 1, deletes: 1, next: "b" };
@@ -159,8 +153,8 @@ describe("kv management: ", () => {
 
   test("a check finds a large value that is lost, or is another, and nothing else", async () => {
     const content = Buffer.alloc(70_000, "x");
-    await put("large", content);
-    await put("small", "1");
+    await words.put("large", content);
+    await words.put("small", "1");
     const check = async (query = "") => (await api.call(`GET ${base}/check${query}`)).result;
     const sound = { id, title: "words", findings: [], replicas: [] };
     expect(await check("?content=true")).toEqual(sound);
@@ -183,10 +177,10 @@ describe("kv management: ", () => {
     const { origin, clock } = api;
     const follower = await QuotaFollower.start({ database, origin, clock, log });
     await accounts.configure(account, { kvQuota: { writesPerSecondMax: 1, keysMax: 1 } });
-    expect((await put("a", "1")).status).toBe(200);
-    expect((await put("b", "1")).status).toBe(200);
+    expect((await words.put("a", "1")).status).toBe(200);
+    expect((await words.put("b", "1")).status).toBe(200);
     await follower.look();
-    expect(await put("a", "2")).toMatchObject({ status: 200 });
+    expect(await words.put("a", "2")).toMatchObject({ status: 200 });
     const path = `${base}/values/a`;
     const limited = await api.fetch(path, { method: "PUT", body: "3" });
     expect([limited.status, limited.headers.get("retry-after")]).toEqual([429, "1"]);
@@ -194,10 +188,10 @@ describe("kv management: ", () => {
       errors: [{ code: 10_048, message: expect.stringContaining("Too Many Requests") }],
     });
     clock.advanceMs(1_000);
-    expect(await put("c", "1")).toMatchObject({ status: 413, errors: [{ code: 10_048 }] });
+    expect(await words.put("c", "1")).toMatchObject({ status: 413, errors: [{ code: 10_048 }] });
     await accounts.configure(account, { kvQuota: { keysMax: null, writesPerDayMax: 1 } });
     await follower.look();
-    const spent = await put("c", "1");
+    const spent = await words.put("c", "1");
     expect(spent.errors[0]?.message).toContain("KV put() limit exceeded for the day.");
     expect((await api.call("GET A/storage/kv/status")).result.account).toMatchObject({
       ...{ writesToday: 1, quota: { writesPerSecondMax: 1, writesPerDayMax: 1, keysMax: null } },
@@ -206,14 +200,14 @@ describe("kv management: ", () => {
       kvQuota: { writesPerSecondMax: null, writesPerDayMax: null },
     });
     await follower.look();
-    expect((await put("c", "1")).status).toBe(200);
+    expect((await words.put("c", "1")).status).toBe(200);
     // One that starts anew takes back what the origin was told by one before it.
     await accounts.configure(account, { kvQuota: { keysMax: 0 } });
     await follower.look();
     follower.close();
     await accounts.configure(account, { kvQuota: { keysMax: null } });
     const next = await QuotaFollower.start({ database, origin, clock, log });
-    expect((await put("d", "1")).status).toBe(200);
+    expect((await words.put("d", "1")).status).toBe(200);
     next.close();
   });
 

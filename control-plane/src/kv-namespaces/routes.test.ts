@@ -15,12 +15,8 @@ async function send(
   path: string,
   body?: unknown,
   tenant?: Tenant,
-): Promise<Envelope> {
+): Promise<Answer> {
   return api.call(`${method} ${NAMESPACES}${path}`, body, tenant);
-}
-
-interface Envelope extends Answer {
-  readonly result_info?: object;
 }
 
 async function create(title: string, tenant?: Tenant): Promise<string> {

@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
-import { open, rename, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { sync } from "../durable-path.ts";
+import { replaceDurably, sync } from "../durable-path.ts";
 
 /** A move that can't be made, or what a move forbids. Its message is for the operator. */
 export class MoveError extends Error {
@@ -50,16 +50,7 @@ export function readMoveMark(dataDirectory: string): MoveMark | undefined {
 
 /** Resolves when it is on disk, as a whole. */
 export async function writeMoveMark(dataDirectory: string, mark: MoveMark): Promise<void> {
-  const path = join(dataDirectory, MOVE_FILE);
-  const file = await open(`${path}.new`, "w", 0o600);
-  try {
-    await file.writeFile(`${JSON.stringify(mark, null, 2)}\n`);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(`${path}.new`, path);
-  await sync(dataDirectory);
+  await replaceDurably(join(dataDirectory, MOVE_FILE), `${JSON.stringify(mark, null, 2)}\n`);
 }
 
 export async function removeMoveMark(dataDirectory: string): Promise<void> {

@@ -150,6 +150,7 @@ export const PAGES_OPERATIONS: Operations = {
       "worker_not_found",
       "asset_invalid",
       "assets_exceeded",
+      "thread_died",
       "pages_deployment_not_found",
     ],
   },
@@ -181,7 +182,14 @@ export const PAGES_OPERATIONS: Operations = {
     credential: "uploadToken",
     body: json(PagesFiles),
     answer: result(z.null()),
-    errors: [...FILES_ERRORS, "asset_invalid", "assets_exceeded", "busy", "blobs_unavailable"],
+    errors: [
+      ...FILES_ERRORS,
+      "asset_invalid",
+      "assets_exceeded",
+      "busy",
+      "blobs_unavailable",
+      "thread_died",
+    ],
   },
   [`POST ${ASSETS}/upsert-hashes`]: {
     summary: "Says that these files are wanted: they stay for a day",

@@ -253,6 +253,7 @@ export const WORKER_OPERATIONS: Operations = {
       "body_too_large",
       "busy",
       "blobs_unavailable",
+      "thread_died",
     ],
   },
   [`PUT ${SCRIPT}/routes`]: {

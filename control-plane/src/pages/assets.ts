@@ -139,9 +139,9 @@ export class PagesAssets {
     for (let start = 0; start < files.length; start += LIMITS.pagesVerifiedAtOnce) {
       const some = files.slice(start, start + LIMITS.pagesVerifiedAtOnce);
       const checked = await Promise.allSettled(some.map((file) => this.#check(file)));
-      const liars = some.filter((_, index) => checked[index]?.status === "rejected");
-      // Sent again, it may be what it is called.
-      await this.#unstage({ account, project }, liars);
+      // Sent again, it may be what it is called; what could not be looked at now stays for the next look.
+      const wrong = some.filter((_, index) => isRefused(checked[index]));
+      await this.#unstage({ account, project }, wrong);
       const failed = checked.find((result) => result.status === "rejected");
       if (failed !== undefined) throw failed.reason;
     }
@@ -166,6 +166,13 @@ export class PagesAssets {
       .transaction()
       .execute((transaction) => this.#assets.removeContents(transaction, account, names));
   }
+}
+
+/** Whether the same look would fail again. */
+function isRefused(checked: PromiseSettledResult<void> | undefined): boolean {
+  if (checked?.status !== "rejected") return false;
+  const reason: unknown = checked.reason;
+  return !(reason instanceof ControlPlaneError && reason.retryable);
 }
 
 /** One after the other: each is a text, and its bytes. */

@@ -1,7 +1,7 @@
 import type { z } from "zod";
 import type { AssetRoutes } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
-import { parseInput } from "../http/body.ts";
+import { jsonOf, parseInput } from "../http/body.ts";
 import { LIMITS } from "../limits.ts";
 import { readFormData, readUploadForm, type UploadForm } from "../versions/upload-form.ts";
 import { PagesManifest, PagesRoutes } from "./schemas.ts";
@@ -99,11 +99,5 @@ function parseJson<Schema extends z.ZodType>(
   text: string,
   what: string,
 ): z.output<Schema> {
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new ControlPlaneError("invalid_body", `${what} is missing, or not JSON`, { cause });
-  }
-  return parseInput(schema, json, what);
+  return parseInput(schema, jsonOf(text, `${what} is missing, or not JSON`), what);
 }

@@ -2,7 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BlobHash, type AssetManifest } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
-import { bundleOf, fileOf, hashOf, manifestOf, PagesSite } from "../test-support/pages-site.ts";
+import { bundleOf, fileOf, manifestOf, PagesSite } from "../test-support/pages-site.ts";
+import { assetHashOf } from "../test-support/sent-asset.ts";
 
 let api: ControlPlaneApi;
 let site: PagesSite;
@@ -185,7 +186,7 @@ describe("bad uploads to pages: ", () => {
     const { id } = (await site.publish(PAGES)).result;
     const token = await site.token();
     const path = "/lie.html";
-    const lie = { ...fileOf(path, "false"), key: hashOf(path, "true") };
+    const lie = { ...fileOf(path, "false"), key: assetHashOf(path, "true") };
     expect((await site.upload(token, [lie])).status).toBe(200);
     const manifest = { [path]: lie.key };
     const refused = await site.deploy(manifest);

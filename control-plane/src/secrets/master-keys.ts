@@ -1,8 +1,8 @@
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { existsSync, readFileSync, statSync } from "node:fs";
-import { link, open, rename, rm } from "node:fs/promises";
+import { link, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { sync } from "../durable-path.ts";
+import { replaceDurably, sync, writeNew } from "../durable-path.ts";
 import { LIMITS } from "../limits.ts";
 
 const KEY_BYTES = 32;
@@ -99,12 +99,7 @@ export class MasterKeys {
 
   async #write(keys: ReadonlyArray<MasterKey>): Promise<void> {
     if (this.#file === undefined) throw new Error("keys of the environment are not ours to change");
-    const temporary = `${this.#file}.new`;
-    // What an earlier attempt left was never in use.
-    await rm(temporary, { force: true });
-    await writeNew(temporary, formatKeys(keys));
-    await rename(temporary, this.#file);
-    await sync(dirname(this.#file));
+    await replaceDurably(this.#file, formatKeys(keys));
   }
 }
 
@@ -123,16 +118,6 @@ async function makeOnce(file: string): Promise<void> {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   } finally {
     await rm(temporary, { force: true });
-  }
-}
-
-async function writeNew(path: string, content: string): Promise<void> {
-  const file = await open(path, "wx", 0o600);
-  try {
-    await file.writeFile(content);
-    await file.sync();
-  } finally {
-    await file.close();
   }
 }
 

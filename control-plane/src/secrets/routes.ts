@@ -1,6 +1,5 @@
 import { Hono } from "hono";
-import { ControlPlaneError } from "../errors.ts";
-import { limitBody, parseInput, readJson } from "../http/body.ts";
+import { jsonOf, limitBody, parseInput, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
 import { allowWorker } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
@@ -64,14 +63,8 @@ export function createSecretRoutes(secrets: SecretsService): Hono<ApiEnvironment
 async function readSettingsPart(request: Request): Promise<SettingsPatch> {
   const part = (await readFormData(request)).get("settings");
   const text = part instanceof File ? await part.text() : (part ?? "");
-  try {
-    return parseInput(SettingsPatch, JSON.parse(text), "settings");
-  } catch (cause) {
-    if (cause instanceof ControlPlaneError) throw cause;
-    throw new ControlPlaneError("invalid_body", "The part 'settings' is missing or not JSON", {
-      cause,
-    });
-  }
+  const json = jsonOf(text, "The part 'settings' is missing or not JSON");
+  return parseInput(SettingsPatch, json, "settings");
 }
 
 function presentSecret(name: string): Readonly<Record<string, string>> {

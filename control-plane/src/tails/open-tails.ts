@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { TailFilters, TailNews, WorkerKey } from "../contract/index.ts";
+import { BoundedWaits } from "../fleet/bounded-waits.ts";
 import { LIMITS } from "../limits.ts";
 import type { FleetTail } from "./fleet-tails.ts";
 import { OpenTail } from "./open-tail.ts";
@@ -27,10 +28,10 @@ export class OpenTails {
   readonly #idOf = new Map<string, string>();
   readonly #followers = new TailFollowers<FleetTail>({
     wanted: () => this.#all(),
-    onFollowed: () => this.#lookForWaiting(),
+    onFollowed: () => this.#waits.look(),
     onNews: (news) => this.#tell(news),
   });
-  readonly #waiting = new Set<() => void>();
+  readonly #waits = new BoundedWaits();
   readonly #stops: ReadonlyArray<() => void>;
 
   constructor(options: {
@@ -71,17 +72,7 @@ export class OpenTails {
 
   /** Resolves when everybody who is told of tails follows this one, or after `waitMs`. */
   whenFollowed(id: string, waitMs: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const look = (): void => {
-      if (this.#followers.allFollow(id)) resolve();
-    };
-    const timer = setTimeout(resolve, waitMs);
-    this.#waiting.add(look);
-    look();
-    return promise.finally(() => {
-      clearTimeout(timer);
-      this.#waiting.delete(look);
-    });
+    return this.#waits.until(() => this.#followers.allFollow(id), waitMs);
   }
 
   listOf(worker: WorkerKey): ReadonlyArray<OpenTail> {
@@ -162,10 +153,6 @@ export class OpenTails {
     if (!this.#tails.delete(tail.id)) return;
     for (const [hash, id] of this.#idOf) if (id === tail.id) this.#idOf.delete(hash);
     this.#followers.tell();
-  }
-
-  #lookForWaiting(): void {
-    for (const look of this.#waiting) look();
   }
 
   #all(): ReadonlyArray<FleetTail> {

@@ -23,6 +23,12 @@ export interface Answer {
   // oxlint-disable-next-line typescript/no-explicit-any
   readonly result: any;
   readonly errors: ReadonlyArray<{ readonly code: number; readonly message: string }>;
+  /** Of lists. */
+  readonly result_info?: unknown;
+}
+
+export async function answerOf(response: Response): Promise<Answer> {
+  return { status: response.status, ...((await response.json()) as Omit<Answer, "status">) };
 }
 
 export interface UploadedFileSpec {
@@ -113,8 +119,7 @@ export class ControlPlaneApi {
     const init: RequestInit = { method };
     if (body instanceof FormData) init.body = body;
     else if (body !== undefined) init.body = JSON.stringify(body);
-    const response = await this.fetch(path, init, tenant);
-    return { status: response.status, ...((await response.json()) as Omit<Answer, "status">) };
+    return answerOf(await this.fetch(path, init, tenant));
   }
 
   /** Uploads and deploys a worker, of one small module unless told otherwise. */

@@ -1,8 +1,6 @@
-import { AssetHasher } from "./asset-hash.ts";
 import type { Answer, ControlPlaneApi, Tenant } from "./control-plane-api.ts";
-import { MAIN_MODULE, uploadForm } from "./control-plane-api.ts";
-
-const hasher = await AssetHasher.open();
+import { answerOf, MAIN_MODULE, uploadForm } from "./control-plane-api.ts";
+import { assetHashOf } from "./sent-asset.ts";
 
 /** Deploys sites to a Pages project call by call, as wrangler does. */
 export class PagesSite {
@@ -68,7 +66,7 @@ export class PagesSite {
       headers: { authorization: `Bearer ${token}` },
       body: JSON.stringify(body),
     });
-    return { status: response.status, ...((await response.json()) as Omit<Answer, "status">) };
+    return answerOf(response);
   }
 }
 
@@ -82,16 +80,12 @@ interface PagesFile {
 
 export function fileOf(path: string, content: string, contentType = "text/html"): PagesFile {
   const value = Buffer.from(content).toString("base64");
-  return { key: hashOf(path, content), value, metadata: { contentType }, base64: true };
-}
-
-export function hashOf(path: string, content: string): string {
-  return hasher.hashOf(Buffer.from(Buffer.from(content).toString("base64")), path);
+  return { key: assetHashOf(path, content), value, metadata: { contentType }, base64: true };
 }
 
 export function manifestOf(files: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(files).map(([path, content]) => [path, hashOf(path, content)]),
+    Object.entries(files).map(([path, content]) => [path, assetHashOf(path, content)]),
   );
 }
 

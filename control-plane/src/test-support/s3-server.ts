@@ -1,6 +1,9 @@
-import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { createHash, randomUUID } from "node:crypto";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import type { Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
 import S3rver from "s3rver";
 
 export const S3_BUCKET = "atoll-test";
@@ -85,6 +88,44 @@ async function listen(
     directory,
     configureBuckets: [{ name: S3_BUCKET, configs: [] }],
   });
+  answerWhenWritten(storeOf(server));
   const address = await server.run();
   return { server, port: address.port };
+}
+
+/** The part of the server's store that we replace, and what it is made with. */
+interface ObjectStore {
+  putObject(object: SentObject): Promise<{ readonly size: number; readonly md5: string }>;
+  putMetadata(bucket: string, key: string, metadata: unknown, md5: string): Promise<void>;
+  getResourcePath(bucket: string, key: string, resource: "object"): string;
+}
+
+interface SentObject {
+  readonly bucket: string;
+  readonly key: string;
+  readonly content: Readable;
+  readonly metadata: unknown;
+}
+
+/** Its types do not tell of it. */
+function storeOf(server: S3rver): ObjectStore {
+  return (server as unknown as { readonly store: ObjectStore }).store;
+}
+
+/**
+ * By itself the server answers when it has read an object, which it may not have begun to write: who asks for it at
+ * once finds nothing, or a part. A bucket has an object, whole, when it says so.
+ */
+function answerWhenWritten(store: ObjectStore): void {
+  store.putObject = async ({ bucket, key, content, metadata }) => {
+    const whole = await buffer(content);
+    const md5 = createHash("md5").update(whole).digest("hex");
+    const path = store.getResourcePath(bucket, key, "object");
+    await mkdir(dirname(path), { recursive: true });
+    await store.putMetadata(bucket, key, metadata, md5);
+    const partial = join(dirname(path), randomUUID());
+    await writeFile(partial, whole);
+    await rename(partial, path);
+    return { size: whole.length, md5 };
+  };
 }

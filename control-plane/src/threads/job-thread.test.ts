@@ -43,7 +43,10 @@ describe("job thread: ", () => {
       const cause = expect.objectContaining({ message: expect.stringContaining(reason) });
       const settled = await Promise.allSettled([thread.run(job), thread.run("a")]);
       for (const { status, ...rest } of settled) {
-        expect({ status, ...rest }).toMatchObject({ status: "rejected", reason: { cause } });
+        expect({ status, ...rest }).toMatchObject({
+          status: "rejected",
+          reason: { code: "thread_died", retryable: true, cause },
+        });
       }
       expect(await thread.run("b")).toBe("b1");
     },
@@ -55,7 +58,7 @@ describe("job thread: ", () => {
     const ended = Promise.allSettled([running, thread.close()]);
     await thread.close();
     expect(await ended).toMatchObject([
-      { reason: { message: "the thread that had the job died" } },
+      { reason: { code: "thread_died" } },
       { status: "fulfilled" },
     ]);
   });

@@ -1,4 +1,5 @@
 import { Worker } from "node:worker_threads";
+import { ControlPlaneError } from "../errors.ts";
 
 /** What a thread says of each job, in the order in which it got them. */
 type JobAnswer<Result> =
@@ -20,7 +21,8 @@ export class JobThread<Job, Result> {
 
   /**
    * Does the job, of which the thread gets a copy: but `SharedArrayBuffer`s are lent to it until this is over.
-   * Rejected with what the job throws, and with an error that says so when the thread dies.
+   * Rejected with what the job throws, and with `thread_died` when the thread dies: not all of what it was lent is
+   * then as it was.
    */
   run(job: Job): Promise<Result> {
     if (this.#running?.isOver !== false) this.#running = new RunningThread(this.#script);
@@ -68,7 +70,8 @@ class RunningThread<Job, Result> {
   #end(cause: unknown): void {
     this.isOver = true;
     for (const waiting of this.#waiting.splice(0)) {
-      waiting.reject(new Error("the thread that had the job died", { cause }));
+      const message = "The thread that had the job died: try again";
+      waiting.reject(new ControlPlaneError("thread_died", message, { cause }));
     }
   }
 }

@@ -1,4 +1,4 @@
-import { nextCount, readCount } from "../database/counters.ts";
+import { latestNumber, nextNumber } from "../database/counters.ts";
 import type { Database, Transaction } from "../database/database.ts";
 
 /**
@@ -12,7 +12,7 @@ export const NOTHING_SEEN = -1;
 
 /** The number of this change. Others wait from here to the commit: it comes last, or nearly so. */
 export function nextQuotaChange(transaction: Transaction): Promise<number> {
-  return nextCount(transaction, COUNTER);
+  return nextNumber(transaction, COUNTER);
 }
 
 /** What is to be read by whoever has read up to `seen`: what has a number above `since`. `undefined` for nothing. */
@@ -20,7 +20,7 @@ export async function lookForQuotaChanges(
   database: Database,
   seen: number,
 ): Promise<{ readonly since: number; readonly now: number } | undefined> {
-  const now = await readCount(database, COUNTER);
+  const now = await latestNumber(database, COUNTER);
   if (now === seen) return undefined;
   // A database that was put back to an earlier time goes on from there: all of it is read again.
   return { now, since: now < seen ? NOTHING_SEEN : seen };

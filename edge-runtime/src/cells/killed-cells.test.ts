@@ -1,7 +1,9 @@
+import { readFile } from "node:fs/promises";
 import { get } from "node:http";
 import { text } from "node:stream/consumers";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { sampleModule, type SampleWorker } from "../config/sample-version.ts";
+import { says } from "../config/sample-version.ts";
 import { LIMITS } from "../limits.ts";
 import type { Cell, CellExit, CellHost, CellSpec } from "./cell-host.ts";
 import { SampleSupervisor } from "./sample-supervisor.ts";
@@ -43,10 +45,6 @@ async function killedBeforeItsProbe(start: () => Promise<Cell>): Promise<Cell> {
   return cell;
 }
 
-function says(words: string): SampleWorker {
-  return sampleModule(`export default { fetch: () => new Response("${words}") };`);
-}
-
 async function ask(): Promise<string> {
   const { port } = new URL(sample.ingress.url);
   return new Promise((resolve, reject) => {
@@ -75,6 +73,26 @@ test("a killed cell: what is killed at each start is not started without end", a
   });
   expect(starts).toBe(2);
 });
+
+test("a killed cell: what starts them all is killed, and the next request has a new one", async () => {
+  await sample.run(says("hello"));
+  expect(await ask()).toBe("hello");
+  const launchers = await launcherPids();
+  expect(launchers).toHaveLength(1);
+  for (const pid of launchers) process.kill(pid, "SIGKILL");
+  await waitFor(async () => expect(await launcherPids()).not.toContain(launchers[0]));
+  expect(await ask()).toBe("hello");
+});
+
+/** Of this process. */
+async function launcherPids(): Promise<number[]> {
+  const children = await readFile(`/proc/self/task/${process.pid}/children`, "utf8");
+  const pids = children.split(" ").filter((pid) => pid !== "");
+  const names = await Promise.all(
+    pids.map((pid) => readFile(`/proc/${pid}/comm`, "utf8").catch(() => "")),
+  );
+  return pids.filter((_, index) => names[index] === "atoll-launcher\n").map(Number);
+}
 
 test.each([killedBeforeItListened, killedBeforeItsProbe])(
   "a killed cell: a deploy does not fail for it (%o)",

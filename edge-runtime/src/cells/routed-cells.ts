@@ -1,6 +1,13 @@
-import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Activator, Ingress, RequestCounts } from "../ingress/ingress.ts";
-import { askCell, type CellResponse } from "./cell-client.ts";
+import type { TargetKey } from "../ingress/target-key.ts";
+import { askCell } from "./cell-client.ts";
+
+export interface RoutedAnswer {
+  readonly status: number;
+  readonly body: string;
+  /** Whether it waited for a start. */
+  readonly isCold: boolean;
+}
 
 /**
  * The ingress as the supervisor sees it, for tests: it sends requests to the published sockets, asks the
@@ -8,14 +15,14 @@ import { askCell, type CellResponse } from "./cell-client.ts";
  * met a cell on its way out fails the test.
  */
 export class RoutedCells implements Pick<Ingress, "publish" | "drain" | "requestsOf" | "settled"> {
-  readonly published = new Map<WorkerKey, ReadonlyArray<string>>();
+  readonly published = new Map<TargetKey, ReadonlyArray<string>>();
   readonly #inFlight = new Map<string, number>();
   readonly #begun = new Map<string, number>();
   readonly #drained: Array<() => void> = [];
 
-  publish(worker: WorkerKey, socketPaths: ReadonlyArray<string>): void {
-    if (socketPaths.length === 0) this.published.delete(worker);
-    else this.published.set(worker, socketPaths);
+  publish(target: TargetKey, socketPaths: ReadonlyArray<string>): void {
+    if (socketPaths.length === 0) this.published.delete(target);
+    else this.published.set(target, socketPaths);
   }
 
   async drain(socketPath: string): Promise<void> {
@@ -38,20 +45,16 @@ export class RoutedCells implements Pick<Ingress, "publish" | "drain" | "request
     };
   }
 
-  /** One request to a worker. `isCold` tells whether it waited for a start. */
-  async ask(
-    worker: WorkerKey,
-    activator: Activator,
-  ): Promise<CellResponse & { readonly isCold: boolean }> {
-    const known = this.published.get(worker)?.[0];
+  async ask(target: TargetKey, activator: Pick<Activator, "activate">): Promise<RoutedAnswer> {
+    const known = this.published.get(target)?.[0];
     const activation =
-      known === undefined ? await activator.activate(worker) : { socketPath: known };
+      known === undefined ? await activator.activate(target) : { socketPath: known };
     const { socketPath } = activation;
     this.#begun.set(socketPath, (this.#begun.get(socketPath) ?? 0) + 1);
     this.#count(socketPath, 1);
     try {
-      const answer = await askCell({ socketPath, timeoutMs: 10_000 });
-      return { ...answer, isCold: activation.coldMs !== undefined };
+      const { status, body } = await askCell({ socketPath, timeoutMs: 10_000 });
+      return { status, body, isCold: activation.coldMs !== undefined };
     } finally {
       this.#count(socketPath, -1);
       for (const resume of this.#drained.splice(0)) resume();

@@ -1,19 +1,16 @@
 import { once } from "node:events";
-import { rm } from "node:fs/promises";
 import { createServer, type RequestListener, type Server } from "node:http";
 import { join } from "node:path";
 import { systemClock } from "@atoll/kv-store";
 import pino from "pino";
-import { ConfigCompiler } from "../config/compile-config.ts";
 import { configureGroup } from "../config/group-config.ts";
 import type { SampleWorker } from "../config/sample-version.ts";
 import { listenTogether } from "./cell-events.ts";
 import { CacheFront } from "./cache-front.ts";
 import { askCell, type CellRequest, type CellResponse } from "./cell-client.ts";
+import { SampleHost } from "./sample-host.ts";
 import { sampleServices } from "./sample-services.ts";
 import { WarmCell } from "./warm-cell.ts";
-import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
-import { makeTestDirectory } from "./test-directory.ts";
 
 const log = pino({ level: "silent" });
 
@@ -26,36 +23,23 @@ export interface SampleCellServers {
 
 /** For tests: cells from samples on real workerd, with a KV server and a way out of the test's own. */
 export class SampleCells {
-  readonly directory: string;
-  readonly #host: WorkerdHost;
-  readonly #compiler: ConfigCompiler;
+  readonly #host: SampleHost;
   readonly #cache: CacheFront;
   #servers: Server[] = [];
   #count = 0;
 
-  private constructor(
-    directory: string,
-    parts: { host: WorkerdHost; compiler: ConfigCompiler; cache: CacheFront },
-  ) {
-    this.directory = directory;
-    this.#host = parts.host;
-    this.#compiler = parts.compiler;
-    this.#cache = parts.cache;
+  private constructor(host: SampleHost, cache: CacheFront) {
+    this.#host = host;
+    this.#cache = cache;
   }
 
   static async open(): Promise<SampleCells> {
-    const directory = await makeTestDirectory("atoll-sample-");
-    const compiler = await ConfigCompiler.open({
-      workerdPath: installedWorkerdPath(),
-      scratchDirectory: join(directory, "scratch"),
-    });
-    const host = await WorkerdHost.open({
-      runDirectory: join(directory, "run"),
-      zygoteCount: 1,
-      log,
-    });
-    const cache = await CacheFront.listen(join(directory, "cache.sock"));
-    return new SampleCells(directory, { host, compiler, cache });
+    const host = await SampleHost.open();
+    return new SampleCells(host, await CacheFront.listen(join(host.directory, "cache.sock")));
+  }
+
+  get directory(): string {
+    return this.#host.directory;
   }
 
   /** Starts the group; the result asks the worker at `index` as the ingress would. */
@@ -72,8 +56,8 @@ export class SampleCells {
     const cell = await WarmCell.start(
       { workers, config },
       {
-        host: this.#host,
-        compiler: this.#compiler,
+        host: this.#host.cells,
+        compiler: this.#host.compiler,
         clock: systemClock,
         listener: listenTogether([]),
         log,
@@ -89,13 +73,12 @@ export class SampleCells {
   }
 
   async close(): Promise<void> {
-    await this.#host.dispose();
+    await this.#host.close();
     await this.#cache.close();
     for (const server of this.#servers.splice(0)) {
       server.closeAllConnections();
       server.close();
     }
-    await rm(this.directory, { recursive: true, force: true });
   }
 
   async #listen(listener: RequestListener | undefined): Promise<string> {

@@ -1,18 +1,14 @@
-import { rm } from "node:fs/promises";
 import { type OutgoingHttpHeaders, request } from "node:http";
-import { join } from "node:path";
 import { Region } from "@atoll/control-plane/contract";
 import { systemClock } from "@atoll/kv-store";
 import pino from "pino";
 import { expect } from "vitest";
-import { ConfigCompiler } from "../config/compile-config.ts";
 import type { SampleWorker } from "../config/sample-version.ts";
 import { BuiltinIngress, type BuiltinIngressOptions } from "../ingress/builtin/builtin-ingress.ts";
 import type { CellHost } from "./cell-host.ts";
 import { CellSupervisor, type CellSupervisorOptions } from "./cell-supervisor.ts";
+import { SampleHost } from "./sample-host.ts";
 import { servicesNowhere } from "./sample-services.ts";
-import { makeTestDirectory } from "./test-directory.ts";
-import { installedWorkerdPath, WorkerdHost } from "./workerd-host.ts";
 
 const log = pino({ level: "silent" });
 
@@ -26,17 +22,15 @@ export interface SampleAnswer {
 export class SampleSupervisor {
   readonly supervisor: CellSupervisor;
   readonly ingress: BuiltinIngress;
-  readonly #host: WorkerdHost;
-  readonly #directory: string;
+  readonly #host: SampleHost;
 
   private constructor(
-    directory: string,
-    parts: { supervisor: CellSupervisor; ingress: BuiltinIngress; host: WorkerdHost },
+    host: SampleHost,
+    parts: { readonly supervisor: CellSupervisor; readonly ingress: BuiltinIngress },
   ) {
+    this.#host = host;
     this.supervisor = parts.supervisor;
     this.ingress = parts.ingress;
-    this.#host = parts.host;
-    this.#directory = directory;
   }
 
   static async open(
@@ -59,13 +53,7 @@ export class SampleSupervisor {
       readonly disturb?: (host: CellHost) => CellHost;
     } = {},
   ): Promise<SampleSupervisor> {
-    const directory = await makeTestDirectory("atoll-supervisor-");
-    const compiler = await ConfigCompiler.open({
-      workerdPath: installedWorkerdPath(),
-      scratchDirectory: join(directory, "scratch"),
-    });
-    const runDirectory = join(directory, "run");
-    const host = await WorkerdHost.open({ runDirectory, zygoteCount: 1, log });
+    const host = await SampleHost.open();
     const ingress = await BuiltinIngress.open({
       port: 0,
       region: Region.parse("fra"),
@@ -77,9 +65,9 @@ export class SampleSupervisor {
       log,
     });
     const supervisor = new CellSupervisor({
-      host: options.disturb?.(host) ?? host,
-      compiler,
-      services: { open: async () => servicesNowhere(directory) },
+      host: options.disturb?.(host.cells) ?? host.cells,
+      compiler: host.compiler,
+      services: { open: async () => servicesNowhere(host.directory) },
       ingress,
       kvCapability: () => "capability",
       tailCapability: () => "capability",
@@ -88,7 +76,7 @@ export class SampleSupervisor {
       log,
       ...options,
     });
-    return new SampleSupervisor(directory, { supervisor, ingress, host });
+    return new SampleSupervisor(host, { supervisor, ingress });
   }
 
   /** Runs exactly these workers, each at `<name>.localhost`. */
@@ -118,13 +106,10 @@ export class SampleSupervisor {
     return promise;
   }
 
-  /** Fails when a process is left. */
+  /** Fails when something is left, as its host does. */
   async close(): Promise<void> {
     await this.supervisor.dispose();
     await this.ingress.close();
-    await this.#host.dispose();
-    const left = this.#host.processCount;
-    await rm(this.#directory, { recursive: true, force: true });
-    if (left > 0) throw new Error(`left: ${left} processes`);
+    await this.#host.close();
   }
 }

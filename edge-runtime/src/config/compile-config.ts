@@ -1,14 +1,11 @@
-import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { EdgeError } from "../errors.ts";
+import { runProgram } from "../launcher/run-program.ts";
 import { LIMITS } from "../limits.ts";
 import type { ConfigCache } from "./config-cache.ts";
 import type { GroupConfig } from "./group-config.ts";
 import { Turnstile } from "./turnstile.ts";
-
-const execute = promisify(execFile);
 
 export type ReadBlob = (hash: string) => Promise<Uint8Array>;
 
@@ -80,34 +77,19 @@ export class ConfigCompiler {
   }
 
   async #runCompiler(directory: string): Promise<Uint8Array> {
+    const file = this.#options.workerdPath;
+    const args = ["compile", "--config-only", "cell.capnp"];
     try {
-      const { stdout } = await execute(
-        this.#options.workerdPath,
-        ["compile", "--config-only", "cell.capnp"],
-        {
-          cwd: directory,
-          encoding: "buffer",
-          env: {},
-          killSignal: "SIGKILL",
-          maxBuffer: LIMITS.configBytesMax,
-          timeout: LIMITS.configCompileMs,
-        },
-      );
-      return stdout;
-    } catch (error) {
-      throw new EdgeError("config_invalid", "workerd did not compile a cell's config", {
-        cause: new Error(complaint(error)),
-      });
+      return await runProgram({ file, args, directory, environment: {} }, BOUNDS);
+    } catch (cause) {
+      // What the compiler said: positions and rules.
+      throw new EdgeError("config_invalid", "workerd did not compile a cell's config", { cause });
     }
   }
 }
 
-/**
- * What the compiler said: positions and rules. Not the error itself, which drags the output along, and
- * so secrets into a log.
- */
-function complaint(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const stderr = "stderr" in error ? String(error.stderr).trim() : "";
-  return (stderr === "" ? error.message : stderr).slice(0, LIMITS.cellOutputTailBytes);
-}
+const BOUNDS = {
+  timeMs: LIMITS.configCompileMs,
+  outputBytesMax: LIMITS.configBytesMax,
+  errorBytesMax: LIMITS.cellOutputTailBytes,
+} as const;

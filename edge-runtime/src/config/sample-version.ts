@@ -90,6 +90,14 @@ export function sampleModule(source: string, sample: Sample = {}): SampleWorker 
   });
 }
 
+/** A sample that answers with this text. */
+export function says(text: string, sample: Sample = {}): SampleWorker {
+  return sampleModule(
+    `export default { fetch() { return new Response(${JSON.stringify(text)}); } };`,
+    sample,
+  );
+}
+
 function codeOf(sample: Sample, store: (module: SampleModule) => object): object {
   const modules = (sample.modules ?? []).map(store);
   if (sample.script !== undefined) {

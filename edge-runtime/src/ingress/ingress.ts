@@ -1,4 +1,5 @@
-import type { WorkerKey } from "@atoll/control-plane/contract";
+import type { Region, WorkerKey } from "@atoll/control-plane/contract";
+import type { Logger } from "pino";
 import type { EdgeErrorCode } from "../errors.ts";
 import type { Split } from "./split.ts";
 import type { TargetKey } from "./target-key.ts";
@@ -116,6 +117,22 @@ export function sumOfRequests(counts: ReadonlyArray<RequestCounts>): RequestCoun
     begun: counts.reduce((sum, { begun }) => sum + begun, 0),
     inFlight: counts.reduce((sum, { inFlight }) => sum + inFlight, 0),
   };
+}
+
+/** What every ingress is opened with. */
+export interface IngressOptions {
+  /** Address to listen on; the machine itself by default. */
+  readonly address?: string;
+  readonly region: Region;
+  readonly activator: Activator;
+  readonly log: Logger;
+  readonly onServed?: OnServed;
+  readonly onFailure?: OnFailure;
+  /** Smaller bounds than those of `LIMITS`. */
+  readonly drainMs?: number;
+  readonly requestHeadMs?: number;
+  readonly webSocketsMax?: number;
+  readonly answerIdleMs?: number;
 }
 
 /**

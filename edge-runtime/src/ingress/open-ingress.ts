@@ -1,14 +1,14 @@
 import { EdgeError } from "../errors.ts";
-import { BuiltinIngress, type BuiltinIngressOptions } from "./builtin/builtin-ingress.ts";
+import { BuiltinIngress } from "./builtin/builtin-ingress.ts";
 import { HaproxyIngress } from "./haproxy/haproxy-ingress.ts";
 import { findHaproxy } from "./haproxy/haproxy-process.ts";
-import type { Ingress } from "./ingress.ts";
+import type { Ingress, IngressOptions } from "./ingress.ts";
 
 /** `auto` is HAProxy where it is installed and new enough. */
 export type IngressChoice = "auto" | "haproxy" | "builtin";
 
 export interface OpenIngressOptions extends Pick<
-  BuiltinIngressOptions,
+  IngressOptions,
   "address" | "region" | "activator" | "onServed" | "onFailure" | "log"
 > {
   readonly choice: IngressChoice;

@@ -26,9 +26,10 @@ export async function openConfinement(options: {
   readonly isRequired?: boolean;
   readonly log: Logger;
 }): Promise<Confinement> {
-  const { sandbox, shortfall } = await findSandbox(options);
   const cores = availableParallelism();
+  // Before anything is started: we may have to move into another group, where our processes then are, too.
   const { groups, shortfalls } = await ControlGroups.open({ owner: options.owner, cores });
+  const { sandbox, shortfall } = await findSandbox(options);
   const all = [...(shortfall === undefined ? [] : [shortfall]), ...shortfalls];
   if (options.isRequired === true && all.length > 0) {
     await groups.close();

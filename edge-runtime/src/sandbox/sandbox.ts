@@ -41,8 +41,8 @@ const SETPRIV = "/usr/bin/setpriv";
 export const NO_SANDBOX: Sandbox = { name: "none", wrap: (command) => command };
 
 /**
- * Confines nothing, but the kernel kills the cell with the thread that started it, which is the agent's
- * main thread. Costs 2 ms per zygote, never per request: util-linux sets the signal and becomes workerd.
+ * Confines nothing, but the kernel kills the cell with the process that started it, the agent's launcher, which
+ * ends with the agent. Costs 2 ms per zygote, never per request: util-linux sets the signal and becomes workerd.
  */
 export const DIE_WITH_AGENT: Sandbox = {
   name: "die-with-agent",

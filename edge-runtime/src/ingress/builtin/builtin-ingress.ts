@@ -2,16 +2,13 @@ import { once } from "node:events";
 import { rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
-import type { Region, WorkerKey } from "@atoll/control-plane/contract";
-import type { Logger } from "pino";
+import type { WorkerKey } from "@atoll/control-plane/contract";
 import { EDGE_ERRORS, type EdgeErrorCode } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
 import type {
-  Activator,
   Ingress,
   IngressCounters,
-  OnFailure,
-  OnServed,
+  IngressOptions,
   RequestCounts,
   Route,
   Routing,
@@ -36,32 +33,18 @@ import { discardWithin, sendPage, writePage } from "./page-answers.ts";
 import { readRequestHead, type RequestHead } from "./request-head.ts";
 import { isWebSocketUpgrade, WebSocketPassage } from "./websocket.ts";
 
-export interface BuiltinIngressOptions {
+export interface BuiltinIngressOptions extends IngressOptions {
   /** 0 picks a free one. Without a port it serves `fallbackSocketPath` alone. */
   readonly port?: number;
-  /** Address to listen on; the machine itself by default. */
-  readonly address?: string;
   /**
    * A unix socket on which a trusted proxy forwards what it has no warm cell for. Requests on it keep
-   * the caller that the proxy names in `cf-connecting-ip`, `x-forwarded-proto`, `cf-ray` and `cf-ipcountry`.
+   * the caller that the proxy names in `cf-connecting-ip`, `x-forwarded-proto` and `cf-ray`.
    */
   readonly fallbackSocketPath?: string;
   /** The socket of a cell by the name that the trusted proxy has for it; `undefined` when it is gone. */
   readonly lostSocketOf?: (name: string) => string | undefined;
   /** WebSockets that the trusted proxy has to cells by itself. */
   readonly proxiedWebSockets?: ProxiedWebSockets;
-  readonly region: Region;
-  readonly activator: Activator;
-  readonly log: Logger;
-  /** Two-letter country of an address, where it is known. */
-  readonly countryOf?: (address: string) => string | undefined;
-  readonly onServed?: OnServed;
-  readonly onFailure?: OnFailure;
-  /** Smaller bounds than those of `LIMITS`. */
-  readonly drainMs?: number;
-  readonly requestHeadMs?: number;
-  readonly webSocketsMax?: number;
-  readonly answerIdleMs?: number;
 }
 
 /** The ingress that needs nothing installed: `node:http` towards clients, undici towards cells. */
@@ -314,12 +297,9 @@ export class BuiltinIngress implements Ingress {
     readonly preview: SplitChoice | undefined;
     readonly caller: Caller;
   } {
-    const source = {
-      region: this.#options.region,
-      countryOf: this.#options.countryOf ?? noCountry,
-    };
+    const { region } = this.#options;
     const caller =
-      origin === "proxy" ? claimedCaller(head, source) : callerOf(request.socket, source);
+      origin === "proxy" ? claimedCaller(head, region) : callerOf(request.socket, region);
     const { host, target, acceptEncoding } = head;
     const routed = this.#table.find({ scheme: caller.scheme, host, target });
     const found = routed === undefined ? findPreview(this.#previewHosts, host) : undefined;
@@ -328,7 +308,7 @@ export class BuiltinIngress implements Ingress {
       appendCallerHeaders(head.headers, caller, {
         httpVersion: request.httpVersion,
         acceptEncoding,
-        region: this.#options.region,
+        region,
       });
     }
     const preview = found && { target: found.target, setCookie: undefined };
@@ -359,10 +339,6 @@ interface Arrival {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly expectsContinue?: boolean;
-}
-
-function noCountry(): undefined {
-  return undefined;
 }
 
 function nobodyCounts(): void {

@@ -14,37 +14,22 @@ export const LOST_HEADER = "x-atoll-lost";
 export interface Caller {
   readonly address: string;
   readonly scheme: "http" | "https";
-  /** ISO 3166 code of two letters, where it is known. */
-  readonly country: string | undefined;
   /** `<16 hexadecimal digits>-<region>`, unique per request. */
   readonly ray: string;
 }
 
-export interface CallerSource {
-  readonly region: Region;
-  readonly countryOf: (address: string) => string | undefined;
-}
-
 /** The caller behind a connection that came from the world. */
-export function callerOf(socket: Socket, source: CallerSource): Caller {
+export function callerOf(socket: Socket, region: Region): Caller {
   const address = plainAddress(socket.remoteAddress ?? "");
-  return {
-    address,
-    scheme: "http",
-    country: source.countryOf(address),
-    ray: newRay(source.region),
-  };
+  return { address, scheme: "http", ray: newRay(region) };
 }
 
 /** The caller as a trusted proxy in front of us named it. */
-export function claimedCaller(head: RequestHead, source: CallerSource): Caller {
-  const claim = (name: string): string | undefined => head.claims?.get(name);
-  const address = claim("cf-connecting-ip") ?? claim("x-real-ip") ?? "";
+export function claimedCaller({ claims }: RequestHead, region: Region): Caller {
   return {
-    address,
-    scheme: claim("x-forwarded-proto") === "https" ? "https" : "http",
-    country: claim("cf-ipcountry") ?? source.countryOf(address),
-    ray: claim("cf-ray") ?? newRay(source.region),
+    address: claims?.get("cf-connecting-ip") ?? "",
+    scheme: claims?.get("x-forwarded-proto") === "https" ? "https" : "http",
+    ray: claims?.get("cf-ray") ?? newRay(region),
   };
 }
 
@@ -58,7 +43,7 @@ export function appendCallerHeaders(
     readonly region: Region;
   },
 ): void {
-  const { address, scheme, country, ray } = caller;
+  const { address, scheme, ray } = caller;
   headers.push(
     "cf-connecting-ip",
     address,
@@ -68,13 +53,9 @@ export function appendCallerHeaders(
     scheme,
     "cf-ray",
     ray,
-  );
-  if (country !== undefined) headers.push("cf-ipcountry", country);
-  headers.push(
     HEADERS.cf,
     JSON.stringify({
       colo: request.region.toUpperCase(),
-      ...(country === undefined ? {} : { country }),
       httpProtocol: `HTTP/${request.httpVersion}`,
       // Production leaves these empty for requests without TLS, and without priority.
       tlsVersion: "",

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import type { Region, WorkerKey } from "@atoll/control-plane/contract";
+import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
 import { reapStaleCells } from "../../cells/stale-cells.ts";
 import { allowedCores } from "../../sandbox/allowed-cores.ts";
@@ -12,11 +12,9 @@ import { LIMITS } from "../../limits.ts";
 import { openFilesMax } from "../../sandbox/kernel-file.ts";
 import { BuiltinIngress } from "../builtin/builtin-ingress.ts";
 import {
-  type Activator,
   type Ingress,
   type IngressCounters,
-  type OnFailure,
-  type OnServed,
+  type IngressOptions,
   type RequestCounts,
   type Route,
   type Routing,
@@ -33,24 +31,12 @@ import { haproxyUser, shareSocket } from "./haproxy-user.ts";
 import { layOutRoutes } from "./route-maps.ts";
 import { countOf, parseStatistics, type StatisticsRow } from "./server-statistics.ts";
 
-export interface HaproxyIngressOptions {
+export interface HaproxyIngressOptions extends IngressOptions {
   readonly binary: string;
   /** For this ingress alone; what an earlier one left there is removed. On the cells' file system. */
   readonly directory: string;
   /** 0 picks a free one. */
   readonly port: number;
-  /** Address to listen on; the machine itself by default. */
-  readonly address?: string;
-  readonly region: Region;
-  readonly activator: Activator;
-  readonly log: Logger;
-  readonly onServed?: OnServed;
-  readonly onFailure?: OnFailure;
-  /** Smaller bounds than those of `LIMITS`. */
-  readonly drainMs?: number;
-  readonly requestHeadMs?: number;
-  readonly webSocketsMax?: number;
-  readonly answerIdleMs?: number;
 }
 
 // Each costs 30 KiB. With 500 warm cells two share one, two servers each.
