@@ -43,6 +43,7 @@ import { Tails } from "./tails/tails.ts";
 import { TokensService } from "./tokens/service.ts";
 import { TokenUses } from "./tokens/token-uses.ts";
 import { DayQuotas } from "./usage/day-quotas.ts";
+import { KvCharges } from "./usage/kv-charges.ts";
 import { UsageService } from "./usage/service.ts";
 import { VersionStore } from "./versions/store.ts";
 
@@ -142,9 +143,10 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       earlier: stored,
     });
     const entries = new EntriesService({ origin: options.kvOrigin, blobs: values });
+    const charges = new KvCharges({ database, clock, log });
     const usage = new UsageService({ database, clock, log });
     const verifyToken = (token: string) => tokens.verify(token);
-    const http = await HttpServer.listen({ host: options.host, port: options.port, log });
+    const http = await HttpServer.listen({ host: options.host, port: options.port, log, clock });
     const decoder = createAssetDecoder();
     const shared = {
       ...options,
@@ -178,8 +180,9 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     sharing.start({ mutations, registry });
     const management = new ManagementService({
       ...{ origin: options.kvOrigin, entries, blobs: values, nodes, registry, accounts },
+      charges,
     });
-    const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, management });
+    const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, management, charges });
     const tailRoutes = createTailRoutes(new TailsService({ database, tails }));
     const whenServed = async (): Promise<void> =>
       registry.whenApplied(await desiredState.revision(), servedWaitMs);
@@ -225,6 +228,7 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
         await collector.close();
         await schedules.close();
         await http.close();
+        await charges.close();
         await decoder.close();
         await tokenUses.close();
         await sharing.close();

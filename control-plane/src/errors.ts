@@ -201,6 +201,18 @@ export const CONTROL_PLANE_ERRORS = {
     retryable: true,
     meaning: "The account has made as many writes to its namespaces today (UTC) as it may.",
   },
+  kv_daily_reads_exceeded: {
+    status: 429,
+    cloudflareCode: 10_048,
+    retryable: true,
+    meaning: "The account has read as many keys of its namespaces today (UTC) as it may.",
+  },
+  kv_daily_lists_exceeded: {
+    status: 429,
+    cloudflareCode: 10_048,
+    retryable: true,
+    meaning: "The account has listed its namespaces' keys as often today (UTC) as it may.",
+  },
   kv_unavailable: {
     status: 503,
     cloudflareCode: 10_001,

@@ -350,6 +350,10 @@ export const LIMITS = {
   kvManagementWaitingMax: 32,
   /** How often quotas are looked for that another process set: who set one waits this long for it. */
   quotaLookMs: 1_000,
+  /** How often is stored what accounts without a bound have read and listed: a control plane that is killed loses this much of it. */
+  kvNotedStoreMs: 1_000,
+  /** Entries of an export that are charged together, before they are sent: with their values some MiB are in memory. */
+  kvExportEntriesCharged: 100,
   /** Bodies of keys and values held in memory at once; more are refused as `busy`. */
   kvBodyBytesInFlightMax: 256 * MIB,
 } as const;

@@ -90,12 +90,12 @@ export const KV_ERRORS = {
   daily_reads_exceeded: {
     status: 429,
     retryable: true,
-    meaning: "The account's workers have read as many keys today (UTC) as they may.",
+    meaning: "The account has read as many keys today (UTC) as it may.",
   },
   daily_lists_exceeded: {
     status: 429,
     retryable: true,
-    meaning: "The account's workers have listed keys as often today (UTC) as they may.",
+    meaning: "The account has listed keys as often today (UTC) as it may.",
   },
   storage_exceeded: {
     status: 413,

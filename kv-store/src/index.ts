@@ -45,9 +45,9 @@ export {
   KvFront,
   type KvFrontOptions,
   type KvClient,
-  type DailyUse,
   type KvUse,
 } from "./front/kv-front.ts";
+export { dailyRefusal, type DailyUse } from "./front/daily-refusal.ts";
 /** Metadata as a header carries it. */
 export { asciiJson } from "./front/ascii-json.ts";
 /** Reads of several keys, which the API offers as the binding does. */

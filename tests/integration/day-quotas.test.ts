@@ -49,6 +49,7 @@ interface Day {
 describe.each(EVERYDAY_INGRESSES)("quotas by day behind %s", (ingress) => {
   let atoll: TestAtoll;
   let theirs: TestAtoll;
+  let namespace: string;
   beforeAll(async () => {
     atoll = await startAtoll({ environment: { ATOLL_INGRESS: ingress } });
     theirs = await asNewAccount(atoll);
@@ -57,8 +58,8 @@ describe.each(EVERYDAY_INGRESSES)("quotas by day behind %s", (ingress) => {
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ title: "read by day" }),
     });
-    const { id } = (JSON.parse(created.body) as { result: { id: string } }).result;
-    const bindings = [{ type: "kv_namespace", name: "KV", namespace_id: id }];
+    namespace = (JSON.parse(created.body) as { result: { id: string } }).result.id;
+    const bindings = [{ type: "kv_namespace", name: "KV", namespace_id: namespace }];
     const workers = [
       [atoll, { name: "ours", source: KV_SOURCE, metadata: { bindings } }],
       [theirs, { name: "theirs", source: SOURCE }],
@@ -241,6 +242,24 @@ describe.each(EVERYDAY_INGRESSES)("quotas by day behind %s", (ingress) => {
       expect(await call(region, "/list")).toBe(refusalOf("list()", "0 lists"));
       expect((await ask(region, "ours")).body).toBe("served");
     }
+    // Calls of the API are of the same day: what they read workers have no more.
+    const spent = (keysAtOnce: number): Promise<boolean> => {
+      const path = accountPath(atoll, `/storage/kv/namespaces/${namespace}/bulk/get`);
+      const body = JSON.stringify({
+        keys: Array.from({ length: keysAtOnce }, (_, key) => `${key}`),
+      });
+      return eventually(
+        async () => (await atoll.api(path, { method: "POST", body })).body.includes('"code":10048'),
+        { what: "no call is left" },
+      );
+    };
+    const more = 1_000;
+    await grantReads(String(count + more));
+    await readUntil("iad", "served");
+    await spent(100);
+    await spent(10);
+    const rest = await readUntil("iad", refusalOf("get()", `${count + more} reads`));
+    expect(rest).toBeLessThan(more / 2);
     await grantReads("none");
     await readUntil("iad", "served");
   });

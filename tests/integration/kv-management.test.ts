@@ -203,7 +203,24 @@ describe.each(STORES)("kv management with %s", (store) => {
       const many = Array.from({ length: 2 }, (_, index) => `{"key":"m${index}","value":"1"}`);
       await writeFile(file("many.jsonl"), many.join("\n"));
       expect(await succeed("import", "words", file("many.jsonl"))).toContain("2 entries imported");
-      expect(await set("--kv-writes-per-second", "none")).toMatchObject({ exitCode: 0 });
+
+      // It does not wait for the next day.
+      const none = ["--kv-writes-per-day", "0", "--kv-reads-per-day", "0"];
+      expect(await set("--kv-writes-per-second", "none", ...none)).toMatchObject({ exitCode: 0 });
+      await eventually(
+        async () => (await worker.call("fra", "put", "rate", "1")).error !== undefined,
+        { what: "the day's bound is known" },
+      );
+      expect(await run("import", "words", file("many.jsonl"))).toMatchObject({
+        ...{ exitCode: 1, output: expect.stringContaining("may make 0 writes until midnight UTC") },
+      });
+      const get = ["kv", "key", "get", "more", "--namespace-id", id, "--remote"];
+      const unread = await atoll.wrangler(atoll.dataDirectory, get);
+      expect(unread.exitCode).toBe(1);
+      // It shows the status of what it gets, and the message of all else.
+      expect(unread.output).toContain("429: Too Many Requests");
+      const lifted = ["--kv-writes-per-day", "none", "--kv-reads-per-day", "none"];
+      expect(await set(...lifted)).toMatchObject({ exitCode: 0 });
       await rm(file("many.jsonl"));
     },
   );

@@ -103,7 +103,7 @@ function addSetCommand(accounts: Command, data: DataFolder): void {
       parseQuota,
     )
     .option("--cpu-per-day <ms>", "CPU time of these on the same day, or 'none'", parseQuota)
-    .option("--kv-reads-per-day <count>", "keys that they read on that day, or 'none'", parseQuota)
+    .option("--kv-reads-per-day <count>", "keys that are read on that day, or 'none'", parseQuota)
     .option("--kv-lists-per-day <count>", "listings of keys on that day, or 'none'", parseQuota)
     .addOption(data.option())
     .addOption(besideDatabaseOption())

@@ -12,6 +12,8 @@ const BATCH_ENTRIES_MAX = 1_000;
 const BATCH_CHARACTERS_MAX = 8 * 1024 * 1024;
 /** Refusals for the account's rate, one after another, until an import gives up: a minute. */
 const RATE_REFUSALS_MAX = 60;
+/** What an import waits for at once: not for the next day, where the account has used up this one. */
+const RATE_WAIT_SECONDS_MAX = 60;
 
 /**
  * Writes the entries of a dump into a namespace, over what is there; other keys stay. All of the dump is read
@@ -105,7 +107,8 @@ class Import {
     { refusals, entries }: { readonly refusals: number; readonly entries: number },
   ): Promise<void> {
     const seconds = error instanceof RefusedError ? error.retryAfterSeconds : undefined;
-    if (seconds === undefined || refusals > RATE_REFUSALS_MAX) throw this.#explained(error);
+    const isForSoon = seconds !== undefined && seconds <= RATE_WAIT_SECONDS_MAX;
+    if (!isForSoon || refusals > RATE_REFUSALS_MAX) throw this.#explained(error);
     this.#entriesMax = Math.max(1, Math.floor(entries / 2));
     await sleep(seconds * 1_000);
   }

@@ -18,7 +18,7 @@ export const AccountQuota = z.object({
   /** On one day (UTC) on all nodes together; see `edge-runtime/src/quotas/QUOTAS.md`. */
   requestsPerDayMax: bound,
   cpuMsPerDayMax: bound,
-  /** Keys that its workers read from KV, and their listings, on the same day. */
+  /** Keys that are read from its KV namespaces, and their listings, on the same day. */
   kvReadsPerDayMax: bound,
   kvListsPerDayMax: bound,
 });

@@ -1,9 +1,10 @@
 import { KvQuota } from "@atoll/kv-store";
 import type { Selectable } from "kysely";
-import { AccountId, AccountSettings } from "../contract/index.ts";
+import { AccountId, AccountSettings, type DayBounds } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
-import { AccountQuota } from "./quota.ts";
+import { nextQuotaChange } from "../usage/quota-changes.ts";
+import { AccountQuota, dayBounds } from "./quota.ts";
 import type { Account, ConfiguredAccount } from "./schemas.ts";
 
 /** Accounts, and what they are granted. */
@@ -40,6 +41,15 @@ export class AccountStore {
     return rows.map(toConfigured);
   }
 
+  /** Accounts whose quotas changed since a number of `usage/quota-changes.ts`. */
+  async listChanged(
+    database: Database | Transaction,
+    since: number,
+  ): Promise<ReadonlyArray<ConfiguredAccount>> {
+    const accounts = database.selectFrom("accounts").selectAll();
+    return (await accounts.where("quota_changed", ">", since).execute()).map(toConfigured);
+  }
+
   /** Of an account that is known to exist. */
   async configured(database: Database | Transaction, id: AccountId): Promise<ConfiguredAccount> {
     const row = await database
@@ -64,6 +74,19 @@ export class AccountStore {
     return new Map(rows.map(toConfigured).map(({ id, settings }) => [id, settings]));
   }
 
+  /** What some accounts may use on a day. */
+  async dayBoundsOf(
+    database: Database | Transaction,
+    ids: ReadonlyArray<AccountId>,
+  ): Promise<ReadonlyMap<AccountId, DayBounds>> {
+    const rows = await database
+      .selectFrom("accounts")
+      .select(["id", "quota"])
+      .where("id", "in", ids)
+      .execute();
+    return new Map(rows.map(({ id, quota }) => [AccountId.parse(id), toDayBounds(quota)]));
+  }
+
   async configure(
     transaction: Transaction,
     { id, settings, kvQuota, quota }: Omit<ConfiguredAccount, "name">,
@@ -78,6 +101,7 @@ export class AccountStore {
         kv_writes_per_second_max: kvQuota.writesPerSecondMax,
         kv_writes_per_day_max: kvQuota.writesPerDayMax,
         quota: JSON.stringify(quota),
+        quota_changed: await nextQuotaChange(transaction),
       })
       .where("id", "=", id)
       .execute();
@@ -105,6 +129,10 @@ function toConfigured(row: Selectable<Schema["accounts"]>): ConfiguredAccount {
     }),
     quota: AccountQuota.parse(JSON.parse(row.quota)),
   };
+}
+
+function toDayBounds(quota: string): DayBounds {
+  return dayBounds(AccountQuota.parse(JSON.parse(quota)));
 }
 
 function toNumber(column: number | string | null): number | null {

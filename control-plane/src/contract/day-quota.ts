@@ -1,3 +1,4 @@
+import type { DailyUse } from "@atoll/kv-store";
 import { z } from "zod";
 import { AccountId } from "./names.ts";
 
@@ -8,7 +9,7 @@ export const DayUse = z.object({
   /** That a worker with code had: static sites are free. */
   requests: Count,
   cpuUs: Count,
-  /** Keys that workers read, and their listings. */
+  /** Keys that were read, and their listings. */
   kvReads: Count.default(0),
   kvLists: Count.default(0),
 });
@@ -58,6 +59,12 @@ const DAY_MS = 24 * 60 * 60 * 1_000;
 
 /** What can be used up: with the first two the account's workers are refused, with the others such calls of KV. */
 export type DayLimit = "requests" | "cpu" | "kvReads" | "kvLists";
+
+/** What a day had of a kind of call of KV, and what bounds it. */
+export const KV_DAY_LIMITS = {
+  read: ["kvReads", "kvReadsMax"],
+  list: ["kvLists", "kvListsMax"],
+} as const satisfies Record<DailyUse, readonly [DayLimit & keyof DayUse, keyof DayBounds]>;
 
 /** What nothing is left of: what is used up to a bound is within it. */
 export function usedUpOf(bounds: DayBounds, used: DayUse): ReadonlySet<DayLimit> {

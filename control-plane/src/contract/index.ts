@@ -73,6 +73,7 @@ export {
   DayQuota,
   DayUse,
   isWithoutDayBounds,
+  KV_DAY_LIMITS,
   NO_DAY_BOUNDS,
   NO_DAY_USE,
   stopsWorkers,

@@ -1,4 +1,4 @@
-import type { Transaction } from "./database.ts";
+import type { Database, Transaction } from "./database.ts";
 
 /**
  * The next number of a counter, the first one 1. Its row is a lock until the transaction ends, so that who counts
@@ -14,4 +14,17 @@ export async function nextNumber(transaction: Transaction, name: string): Promis
     .returning("value")
     .executeTakeFirstOrThrow();
   return value;
+}
+
+/** The latest number of a counter; 0 before the first. Who reads it sees all that lower ones stand for. */
+export async function latestNumber(
+  database: Database | Transaction,
+  name: string,
+): Promise<number> {
+  const row = await database
+    .selectFrom("counters")
+    .select("value")
+    .where("name", "=", name)
+    .executeTakeFirst();
+  return row?.value ?? 0;
 }

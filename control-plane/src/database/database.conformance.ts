@@ -1,5 +1,5 @@
 import type { ColumnMetadata } from "kysely";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { AccountId, WorkerName } from "../contract/index.ts";
 import { Mutations, readRevision } from "../desired-state/mutations.ts";
 import { LIMITS } from "../limits.ts";
@@ -14,7 +14,7 @@ const ACTOR = { account: AccountId.parse(ACCOUNT.id), tokenId: "test" };
 const WRITERS = 8;
 const MUTATIONS_EACH = 15;
 
-/** What a database of the control plane promises, whichever engine it is. */
+/** What a database of the control plane promises, whichever engine it is; the engine stays its giver's. */
 export function describeDatabase(name: string, start: () => Promise<TestEngine>): void {
   describe(`database in ${name}: `, () => {
     let engine: TestEngine;
@@ -25,8 +25,6 @@ export function describeDatabase(name: string, start: () => Promise<TestEngine>)
     afterEach(async () => {
       await Promise.all(opened.splice(0).map((database) => database.destroy()));
     });
-    afterAll(() => engine.stop());
-
     async function open(place: DatabasePlace): Promise<Database> {
       const database = await openDatabase(place);
       opened.push(database);

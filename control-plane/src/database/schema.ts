@@ -20,6 +20,8 @@ export interface Schema {
     kv_writes_per_day_max: Generated<number | string | null>;
     /** `AccountQuota`. */
     quota: Generated<string>;
+    /** The number of the latest change of one of the two: see `usage/quota-changes.ts`. */
+    quota_changed: Generated<number>;
   };
   /** `token_hash` is SHA-256: the token itself is shown once and never stored. */
   api_tokens: {
@@ -254,10 +256,13 @@ export interface Schema {
   usage_days: {
     account_id: string;
     day: string;
+    /** Or `/client/v4` for what calls of the API used. */
     node: string;
     requests: number;
     cpu_us: number;
     kv_reads: number;
     kv_lists: number;
+    /** The number of the latest change: see `usage/quota-changes.ts`. */
+    changed: Generated<number>;
   };
 }

@@ -3,7 +3,7 @@ import type { Clock } from "@atoll/kv-store";
 import type { AuditEntry } from "../audit/schemas.ts";
 import { AuditStore, OTHER_ACCOUNT } from "../audit/store.ts";
 import type { AccountId, WorkerName } from "../contract/index.ts";
-import { nextNumber } from "../database/counters.ts";
+import { latestNumber, nextNumber } from "../database/counters.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Actor } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
@@ -90,13 +90,8 @@ export class Mutations {
 }
 
 /** The newest revision of the desired state; 0 before the first change. */
-export async function readRevision(database: Database | Transaction): Promise<number> {
-  const row = await database
-    .selectFrom("counters")
-    .select("value")
-    .where("name", "=", COUNTER)
-    .executeTakeFirst();
-  return row?.value ?? 0;
+export function readRevision(database: Database | Transaction): Promise<number> {
+  return latestNumber(database, COUNTER);
 }
 
 /**

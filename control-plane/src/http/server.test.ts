@@ -1,5 +1,6 @@
 import { Agent, get } from "node:http";
 import { connect } from "node:net";
+import { systemClock } from "@atoll/kv-store";
 import { Hono } from "hono";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -16,7 +17,7 @@ let logged: string[];
 beforeEach(async () => {
   logged = [];
   const log = pino({ level: "info" }, { write: (line: string) => logged.push(line) });
-  server = await HttpServer.listen({ host: "127.0.0.1", port: 0, log });
+  server = await HttpServer.listen({ host: "127.0.0.1", port: 0, log, clock: systemClock });
 });
 afterEach(() => server.close());
 
@@ -183,9 +184,8 @@ describe("http server: ", () => {
   test("closing twice is allowed, and a taken port is refused", async () => {
     const port = Number(new URL(server.url).port);
     const log = pino({ level: "silent" });
-    await expect(HttpServer.listen({ host: "127.0.0.1", port, log })).rejects.toMatchObject({
-      code: "EADDRINUSE",
-    });
+    const taken = { host: "127.0.0.1", port, log, clock: systemClock };
+    await expect(HttpServer.listen(taken)).rejects.toMatchObject({ code: "EADDRINUSE" });
     await server.close();
     await server.close();
   });

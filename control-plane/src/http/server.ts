@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import type { Clock } from "@atoll/kv-store";
 import { createAdaptorServer } from "@hono/node-server";
 import { Hono } from "hono";
 import type { Logger } from "pino";
@@ -30,6 +31,7 @@ export interface HttpServerOptions {
   /** 0 picks a free one. */
   readonly port: number;
   readonly log: Logger;
+  readonly clock: Pick<Clock, "nowMs">;
 }
 
 /** A handler or middleware, and what it answers: `ALL` stands for every method. */
@@ -47,23 +49,23 @@ export class HttpServer {
   readonly url: string;
   /** For whoever takes over upgrades. */
   readonly server: Server;
-  readonly #log: Logger;
+  readonly #respond: ReturnType<typeof errorResponse>;
   readonly #mounts: Array<{ readonly path: string; readonly router: Hono<ApiEnvironment> }> = [];
   #app: Hono<ApiEnvironment>;
 
   private constructor(parts: {
     readonly server: Server;
     readonly url: string;
-    readonly log: Logger;
+    readonly respond: ReturnType<typeof errorResponse>;
   }) {
     this.server = parts.server;
     this.url = parts.url;
-    this.#log = parts.log;
+    this.#respond = parts.respond;
     this.#app = this.#build();
   }
 
   /** Resolves once it listens. Rejected with the system's error when it cannot, such as `EADDRINUSE`. */
-  static async listen({ host, port, log }: HttpServerOptions): Promise<HttpServer> {
+  static async listen({ host, port, ...parts }: HttpServerOptions): Promise<HttpServer> {
     const started = Promise.withResolvers<HttpServer>();
     const server = createAdaptorServer({
       fetch: async (request, env) => (await started.promise).#app.fetch(request, env),
@@ -79,7 +81,7 @@ export class HttpServer {
     server.listen(port, host);
     await once(server, "listening");
     const url = `http://${host}:${(server.address() as AddressInfo).port}`;
-    const httpServer = new HttpServer({ server, url, log });
+    const httpServer = new HttpServer({ server, url, respond: errorResponse(parts) });
     started.resolve(httpServer);
     return httpServer;
   }
@@ -118,10 +120,9 @@ export class HttpServer {
       if (!this.server.listening) context.header("connection", "close");
     });
     for (const { path, router } of this.#mounts) app.route(path, router);
-    const respond = errorResponse(this.#log);
-    app.onError(respond);
+    app.onError(this.#respond);
     // Thrown from here, it would pass by what completes every answer above.
-    app.notFound((context) => respond(refuseAddress(app, context.req), context));
+    app.notFound((context) => this.#respond(refuseAddress(app, context.req), context));
     return app;
   }
 }

@@ -64,6 +64,7 @@ function allRouters(): ReadonlyArray<Hono<ApiEnvironment>> {
     namespaces: new NamespacesService({ database, mutations, origin }),
     entries: new EntriesService({ origin, blobs }),
     management: undefined as never,
+    charges: undefined as never,
   });
   return [...resources, kv];
 }

@@ -1,6 +1,7 @@
 import {
   checkValueSize,
   parseBulkGet,
+  type DailyUse,
   type Key,
   type KvListing,
   type NamespaceId,
@@ -34,12 +35,17 @@ export function createEntryRoutes(
   options: KvNamespaceRoutesOptions,
   bodies: BodyBudget,
 ): Hono<ApiEnvironment> {
-  const { namespaces, entries } = options;
+  const { namespaces, entries, charges } = options;
   const routes = new Hono<ApiEnvironment>();
 
   async function namespaceOf(context: EntryContext): Promise<NamespaceId> {
     const id = context.req.param("namespace") ?? "";
     return (await namespaces.get(context.var.principal, id)).id;
+  }
+
+  /** Counts what the call does for the account's day, or refuses it. */
+  function charge(context: EntryContext, use: DailyUse, count = 1): Promise<void> {
+    return charges.charge(context.var.principal.account, { use, count });
   }
 
   routes.put(`/values/${KEY}`, allowNamespace("deployer"), async (context) => {
@@ -58,7 +64,9 @@ export function createEntryRoutes(
 
   routes.get(`/values/${KEY}`, allowNamespace("deployer"), async (context) => {
     const namespace = await namespaceOf(context);
-    const { entry, value } = await entries.get(namespace, keyOf(context));
+    const key = keyOf(context);
+    await charge(context, "read");
+    const { entry, value } = await entries.get(namespace, key);
     return context.body(Uint8Array.from(value), 200, {
       "content-type": "application/octet-stream",
       ...(entry.expiresAt === undefined ? {} : { expiration: String(entry.expiresAt) }),
@@ -73,7 +81,9 @@ export function createEntryRoutes(
 
   routes.get(`/metadata/${KEY}`, allowNamespace("deployer"), async (context) => {
     const namespace = await namespaceOf(context);
-    const { metadata } = await entries.describe(namespace, keyOf(context));
+    const key = keyOf(context);
+    await charge(context, "read");
+    const { metadata } = await entries.describe(namespace, key);
     return context.json(success(metadata === undefined ? null : parseStored(metadata)));
   });
 
@@ -81,6 +91,8 @@ export function createEntryRoutes(
     const namespace = await namespaceOf(context);
     const query = parseListQuery(context.req.query());
     const page = await entries.list(namespace, query);
+    // Only now it is known whether the cursor was one: what is wrong does not count.
+    await charge(context, "list");
     const info = { count: page.entries.length, cursor: page.cursor ?? "" };
     // Metadata is data like a value, and who may not read these sees names alone.
     const isWhole = hasRole(context.var.principal, "deployer");
@@ -100,9 +112,11 @@ export function createEntryRoutes(
 
   routes.post("/bulk/get", allowNamespace("deployer"), async (context) => {
     const namespace = await namespaceOf(context);
-    const values = await readText(bodies, context, LIMITS.kvKeysBodyBytesMax, (body) =>
-      entries.getMany(namespace, parseBulkGet(body)),
-    );
+    const values = await readText(bodies, context, LIMITS.kvKeysBodyBytesMax, async (body) => {
+      const bulk = parseBulkGet(body);
+      await charge(context, "read", bulk.keys.length);
+      return entries.getMany(namespace, bulk);
+    });
     return context.json(success({ values }));
   });
 

@@ -50,8 +50,10 @@ export function createManagementRoutes(
 
   routes.get(`${NAMESPACE}/export`, allowNamespace("deployer"), async (context) => {
     const { at } = parseInput(ExportQuery, context.req.query(), "query");
-    const { id } = await namespaceOf(context);
-    const lines = await management.export(id, at === undefined ? undefined : Date.parse(at));
+    const { id: namespace } = await namespaceOf(context);
+    const atMs = at === undefined ? undefined : Date.parse(at);
+    const { account } = context.var.principal;
+    const lines = await management.export({ account, namespace, atMs });
     return context.body(asBody(lines), 200, { "content-type": "application/x-ndjson" });
   });
 

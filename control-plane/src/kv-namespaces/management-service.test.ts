@@ -19,7 +19,9 @@ beforeEach(async () => {
   const { origin } = api;
   const { blobs, nodes, accounts } = api.controlPlane;
   const entries = new EntriesService({ origin, blobs });
-  management = new ManagementService({ origin, entries, blobs, nodes, registry, accounts });
+  const charges = { charge: () => Promise.resolve() };
+  const parts = { origin, entries, blobs, nodes, registry, accounts, charges };
+  management = new ManagementService(parts);
 });
 afterEach(() => api.close());
 

@@ -17,11 +17,13 @@ import {
 } from "@atoll/kv-store/management";
 import type { AccountsService } from "../accounts/service.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
-import { BlobHash, type KvStatus } from "../contract/index.ts";
+import { BlobHash, type AccountId, type KvStatus } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { FleetRegistry } from "../fleet/fleet-registry.ts";
 import type { Principal } from "../http/request-context.ts";
+import { LIMITS } from "../limits.ts";
 import type { NodesService } from "../nodes/service.ts";
+import type { KvCharges } from "../usage/kv-charges.ts";
 import type { EntriesService } from "./entries-service.ts";
 import type {
   AccountKvStatus,
@@ -40,6 +42,15 @@ export interface ManagementServiceOptions {
   readonly nodes: NodesService;
   readonly registry: FleetRegistry;
   readonly accounts: AccountsService;
+  readonly charges: Pick<KvCharges, "charge">;
+}
+
+/** What is exported. */
+interface Exported {
+  readonly account: AccountId;
+  readonly namespace: NamespaceId;
+  /** Now, when it is absent. */
+  readonly atMs: number | undefined;
 }
 
 /** A node that holds a copy of a namespace, and what it last told of it. */
@@ -84,10 +95,11 @@ export class ManagementService {
   }
 
   /**
-   * The namespace as it was at a moment, or is now, as the lines of a dump. The moment is looked up before this
-   * resolves; what fails later ends the lines without a last one.
+   * The namespace as it was at a moment, or is now, as the lines of a dump; each entry is charged as a read before
+   * it is among them. The moment is looked up, and the first entries are charged, before this resolves; what
+   * fails later ends the lines without a last one.
    */
-  async export(namespace: NamespaceId, atMs: number | undefined): Promise<AsyncGenerator<string>> {
+  async export({ account, namespace, atMs }: Exported): Promise<AsyncGenerator<string>> {
     const { origin } = this.#options;
     const nowMs = origin.nowMs();
     const { administration } = origin;
@@ -96,7 +108,9 @@ export class ManagementService {
         ? (await administration.describe(namespace)).revision
         : await administration.revisionAt(namespace, atMs);
     const at = new Date(atMs ?? nowMs).toISOString();
-    return this.#lines({ namespace, revision, at, nowMs });
+    const parts = this.#chargedEntries({ account, namespace, revision, nowMs });
+    const head = { atoll: "kv-dump", version: 1, namespace, revision, at } as const;
+    return this.#lines(head, await nextOf(parts), parts);
   }
 
   /** Writes the entries of lines of a dump, all or none; what has expired is left out. */
@@ -209,26 +223,53 @@ export class ManagementService {
     }
   }
 
-  async *#lines(of: {
-    readonly namespace: NamespaceId;
-    readonly revision: Revision;
-    readonly at: string;
-    readonly nowMs: number;
-  }): AsyncGenerator<string> {
-    const { namespace, revision, at, nowMs } = of;
-    yield dumpLine({ atoll: "kv-dump", version: 1, namespace, revision, at });
+  async *#lines(
+    head: Parameters<typeof dumpLine>[0],
+    first: ReadonlyArray<KvEntry>,
+    rest: AsyncGenerator<ReadonlyArray<KvEntry>>,
+  ): AsyncGenerator<string> {
+    yield dumpLine(head);
     let entries = 0;
-    for await (const entry of entriesAt(this.#options.origin, namespace, revision)) {
-      if (entry.expiresAt !== undefined && entry.expiresAt * 1_000 <= nowMs) continue;
-      entries += 1;
-      yield dumpLine(await this.#withValue(entry));
+    for (let part = first; part.length > 0; part = await nextOf(rest)) {
+      for (const entry of part) yield dumpLine(await this.#withValue(entry));
+      entries += part.length;
     }
     yield dumpLine({ end: true, entries });
+  }
+
+  /** What a namespace had at a revision and has not expired since, some entries at a time, never none. */
+  async *#chargedEntries(of: {
+    readonly account: AccountId;
+    readonly namespace: NamespaceId;
+    readonly revision: Revision;
+    readonly nowMs: number;
+  }): AsyncGenerator<ReadonlyArray<KvEntry>> {
+    const { account, namespace, revision, nowMs } = of;
+    const { origin, charges } = this.#options;
+    let part: KvEntry[] = [];
+    for await (const entry of entriesAt(origin, namespace, revision)) {
+      if (entry.expiresAt !== undefined && entry.expiresAt * 1_000 <= nowMs) continue;
+      part.push(entry);
+      if (part.length < LIMITS.kvExportEntriesCharged) continue;
+      await charges.charge(account, { use: "read", count: part.length });
+      yield part;
+      part = [];
+    }
+    if (part.length === 0) return;
+    await charges.charge(account, { use: "read", count: part.length });
+    yield part;
   }
 
   async #withValue(entry: KvEntry): Promise<DumpedEntry> {
     return { ...entry, value: new Uint8Array(await this.#options.entries.valueOf(entry)) };
   }
+}
+
+async function nextOf(
+  parts: AsyncGenerator<ReadonlyArray<KvEntry>>,
+): Promise<ReadonlyArray<KvEntry>> {
+  const next = await parts.next();
+  return next.done === true ? [] : next.value;
 }
 
 function parseEntryLine(line: string): DumpedEntry {

@@ -4,6 +4,7 @@ import { AccountStore } from "../accounts/store.ts";
 import type { Database } from "../database/database.ts";
 import { isDatabaseUnavailable } from "../database/unavailable.ts";
 import { LIMITS } from "../limits.ts";
+import { lookForQuotaChanges, NOTHING_SEEN } from "../usage/quota-changes.ts";
 
 export interface QuotaFollowerOptions {
   readonly database: Database;
@@ -19,8 +20,8 @@ export interface QuotaFollowerOptions {
 export class QuotaFollower {
   readonly #options: QuotaFollowerOptions;
   readonly #store = new AccountStore();
-  /** What the origin was told, as JSON. */
-  readonly #told = new Map<string, string>();
+  /** Up to this change the origin was told. */
+  #seen = NOTHING_SEEN;
   readonly #stop: () => void;
   #isLooking = false;
 
@@ -44,12 +45,13 @@ export class QuotaFollower {
   /** Tells the origin what has changed. */
   async look(): Promise<void> {
     const { database, origin } = this.#options;
-    for (const { id, kvQuota } of await this.#store.list(database)) {
-      const text = JSON.stringify(kvQuota);
-      if (this.#told.get(id) === text) continue;
+    const changes = await lookForQuotaChanges(database, this.#seen);
+    if (changes === undefined) return;
+    for (const { id, kvQuota } of await this.#store.listChanged(database, changes.since)) {
       await origin.administration.setQuota(id, kvQuota);
-      this.#told.set(id, text);
     }
+    // Only now, so that whatever failed is told again.
+    this.#seen = changes.now;
   }
 
   /** May be called twice. */

@@ -19,6 +19,8 @@ const CODES: Readonly<Record<KvErrorCode, ControlPlaneErrorCode>> = {
   import_invalid: "kv_import_invalid",
   rate_exceeded: "kv_rate_exceeded",
   daily_writes_exceeded: "kv_daily_writes_exceeded",
+  daily_reads_exceeded: "kv_daily_reads_exceeded",
+  daily_lists_exceeded: "kv_daily_lists_exceeded",
   storage_exceeded: "kv_storage_exceeded",
   namespace_not_found: "namespace_not_listed",
   busy: "busy",
@@ -29,9 +31,6 @@ const CODES: Readonly<Record<KvErrorCode, ControlPlaneErrorCode>> = {
   origin_unreachable: "kv_unavailable",
   request_invalid: "internal",
   capability_unknown: "internal",
-  // Of workers' calls, which nodes answer.
-  daily_reads_exceeded: "internal",
-  daily_lists_exceeded: "internal",
   precondition_failed: "internal",
   replica_behind: "internal",
   replica_damaged: "internal",

@@ -5,6 +5,7 @@ import { success } from "../http/envelope.ts";
 import { allowAccount, allowNamespace } from "../http/permissions.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
+import type { KvCharges } from "../usage/kv-charges.ts";
 import { BodyBudget } from "./body-budget.ts";
 import type { EntriesService } from "./entries-service.ts";
 import { createEntryRoutes } from "./entry-routes.ts";
@@ -19,6 +20,7 @@ export interface KvNamespaceRoutesOptions {
   readonly namespaces: NamespacesService;
   readonly entries: EntriesService;
   readonly management: ManagementService;
+  readonly charges: Pick<KvCharges, "charge">;
 }
 
 /** `wrangler kv`: the namespaces themselves, and below each of them its keys. */

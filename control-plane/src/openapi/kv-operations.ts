@@ -93,7 +93,7 @@ export const KV_OPERATIONS: Operations = {
   [`GET ${NAMESPACE}/values/${KEY}`]: {
     summary: "The value of a key",
     answer: { kind: "content", type: "application/octet-stream" },
-    errors: [...KEY_ERRORS, "kv_key_not_found"],
+    errors: [...KEY_ERRORS, "kv_key_not_found", "kv_daily_reads_exceeded"],
   },
   [`DELETE ${NAMESPACE}/values/${KEY}`]: {
     summary: "Deletes a key",
@@ -103,13 +103,13 @@ export const KV_OPERATIONS: Operations = {
   [`GET ${NAMESPACE}/metadata/${KEY}`]: {
     summary: "The metadata of a key",
     answer: result(z.json()),
-    errors: [...KEY_ERRORS, "kv_key_not_found"],
+    errors: [...KEY_ERRORS, "kv_key_not_found", "kv_daily_reads_exceeded"],
   },
   [`GET ${NAMESPACE}/keys`]: {
     summary: "Keys, in the order of their bytes",
     query: ListQuery,
     answer: result(z.array(answers.PresentedKey)),
-    errors: [...KEY_ERRORS, "kv_limit_invalid", "kv_cursor_invalid"],
+    errors: [...KEY_ERRORS, "kv_limit_invalid", "kv_cursor_invalid", "kv_daily_lists_exceeded"],
   },
   [`PUT ${NAMESPACE}/bulk`]: {
     summary: "Writes keys, all or none",
@@ -128,7 +128,7 @@ export const KV_OPERATIONS: Operations = {
       }),
     ),
     answer: result(z.object({ values: z.record(z.string(), z.json()) })),
-    errors: [...KEY_ERRORS, ...BULK_ERRORS],
+    errors: [...KEY_ERRORS, ...BULK_ERRORS, "kv_daily_reads_exceeded"],
   },
   ...Object.fromEntries(
     [`DELETE ${NAMESPACE}/bulk`, `POST ${NAMESPACE}/bulk/delete`].map((address) => [
@@ -170,7 +170,7 @@ export const KV_OPERATIONS: Operations = {
     isOwn: true,
     query: ExportQuery,
     answer: { kind: "content", type: "application/x-ndjson" },
-    errors: [...STORE_ERRORS, "kv_moment_unknown"],
+    errors: [...STORE_ERRORS, "kv_moment_unknown", "kv_daily_reads_exceeded"],
   },
   [`POST ${NAMESPACE}/import`]: {
     summary: "Writes the entries of a part of an export, all or none",

@@ -17,7 +17,7 @@ export const AccountDay = z.object({
   cpuMsMax: Count.nullable(),
   /** Nothing is left of one of the two: requests get a page that says so. */
   isUsedUp: z.boolean(),
-  /** Keys that workers read from KV, and their listings: where nothing is left, such calls are refused. */
+  /** Keys that workers and calls of the API read from KV, and their listings: where nothing is left, such calls are refused. */
   kvReads: Count,
   kvReadsMax: Count.nullable(),
   kvLists: Count,
@@ -25,7 +25,7 @@ export const AccountDay = z.object({
 });
 export type AccountDay = z.infer<typeof AccountDay>;
 
-/** What an account used on the day of a moment, as far as nodes have told. */
+/** What an account used on the day of a moment, as far as nodes have told and calls are stored. */
 export async function readAccountDay(
   database: Database,
   of: { readonly account: AccountId; readonly quota: AccountQuota; readonly nowMs: number },

@@ -17,6 +17,7 @@ import { mintCredential } from "../secrets/credential.ts";
 import { ControlPlaneApi, type Tenant } from "../test-support/control-plane-api.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
 import { DayQuotas, type DayQuotaLink } from "./day-quotas.ts";
+import { KvCharges } from "./kv-charges.ts";
 import { UsageService } from "./service.ts";
 
 const FRA = NodeName.parse("fra-1");
@@ -189,6 +190,24 @@ describe("quotas by day: ", () => {
     await grant({ kvReadsPerDayMax: null, kvListsPerDayMax: null });
     const lifted = { ...NO_DAY_BOUNDS, elsewhere: used, here: { ...NOTHING, kvReads: 3 } };
     expect((await nrt.news())[0]?.quotas).toEqual([quotaOf(lifted)]);
+  });
+
+  test("what calls of the API read and list is told to all nodes, as used elsewhere", async () => {
+    await grant({ kvReadsPerDayMax: 5 });
+    const charges = new KvCharges({ ...api.controlPlane, clock: api.clock, log: log.logger });
+    await use(FRA, 1, { kvReads: 2 });
+    await charges.charge(accountOf("ours"), { use: "read", count: 3 });
+    await charges.charge(accountOf("ours"), { use: "list", count: 1 });
+    await charges.close();
+    const bounds = { ...NO_DAY_BOUNDS, kvReadsMax: 5 };
+    const here = { ...NOTHING, kvReads: 2 };
+    const called = { ...NOTHING, kvReads: 3, kvLists: 1 };
+    const fra = await connect(FRA);
+    expect((await fra.news())[0]?.quotas).toEqual([
+      quotaOf({ ...bounds, here, elsewhere: called }),
+    ]);
+    const refused = charges.charge(accountOf("ours"), { use: "read", count: 1 });
+    await expect(refused).rejects.toMatchObject({ code: "daily_reads_exceeded" });
   });
 
   test("the account and its operator see what is used of it, and the log tells once", async () => {

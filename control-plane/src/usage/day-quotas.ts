@@ -1,18 +1,12 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
-import { dayBounds } from "../accounts/quota.ts";
-import { AccountStore } from "../accounts/store.ts";
 import {
   DAY_QUOTAS_MAX,
   dayOf,
-  isWithoutDayBounds,
   NO_DAY_BOUNDS,
-  NO_DAY_USE,
-  sumOfDayUses,
   usedUpOf,
   type AccountId,
-  type DayBounds,
   type DayQuota,
   type MessageToNode,
   type NodeName,
@@ -20,7 +14,7 @@ import {
 import type { Database } from "../database/database.ts";
 import { isDatabaseUnavailable } from "../database/unavailable.ts";
 import { LIMITS } from "../limits.ts";
-import { UsageDayStore, type UseByNode } from "./day-store.ts";
+import { DayView } from "./day-view.ts";
 
 type QuotaMessage = Extract<MessageToNode, { kind: "day-quotas" }>;
 
@@ -36,12 +30,7 @@ interface Told {
   readonly node: NodeName;
   readonly send: (message: QuotaMessage) => void;
   /** What the node knows by account; `undefined` while it knows nothing. */
-  known: ReadonlyMap<AccountId, DayQuota> | undefined;
-}
-
-/** What an account may use on a day, and what it used. */
-interface AccountUse extends DayBounds {
-  readonly byNode: UseByNode;
+  known: Map<AccountId, DayQuota> | undefined;
 }
 
 export interface DayQuotasOptions {
@@ -53,12 +42,11 @@ export interface DayQuotasOptions {
 /**
  * Tells each node what accounts with a quota by day have used on all others. Batches of usage, and quotas, may
  * have come over another control plane or a command beside this one, so it looks for
- * them. `edge-runtime/src/quotas/QUOTAS.md` has the promises.
+ * what is new (`DayView`). `edge-runtime/src/quotas/QUOTAS.md` has the promises.
  */
 export class DayQuotas {
   readonly #options: DayQuotasOptions;
-  readonly #accounts = new AccountStore();
-  readonly #days = new UsageDayStore();
+  readonly #view: DayView;
   readonly #open = new Set<Told>();
   readonly #stop: () => void;
   /** Accounts that the log was told of, with the day and what they have used up of it. */
@@ -69,6 +57,7 @@ export class DayQuotas {
 
   constructor(options: DayQuotasOptions) {
     this.#options = options;
+    this.#view = new DayView(options.database);
     this.#stop = options.clock.every(LIMITS.quotaLookMs, () => void this.look());
   }
 
@@ -98,9 +87,9 @@ export class DayQuotas {
     if (this.#open.size === 0) return;
     try {
       const day = dayOf(this.#options.clock.nowMs());
-      const accounts = await this.#read(day);
-      this.#tellLog(day, accounts);
-      for (const told of this.#open) tell(told, quotasFor(told.node, day, accounts));
+      const changed = await this.#view.follow(day);
+      for (const account of changed) this.#tellLog(day, account);
+      for (const told of this.#open) this.#tell(told, changed);
     } catch (err) {
       // That the database is away its connections say.
       if (isDatabaseUnavailable(err)) return;
@@ -115,66 +104,50 @@ export class DayQuotas {
     await this.#looking;
   }
 
-  async #read(day: string): Promise<ReadonlyMap<AccountId, AccountUse>> {
-    const { database } = this.#options;
-    const bounds = new Map(
-      (await this.#accounts.list(database))
-        .map(({ id, quota }) => [id, dayBounds(quota)] as const)
-        .filter(([, bound]) => !isWithoutDayBounds(bound)),
-    );
-    const uses = await this.#days.read(database, { day, accounts: [...bounds.keys()] });
-    return new Map(
-      [...bounds].map(([id, bound]) => [id, { ...bound, byNode: uses.get(id) ?? new Map() }]),
-    );
+  #tellLog(day: string, account: AccountId): void {
+    const known = this.#view.find(account);
+    if (known === undefined) {
+      this.#logged.delete(account);
+      return;
+    }
+    const { bounds, used } = known;
+    const usedUp = [...usedUpOf(bounds, used)];
+    const news = `${day} ${usedUp.join(" ")}`;
+    if (usedUp.length === 0 || this.#logged.get(account) === news) return;
+    this.#logged.set(account, news);
+    const told = { account, day, usedUp, ...bounds, ...used };
+    this.#options.log.warn(told, "an account used up its day");
   }
 
-  #tellLog(day: string, accounts: ReadonlyMap<AccountId, AccountUse>): void {
-    for (const [account, { byNode, ...bounds }] of accounts) {
-      const used = sumOfDayUses([...byNode.values()]);
-      const usedUp = [...usedUpOf(bounds, used)];
-      const news = `${day} ${usedUp.join(" ")}`;
-      if (usedUp.length === 0 || this.#logged.get(account) === news) continue;
-      this.#logged.set(account, news);
-      const told = { account, day, usedUp, ...bounds, ...used };
-      this.#options.log.warn(told, "an account used up its day");
-    }
-    for (const account of this.#logged.keys()) {
-      if (!accounts.has(account)) this.#logged.delete(account);
+  /** Sends what a node does not know yet: of those that changed, or of all when it knows nothing. */
+  #tell(told: Told, changed: Iterable<AccountId>): void {
+    let isFirst = told.known === undefined;
+    const known = (told.known ??= new Map());
+    const accounts = isFirst ? this.#view.accounts : changed;
+    const news = [...accounts].flatMap((account) => {
+      const wanted = this.#view.quotaOf(account, told.node);
+      return newsOf(known, account, wanted);
+    });
+    for (let index = 0; isFirst || index < news.length; index += DAY_QUOTAS_MAX) {
+      const quotas = news.slice(index, index + DAY_QUOTAS_MAX);
+      told.send({ kind: "day-quotas", isFirst, quotas });
+      isFirst = false;
     }
   }
 }
 
-/** What one node should know. */
-function quotasFor(
-  node: NodeName,
-  day: string,
-  accounts: ReadonlyMap<AccountId, AccountUse>,
-): ReadonlyMap<AccountId, DayQuota> {
-  return new Map(
-    [...accounts].map(([account, { byNode, ...bounds }]) => {
-      const others = [...byNode].filter(([name]) => name !== node).map(([, use]) => use);
-      const here = byNode.get(node) ?? NO_DAY_USE;
-      const elsewhere = sumOfDayUses(others);
-      return [account, { account, ...bounds, day, elsewhere, here }];
-    }),
-  );
-}
-
-/** Sends what a node does not know yet. */
-function tell(told: Told, wanted: ReadonlyMap<AccountId, DayQuota>): void {
-  const { known = new Map<AccountId, DayQuota>() } = told;
-  const changed = [...wanted.values()].filter(
-    (quota) => !isDeepStrictEqual(known.get(quota.account), quota),
-  );
-  const lifted = [...known.values()]
-    .filter(({ account }) => !wanted.has(account))
-    .map((quota) => ({ ...quota, ...NO_DAY_BOUNDS }));
-  const news = [...changed, ...lifted];
-  let isFirst = told.known === undefined;
-  told.known = wanted;
-  for (let index = 0; isFirst || index < news.length; index += DAY_QUOTAS_MAX) {
-    const quotas = news.slice(index, index + DAY_QUOTAS_MAX);
-    told.send({ kind: "day-quotas", isFirst, quotas });
-    isFirst = false;
+/** What of an account a node is to be told, and takes it for known. */
+function newsOf(
+  known: Map<AccountId, DayQuota>,
+  account: AccountId,
+  wanted: DayQuota | undefined,
+): ReadonlyArray<DayQuota> {
+  const before = known.get(account);
+  if (isDeepStrictEqual(before, wanted)) return [];
+  if (wanted !== undefined) {
+    known.set(account, wanted);
+    return [wanted];
   }
+  known.delete(account);
+  return before === undefined ? [] : [{ ...before, ...NO_DAY_BOUNDS }];
 }

@@ -42,8 +42,9 @@ export class UsageService {
         if (last === undefined) throw new Error(`the node ${node} is not enrolled`);
         return last;
       }
-      const unknown = await this.#store.add(transaction, { node, rows: batch.rows });
       await this.#store.prune(transaction, hourOf(this.#clock.nowMs() - LIMITS.usageKeptMs));
+      // Last, because all that add to a day wait for each other then.
+      const unknown = await this.#store.add(transaction, { node, rows: batch.rows });
       if (unknown.length > 0) {
         this.#log.warn(
           { node, sequence, workers: unknown },

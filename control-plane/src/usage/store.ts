@@ -65,7 +65,7 @@ export class UsageStore {
         .onConflict((conflict) => conflict.columns([...KEY]).doUpdateSet(combine))
         .execute();
     }
-    await this.#days.add(transaction, { node: added.node, rows: known });
+    await this.#days.addRows(transaction, { node: added.node, rows: known });
     const unknown = added.rows.filter(({ worker }) => !accounts.has(accountOfKey(worker)));
     return unknown.map(({ worker }) => worker);
   }

@@ -5,6 +5,7 @@ import {
   dayEndMs,
   dayOf,
   isWithoutDayBounds,
+  KV_DAY_LIMITS,
   NO_DAY_USE,
   stopsWorkers,
   sumOfDayUses,
@@ -36,12 +37,6 @@ type GatedWorker = Pick<DesiredWorker, "account" | "name" | "versions">;
 type Mutable<Counts> = { -readonly [Name in keyof Counts]: Counts[Name] };
 
 const NOTHING: ReadonlySet<DayLimit> = new Set();
-
-/** What a day had of a kind of call, and what says that nothing is left. */
-const KV_LIMITS = {
-  read: ["kvReads", "kvReadsMax"],
-  list: ["kvLists", "kvListsMax"],
-} as const satisfies Record<DailyUse, readonly [DayLimit, keyof DayQuota]>;
 
 /**
  * Decides whose workers, or calls of KV, are refused because their accounts have used up their day: by what was used on this
@@ -128,7 +123,7 @@ export class DayGate {
 
   /** How much of the day a worker's account had for calls of KV, once that is used up. */
   kvUsedUp(worker: WorkerKey, use: DailyUse): number | undefined {
-    const [limit, bound] = KV_LIMITS[use];
+    const [limit, bound] = KV_DAY_LIMITS[use];
     const account = accountOfKey(worker);
     if (this.#over.get(account)?.has(limit) !== true) return undefined;
     return this.#quotas.get(account)?.[bound] ?? undefined;

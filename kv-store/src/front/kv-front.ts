@@ -12,6 +12,7 @@ import type { CopyState, ReadDemand } from "../replication/read-demand.ts";
 import type { ValueCache } from "../values/value-cache.ts";
 import { receiveValue } from "../values/value-intake.ts";
 import { bulkResult, checkBulkSize, parseBulkGet } from "./bulk-get.ts";
+import { dailyRefusal, type DailyUse } from "./daily-refusal.ts";
 import { EntryReader } from "./entry-reader.ts";
 import type { Answer } from "./http/answer.ts";
 import type { Exchange } from "./http/http-connection.ts";
@@ -43,19 +44,11 @@ export interface KvClient {
 /** What a call of the binding did; a read of several keys is one of each. */
 export type KvUse = "read" | "write" | "delete" | "list";
 
-/** Of these what may have a bound by day here; writes are counted where they are ordered. */
-export type DailyUse = Extract<KvUse, "read" | "list">;
-
 /** Whose call it is. */
 interface Caller {
   readonly capability: string;
   readonly namespace: NamespaceId;
 }
-
-const DAILY_REFUSALS = {
-  read: ["daily_reads_exceeded", "get()", "reads"],
-  list: ["daily_lists_exceeded", "list()", "lists"],
-} as const satisfies Record<DailyUse, unknown>;
 
 /** An answer, and what it was the answer to. */
 interface Served {
@@ -205,10 +198,7 @@ export class KvFront {
 
   #requireLeft(capability: string, use: DailyUse): void {
     const bound = this.#options.usedUp?.(capability, use);
-    if (bound === undefined) return;
-    const [code, call, what] = DAILY_REFUSALS[use];
-    const text = `Too Many Requests: KV ${call} limit exceeded for the day. The account may make ${bound} ${what} until midnight UTC.`;
-    throw new KvError(code, text);
+    if (bound !== undefined) throw dailyRefusal(use, bound);
   }
 
   /** In this turn whenever the copy is fresh enough and has the value: promises would cost as much as the read. */

@@ -6,13 +6,8 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import type { KvCondition } from "../entry.ts";
 import { KvError } from "../errors.ts";
-import {
-  CAPABILITY_HEADER,
-  KvFront,
-  type DailyUse,
-  type KvClient,
-  type KvUse,
-} from "../front/kv-front.ts";
+import type { DailyUse } from "../front/daily-refusal.ts";
+import { CAPABILITY_HEADER, KvFront, type KvClient, type KvUse } from "../front/kv-front.ts";
 import { NamespaceId } from "../names.ts";
 import { LmdbReplica } from "../replica/lmdb-replica.ts";
 import type { ReadDemand } from "../replication/read-demand.ts";

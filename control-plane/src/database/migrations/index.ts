@@ -19,6 +19,7 @@ import { usageDays } from "./0017-usage-days.ts";
 import { routeHosts } from "./0018-route-hosts.ts";
 import { controlPlanes } from "./0019-control-planes.ts";
 import { usageDayKv } from "./0021-usage-day-kv.ts";
+import { quotaChanges } from "./0022-quota-changes.ts";
 
 /** Every step of the schema's history, run once each in the order of their names. Never edit one that was released. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -42,4 +43,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   "0018-route-hosts": routeHosts,
   "0019-control-planes": controlPlanes,
   "0021-usage-day-kv": usageDayKv,
+  "0022-quota-changes": quotaChanges,
 };
