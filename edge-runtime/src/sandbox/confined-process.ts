@@ -105,8 +105,8 @@ async function monitoredPid(launched: LaunchedProcess): Promise<number> {
     throw new EdgeError("cell_failed", `the sandbox did not start: ${said}`, { cause });
   } finally {
     clearTimeout(timer);
+    // It goes on flowing, to whoever waited for the start. Paused, it would wait for more than a listener.
     stderr.off("data", listen);
-    stderr.pause();
   }
 }
 

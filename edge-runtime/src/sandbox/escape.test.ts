@@ -88,6 +88,10 @@ test("escape: the sandbox runs the program at all", async () => {
   expect(await run(`print "alive"`)).toEqual({ end: "0", said: "alive" });
 });
 
+test("escape: what a program complains of is read while it runs, however much that is", async () => {
+  expect(await run(`print STDERR "x" x 1_000_000`)).toMatchObject({ end: "0" });
+});
+
 test("escape: files of the host and of other cells are not there", async () => {
   const paths = [
     "/etc/passwd",
