@@ -105,7 +105,12 @@ export class LauncherProcess {
         return this.#forget(report.id);
       case "ended":
         launch.gone({ code: report.code, signal: report.signal });
-        return this.#forget(report.id);
+        // Its sockets may still be on their way.
+        void launch.started.then(
+          () => this.#forget(report.id),
+          () => undefined,
+        );
+        return;
     }
   }
 

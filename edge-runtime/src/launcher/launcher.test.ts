@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readdir, readFile, rm } from "node:fs/promises";
 import type { Socket } from "node:net";
 import { text } from "node:stream/consumers";
+import { setImmediate as immediate } from "node:timers/promises";
 import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import { expect, test } from "vitest";
 import { readStartTicks } from "../cells/process-table.ts";
@@ -99,6 +100,22 @@ test("launcher: starts at the same time don't take each other's streams", async 
   const said = names.map(async (name) => written(await shell(`echo ${name}; echo ${name} >&2`), 1));
   expect(await Promise.all(said)).toEqual(names.map((name) => `${name}\n`));
 });
+
+test("launcher: a process that has ended before we have its streams is read all the same", async () => {
+  for (let round = 0; round < 3; round += 1) {
+    const said = Array.from({ length: 10 }, async () => written(await shell("echo said"), 1));
+    // They are asked for, and end while we stand still.
+    await immediate();
+    standStill(200);
+    expect(await Promise.all(said)).toEqual(Array.from(said, () => "said\n"));
+  }
+});
+
+/** Does nothing else meanwhile. */
+function standStill(ms: number): void {
+  const end = performance.now() + ms;
+  while (performance.now() < end);
+}
 
 test("launcher: signals reach a process, or one that lives with it", async () => {
   const launched = await shell("trap 'echo told' USR1; sleep 60 & echo $!; wait; wait");
