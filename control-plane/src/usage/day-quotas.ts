@@ -15,6 +15,7 @@ import type { Database } from "../database/database.ts";
 import { isDatabaseUnavailable } from "../database/unavailable.ts";
 import { LIMITS } from "../limits.ts";
 import { DayView } from "./day-view.ts";
+import { SharedRuns } from "./shared-runs.ts";
 
 type QuotaMessage = Extract<MessageToNode, { kind: "day-quotas" }>;
 
@@ -51,9 +52,7 @@ export class DayQuotas {
   readonly #stop: () => void;
   /** Accounts that the log was told of, with the day and what they have used up of it. */
   readonly #logged = new Map<AccountId, string>();
-  /** The look under way, and the one that follows it when somebody asked for one meanwhile. */
-  #looking: Promise<void> = Promise.resolve();
-  #next: Promise<void> | undefined;
+  readonly #looks = new SharedRuns(() => this.#look());
 
   constructor(options: DayQuotasOptions) {
     this.#options = options;
@@ -75,12 +74,7 @@ export class DayQuotas {
 
   /** Tells nodes what has changed until now. Never rejected: the next look is due soon. */
   look(): Promise<void> {
-    this.#next ??= this.#looking.then(() => {
-      this.#next = undefined;
-      this.#looking = this.#look();
-      return this.#looking;
-    });
-    return this.#next;
+    return this.#looks.run();
   }
 
   async #look(): Promise<void> {
@@ -101,7 +95,8 @@ export class DayQuotas {
   async close(): Promise<void> {
     this.#stop();
     this.#open.clear();
-    await this.#looking;
+    // After the one under way, and with nobody to tell it reads nothing.
+    await this.look();
   }
 
   #tellLog(day: string, account: AccountId): void {

@@ -6,6 +6,7 @@ import type { Database } from "../database/database.ts";
 import { isDatabaseUnavailable } from "../database/unavailable.ts";
 import { LIMITS } from "../limits.ts";
 import { ChargeStore, type DayCharge, type KvCharge } from "./charge-store.ts";
+import { SharedRuns } from "./shared-runs.ts";
 
 /** One that waits to be let through. */
 interface WaitingCharge extends DayCharge {
@@ -35,9 +36,8 @@ export class KvCharges {
   #waiting: WaitingCharge[] = [];
   /** What accounts without a bound did and is not stored yet, by account, day and use: a sum for each. */
   #noted = new Map<string, DayCharge>();
-  /** The transaction under way, and the one that follows it when there is something for it. */
-  #storing: Promise<void> = Promise.resolve();
-  #next: Promise<void> | undefined;
+  /** Transactions. */
+  readonly #stores = new SharedRuns(() => this.#storeAll());
 
   constructor(options: KvChargesOptions) {
     this.#options = options;
@@ -59,12 +59,7 @@ export class KvCharges {
 
   /** Resolves when all that there is until now is stored or refused, or can't be stored now. */
   store(): Promise<void> {
-    this.#next ??= this.#storing.then(() => {
-      this.#next = undefined;
-      this.#storing = this.#storeAll();
-      return this.#storing;
-    });
-    return this.#next;
+    return this.#stores.run();
   }
 
   /** Resolves when everything is stored that can be. May be called twice. */

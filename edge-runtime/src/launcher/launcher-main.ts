@@ -1,6 +1,7 @@
 // The launcher: a process that does nothing but start others. It has to stay small, because each start copies
 // what describes its memory; so it imports next to nothing.
 import { spawn, type ChildProcess } from "node:child_process";
+import { once } from "node:events";
 import { rmSync } from "node:fs";
 import { Socket } from "node:net";
 import { dirname } from "node:path";
@@ -58,7 +59,7 @@ async function start(id: number, program: Program): Promise<void> {
       detached: true,
       ...(user === undefined ? {} : { uid: user, gid: user }),
     });
-    await spawned(child);
+    await once(child, "spawn");
     running.set(id, child);
     child.once("exit", (code, signal) => {
       running.delete(id);
@@ -71,13 +72,6 @@ async function start(id: number, program: Program): Promise<void> {
     // The program has its own copies.
     for (const socket of sockets) socket?.destroy();
   }
-}
-
-function spawned(child: ChildProcess): Promise<void> {
-  return new Promise((resolve, reject) => {
-    child.once("spawn", resolve);
-    child.once("error", reject);
-  });
 }
 
 /** Leads a socket to our parent, and reads nothing of it. */
