@@ -1,6 +1,15 @@
 import { createHash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import {
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  type FileHandle,
+} from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { Slots } from "@atoll/kv-store";
@@ -63,6 +72,11 @@ export class DirectoryBlobStore implements BlobStore {
     if (file === undefined) return undefined;
     try {
       const { size } = await file.stat();
+      if (size <= LIMITS.blobWholeBytesMax) {
+        const content = await readWhole(file, size);
+        await file.close();
+        return { sizeBytes: size, content };
+      }
       // Closes the file, also when it is cancelled.
       const content = Readable.toWeb(file.createReadStream());
       return { sizeBytes: size, content: content as ReadableStream<Uint8Array> }; // no encoding is set
@@ -219,6 +233,17 @@ async function writeWhole(path: string, content: Uint8Array): Promise<void> {
   } finally {
     await file.close();
   }
+}
+
+/** A stream takes a small file longer, by far. One that was cut meanwhile is whole no more, which its reader finds. */
+async function readWhole(file: FileHandle, sizeBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+  const content = new Uint8Array(sizeBytes);
+  for (let filled = 0; filled < sizeBytes;) {
+    const { bytesRead } = await file.read(content, filled);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return content;
 }
 
 /** Returns the hash of what was written. */
