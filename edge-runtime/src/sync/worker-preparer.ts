@@ -16,7 +16,9 @@ import { workerKey } from "./state-follower.ts";
 
 /** Makes directories of static files; `@atoll/sites` has it. */
 export interface SiteMaterialiser {
-  /** Resolves with the directory that holds the manifest's files. */
+  /** The directory that holds the manifest's files, whole, if it was made before. */
+  find(manifestHash: BlobHash): Promise<string | undefined>;
+  /** Resolves with the directory that holds the manifest's files. Their blobs are here. */
   materialise(
     manifestHash: BlobHash,
     manifest: AssetManifest,
@@ -84,9 +86,12 @@ export class WorkerPreparer {
   ): Promise<{ readonly directory: string; readonly assets: Assets }> {
     const files = await this.#readManifest(assets.manifest);
     const { blobs, sites } = this.#options;
-    await blobs.ensure(assetBlobs(files));
-    const path = (hash: BlobHash) => blobs.path(hash);
-    const directory = await sites.materialise(assets.manifest, files, path);
+    let directory = await sites.find(assets.manifest);
+    if (directory === undefined) {
+      await blobs.ensure(assetBlobs(files));
+      const path = (hash: BlobHash): string => blobs.path(hash);
+      directory = await sites.materialise(assets.manifest, files, path);
+    }
     const headers = sites.headers(files, assets.headers);
     return { directory, assets: headers === undefined ? assets : { ...assets, headers } };
   }
