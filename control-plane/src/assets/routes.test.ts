@@ -18,9 +18,13 @@ function send(jwt: string, assets: ReadonlyArray<SentAsset>, path?: string) {
   return sendAssets(api, { jwt, assets, ...(path !== undefined && { path }) });
 }
 
-async function servedManifest(): Promise<unknown> {
+async function servedManifestHash(): Promise<BlobHash> {
   const [worker] = (await api.controlPlane.desiredState.snapshot()).workers;
-  const hash = BlobHash.parse(worker?.versions[0]?.version.assets?.manifest);
+  return BlobHash.parse(worker?.versions[0]?.version.assets?.manifest);
+}
+
+async function servedManifest(): Promise<unknown> {
+  const hash = await servedManifestHash();
   return JSON.parse(Buffer.from((await api.controlPlane.blobs.get(hash)) ?? []).toString());
 }
 
@@ -61,6 +65,18 @@ describe("assets: ", () => {
       "PUT A/workers/scripts/site",
       uploadForm({ assets: { jwt: third.result.jwt } }, []),
     );
+  });
+
+  test("the same files are one site, whatever the order in which they are announced", async () => {
+    const files = ["/a.bin", "/b.bin", "/c.bin"].map((path) => assetOf(path, path));
+    const first = await announce(announcementOf(files));
+    const sent = await send(first.result.jwt, files);
+    await api.deploy("site", { assets: { jwt: sent.result?.jwt } });
+    const hash = await servedManifestHash();
+    // As wrangler does, which hashes files at the same time and tells them as they are done.
+    const again = await announce(announcementOf(files.toReversed()));
+    await api.deploy("site", { assets: { jwt: again.result.jwt } });
+    expect(await servedManifestHash()).toBe(hash);
   });
 
   test("kept assets stay with the next version; without the word they are gone", async () => {

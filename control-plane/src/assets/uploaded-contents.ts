@@ -64,10 +64,16 @@ export class UploadedContents {
       );
   }
 
-  /** Stores the manifest of files by path, and tells its hash. */
-  async writeManifest(files: Iterable<readonly [path: string, StoredContent]>): Promise<BlobHash> {
+  /**
+   * Stores the manifest of files by path, and tells its hash. Files come in any order: wrangler's is the one in which
+   * it was done with hashing them. The same files are the same manifest, and so the same directory on nodes.
+   */
+  async writeManifest(
+    files: ReadonlyArray<readonly [path: string, StoredContent]>,
+  ): Promise<BlobHash> {
     const manifest: AssetManifest = {};
-    for (const [path, { blob, size, contentType }] of files) {
+    const sorted = files.toSorted(([one], [other]) => (one < other ? -1 : 1));
+    for (const [path, { blob, size, contentType }] of sorted) {
       manifest[path] = { blob, size, ...(contentType === undefined ? {} : { contentType }) };
     }
     const content = Buffer.from(JSON.stringify(manifest));

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from "vitest";
-import { DEFAULT_ACCOUNT_SETTINGS, Version } from "../contract/index.ts";
+import { Assets, DEFAULT_ACCOUNT_SETTINGS, Version } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import { ScriptedPreflight } from "../test-support/scripted-preflight.ts";
 import type { PreflightCandidate } from "./preflight.ts";
@@ -43,6 +43,13 @@ test("remembered preflight: the same content is started once, whatever its id, n
   expect(scripted.candidates).toHaveLength(1);
 });
 
+test("remembered preflight: other static files are no reason to start the same code again", async () => {
+  for (const manifest of ["ab", "cd"].map((byte) => byte.repeat(32))) {
+    await preflight.check(candidate({ assets: Assets.parse({ manifest }) }));
+  }
+  expect(scripted.candidates).toHaveLength(1);
+});
+
 test("remembered preflight: whatever a start depends on makes another one", async () => {
   const variable = { type: "plain_text", name: "A", text: "1" } as const;
   const secret = { type: "secret_text", name: "S" } as const;
@@ -56,6 +63,8 @@ test("remembered preflight: whatever a start depends on makes another one", asyn
     candidate({ bindings: [secret] }, { secrets: { S: "2" } }),
     candidate({ limits: { cpuMs: 10 } }),
     candidate({ code: { kind: "none" } }),
+    candidate({ assets: Assets.parse({ manifest: "ab".repeat(32) }) }),
+    candidate({ assets: Assets.parse({ manifest: "ab".repeat(32), headers: "/*\n  A: b" }) }),
     candidate({}, { settings: { ...DEFAULT_ACCOUNT_SETTINGS, memoryMib: 64 } }),
   ];
   for (const each of different) await preflight.check(each);

@@ -36,8 +36,13 @@ export class RememberedPreflight implements Preflight {
   }
 }
 
-/** Of all that a start depends on: code by its hashes, bindings, variables and secrets, and what the account may take. */
+/**
+ * Of all that a start depends on: code by its hashes, bindings, variables and secrets, how static files are served,
+ * and what the account may take. Not which files: none is read before a request asks for it.
+ */
 function digestOf({ version, secrets, settings }: PreflightCandidate): string {
   const { id: _id, number: _number, createdAt: _createdAt, tag: _tag, ...content } = version;
-  return hash("sha256", JSON.stringify([content, secrets, settings]));
+  const { manifest: _manifest, ...serving } = content.assets ?? {};
+  const assets = content.assets && serving;
+  return hash("sha256", JSON.stringify([{ ...content, assets }, secrets, settings]));
 }

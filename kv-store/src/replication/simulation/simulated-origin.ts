@@ -1,11 +1,14 @@
-import type { ContentHash, Key, KvCondition, KvEntry, KvOperation } from "../../entry.ts";
+import type { ContentHash, Key, KvCondition, KvEntry, KvOperation, KvRecord } from "../../entry.ts";
+import { LIMITS } from "../../limits.ts";
 import { Revision, type HistoryPoint, type NamespaceId } from "../../names.ts";
 import { ExpiryClock } from "../../origin/expiry-clock.ts";
 import { preconditionError } from "../../origin/origin-errors.ts";
+import { encodeOperation } from "../../record-codec.ts";
 import { encodeBatches, encodePage, type Batch } from "../batch.ts";
 import type { WriteOutcome } from "../origin-session.ts";
 import type { OriginRead } from "../origin-subscription.ts";
 import { summaryOf } from "./entries-summary.ts";
+import { ENTRIES } from "./made-entries.ts";
 import type { Random } from "./random.ts";
 import type { Rhythm } from "./seed-kind.ts";
 import { SimulatedConnection, type OriginLink } from "./simulated-connection.ts";
@@ -233,9 +236,7 @@ export class SimulatedOrigin {
     }
     if (states[revision]?.digest !== digest) return "diverged";
     const count = 1 + this.#random.below(this.#rhythm.logPageRecords);
-    const page = records.slice(revision, revision + count);
-    // As a real origin does, which ends a page behind the record that crosses its size.
-    return encodeBatches(page).slice(0, 1);
+    return encodeBatches(pageOf(records, { start: revision, count }));
   }
 
   readEntries({ namespace, after, valuesByReference }: OriginRead & { kind: "read-entries" }): {
@@ -294,4 +295,24 @@ export class SimulatedOrigin {
     const isLive = entry !== undefined && (entry.put.expiresAt ?? Infinity) * 1_000 > this.nowMs();
     return Revision.parse(isLive ? entry.revision : 0);
   }
+}
+
+/** As a real origin does, a page ends behind the record that crosses its size: one batch. */
+function pageOf(
+  records: ReadonlyArray<KvRecord>,
+  { start, count }: { readonly start: number; readonly count: number },
+): ReadonlyArray<KvRecord> {
+  let bytes = 0;
+  const page = records.slice(start, start + count);
+  const crossing = page.findIndex(({ operation }) => {
+    bytes += encodedBytes(operation);
+    return bytes >= LIMITS.logPageBytesMax;
+  });
+  return crossing === -1 ? page : page.slice(0, crossing + 1);
+}
+
+function encodedBytes(operation: KvOperation): number {
+  const { length } =
+    operation.kind === "put" ? ENTRIES.of(operation).bytes : encodeOperation(operation);
+  return length;
 }
