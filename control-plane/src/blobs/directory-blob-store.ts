@@ -1,17 +1,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
-import {
-  mkdir,
-  open,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  stat,
-  type FileHandle,
-} from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { Readable } from "node:stream";
 import { Slots } from "@atoll/kv-store";
 import type { BlobHash } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
@@ -19,6 +9,7 @@ import { LIMITS } from "../limits.ts";
 import { allOver } from "./all-over.ts";
 import { blobHashOf, requireSentHash, requireStoredHash, type HashedContent } from "./blob-hash.ts";
 import type { Admission, BlobBatches, BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
+import { openBlobFile } from "./open-blob-file.ts";
 import { SyncedFolders } from "./synced-folders.ts";
 
 /**
@@ -69,22 +60,7 @@ export class DirectoryBlobStore implements BlobStore {
   }
 
   async open(hash: BlobHash): Promise<OpenBlob | undefined> {
-    const file = await absentAsUndefined(open(this.#pathOf(hash)));
-    if (file === undefined) return undefined;
-    try {
-      const { size } = await file.stat();
-      if (size <= LIMITS.blobWholeBytesMax) {
-        const content = await readWhole(file, size);
-        await file.close();
-        return { sizeBytes: size, content };
-      }
-      // Closes the file, also when it is cancelled.
-      const content = Readable.toWeb(file.createReadStream());
-      return { sizeBytes: size, content: content as ReadableStream<Uint8Array> }; // no encoding is set
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
+    return absentAsUndefined(openBlobFile(this.#pathOf(hash)));
   }
 
   async get(hash: BlobHash): Promise<Uint8Array | undefined> {
@@ -238,17 +214,6 @@ async function writeWhole(path: string, content: Uint8Array): Promise<void> {
   } finally {
     await file.close();
   }
-}
-
-/** A stream takes a small file longer, by far. One that was cut meanwhile is whole no more, which its reader finds. */
-async function readWhole(file: FileHandle, sizeBytes: number): Promise<Uint8Array<ArrayBuffer>> {
-  const content = new Uint8Array(sizeBytes);
-  for (let filled = 0; filled < sizeBytes;) {
-    const { bytesRead } = await file.read(content, filled);
-    if (bytesRead === 0) break;
-    filled += bytesRead;
-  }
-  return content;
 }
 
 /** Returns the hash of what was written. */
