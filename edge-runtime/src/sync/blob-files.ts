@@ -50,7 +50,7 @@ export class BlobFiles {
   /** Puts all of them in their places. Rejected when one can't be, once none is being written any more. */
   async write(blobs: ReadonlyArray<BlobFile>): Promise<void> {
     const folders = new Set(blobs.map(({ hash }) => this.#folderOf(hash)));
-    for (const folder of folders) await this.#prepare(folder);
+    await severalAtOnce(folders, (folder) => this.#prepare(folder));
     await severalAtOnce(blobs, async ({ hash, content }) => {
       const path = this.path(hash);
       const unfinished = `${path}${this.#unfinished}`;
