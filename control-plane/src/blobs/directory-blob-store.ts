@@ -2,7 +2,6 @@ import { createHash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { Readable } from "node:stream";
 import { Slots } from "@atoll/kv-store";
 import type { BlobHash } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
@@ -10,6 +9,7 @@ import { LIMITS } from "../limits.ts";
 import { allOver } from "./all-over.ts";
 import { blobHashOf, requireSentHash, requireStoredHash, type HashedContent } from "./blob-hash.ts";
 import type { Admission, BlobBatches, BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
+import { openBlobFile } from "./open-blob-file.ts";
 import { SyncedFolders } from "./synced-folders.ts";
 
 /**
@@ -60,17 +60,7 @@ export class DirectoryBlobStore implements BlobStore {
   }
 
   async open(hash: BlobHash): Promise<OpenBlob | undefined> {
-    const file = await absentAsUndefined(open(this.#pathOf(hash)));
-    if (file === undefined) return undefined;
-    try {
-      const { size } = await file.stat();
-      // Closes the file, also when it is cancelled.
-      const content = Readable.toWeb(file.createReadStream());
-      return { sizeBytes: size, content: content as ReadableStream<Uint8Array> }; // no encoding is set
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
+    return absentAsUndefined(openBlobFile(this.#pathOf(hash)));
   }
 
   async get(hash: BlobHash): Promise<Uint8Array | undefined> {
