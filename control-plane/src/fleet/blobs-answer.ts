@@ -1,4 +1,5 @@
 import type { BlobStore, OpenBlob } from "../blobs/blob-store.ts";
+import { chunksOf } from "../chunks-of.ts";
 import { blobHead, type BlobHash } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 
@@ -21,8 +22,7 @@ export async function* blobsAnswer(
     if (sentBytes === 0) throw error;
   };
   const large: BlobHash[] = [];
-  for (let start = 0; start < hashes.length; start += LIMITS.blobReadsAtOnce) {
-    const group = hashes.slice(start, start + LIMITS.blobReadsAtOnce);
+  for (const group of chunksOf(hashes, LIMITS.blobReadsAtOnce)) {
     const records = await readSmall(blobs, group, large).catch(unlessBegun);
     if (records === undefined || !hasRoom(records.length)) return;
     sentBytes += records.length;

@@ -1,6 +1,7 @@
 import { beforeEach, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
 import { NamespaceId, Revision, type HistoryPoint } from "../names.ts";
+import type { StoreAction } from "../replica/replica.ts";
 import { put } from "../test-support/origin-place.ts";
 import { TrackedState } from "../test-support/tracked-state.ts";
 import { encodeBatches } from "./batch.ts";
@@ -65,6 +66,11 @@ class Driver {
   get #subscribes(): Subscribe[] {
     const sent = this.effects.flatMap((effect) => (effect.kind === "send" ? effect.message : []));
     return sent.filter((message) => message.kind === "subscribe");
+  }
+
+  /** All that it gave to its disk, in order. */
+  get stores(): StoreAction[] {
+    return this.effects.flatMap((effect) => (effect.kind === "store" ? effect.action : []));
   }
 
   wait(ms: number): void {
@@ -337,6 +343,29 @@ test("ReplicaSession: what a failed drop brings back counts for nothing after an
   node.snapshotEnd(other);
   node.stored(other);
   expect(node.settled).toMatchObject([{ kind: "visible", revision: 3 }]);
+});
+
+test("ReplicaSession: a batch that comes first, behind what was lost, may be of another history, and is not taken", () => {
+  const node = following();
+  const other = new TrackedState();
+  const restored = other.apply([put("a", ""), put("b", ""), put("x", "")]);
+  node.wait(LIMITS.replicaAskMs);
+  // The start, the pages and the end of a snapshot, whose history goes on from the revision that the node holds.
+  node.lose();
+  node.batch(other, "1");
+  expect(node.stores).toEqual([]);
+  expect([node.askCount, node.asked]).toMatchObject([2, { after: 3, digest: held.digest }]);
+  node.snapshotStart(restored, true);
+  expect(node.position).toMatchObject({ repairing: "other-history", freshMs: null });
+});
+
+test("ReplicaSession: what comes behind the first message of an answer is taken, whatever of others is lost", () => {
+  const node = following();
+  node.batch(state, "1");
+  node.lose();
+  node.batch(state, "2");
+  expect(node.stores).toMatchObject([{ kind: "batch" }, { kind: "batch" }]);
+  expect([node.askCount, node.reports]).toEqual([1, []]);
 });
 
 test("ReplicaSession: heartbeats that come all at once make it ask for what was lost once", () => {

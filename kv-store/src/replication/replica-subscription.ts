@@ -82,7 +82,7 @@ export class ReplicaSubscription {
   askedMs: number;
   /** Something that was sent over the connection since it asked has not arrived; it may have been its own. */
   isSuspect = false;
-  /** The last message that was taken: one with a lower number is late or a duplicate. */
+  /** The last message that was taken since it asked: one with a lower number is late or a duplicate. */
   #sequence = 0;
   /** From this time of the node's clock on, the origin is known to have had what is accepted. */
   #acceptedMs: number;
@@ -242,12 +242,27 @@ export class ReplicaSubscription {
    * or something before it is missing: then the subscription must be restarted.
    */
   take(message: DataMessage, nowMs: number): StoreAction {
+    if (this.#mayMissStart(message)) {
+      throw new KvError(
+        "protocol_violation",
+        `something was lost before the first ${message.kind}`,
+      );
+    }
     this.#sequence = message.sequence;
     const { accepted } = this;
     const action = this.#actionOf(message);
     if (this.accepted !== accepted) this.#acceptedMs = nowMs;
     this.known = Math.max(this.known, this.accepted?.revision ?? 0);
     return action;
+  }
+
+  /**
+   * The first message of an answer says whether the origin has what is held: the log goes on from there, or a snapshot
+   * starts. Behind one that was lost the revisions of another history may look as if they went on from it, too.
+   */
+  #mayMissStart(message: DataMessage): boolean {
+    const isFirst = this.#sequence === 0;
+    return isFirst && this.isSuspect && message.kind !== "snapshot-start";
   }
 
   #actionOf(message: DataMessage): StoreAction {

@@ -1,5 +1,5 @@
 import type { Holding } from "./simulated-disk.ts";
-import { sameEntries, type SimulatedHistory } from "./simulated-history.ts";
+import type { SimulatedHistory } from "./simulated-history.ts";
 
 /** What was last seen of one namespace on one node. */
 export interface Seen {
@@ -41,7 +41,6 @@ export function isStateOf(
   history: SimulatedHistory,
   { revision, digest, entries, isDamaged }: Holding,
 ): boolean {
-  const state = history.states[revision];
-  if (state?.digest !== digest) return false;
-  return isDamaged || sameEntries(state.entries, entries);
+  if (history.states[revision]?.digest !== digest) return false;
+  return isDamaged || history.isState(revision, entries);
 }

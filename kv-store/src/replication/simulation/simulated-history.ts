@@ -40,9 +40,12 @@ export class SimulatedHistory {
   /** When each record was committed, and when by the origin's clock, never before that of a record before it. */
   readonly #committedMs: number[];
   readonly #datedMs: number[];
+  /** The one in whose place it is. */
+  readonly #replaced: SimulatedHistory | undefined;
 
   /** A history that goes on from the copy of another one, as of a revision of it; from nothing without one. */
   constructor(origin?: SimulatedHistory, revision = 0) {
+    this.#replaced = origin;
     this.records = origin?.records.slice(0, revision) ?? [];
     this.states = origin?.states.slice(0, revision + 1) ?? [NOTHING];
     const writes = [...(origin?.writes ?? [])].filter(([, made]) => made <= revision);
@@ -85,6 +88,35 @@ export class SimulatedHistory {
       this.states.push(state);
       return record;
     });
+  }
+
+  /**
+   * Whether a node holds what there should be as of a revision, as far as it holds values. Without digests, which are
+   * what is to be tested.
+   */
+  isState(revision: number, held: Entries): boolean {
+    const model = this.states[revision]?.entries;
+    // Most that nodes hold was made with the model.
+    if (model === held) return true;
+    if (model?.size !== held.size) return false;
+    return [...model].every(([key, entry]) => this.#isEntry(entry, held.get(key)));
+  }
+
+  #isEntry(model: SimulatedEntry, held: SimulatedEntry | undefined): boolean {
+    if (held === undefined || !isSameContent(model, held)) return false;
+    return held.revision === model.revision || this.#wasReplaced(held);
+  }
+
+  /**
+   * Whether a history in whose place this is put the entry. Where both had the same state at the same revision, a node
+   * can't tell them apart, and its entries may have the revisions of the other one.
+   */
+  #wasReplaced(held: SimulatedEntry): boolean {
+    const replaced = this.#replaced;
+    if (replaced === undefined) return false;
+    const entry = replaced.states[held.revision]?.entries.get(held.put.key);
+    const isThere = entry?.revision === held.revision && isSameContent(entry, held);
+    return isThere || replaced.#wasReplaced(held);
   }
 
   /** How many records were committed by this moment. */
@@ -165,20 +197,7 @@ export function digestOfAll(entries: Entries): StateDigest {
   return sum.digest;
 }
 
-/**
- * Whether a node holds what there should be, as far as it holds values. Without digests, which are what is to
- * be tested.
- */
-export function sameEntries(model: Entries, held: Entries): boolean {
-  // Most that nodes hold was made with the model.
-  if (model === held) return true;
-  if (model.size !== held.size) return false;
-  for (const [key, entry] of model) if (!isSameEntry(entry, held.get(key))) return false;
-  return true;
-}
-
-function isSameEntry(model: SimulatedEntry, held: SimulatedEntry | undefined): boolean {
-  if (held?.revision !== model.revision) return false;
+function isSameContent(model: SimulatedEntry, held: SimulatedEntry): boolean {
   // Nearly always the same memory, because it was made once.
   const should = held.put.value.kind === "absent" ? lightOf(model) : model.bytes;
   return held.bytes === should || held.bytes.equals(should);
