@@ -301,6 +301,11 @@ export const LIMITS = {
   blobPiecesHeldMax: 4,
   /** A bucket is near: who takes longer to connect is not there. */
   s3ConnectMs: 2_000,
+  /**
+   * Blobs that are opened at once, by all nodes together. With those being written they are fewer than the client's
+   * 50 connections: what waits for one of these counts as connecting, and fails after `s3ConnectMs`.
+   */
+  s3ReadsAtOnce: 32,
   /** A call that stands still for so long is made again: 25 MiB in pieces never do. */
   s3SilenceMs: 10_000,
   /** How often a call is made before it fails: a server that is started again is there by then. */

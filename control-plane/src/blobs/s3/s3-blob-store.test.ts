@@ -125,6 +125,30 @@ describe("S3 blob store: ", () => {
     });
   });
 
+  test("so many are opened at once as there are connections for, however many ask", async () => {
+    let calls = 0;
+    let callsMax = 0;
+    class CountingBucket extends S3Bucket {
+      override async call<Result>(
+        ...parts: Parameters<typeof bucket.call<Result>>
+      ): Promise<Result | undefined> {
+        calls += 1;
+        callsMax = Math.max(callsMax, calls);
+        return super.call(...parts).finally(() => (calls -= 1));
+      }
+    }
+    const { endpoint } = server;
+    const place = { bucket: S3_BUCKET, prefix: "", endpoint, credentials: S3_CREDENTIALS };
+    const counting = new CountingBucket(place);
+    await store.put(hash, content);
+    const reading = new S3BlobStore({ bucket: counting, prefix: PREFIX });
+    const asked = Array.from({ length: 3 * LIMITS.s3ReadsAtOnce }, () => reading.open(hash));
+    const opened = await Promise.all(asked);
+    counting.close();
+    expect(callsMax).toBe(LIMITS.s3ReadsAtOnce);
+    expect(new Set(opened.map((blob) => blob?.sizeBytes))).toEqual(new Set([content.length]));
+  });
+
   const largeBytes = LIMITS.blobWholeBytesMax + 1;
   test.each([7, largeBytes])(
     "a server that stops in the midst of %i bytes is given up, too",

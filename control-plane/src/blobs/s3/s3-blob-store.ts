@@ -21,6 +21,7 @@ export class S3BlobStore implements BlobStore {
   readonly #bucket: S3Bucket;
   readonly #prefix: string;
   readonly #writes = new Slots(LIMITS.blobWritesAtOnce);
+  readonly #reads = new Slots(LIMITS.s3ReadsAtOnce);
   readonly #held = new Slots(LIMITS.blobPiecesHeldMax);
   /** The latest. */
   #failure: { readonly atMs: number; readonly error: unknown } | undefined;
@@ -69,7 +70,11 @@ export class S3BlobStore implements BlobStore {
     });
   }
 
-  async open(hash: BlobHash): Promise<OpenBlob | undefined> {
+  open(hash: BlobHash): Promise<OpenBlob | undefined> {
+    return this.#reads.run(() => this.#open(hash));
+  }
+
+  async #open(hash: BlobHash): Promise<OpenBlob | undefined> {
     return this.#bucket.call("read a blob", async (client, address) => {
       const object = await client.send(
         new GetObjectCommand({ ...address, Key: this.#keyOf(hash) }),
