@@ -140,6 +140,14 @@ describe("blob cache", () => {
     expect(await isHere(blobs, second)).toBe(true);
   });
 
+  test("what somebody else removed is fetched again", async () => {
+    const blobs = openCache(recordsOf([CONTENT]));
+    await blobs.ensure([HASH]);
+    await rm(join(blobs.path(HASH), ".."), { recursive: true });
+    await blobs.ensure([HASH]);
+    expect(await isHere(blobs, HASH)).toBe(true);
+  });
+
   test("removes what nothing needs any more", async () => {
     const blobs = openCache(recordsOf([CONTENT]));
     await blobs.ensure([HASH]);

@@ -83,14 +83,7 @@ async function* verified(
       if (!left.delete(hash)) continue;
       const actual = content && hashOf("sha256", content, "hex");
       if (content !== undefined && actual === hash) yield { hash, content };
-      else
-        faults.push(
-          unavailable(
-            actual === undefined
-              ? `blob ${hash} is not at the control plane`
-              : `blob ${hash} arrived as ${actual}: damaged on its way`,
-          ),
-        );
+      else faults.push(unavailable(`blob ${hash} ${describeFault(actual)}`));
     }
   } catch (error) {
     cause = error;
@@ -99,6 +92,11 @@ async function* verified(
   if (first === undefined) return;
   const others = left.size === 1 ? "" : ` and ${left.size - 1} others`;
   faults.push(unavailable(`blob ${first}${others} could not be fetched`, cause));
+}
+
+function describeFault(actual: string | undefined): string {
+  if (actual === undefined) return "is not at the control plane";
+  return `arrived as ${actual}: damaged on its way`;
 }
 
 function unavailable(message: string, cause?: unknown): EdgeError {

@@ -95,8 +95,7 @@ export class BlobFiles {
 
   /** Makes the folder, if there is none, for names that are not on disk yet. */
   async #prepare(folder: string): Promise<void> {
-    // What was synced before is there.
-    if (this.#synced.delete(folder)) return;
+    this.#synced.delete(folder);
     const made = await mkdir(folder, { recursive: true });
     if (made !== undefined) this.#synced.delete(this.#directory);
   }
