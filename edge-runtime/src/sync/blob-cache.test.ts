@@ -1,17 +1,24 @@
 import { hash } from "node:crypto";
-import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BlobHash, type BlobRecord } from "@atoll/control-plane/contract";
+import pino from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
 import { BlobCache } from "./blob-cache.ts";
+import type { NamedBlob } from "./blob-files.ts";
 
+const log = pino({ level: "silent" });
 const CONTENT = Buffer.from("content");
 const HASH = hashOf(CONTENT);
 
 function hashOf(content: Uint8Array): BlobHash {
   return BlobHash.parse(hash("sha256", content, "hex"));
+}
+
+function named(hashes: ReadonlyArray<BlobHash>): ReadonlyArray<NamedBlob> {
+  return hashes.map((blob) => ({ blob }));
 }
 
 /** What a control plane says of contents that it has. */
@@ -40,7 +47,7 @@ describe("blob cache", () => {
       yield* records.filter((record) => hashes.includes(record.hash));
       if (cause !== undefined) throw cause;
     }
-    return new BlobCache({ directory, fetchBlobs });
+    return new BlobCache({ directory, fetchBlobs, log });
   }
 
   const isHere = async (blobs: BlobCache, hash: BlobHash): Promise<boolean> =>
@@ -51,7 +58,7 @@ describe("blob cache", () => {
     await Promise.all(Array.from({ length: 10 }, () => blobs.read(HASH)));
     const later = openCache([]);
     expect(Buffer.from(await later.read(HASH))).toEqual(CONTENT);
-    await later.ensure([HASH]);
+    await later.ensure([{ blob: HASH }]);
     expect(asked).toEqual([[HASH]]);
   });
 
@@ -59,8 +66,8 @@ describe("blob cache", () => {
     const contents = [...contentsOf(LIMITS.blobGroupCount + 5), Buffer.alloc(0)];
     const hashes = contents.map(hashOf);
     const blobs = openCache(recordsOf(contents));
-    await blobs.ensure(hashes.slice(0, 10));
-    await blobs.ensure([...hashes, ...hashes]);
+    await blobs.ensure(named(hashes.slice(0, 10)));
+    await blobs.ensure(named([...hashes, ...hashes]));
     expect(asked.map((each) => each.length)).toEqual([10, hashes.length - 10]);
     const later = openCache([]);
     for (const [index, content] of contents.entries()) {
@@ -82,7 +89,9 @@ describe("blob cache", () => {
         here.push(names.filter((name) => name.includes("/")).length);
       }
     }
-    await new BlobCache({ directory, fetchBlobs }).ensure([...contents, ...others].map(hashOf));
+    await new BlobCache({ directory, fetchBlobs, log }).ensure(
+      named([...contents, ...others].map(hashOf)),
+    );
     // After each: what was asked for last is written when the next is asked for.
     const expected = [0, 2, 2, 4];
     for (let index = 1; index <= others.length; index += 1) {
@@ -95,7 +104,7 @@ describe("blob cache", () => {
     const others = contentsOf(5);
     const damaged = { hash: HASH, content: Buffer.from("other") };
     const blobs = openCache([...recordsOf(others.slice(0, 3)), damaged, ...recordsOf(others)]);
-    await expect(blobs.ensure([HASH, ...others.map(hashOf)])).rejects.toMatchObject({
+    await expect(blobs.ensure(named([HASH, ...others.map(hashOf)]))).rejects.toMatchObject({
       code: "blob_unavailable",
       message: `blob ${HASH} arrived as ${hashOf(damaged.content)}: damaged on its way`,
     });
@@ -109,7 +118,7 @@ describe("blob cache", () => {
     const others = contentsOf(2);
     const records = recordsOf(others);
     const blobs = openCache([{ hash: HASH, content: undefined }, ...records]);
-    await expect(blobs.ensure([HASH, ...others.map(hashOf)])).rejects.toMatchObject({
+    await expect(blobs.ensure(named([HASH, ...others.map(hashOf)]))).rejects.toMatchObject({
       code: "blob_unavailable",
       message: expect.stringContaining(HASH),
     });
@@ -121,13 +130,13 @@ describe("blob cache", () => {
     const hashes = contents.map(hashOf);
     const cause = new Error("unreachable");
     const blobs = openCache(recordsOf(contents.slice(0, 3)), cause);
-    await expect(blobs.ensure(hashes)).rejects.toMatchObject({
+    await expect(blobs.ensure(named(hashes))).rejects.toMatchObject({
       code: "blob_unavailable",
       message: `blob ${hashes[3]} and 1 others could not be fetched`,
       cause,
     });
     const back = openCache(recordsOf(contents));
-    await back.ensure(hashes);
+    await back.ensure(named(hashes));
     expect(asked.at(-1)).toEqual(hashes.slice(3));
   });
 
@@ -135,25 +144,45 @@ describe("blob cache", () => {
     const [first, second] = contentsOf(2).map(hashOf) as [BlobHash, BlobHash];
     const blobs = openCache(recordsOf(contentsOf(2)));
     await writeFile(join(directory, first.slice(0, 2)), "no folder");
-    await expect(blobs.ensure([first])).rejects.toMatchObject({ code: "EEXIST" });
-    await blobs.ensure([second]);
+    await expect(blobs.ensure([{ blob: first }])).rejects.toMatchObject({ code: "EEXIST" });
+    await blobs.ensure([{ blob: second }]);
     expect(await isHere(blobs, second)).toBe(true);
   });
 
   test("what somebody else removed is fetched again", async () => {
     const blobs = openCache(recordsOf([CONTENT]));
-    await blobs.ensure([HASH]);
+    await blobs.ensure([{ blob: HASH }]);
     await rm(join(blobs.path(HASH), ".."), { recursive: true });
-    await blobs.ensure([HASH]);
+    await blobs.ensure([{ blob: HASH }]);
     expect(await isHere(blobs, HASH)).toBe(true);
+  });
+
+  test("what the disk has damaged is fetched again by who reads it", async () => {
+    await openCache(recordsOf([CONTENT])).read(HASH);
+    const cut = openCache([], new Error("unreachable"));
+    await writeFile(cut.path(HASH), "CONTENT");
+    // Better none than another one.
+    await expect(cut.read(HASH)).rejects.toMatchObject({ code: "blob_unavailable" });
+    const back = openCache(recordsOf([CONTENT]));
+    expect(Buffer.from(await back.read(HASH))).toEqual(CONTENT);
+  });
+
+  test("what has another size than it should is fetched again", async () => {
+    const blobs = openCache(recordsOf([CONTENT]));
+    const file = { blob: HASH, size: CONTENT.length };
+    await blobs.ensure([file]);
+    await truncate(blobs.path(HASH), 3);
+    await blobs.ensure([file]);
+    expect(asked).toHaveLength(2);
+    expect(Buffer.from(await blobs.read(HASH))).toEqual(CONTENT);
   });
 
   test("removes what nothing needs any more", async () => {
     const blobs = openCache(recordsOf([CONTENT]));
-    await blobs.ensure([HASH]);
+    await blobs.ensure([{ blob: HASH }]);
     expect(await blobs.prune(new Set([HASH]))).toBe(0);
     expect(await blobs.prune(new Set())).toBe(1);
-    await blobs.ensure([HASH]);
+    await blobs.ensure([{ blob: HASH }]);
     expect(await isHere(blobs, HASH)).toBe(true);
   });
 });

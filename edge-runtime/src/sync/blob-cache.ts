@@ -2,9 +2,10 @@ import assert from "node:assert/strict";
 import { hash as hashOf } from "node:crypto";
 import type { BlobHash, BlobRecord } from "@atoll/control-plane/contract";
 import { Slots } from "@atoll/kv-store";
+import type { Logger } from "pino";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { BlobFiles, type BlobFile } from "./blob-files.ts";
+import { BlobFiles, type BlobFile, type NamedBlob } from "./blob-files.ts";
 
 /** Fetches blobs from the control plane, in any order. Throws when it breaks off. */
 export type FetchBlobs = (hashes: ReadonlyArray<BlobHash>) => AsyncIterable<BlobRecord>;
@@ -12,17 +13,23 @@ export type FetchBlobs = (hashes: ReadonlyArray<BlobHash>) => AsyncIterable<Blob
 /**
  * The node's own copies of the blobs that its workers name: files called by their SHA-256. A blob that
  * is here stays readable without the control plane. Content is checked against its hash when it
- * arrives; readers get plain files, which sites are hard-linked from.
+ * arrives and when it is read, and what a disk has damaged is fetched again; sites are hard-linked from the plain files.
  */
 export class BlobCache {
   readonly #files: BlobFiles;
   readonly #fetchBlobs: FetchBlobs;
+  readonly #log: Logger;
   /** One call after the other: what several ask for is fetched once, and nothing of it is removed meanwhile. */
   readonly #turns = new Slots(1);
 
-  constructor(options: { readonly directory: string; readonly fetchBlobs: FetchBlobs }) {
+  constructor(options: {
+    readonly directory: string;
+    readonly fetchBlobs: FetchBlobs;
+    readonly log: Logger;
+  }) {
     this.#files = new BlobFiles(options.directory);
     this.#fetchBlobs = options.fetchBlobs;
+    this.#log = options.log;
   }
 
   /** Where the blob is or will be. */
@@ -34,26 +41,35 @@ export class BlobCache {
    * Resolves when all of them are on this node's disk. Rejected with `blob_unavailable` when one can't be had; all that
    * could are there nevertheless.
    */
-  async ensure(hashes: Iterable<BlobHash>): Promise<void> {
-    const wanted = new Set(hashes);
+  async ensure(blobs: Iterable<NamedBlob>): Promise<void> {
+    const wanted = [...blobs];
     await this.#turns.run(async () => {
       try {
         const missing = await this.#files.missing(wanted);
         if (missing.length > 0) await this.#fetch(missing);
       } finally {
-        await this.#files.sync(wanted);
+        await this.#files.sync(wanted.map(({ blob }) => blob));
       }
     });
   }
 
-  /** Content of a blob, fetched first when it is not here. */
+  /** Content of a blob, fetched first when it is not here, or damaged. Rejected as `ensure` is. */
   async read(hash: BlobHash): Promise<Uint8Array> {
-    const content = await this.#files.read(hash);
+    const content = await this.#readSound(hash);
     if (content !== undefined) return content;
-    await this.ensure([hash]);
+    await this.ensure([{ blob: hash }]);
     const fetched = await this.#files.read(hash);
     assert(fetched !== undefined, "what was ensured is there");
     return fetched;
+  }
+
+  /** `undefined` when there is none; one that the disk has damaged is there no more then. */
+  async #readSound(hash: BlobHash): Promise<Uint8Array | undefined> {
+    const content = await this.#files.read(hash);
+    if (content === undefined || hashOf("sha256", content, "hex") === hash) return content;
+    this.#log.warn({ blob: hash }, "a blob was damaged on this disk, and is fetched again");
+    await this.#turns.run(() => this.#files.remove(hash));
+    return undefined;
   }
 
   /** Removes every blob that is not in `keep`. Resolves with how many were removed. */

@@ -56,7 +56,7 @@ test("blob files: a process that is killed leaves whole ones, and all that it sa
     await exited;
   }
   const files = new BlobFiles(directory);
-  expect(await files.missing(said)).toEqual([]);
+  expect(await files.missing(said.map((blob) => ({ blob })))).toEqual([]);
   const whole = (await names()).filter((name) => !name.endsWith(".tmp"));
   for (const name of whole) {
     expect(hash("sha256", await readFile(join(directory, name)))).toBe(basename(name));
@@ -74,7 +74,7 @@ test("blob files: one that can't be written keeps nobody else's, and leaves noth
   const [, broken] = blobs as [BlobFile, BlobFile];
   await new BlobFiles(files.path(broken.hash)).write(blobs.slice(0, 1));
   await expect(files.write(blobs.slice(1))).rejects.toMatchObject({ code: "EISDIR" });
-  expect(await files.missing(blobs.map((blob) => blob.hash))).toEqual([broken.hash]);
+  expect(await files.missing(blobs.map((blob) => ({ blob: blob.hash })))).toEqual([broken.hash]);
   expect((await names()).filter((name) => name.endsWith(".tmp"))).toEqual([]);
 });
 
@@ -84,7 +84,7 @@ test("blob files: what an earlier process left half-written is in nobody's way",
   await files.write([blob]);
   await writeFile(`${files.path(blob.hash)}.earlier.tmp`, "con");
   await rm(files.path(blob.hash));
-  expect(await files.missing([blob.hash])).toEqual([blob.hash]);
+  expect(await files.missing([{ blob: blob.hash }])).toEqual([blob.hash]);
   expect(await files.read(blob.hash)).toBeUndefined();
   await files.write([blob]);
   await files.sync([blob.hash]);
@@ -97,6 +97,6 @@ test("blob files: to sync what is not there is no fault", async () => {
   const files = new BlobFiles(join(directory, "none"));
   const { hash: nothing } = fileOf(Buffer.from("content"));
   await files.sync([nothing]);
-  expect(await files.missing([nothing])).toEqual([nothing]);
+  expect(await files.missing([{ blob: nothing }])).toEqual([nothing]);
   expect(await files.prune(new Set())).toBe(0);
 });

@@ -6,6 +6,13 @@ import type { BlobHash } from "@atoll/control-plane/contract";
 import { LIMITS } from "../limits.ts";
 import { syncDirectory } from "./durable-file.ts";
 
+/** What names a blob: a module, a file of a manifest. */
+export interface NamedBlob {
+  readonly blob: BlobHash;
+  /** In bytes; absent where who names it does not know. */
+  readonly size?: number;
+}
+
 /** Content under the hash that it has. */
 export interface BlobFile {
   readonly hash: BlobHash;
@@ -33,13 +40,15 @@ export class BlobFiles {
     return join(this.#folderOf(hash), hash);
   }
 
-  /** Those of which there is no file. */
-  async missing(hashes: Iterable<BlobHash>): Promise<ReadonlyArray<BlobHash>> {
-    const missing: BlobHash[] = [];
-    await severalAtOnce(hashes, async (hash) => {
-      if (!(await isFile(this.path(hash)))) missing.push(hash);
+  /** Those of which there is no file, or one of another size, which is damaged. Each once, in their order. */
+  async missing(blobs: Iterable<NamedBlob>): Promise<ReadonlyArray<BlobHash>> {
+    const sizes = new Map(Array.from(blobs, ({ blob, size }) => [blob, size]));
+    const sound = new Set<BlobHash>();
+    await severalAtOnce(sizes, async ([blob, size]) => {
+      const found = await sizeOf(this.path(blob));
+      if (found !== undefined && found === (size ?? found)) sound.add(blob);
     });
-    return missing;
+    return [...sizes.keys()].filter((blob) => !sound.has(blob));
   }
 
   /** The content; `undefined` when there is none. */
@@ -74,6 +83,10 @@ export class BlobFiles {
         if (await syncUnlessAbsent(path)) this.#synced.add(path);
       });
     }
+  }
+
+  async remove(hash: BlobHash): Promise<void> {
+    await rm(this.path(hash), { force: true });
   }
 
   /** Removes every file that is not named by a hash of `keep`. Resolves with how many were removed. */
@@ -134,8 +147,10 @@ async function severalAtOnce<Item>(
   if (fault?.status === "rejected") throw fault.reason;
 }
 
-async function isFile(path: string): Promise<boolean> {
-  return (await stat(path).catch(absentAs(undefined)))?.isFile() ?? false;
+/** Of a file; `undefined` when there is none. */
+async function sizeOf(path: string): Promise<number | undefined> {
+  const found = await stat(path).catch(absentAs(undefined));
+  return found?.isFile() === true ? found.size : undefined;
 }
 
 /** Whether there is such a directory. */

@@ -45,6 +45,7 @@ export function openWorkers(options: WorkersOptions): Workers {
   const blobs = new BlobCache({
     directory: join(dataDirectory, "blobs"),
     fetchBlobs: (hashes) => client.fetchBlobs(hashes),
+    log,
   });
   const sites = options.createSites({ root: join(dataDirectory, "sites"), log });
   const runner = new WorkerRunner({

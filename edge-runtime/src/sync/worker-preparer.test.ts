@@ -8,6 +8,7 @@ import {
   type AssetManifest,
   type BlobRecord,
 } from "@atoll/control-plane/contract";
+import pino from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { BlobCache } from "./blob-cache.ts";
 import { WorkerPreparer, type SiteMaterialiser } from "./worker-preparer.ts";
@@ -48,7 +49,7 @@ function openBlobs(): BlobCache {
     asked.push(hashes);
     for (const each of hashes) yield { hash: each, content: stored.get(each) };
   }
-  return new BlobCache({ directory, fetchBlobs });
+  return new BlobCache({ directory, fetchBlobs, log: pino({ level: "silent" }) });
 }
 
 const isThere = (path: string): Promise<boolean> => stat(path).then(Boolean, () => false);

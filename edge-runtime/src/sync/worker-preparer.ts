@@ -5,6 +5,7 @@ import {
   openBox,
   SecretValues,
   type Assets,
+  type Code,
   type DeployedVersion,
   type DesiredWorker,
   type Version,
@@ -12,6 +13,7 @@ import {
 import type { PreparedWorker } from "../cells/prepared-worker.ts";
 import { EdgeError } from "../errors.ts";
 import type { BlobCache } from "./blob-cache.ts";
+import type { NamedBlob } from "./blob-files.ts";
 import { workerKey } from "./state-follower.ts";
 
 /** Makes directories of static files; `@atoll/sites` has it. */
@@ -70,12 +72,13 @@ export class WorkerPreparer {
   /** Removes from this node what none of the workers needs. */
   async prune(workers: ReadonlyArray<DesiredWorker>): Promise<void> {
     const versions = workers.flatMap(({ versions }) => versions.map(({ version }) => version));
-    const blobs = new Set<string>(versions.flatMap(ownBlobs));
+    const blobs = new Set<string>(versions.flatMap(ownBlobs).map(({ blob }) => blob));
     const manifests = new Set<string>();
     for (const { assets } of versions) {
       if (assets === undefined) continue;
       manifests.add(assets.manifest);
-      for (const hash of assetBlobs(await this.#readManifest(assets.manifest))) blobs.add(hash);
+      const files = await this.#readManifest(assets.manifest);
+      for (const { blob } of Object.values(files)) blobs.add(blob);
     }
     await this.#options.sites.prune(manifests);
     await this.#options.blobs.prune(blobs);
@@ -88,7 +91,7 @@ export class WorkerPreparer {
     const { blobs, sites } = this.#options;
     let directory = await sites.find(assets.manifest);
     if (directory === undefined) {
-      await blobs.ensure(assetBlobs(files));
+      await blobs.ensure(Object.values(files));
       const path = (hash: BlobHash): string => blobs.path(hash);
       directory = await sites.materialise(assets.manifest, files, path);
     }
@@ -115,22 +118,17 @@ export class WorkerPreparer {
 }
 
 /** What a version names itself: its code, and the manifest that names its files. */
-function ownBlobs(version: Version): ReadonlyArray<BlobHash> {
-  const { assets } = version;
-  return [...codeBlobs(version), ...(assets === undefined ? [] : [assets.manifest])];
+function ownBlobs({ code, assets }: Version): ReadonlyArray<NamedBlob> {
+  return [...codeBlobs(code), ...(assets === undefined ? [] : [{ blob: assets.manifest }])];
 }
 
-function codeBlobs({ code }: Version): ReadonlyArray<BlobHash> {
+function codeBlobs(code: Code): ReadonlyArray<NamedBlob> {
   switch (code.kind) {
     case "modules":
-      return code.modules.map(({ blob }) => blob);
+      return code.modules;
     case "service-worker":
-      return [code.script, ...code.parts].map(({ blob }) => blob);
+      return [code.script, ...code.parts];
     case "none":
       return [];
   }
-}
-
-function assetBlobs(manifest: AssetManifest): ReadonlyArray<BlobHash> {
-  return Object.values(manifest).map(({ blob }) => blob);
 }
