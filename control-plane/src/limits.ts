@@ -277,6 +277,8 @@ export const LIMITS = {
   servedWaitMs: 2_000,
   /** Enrolment is a token, two names and a key. */
   enrolBodyBytesMax: 4 * KIB,
+  /** What asks for `BLOBS_PER_CALL_MAX` blobs: hashes in JSON, with room for other spacing. */
+  blobsRequestBytesMax: 64 * KIB,
   /** A blob that a node sends: a value of the key-value store, at most 25 MiB. */
   blobBytesMax: 25 * MIB,
   /** A node's link without an answer to a ping for this long is dead. */
@@ -287,6 +289,12 @@ export const LIMITS = {
   blobWritesAtOnce: 16,
   /** Of many, what is no larger is written without a look whether it is there: it mostly is not, and the look takes as long. */
   blobRewrittenBytesMax: 64 * KIB,
+  /** What is no larger is read whole, and not as a stream, which costs as much as reading a megabyte. */
+  blobWholeBytesMax: 64 * KIB,
+  /** Small blobs read at once for one node: they wait for the disk, or the bucket, together, and are sent in one piece. */
+  blobReadsAtOnce: 16,
+  /** What one answer to a node has of blobs, unless a single one is larger: a slow link has it within the call's minute. */
+  blobsAnswerBytesMax: 16 * MIB,
   /** A blob that has been being written for so long never will be: a request has five minutes. */
   blobWritingMs: 60 * 60_000,
   /** Blobs that come in pieces and are held until they are known to be right; the next ones wait. */

@@ -144,7 +144,7 @@ export const LIMITS = {
   zygoteAdditionsMax: 4,
   /** A small call to the control plane; it answers in milliseconds or not at all. */
   controlPlaneCallMs: 10_000,
-  /** One blob of at most 64 MiB over a slow link. */
+  /** One answer with blobs: of some 16 MiB, or with one of at most 64 MiB, over a slow link. */
   blobTransferMs: 60_000,
   /** The ceiling of the first wait before the link is tried again; it doubles with each failure. */
   reconnectMs: 200,
@@ -177,8 +177,11 @@ export const LIMITS = {
   previewVersionsMax: 50,
   /** An answer about a preview is one document: a control plane that takes longer is not there. */
   previewLookupMs: 5_000,
-  /** How many blobs are fetched at once: enough to fill a link, few enough to bound memory. */
-  blobFetchesMax: 8,
+  /** Blobs that are looked for, or written, at once: enough to keep a disk busy, few enough for all else to have it, too. */
+  blobFilesAtOnce: 16,
+  /** What has come of blobs is written when it has this many bytes, or is so many: it is in memory until then. */
+  blobGroupBytes: 1024 * 1024,
+  blobGroupCount: 128,
   /** Longer than any host (253) with a path that fits a browser's address bar. */
   routePatternLengthMax: 1_024,
   /** Cloudflare's own limit of a URL. */

@@ -96,6 +96,15 @@ test("site directories: asked again, nothing is built again, at the same time or
   expect((await stat(join(root, SITE))).ino).toBe(before);
 });
 
+test("site directories: one that is there is found, and only that", async () => {
+  expect(await sites.find(SITE)).toBeUndefined();
+  const path = await sites.materialise(SITE, await storeFiles({ "/a.txt": "a" }), blobPath);
+  expect(await sites.find(SITE)).toBe(path);
+  expect(await sites.find(OTHER_SITE)).toBeUndefined();
+  await mkdir(join(root, `.unfinished-${OTHER_SITE}-1`));
+  expect(await sites.find(OTHER_SITE)).toBeUndefined();
+});
+
 test("site directories: a missing blob leaves nothing behind, and may be there the next time", async () => {
   const manifest = await storeFiles({ "/index.html": "front", "/late.txt": "late" });
   const late = blobPath(manifest["/late.txt"]?.blob as BlobHash);
@@ -132,6 +141,15 @@ test("site directories: the blobs' own modification times play no part", async (
   await storeFiles({ "/index.html": "front" });
   const again = await stat(join(await sites.materialise(SITE, manifest, blobPath), "index.html"));
   expect(again.mtimeMs).toBe(first.mtimeMs);
+});
+
+test("site directories: a file that another site has, too, keeps its time", async () => {
+  const manifest = await storeFiles({ "/index.html": "front" });
+  const first = join(await sites.materialise(SITE, manifest, blobPath), "index.html");
+  const { mtimeMs } = await stat(first);
+  const more = { ...manifest, ...(await storeFiles({ "/more.html": "more" })) };
+  const second = join(await sites.materialise(OTHER_SITE, more, blobPath), "index.html");
+  expect((await stat(second)).mtimeMs).toBe(mtimeMs);
 });
 
 test("site directories: prune removes what is not kept, and what a dead process left", async () => {

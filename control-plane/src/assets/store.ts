@@ -1,3 +1,4 @@
+import { chunksOf } from "../chunks-of.ts";
 import { BlobHash } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import { StoredManifest, type AssetContent, type AssetSession } from "./schemas.ts";
@@ -50,12 +51,12 @@ export class AssetStore {
     hashes: ReadonlyArray<string>,
   ): Promise<ReadonlyMap<string, AssetContent & { readonly blob: BlobHash }>> {
     const found = new Map<string, AssetContent & { readonly blob: BlobHash }>();
-    for (let start = 0; start < hashes.length; start += HASHES_PER_QUERY) {
+    for (const some of chunksOf(hashes, HASHES_PER_QUERY)) {
       const rows = await database
         .selectFrom("asset_contents")
         .selectAll()
         .where("account_id", "=", account)
-        .where("hash", "in", hashes.slice(start, start + HASHES_PER_QUERY))
+        .where("hash", "in", some)
         .execute();
       for (const row of rows) {
         const { hash, size } = row;
@@ -97,12 +98,12 @@ export class AssetStore {
     },
   ): Promise<void> {
     const { account, hashes, usedAt } = contents;
-    for (let start = 0; start < hashes.length; start += HASHES_PER_QUERY) {
+    for (const some of chunksOf(hashes, HASHES_PER_QUERY)) {
       await transaction
         .updateTable("asset_contents")
         .set({ used_at: usedAt })
         .where("account_id", "=", account)
-        .where("hash", "in", hashes.slice(start, start + HASHES_PER_QUERY))
+        .where("hash", "in", some)
         .execute();
     }
   }
@@ -120,10 +121,10 @@ export class AssetStore {
       content_type: content.contentType ?? null,
       used_at: uploaded.usedAt,
     }));
-    for (let start = 0; start < rows.length; start += HASHES_PER_QUERY) {
+    for (const some of chunksOf(rows, HASHES_PER_QUERY)) {
       await transaction
         .insertInto("asset_contents")
-        .values(rows.slice(start, start + HASHES_PER_QUERY))
+        .values(some)
         .onConflict((conflict) =>
           conflict.columns(["account_id", "hash"]).doUpdateSet({ used_at: uploaded.usedAt }),
         )
@@ -152,11 +153,11 @@ export class AssetStore {
     account: string,
     hashes: ReadonlyArray<string>,
   ): Promise<void> {
-    for (let start = 0; start < hashes.length; start += HASHES_PER_QUERY) {
+    for (const some of chunksOf(hashes, HASHES_PER_QUERY)) {
       await transaction
         .deleteFrom("asset_contents")
         .where("account_id", "=", account)
-        .where("hash", "in", hashes.slice(start, start + HASHES_PER_QUERY))
+        .where("hash", "in", some)
         .execute();
     }
   }

@@ -120,8 +120,10 @@ async function copy(hash: BlobHash, from: ReadonlyArray<BlobStore>, to: BlobStor
 async function verify(hash: BlobHash, store: BlobStore): Promise<void> {
   const opened = await store.open(hash);
   if (opened === undefined) throw new MissingBlob(`The blob ${hash} is named, but is not there`);
+  const { content } = opened;
   const actual = createHash("sha256");
-  for await (const piece of opened.content) actual.update(piece);
+  for await (const piece of content instanceof Uint8Array ? [content] : content)
+    actual.update(piece);
   requireStoredHash(hash, actual.digest("hex"));
 }
 

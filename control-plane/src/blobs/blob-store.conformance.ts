@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { BlobHash } from "../contract/index.ts";
+import { LIMITS } from "../limits.ts";
 import { HashedContent } from "./blob-hash.ts";
 import type { BlobStore } from "./blob-store.ts";
 
@@ -39,6 +40,8 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
           await harness.store.put(hash, pieces(content));
           const opened = await harness.reopen().open(hash);
           expect(opened?.sizeBytes).toBe(size);
+          const isWhole = opened?.content instanceof Uint8Array;
+          expect(isWhole).toBe(size <= LIMITS.blobWholeBytesMax);
           const back = Buffer.from(await new Response(opened?.content).arrayBuffer());
           expect(back.equals(content)).toBe(true);
         }

@@ -22,7 +22,10 @@ export interface BlobStore {
   putAll(batches: BlobBatches, admit?: Admission): Promise<void>;
   /** The content, or `undefined` when there is none. Rejected with `blob_corrupt` when it was damaged. */
   get(hash: BlobHash): Promise<Uint8Array | undefined>;
-  /** The content in pieces, for whoever verifies it when all have come. The caller reads or cancels them. */
+  /**
+   * The content for whoever verifies it: whole where it has at most `LIMITS.blobWholeBytesMax`, else in pieces, which
+   * the caller reads or cancels.
+   */
   open(hash: BlobHash): Promise<OpenBlob | undefined>;
   /** Whether the content is there, without reading it. */
   has(hash: BlobHash): Promise<boolean>;
@@ -45,5 +48,5 @@ export type BlobContent = Uint8Array | AsyncIterable<Uint8Array>;
 
 export interface OpenBlob {
   readonly sizeBytes: number;
-  readonly content: ReadableStream<Uint8Array>;
+  readonly content: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>;
 }

@@ -1,4 +1,5 @@
 import type { ExpressionBuilder } from "kysely";
+import { chunksOf } from "../chunks-of.ts";
 import { BlobHash } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
 import type { Schema } from "../database/schema.ts";
@@ -25,7 +26,7 @@ export class CodeBlobRows {
     }: { readonly hashes: Iterable<BlobHash>; readonly removedBefore: string },
   ): Promise<ReadonlyArray<BlobHash>> {
     const leaving: BlobHash[] = [];
-    for (const some of inChunks(hashes)) {
+    for (const some of chunksOf(hashes, LIMITS.blobRowsPerStatement)) {
       const held = await this.#held(database, some);
       const others = some.filter((hash) => !held.has(hash));
       if (others.length === 0) continue;
@@ -74,7 +75,7 @@ export class CodeBlobRows {
 
   /** Adds those that have no row. */
   async add(database: Database, hashes: Iterable<BlobHash>): Promise<void> {
-    for (const some of inChunks(hashes)) {
+    for (const some of chunksOf(hashes, LIMITS.blobRowsPerStatement)) {
       await database
         .insertInto("code_blobs")
         .values(some.map((hash) => ({ hash, unnamed_at: null, removing_at: null })))
@@ -149,15 +150,4 @@ function isNotLeaving(is: ExpressionBuilder<Schema, "code_blobs">, removedBefore
     is("code_blobs.removing_at", "is", null),
     is("code_blobs.removing_at", "<=", removedBefore),
   ]);
-}
-
-function* inChunks(hashes: Iterable<BlobHash>): Iterable<BlobHash[]> {
-  let some: BlobHash[] = [];
-  for (const hash of hashes) {
-    some.push(hash);
-    if (some.length < LIMITS.blobRowsPerStatement) continue;
-    yield some;
-    some = [];
-  }
-  if (some.length > 0) yield some;
 }

@@ -2,15 +2,15 @@ import { createHash, randomUUID } from "node:crypto";
 import { constants } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { Readable } from "node:stream";
 import { Slots } from "@atoll/kv-store";
-import { sync } from "../durable-path.ts";
 import type { BlobHash } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { allOver } from "./all-over.ts";
 import { blobHashOf, requireSentHash, requireStoredHash, type HashedContent } from "./blob-hash.ts";
 import type { Admission, BlobBatches, BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
+import { openBlobFile } from "./open-blob-file.ts";
+import { SyncedFolders } from "./synced-folders.ts";
 
 /**
  * Blobs as files `<first two digits>/<hash>` of one directory: 256 folders keep each of them small.
@@ -19,6 +19,7 @@ import type { Admission, BlobBatches, BlobContent, BlobStore, OpenBlob } from ".
 export class DirectoryBlobStore implements BlobStore {
   readonly #directory: string;
   readonly #writes = new Slots(LIMITS.blobWritesAtOnce);
+  readonly #folders = new SyncedFolders();
   /** Folders that are there, and rid of what a crash left in them. */
   readonly #prepared = new Map<string, Promise<void>>();
 
@@ -30,7 +31,7 @@ export class DirectoryBlobStore implements BlobStore {
   async put(hash: BlobHash, content: BlobContent): Promise<void> {
     const isWhole = content instanceof Uint8Array;
     if (isWhole) requireSentHash(hash, blobHashOf(content));
-    await explained(async () => {
+    await this.#atWork(async () => {
       // What is put alone often is there: the manifest of files that did not change.
       if (isWhole) await this.#writes.run(() => this.#writeUnlessThere(hash, content));
       else await this.#write(hash, content);
@@ -40,7 +41,7 @@ export class DirectoryBlobStore implements BlobStore {
 
   async putAll(batches: BlobBatches, admit: Admission = admitAll): Promise<void> {
     const written: WrittenBlob[] = [];
-    await explained(async () => {
+    await this.#atWork(async () => {
       try {
         const folders = new Set<string>();
         for await (const batch of batches) {
@@ -59,17 +60,7 @@ export class DirectoryBlobStore implements BlobStore {
   }
 
   async open(hash: BlobHash): Promise<OpenBlob | undefined> {
-    const file = await absentAsUndefined(open(this.#pathOf(hash)));
-    if (file === undefined) return undefined;
-    try {
-      const { size } = await file.stat();
-      // Closes the file, also when it is cancelled.
-      const content = Readable.toWeb(file.createReadStream());
-      return { sizeBytes: size, content: content as ReadableStream<Uint8Array> }; // no encoding is set
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
+    return absentAsUndefined(openBlobFile(this.#pathOf(hash)));
   }
 
   async get(hash: BlobHash): Promise<Uint8Array | undefined> {
@@ -84,6 +75,10 @@ export class DirectoryBlobStore implements BlobStore {
 
   async remove(hash: BlobHash): Promise<void> {
     await rm(this.#pathOf(hash), { force: true });
+  }
+
+  #atWork(write: () => Promise<void>): Promise<void> {
+    return explained(() => this.#folders.during(write));
   }
 
   #pathOf(hash: BlobHash): string {
@@ -170,8 +165,8 @@ export class DirectoryBlobStore implements BlobStore {
    */
   async #syncNames(folders: ReadonlyArray<string>): Promise<void> {
     if (folders.length === 0) return;
-    await this.#inTurns(folders, sync);
-    await sync(this.#directory);
+    await this.#inTurns(folders, (folder) => this.#folders.sync(folder));
+    await this.#folders.sync(this.#directory);
   }
 }
 

@@ -53,6 +53,15 @@ export {
   StateChange,
   WorkerFailure,
 } from "./fleet-messages.ts";
+/** How a node gets the content that versions name. */
+export {
+  BLOB_BYTES_MAX,
+  blobHead,
+  BLOBS_PER_CALL_MAX,
+  BlobsRequest,
+  readBlobRecords,
+  type BlobRecord,
+} from "./blob-records.ts";
 export { accountOfKey, WorkerKey, workerNameOfKey } from "./worker-key.ts";
 /** What workers used. */
 export {

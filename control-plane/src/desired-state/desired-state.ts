@@ -8,6 +8,7 @@ import {
   type WorkerName,
 } from "../contract/index.ts";
 import { AccountStore } from "../accounts/store.ts";
+import { chunksOf } from "../chunks-of.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { DeployedVersions } from "../deployments/schemas.ts";
 import { DeploymentStore } from "../deployments/store.ts";
@@ -133,8 +134,7 @@ export class DesiredState {
     return this.#reading(async (transaction) => {
       const workers = await this.#workers.listAll(transaction);
       const summaries: WorkerSummary[] = [];
-      for (let start = 0; start < workers.length; start += SUMMARIES_PER_QUERY) {
-        const some = workers.slice(start, start + SUMMARIES_PER_QUERY);
+      for (const some of chunksOf(workers, SUMMARIES_PER_QUERY)) {
         summaries.push(...(await this.#summarise(transaction, some)));
       }
       return summaries.sort((left, right) => left.name.localeCompare(right.name));
@@ -190,8 +190,7 @@ export class DesiredState {
       const { revision, changed, isLast } = step;
       for (const { account, name } of changed) all.add(`${account}/${name}`);
       if (isLast) return { revision, changed: all };
-      for (let start = 0; start < changed.length; start += LIMITS.statePieceWorkers) {
-        const some = changed.slice(start, start + LIMITS.statePieceWorkers);
+      for (const some of chunksOf(changed, LIMITS.statePieceWorkers)) {
         await this.#reading((transaction) => this.#readInto(found, transaction, some));
         await nextTurn();
       }

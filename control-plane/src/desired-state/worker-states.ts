@@ -6,6 +6,7 @@ import type {
   WorkerName,
 } from "../contract/index.ts";
 import { AccountStore } from "../accounts/store.ts";
+import { chunksOf } from "../chunks-of.ts";
 import type { Transaction } from "../database/database.ts";
 import { DeploymentStore } from "../deployments/store.ts";
 import type { HostNames } from "../routes/host-names.ts";
@@ -59,8 +60,7 @@ export class WorkerStates {
     workers: ReadonlyArray<StoredWorker>,
   ): Promise<ReadonlyArray<WorkerState>> {
     const states: WorkerState[] = [];
-    for (let start = 0; start < workers.length; start += WORKERS_PER_QUERY) {
-      const some = workers.slice(start, start + WORKERS_PER_QUERY);
+    for (const some of chunksOf(workers, WORKERS_PER_QUERY)) {
       states.push(...(await this.#readSome(transaction, some)));
     }
     return states;

@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { BlobStore } from "../blobs/blob-store.ts";
 import {
   BlobHash,
+  BlobsRequest,
   EnrolRequest,
   KV_REVISION_HEADER,
   publicFleetKey,
@@ -15,6 +16,7 @@ import { limitBody, readJson } from "../http/body.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import type { ValueStore } from "../kv-namespaces/value-store.ts";
 import { LIMITS } from "../limits.ts";
+import { blobsAnswer } from "./blobs-answer.ts";
 import type { NodesService } from "../nodes/service.ts";
 
 export interface FleetRoutesOptions {
@@ -50,6 +52,15 @@ export function createFleetRoutes({
     await next();
   });
 
+  routes.post("/blobs", limitBody(LIMITS.blobsRequestBytesMax), async (context) => {
+    const { hashes } = await readJson(context, BlobsRequest);
+    const pieces = blobsAnswer(blobs, hashes);
+    // Before the answer begins: what keeps all of them from being read is told as a refusal.
+    const first = await pieces.next();
+    if (first.done === true) return context.body(null, 200, OCTETS);
+    return context.body(streamOf(first.value, pieces), 200, OCTETS);
+  });
+
   routes.get("/blobs/:hash", async (context) => {
     const hash = parseHash(context.req.param("hash"));
     const place = parsePlace(context.req.query());
@@ -75,6 +86,25 @@ export function createFleetRoutes({
   });
 
   return routes;
+}
+
+/** A piece is made when it is asked for. */
+function streamOf(
+  first: Uint8Array,
+  others: AsyncGenerator<Uint8Array>,
+): ReadableStream<Uint8Array> {
+  return new ReadableStream(
+    {
+      start: (controller) => controller.enqueue(first),
+      async pull(controller) {
+        const { value, done } = await others.next();
+        if (done === true) controller.close();
+        else controller.enqueue(value);
+      },
+      cancel: async () => void (await others.return(undefined)),
+    },
+    { highWaterMark: 1 },
+  );
 }
 
 const OCTETS = { "content-type": "application/octet-stream" } as const;

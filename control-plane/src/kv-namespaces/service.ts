@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { KvError, LIMITS as KV_LIMITS, NamespaceId, type ManagedOrigin } from "@atoll/kv-store";
 import type { Facts } from "../audit/schemas.ts";
+import { chunksOf } from "../chunks-of.ts";
 import type { AccountId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
@@ -146,8 +147,7 @@ export class NamespacesService {
     );
     for (const [account, namespaces] of owned) {
       const ids = namespaces.map(({ id }) => id);
-      for (let start = 0; start < ids.length; start += KV_LIMITS.assignedAtOnceMax) {
-        const some = ids.slice(start, start + KV_LIMITS.assignedAtOnceMax);
+      for (const some of chunksOf(ids, KV_LIMITS.assignedAtOnceMax)) {
         await this.#origin.administration.assign(account, some);
       }
     }
@@ -157,8 +157,7 @@ export class NamespacesService {
   async missingAtOrigin(): Promise<ReadonlyArray<NamespaceAddress>> {
     const owned = await this.#store.listOwned(this.#database);
     const missing: NamespaceAddress[] = [];
-    for (let start = 0; start < owned.length; start += LIMITS.namespacesCheckedAtOnce) {
-      const some = owned.slice(start, start + LIMITS.namespacesCheckedAtOnce);
+    for (const some of chunksOf(owned, LIMITS.namespacesCheckedAtOnce)) {
       const isThere = await Promise.all(some.map(({ id }) => this.#isAtOrigin(id)));
       missing.push(...some.filter((_, index) => isThere[index] === false));
     }

@@ -1,6 +1,6 @@
 import { Key, NamespaceId } from "@atoll/kv-store";
 import { z } from "zod";
-import { EnrolRequest, EnrolResponse } from "../contract/index.ts";
+import { BlobsRequest, EnrolRequest, EnrolResponse } from "../contract/index.ts";
 import { PreviewQuery } from "../fleet/preview-routes.ts";
 import { FleetStatus } from "../fleet/status.ts";
 import { json, type Operations } from "./operation.ts";
@@ -14,6 +14,15 @@ export const FLEET_OPERATIONS: Operations = {
     body: json(EnrolRequest),
     answer: { kind: "json", schema: EnrolResponse },
     errors: ["join_token_invalid"],
+  },
+  "POST /fleet/blobs": {
+    summary:
+      "Code and files by their SHA-256, as records: 32 bytes of hash, 4 of size (all ones: none), the content",
+    isOwn: true,
+    credential: "nodeCredential",
+    body: json(BlobsRequest),
+    answer: { kind: "content", type: "application/octet-stream" },
+    errors: ["blobs_unavailable"],
   },
   "GET /fleet/blobs/:hash": {
     summary: "Content by its SHA-256; with a query, the value of a key as long as it has that",

@@ -1,4 +1,5 @@
 import { AccountStore } from "../accounts/store.ts";
+import { chunksOf } from "../chunks-of.ts";
 import type { AccountId } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import { ControlPlaneError } from "../errors.ts";
@@ -39,8 +40,7 @@ export class Ownership {
     const others = [...new Set(hosts)].filter((host) => !this.isShared(nameOf(host)));
     if (others.length === 0) return;
     const isProofNeeded = await this.isProofNeeded(database);
-    for (let index = 0; index < others.length; index += HOSTS_PER_QUERY) {
-      const batch = others.slice(index, index + HOSTS_PER_QUERY);
+    for (const batch of chunksOf(others, HOSTS_PER_QUERY)) {
       const proved = await this.#provedNear(database, batch);
       for (const host of batch) requireHost(host, { account, proved, isProofNeeded });
     }

@@ -9,6 +9,7 @@ import type { AssetHash } from "../assets/schemas.ts";
 import { AssetStore } from "../assets/store.ts";
 import { UploadedContents, type StoredContent } from "../assets/uploaded-contents.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
+import { chunksOf } from "../chunks-of.ts";
 import type { AccountId, BlobHash, WorkerName } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
 import { ControlPlaneError } from "../errors.ts";
@@ -136,8 +137,7 @@ export class PagesAssets {
     { account, project }: Place,
     files: ReadonlyArray<StoredContent & { readonly path: string }>,
   ): Promise<void> {
-    for (let start = 0; start < files.length; start += LIMITS.pagesVerifiedAtOnce) {
-      const some = files.slice(start, start + LIMITS.pagesVerifiedAtOnce);
+    for (const some of chunksOf(files, LIMITS.pagesVerifiedAtOnce)) {
       const checked = await Promise.allSettled(some.map((file) => this.#check(file)));
       // Sent again, it may be what it is called; what could not be looked at now stays for the next look.
       const wrong = some.filter((_, index) => isRefused(checked[index]));

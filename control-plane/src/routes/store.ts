@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { chunksOf } from "../chunks-of.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import { hostKey, overlappingHosts, splitPattern } from "./route-pattern.ts";
 import type { NamedRoute, RouteKind } from "./schemas.ts";
@@ -55,8 +56,7 @@ export class RouteStore {
   ): Promise<ReadonlyArray<NamedRoute>> {
     const near = new Map<string, NamedRoute>();
     const areas = [...new Set(hosts)].map(overlappingHosts);
-    for (let start = 0; start < areas.length; start += HOSTS_PER_QUERY) {
-      const some = areas.slice(start, start + HOSTS_PER_QUERY);
+    for (const some of chunksOf(areas, HOSTS_PER_QUERY)) {
       const exact = new Set(some.flatMap((area) => area.hosts.map(hostKey)));
       const below = some.flatMap((area) => (area.below === undefined ? [] : [area.below]));
       const rows = await namedRoutes(database)
@@ -102,8 +102,7 @@ export class RouteStore {
       ...{ account_id: account, worker_id: workerId },
       host_key: hostKey(splitPattern(pattern).host),
     }));
-    for (let start = 0; start < rows.length; start += ROWS_PER_STATEMENT) {
-      const some = rows.slice(start, start + ROWS_PER_STATEMENT);
+    for (const some of chunksOf(rows, ROWS_PER_STATEMENT)) {
       await transaction.insertInto("routes").values(some).execute();
     }
   }

@@ -3,6 +3,7 @@ import type { Worker } from "node:worker_threads";
 /** For tests: sees the threads that start from now on, and lets the latest die of a job, as of a defect of its own. */
 export class DoomedThread {
   #latest: Worker | undefined;
+  #doomed: Worker | undefined;
   readonly #note = (worker: Worker): void => {
     this.#latest = worker;
   };
@@ -15,6 +16,7 @@ export class DoomedThread {
   dieAfter(jobs: number): void {
     const worker = this.#latest;
     if (worker === undefined) throw new Error("no thread has started");
+    this.#doomed = worker;
     const post = worker.postMessage.bind(worker);
     let left = jobs;
     worker.postMessage = (job: unknown) => {
@@ -25,9 +27,9 @@ export class DoomedThread {
     };
   }
 
-  /** Whether the latest has ended. */
+  /** Whether it has ended; others may have started since. */
   get isDead(): boolean {
-    return this.#latest?.threadId === -1;
+    return this.#doomed?.threadId === -1;
   }
 
   close(): void {

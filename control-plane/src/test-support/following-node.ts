@@ -44,11 +44,15 @@ export class FollowingNode {
     this.#enrolment = enrolment;
   }
 
+  /** What its HTTP calls have. */
+  get headers(): Readonly<Record<string, string>> {
+    return { authorization: `Bearer ${this.#enrolment.credential}` };
+  }
+
   /** Connects to a control plane, and leaves the one that it was connected to. */
   async connect(api: ControlPlaneApi): Promise<void> {
     const url = `${api.controlPlane.url.replace("http", "ws")}/fleet/connect`;
-    const headers = { authorization: `Bearer ${this.#enrolment.credential}` };
-    const socket = new WebSocket(url, { headers });
+    const socket = new WebSocket(url, { headers: this.headers });
     await once(socket, "open");
     socket.on("close", (code) => (this.closeCode = code));
     socket.on("message", (data: Buffer) => this.#receive(decodeMessage(MessageToNode, data)));

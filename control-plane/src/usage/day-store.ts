@@ -1,3 +1,4 @@
+import { chunksOf } from "../chunks-of.ts";
 import {
   AccountId,
   accountOfKey,
@@ -53,10 +54,10 @@ export class UsageDayStore {
       ...{ account_id: account, day, node: place },
       ...{ requests: 0, cpu_us: 0, kv_reads: 0, kv_lists: 0 },
     }));
-    for (let index = 0; index < rows.length; index += LIMITS.usageRowsPerStatement) {
+    for (const some of chunksOf(rows, LIMITS.usageRowsPerStatement)) {
       await transaction
         .insertInto("usage_days")
-        .values(rows.slice(index, index + LIMITS.usageRowsPerStatement))
+        .values(some)
         .onConflict((conflict) =>
           conflict
             .columns(["day", "account_id", "node"])
@@ -75,10 +76,10 @@ export class UsageDayStore {
       const used = { requests, cpu_us: cpuUs, kv_reads: kvReads, kv_lists: kvLists };
       return { account_id: account, day, node: place, ...used, changed };
     });
-    for (let index = 0; index < sums.length; index += LIMITS.usageRowsPerStatement) {
+    for (const some of chunksOf(sums, LIMITS.usageRowsPerStatement)) {
       await transaction
         .insertInto("usage_days")
-        .values(sums.slice(index, index + LIMITS.usageRowsPerStatement))
+        .values(some)
         .onConflict((conflict) =>
           conflict.columns(["day", "account_id", "node"]).doUpdateSet((row) => ({
             requests: row(row.ref("usage_days.requests"), "+", row.ref("excluded.requests")),
@@ -104,12 +105,12 @@ export class UsageDayStore {
     { day, accounts }: { readonly day: string; readonly accounts: ReadonlyArray<AccountId> },
   ): Promise<ReadonlyMap<AccountId, UseByPlace>> {
     const found: Row[] = [];
-    for (let index = 0; index < accounts.length; index += LIMITS.usageRowsPerStatement) {
+    for (const some of chunksOf(accounts, LIMITS.usageRowsPerStatement)) {
       const rows = await database
         .selectFrom("usage_days")
         .select(COLUMNS)
         .where("day", "=", day)
-        .where("account_id", "in", accounts.slice(index, index + LIMITS.usageRowsPerStatement))
+        .where("account_id", "in", some)
         .execute();
       found.push(...rows);
     }

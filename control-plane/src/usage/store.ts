@@ -1,4 +1,5 @@
 import type { ExpressionBuilder, Expression } from "kysely";
+import { chunksOf } from "../chunks-of.ts";
 import {
   accountOfKey,
   VersionId,
@@ -57,8 +58,7 @@ export class UsageStore {
     const accountIds = added.rows.map(({ worker }) => accountOfKey(worker));
     const accounts = await this.#existing(transaction, accountIds);
     const known = added.rows.filter(({ worker }) => accounts.has(accountOfKey(worker)));
-    for (let index = 0; index < known.length; index += LIMITS.usageRowsPerStatement) {
-      const rows = known.slice(index, index + LIMITS.usageRowsPerStatement);
+    for (const rows of chunksOf(known, LIMITS.usageRowsPerStatement)) {
       await transaction
         .insertInto("usage")
         .values(rows.map((row) => toRow(row, added.node)))

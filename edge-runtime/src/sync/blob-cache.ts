@@ -1,12 +1,13 @@
-import { createHash } from "node:crypto";
-import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
-import type { BlobHash } from "@atoll/control-plane/contract";
+import assert from "node:assert/strict";
+import { hash as hashOf } from "node:crypto";
+import type { BlobHash, BlobRecord } from "@atoll/control-plane/contract";
+import { Slots } from "@atoll/kv-store";
 import { EdgeError } from "../errors.ts";
-import { writeDurably } from "./durable-file.ts";
+import { LIMITS } from "../limits.ts";
+import { BlobFiles, type BlobFile } from "./blob-files.ts";
 
-/** Fetches a blob's content from the control plane. */
-export type FetchBlob = (hash: BlobHash) => Promise<Uint8Array>;
+/** Fetches blobs from the control plane, in any order. Throws when it breaks off. */
+export type FetchBlobs = (hashes: ReadonlyArray<BlobHash>) => AsyncIterable<BlobRecord>;
 
 /**
  * The node's own copies of the blobs that its workers name: files called by their SHA-256. A blob that
@@ -14,76 +15,106 @@ export type FetchBlob = (hash: BlobHash) => Promise<Uint8Array>;
  * arrives; readers get plain files, which sites are hard-linked from.
  */
 export class BlobCache {
-  readonly #directory: string;
-  readonly #fetchBlob: FetchBlob;
-  /** Fetches under way, so that workers sharing a blob fetch it once. */
-  readonly #underWay = new Map<BlobHash, Promise<void>>();
+  readonly #files: BlobFiles;
+  readonly #fetchBlobs: FetchBlobs;
+  /** One call after the other: what several ask for is fetched once, and nothing of it is removed meanwhile. */
+  readonly #turns = new Slots(1);
 
-  constructor(options: { readonly directory: string; readonly fetchBlob: FetchBlob }) {
-    this.#directory = options.directory;
-    this.#fetchBlob = options.fetchBlob;
+  constructor(options: { readonly directory: string; readonly fetchBlobs: FetchBlobs }) {
+    this.#files = new BlobFiles(options.directory);
+    this.#fetchBlobs = options.fetchBlobs;
   }
 
   /** Where the blob is or will be. */
   path(hash: BlobHash): string {
-    return join(this.#directory, hash.slice(0, 2), hash);
+    return this.#files.path(hash);
   }
 
-  /** Resolves when the blob is on this node's disk. Rejected with `blob_unavailable` when it can't be. */
-  async ensure(hash: BlobHash): Promise<void> {
-    const running = this.#underWay.get(hash);
-    if (running !== undefined) return running;
-    const fetching = this.#fetchMissing(hash).finally(() => this.#underWay.delete(hash));
-    this.#underWay.set(hash, fetching);
-    return fetching;
+  /**
+   * Resolves when all of them are on this node's disk. Rejected with `blob_unavailable` when one can't be had; all that
+   * could are there nevertheless.
+   */
+  async ensure(hashes: Iterable<BlobHash>): Promise<void> {
+    const wanted = new Set(hashes);
+    await this.#turns.run(async () => {
+      try {
+        const missing = await this.#files.missing(wanted);
+        if (missing.length > 0) await this.#fetch(missing);
+      } finally {
+        await this.#files.sync(wanted);
+      }
+    });
   }
 
   /** Content of a blob, fetched first when it is not here. */
   async read(hash: BlobHash): Promise<Uint8Array> {
-    await this.ensure(hash);
-    return readFile(this.path(hash));
+    const content = await this.#files.read(hash);
+    if (content !== undefined) return content;
+    await this.ensure([hash]);
+    const fetched = await this.#files.read(hash);
+    assert(fetched !== undefined, "what was ensured is there");
+    return fetched;
   }
 
   /** Removes every blob that is not in `keep`. Resolves with how many were removed. */
-  async prune(keep: ReadonlySet<string>): Promise<number> {
-    let removed = 0;
-    for (const shard of await listOrNothing(this.#directory)) {
-      for (const name of await listOrNothing(join(this.#directory, shard))) {
-        if (keep.has(name) || this.#underWay.has(name as BlobHash)) continue;
-        await rm(join(this.#directory, shard, name), { force: true });
-        removed += 1;
-      }
-    }
-    return removed;
+  prune(keep: ReadonlySet<string>): Promise<number> {
+    return this.#turns.run(() => this.#files.prune(keep));
   }
 
-  async #fetchMissing(hash: BlobHash): Promise<void> {
-    const path = this.path(hash);
-    if (await isFile(path)) return;
-    const content = await this.#fetchBlob(hash).catch((cause: unknown) => {
-      throw new EdgeError("blob_unavailable", `blob ${hash} could not be fetched`, { cause });
-    });
-    const actual = createHash("sha256").update(content).digest("hex");
-    if (actual !== hash) {
-      throw new EdgeError(
-        "blob_unavailable",
-        `blob ${hash} arrived as ${actual}: damaged on its way`,
-      );
-    }
-    await mkdir(join(path, ".."), { recursive: true });
-    await writeDurably(path, content);
+  async #fetch(hashes: ReadonlyArray<BlobHash>): Promise<void> {
+    const faults: EdgeError[] = [];
+    const sound = verified(this.#fetchBlobs(hashes), { hashes, faults });
+    for await (const group of groupsOf(sound)) await this.#files.write(group);
+    const [first] = faults;
+    if (first !== undefined) throw first;
   }
 }
 
-async function isFile(path: string): Promise<boolean> {
-  const found = await stat(path).catch(() => undefined);
-  return found?.isFile() ?? false;
+/** What arrives as its hash says, as long as anything does. What is amiss with the others goes to `faults`. */
+async function* verified(
+  records: AsyncIterable<BlobRecord>,
+  { hashes, faults }: { readonly hashes: Iterable<BlobHash>; readonly faults: EdgeError[] },
+): AsyncGenerator<BlobFile> {
+  const left = new Set(hashes);
+  let cause: unknown;
+  try {
+    for await (const { hash, content } of records) {
+      // Each is written once, whatever comes.
+      if (!left.delete(hash)) continue;
+      const actual = content && hashOf("sha256", content, "hex");
+      if (content !== undefined && actual === hash) yield { hash, content };
+      else
+        faults.push(
+          unavailable(
+            actual === undefined
+              ? `blob ${hash} is not at the control plane`
+              : `blob ${hash} arrived as ${actual}: damaged on its way`,
+          ),
+        );
+    }
+  } catch (error) {
+    cause = error;
+  }
+  const [first] = left;
+  if (first === undefined) return;
+  const others = left.size === 1 ? "" : ` and ${left.size - 1} others`;
+  faults.push(unavailable(`blob ${first}${others} could not be fetched`, cause));
 }
 
-/** Names in a directory; none when it does not exist yet. */
-async function listOrNothing(path: string): Promise<ReadonlyArray<string>> {
-  return readdir(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT" || error.code === "ENOTDIR") return [];
-    throw error;
-  });
+function unavailable(message: string, cause?: unknown): EdgeError {
+  return new EdgeError("blob_unavailable", message, { cause });
+}
+
+/** As many together as may be in memory. */
+async function* groupsOf(blobs: AsyncIterable<BlobFile>): AsyncGenerator<ReadonlyArray<BlobFile>> {
+  let group: BlobFile[] = [];
+  let bytes = 0;
+  for await (const blob of blobs) {
+    group.push(blob);
+    bytes += blob.content.length;
+    if (group.length < LIMITS.blobGroupCount && bytes < LIMITS.blobGroupBytes) continue;
+    yield group;
+    [group, bytes] = [[], 0];
+  }
+  if (group.length > 0) yield group;
 }

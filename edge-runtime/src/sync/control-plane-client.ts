@@ -1,8 +1,12 @@
 import { createReadStream } from "node:fs";
 import {
+  BLOBS_PER_CALL_MAX,
   KV_REVISION_HEADER,
   PREVIEW_SIGNATURE_HEADER,
+  readBlobRecords,
   type BlobHash,
+  type BlobRecord,
+  type BlobsRequest,
   type PreviewLabel,
   type WorkerKey,
 } from "@atoll/control-plane/contract";
@@ -21,11 +25,27 @@ export class ControlPlaneClient implements ValueBlobs {
     this.#headers = { authorization: `Bearer ${options.credential}` };
   }
 
-  /** All of a blob's content. Rejected when it can't be had; the caller verifies the hash. */
-  async fetchBlob(hash: BlobHash): Promise<Uint8Array> {
-    const response = await this.#get(hash, AbortSignal.timeout(LIMITS.blobTransferMs));
-    if (response === undefined) throw new Error(`the control plane has no blob ${hash}`);
-    return new Uint8Array(await response.arrayBuffer());
+  /**
+   * What the control plane has of these blobs, in any order, as it is asked for; the caller verifies it. Throws when
+   * nobody answers. An answer that is cut is as good as one that ends: the rest is asked for again.
+   */
+  async *fetchBlobs(hashes: Iterable<BlobHash>): AsyncGenerator<BlobRecord> {
+    const left = new Set(hashes);
+    while (left.size > 0) {
+      const [leftBefore, asked] = [left.size, [...left.values().take(BLOBS_PER_CALL_MAX)]];
+      const { url, body } = await this.#askForBlobs(asked);
+      try {
+        for await (const record of readBlobRecords(body)) {
+          if (!left.delete(record.hash)) throw new Error(`nobody asked for blob ${record.hash}`);
+          yield record;
+        }
+      } catch (error) {
+        this.#controlPlanes.leave(url);
+        if (left.size === leftBefore) throw error;
+      }
+      // Or it would be asked for ever.
+      if (left.size === leftBefore) throw new Error("the control plane answered without a blob");
+    }
   }
 
   /** A preview as the control plane signed it; `undefined` when there is none. Rejected when nobody says. */
@@ -72,6 +92,23 @@ export class ControlPlaneClient implements ValueBlobs {
     if (statusCode >= 300) {
       throw new Error(`the control plane answered ${statusCode} to storing blob ${hash}`);
     }
+  }
+
+  async #askForBlobs(
+    hashes: BlobsRequest["hashes"],
+  ): Promise<{ readonly url: string; readonly body: AsyncIterable<Uint8Array> }> {
+    const sent = {
+      method: "POST",
+      headers: { ...this.#headers, "content-type": "application/json" },
+      body: JSON.stringify({ hashes } satisfies BlobsRequest),
+      signal: AbortSignal.timeout(LIMITS.blobTransferMs),
+    } as const;
+    return this.#controlPlanes.call(async (url) => {
+      const { statusCode, body } = await request(`${url}/fleet/blobs`, sent);
+      if (statusCode === 200) return { url, body };
+      await body.dump();
+      throw new Error(`the control plane answered ${statusCode} to a request for blobs`);
+    });
   }
 
   /** `undefined` when the control plane has no such blob. */

@@ -44,7 +44,7 @@ export function openWorkers(options: WorkersOptions): Workers {
   const { dataDirectory, identity, client, capabilities, kv, supervisor, ingress, log } = options;
   const blobs = new BlobCache({
     directory: join(dataDirectory, "blobs"),
-    fetchBlob: (hash) => client.fetchBlob(hash),
+    fetchBlobs: (hashes) => client.fetchBlobs(hashes),
   });
   const sites = options.createSites({ root: join(dataDirectory, "sites"), log });
   const runner = new WorkerRunner({

@@ -11,13 +11,14 @@ import {
 } from "@atoll/control-plane/contract";
 import type { PreparedWorker } from "../cells/prepared-worker.ts";
 import { EdgeError } from "../errors.ts";
-import { LIMITS } from "../limits.ts";
 import type { BlobCache } from "./blob-cache.ts";
 import { workerKey } from "./state-follower.ts";
 
 /** Makes directories of static files; `@atoll/sites` has it. */
 export interface SiteMaterialiser {
-  /** Resolves with the directory that holds the manifest's files. */
+  /** The directory that holds the manifest's files, whole, if it was made before. */
+  find(manifestHash: BlobHash): Promise<string | undefined>;
+  /** Resolves with the directory that holds the manifest's files. Their blobs are here. */
   materialise(
     manifestHash: BlobHash,
     manifest: AssetManifest,
@@ -50,7 +51,7 @@ export class WorkerPreparer {
   /** Rejected with `blob_unavailable`, or the materialiser's error, when something can't be had. */
   async prepare(worker: DesiredWorker, deployed: DeployedVersion): Promise<PreparedWorker> {
     const { version } = deployed;
-    await this.#ensureBlobs(codeBlobs(version));
+    await this.#options.blobs.ensure(ownBlobs(version));
     const site = version.assets && (await this.#prepareSite(version.assets));
     return {
       key: workerKey(worker),
@@ -69,12 +70,11 @@ export class WorkerPreparer {
   /** Removes from this node what none of the workers needs. */
   async prune(workers: ReadonlyArray<DesiredWorker>): Promise<void> {
     const versions = workers.flatMap(({ versions }) => versions.map(({ version }) => version));
-    const blobs = new Set<string>(versions.flatMap(codeBlobs));
+    const blobs = new Set<string>(versions.flatMap(ownBlobs));
     const manifests = new Set<string>();
     for (const { assets } of versions) {
       if (assets === undefined) continue;
       manifests.add(assets.manifest);
-      blobs.add(assets.manifest);
       for (const hash of assetBlobs(await this.#readManifest(assets.manifest))) blobs.add(hash);
     }
     await this.#options.sites.prune(manifests);
@@ -85,10 +85,13 @@ export class WorkerPreparer {
     assets: Assets,
   ): Promise<{ readonly directory: string; readonly assets: Assets }> {
     const files = await this.#readManifest(assets.manifest);
-    await this.#ensureBlobs(assetBlobs(files));
     const { blobs, sites } = this.#options;
-    const path = (hash: BlobHash) => blobs.path(hash);
-    const directory = await sites.materialise(assets.manifest, files, path);
+    let directory = await sites.find(assets.manifest);
+    if (directory === undefined) {
+      await blobs.ensure(assetBlobs(files));
+      const path = (hash: BlobHash): string => blobs.path(hash);
+      directory = await sites.materialise(assets.manifest, files, path);
+    }
     const headers = sites.headers(files, assets.headers);
     return { directory, assets: headers === undefined ? assets : { ...assets, headers } };
   }
@@ -96,16 +99,6 @@ export class WorkerPreparer {
   async #readManifest(hash: BlobHash): Promise<AssetManifest> {
     const content = await this.#options.blobs.read(hash);
     return AssetManifest.parse(JSON.parse(Buffer.from(content).toString("utf8")));
-  }
-
-  /** Fetches what is missing, a few at a time. */
-  async #ensureBlobs(hashes: Iterable<BlobHash>): Promise<void> {
-    const queue = new Set(hashes).values();
-    const fetchNext = async (): Promise<void> => {
-      // Every fetcher takes from the same iterator, so each blob is taken once.
-      for (const hash of queue) await this.#options.blobs.ensure(hash);
-    };
-    await Promise.all(Array.from({ length: LIMITS.blobFetchesMax }, fetchNext));
   }
 
   #openSecrets({ secrets, version }: DeployedVersion): SecretValues {
@@ -119,6 +112,12 @@ export class WorkerPreparer {
       });
     }
   }
+}
+
+/** What a version names itself: its code, and the manifest that names its files. */
+function ownBlobs(version: Version): ReadonlyArray<BlobHash> {
+  const { assets } = version;
+  return [...codeBlobs(version), ...(assets === undefined ? [] : [assets.manifest])];
 }
 
 function codeBlobs({ code }: Version): ReadonlyArray<BlobHash> {

@@ -125,19 +125,25 @@ describe("S3 blob store: ", () => {
     });
   });
 
-  test("a server that stops in the midst of an answer is given up, too", async () => {
-    const beginning = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ncon";
-    const silent = await SilentServer.start({ beginning });
-    const { endpoint } = silent;
-    const place = { bucket: S3_BUCKET, prefix: "", credentials: S3_CREDENTIALS };
-    const stopping = new S3Bucket({ ...place, endpoint, silenceMs: SILENCE_MS });
-    const reading = new S3BlobStore({ bucket: stopping, prefix: PREFIX });
-    await expect(reading.get(hash)).rejects.toMatchObject({ code: "blobs_unavailable" });
-    const opened = await reading.open(hash);
-    await expect(new Response(opened?.content).arrayBuffer()).rejects.toThrow();
-    stopping.close();
-    await silent.stop();
-  });
+  const largeBytes = LIMITS.blobWholeBytesMax + 1;
+  test.each([7, largeBytes])(
+    "a server that stops in the midst of %i bytes is given up, too",
+    async (size) => {
+      const beginning = `HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\ncon`;
+      const silent = await SilentServer.start({ beginning });
+      const { endpoint } = silent;
+      const place = { bucket: S3_BUCKET, prefix: "", credentials: S3_CREDENTIALS };
+      const stopping = new S3Bucket({ ...place, endpoint, silenceMs: SILENCE_MS });
+      const reading = new S3BlobStore({ bucket: stopping, prefix: PREFIX });
+      await expect(reading.get(hash)).rejects.toMatchObject({ code: "blobs_unavailable" });
+      const whole = reading
+        .open(hash)
+        .then((opened) => new Response(opened?.content).arrayBuffer());
+      await expect(whole).rejects.toThrow(/./);
+      stopping.close();
+      await silent.stop();
+    },
+  );
 
   test("a bucket that does not let us in is refused at the start, as is one that is not there", async () => {
     const { endpoint } = server;

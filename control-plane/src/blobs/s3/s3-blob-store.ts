@@ -75,8 +75,12 @@ export class S3BlobStore implements BlobStore {
         new GetObjectCommand({ ...address, Key: this.#keyOf(hash) }),
       );
       const sizeBytes = sizeOf(object, hash);
-      const content = object.Body?.transformToWebStream() ?? new Blob([]).stream();
-      return { sizeBytes, content };
+      const body = object.Body;
+      if (body === undefined || sizeBytes <= LIMITS.blobWholeBytesMax) {
+        const whole = await body?.transformToByteArray();
+        return { sizeBytes, content: Uint8Array.from(whole ?? []) };
+      }
+      return { sizeBytes, content: body.transformToWebStream() };
     });
   }
 
