@@ -121,7 +121,7 @@ export class SimulatedClients {
       ? this.#conditions(node, namespace, operations)
       : [];
     const keys = operations.map(({ key }) => key);
-    this.#options.promises.writeMade({ id, node, namespace, keys, conditions });
+    this.#options.promises.writes.made({ id, node, namespace, keys, conditions });
     node.write({ id, namespace }, operations, conditions);
   }
 

@@ -48,7 +48,7 @@ export class SimulatedFaults {
       case "kill":
         return random.below(4) === 0 ? this.#killOrigin() : this.end(node, () => node.crash());
       case "power":
-        this.#options.promises.timeLost(node);
+        this.#options.promises.expiry.timeLost(node);
         return this.end(node, () => node.cutPower());
       case "toggle":
         return this.#toggle(node);
