@@ -41,7 +41,7 @@ export class ExpiryCheck {
   #checkOne(node: SimulatedNode, expiresAt: number): void {
     const hiddenUpTo = this.#hiddenUpTo.get(node) ?? 0;
     const expiresMs = expiresAt * 1_000;
-    if (node.hides(expiresAt)) {
+    if (node.clock.hides(expiresAt)) {
       this.#hiddenUpTo.set(node, Math.max(hiddenUpTo, expiresAt));
       if (expiresMs <= this.#origin.latestMs) return;
       throw new Error(

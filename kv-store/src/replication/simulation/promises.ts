@@ -152,16 +152,16 @@ export class Promises implements NodeWatcher {
       return "has other values than it should";
     if (position !== undefined && position.repairing !== null) return "is still being repaired";
     if (position?.standing !== "following") return `is ${position?.standing}`;
-    const lagMs = this.#timeline.nowMs - (node.momentOf(position.freshMs) ?? -Infinity);
+    const lagMs = this.#timeline.nowMs - (node.clock.momentOf(position.freshMs) ?? -Infinity);
     if (lagMs > LAG_MAX_MS) return `says that it lags by ${lagMs} ms`;
-    const timeLagMs = this.#origin.nowMs() - (node.originNowMs() ?? -Infinity);
+    const timeLagMs = this.#origin.nowMs() - (node.clock.originNowMs() ?? -Infinity);
     return timeLagMs > LAG_MAX_MS ? `is ${timeLagMs} ms behind the origin's time` : undefined;
   }
 
   #checkHolding(node: SimulatedNode, namespace: NamespaceId, seen: Map<NamespaceId, Seen>): void {
     const holding = node.holding(namespace);
     const position = node.position(namespace);
-    const freshMs = node.momentOf(position?.freshMs ?? null);
+    const freshMs = node.clock.momentOf(position?.freshMs ?? null);
     const before = seen.get(namespace);
     this.#checkLag(node, namespace, freshMs);
     if (position !== undefined && position.repairing !== null) this.#checkRepair(node, position);

@@ -46,7 +46,7 @@ export class ReadCheck {
       throw new Error(`${where}: a read that began at ${from} shows ${revision}`);
     }
     const isHidden = (each: SimulatedEntry | undefined): boolean =>
-      each?.put.expiresAt !== undefined && node.hides(each.put.expiresAt);
+      each?.put.expiresAt !== undefined && node.clock.hides(each.put.expiresAt);
     const isOf = (each: SimulatedEntry | undefined): boolean =>
       isValueOf(each, content) || (content === undefined && isHidden(each));
     if (!histories.some((each) => isOf(each.states[revision]?.entries.get(key)))) {

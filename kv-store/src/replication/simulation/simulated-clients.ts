@@ -55,7 +55,7 @@ export class SimulatedClients {
       return this.#writeAtOrigin(namespace, operationsAt(this.#origin.nowMs()));
     }
     // Times to live are counted from what the node takes for the origin's time.
-    this.#writeAt(node, namespace, operationsAt(node.originNowMs()));
+    this.#writeAt(node, namespace, operationsAt(node.clock.originNowMs()));
   }
 
   read(): void {
@@ -134,7 +134,7 @@ export class SimulatedClients {
     return operations.slice(0, 1).map(({ key }) => {
       const entry = node.holding(namespace)?.entries.get(key);
       const expiresAt = entry?.put.expiresAt;
-      const isHidden = expiresAt !== undefined && node.hides(expiresAt);
+      const isHidden = expiresAt !== undefined && node.clock.hides(expiresAt);
       return { key, revision: Revision.parse(isHidden ? 0 : (entry?.revision ?? 0)) };
     });
   }

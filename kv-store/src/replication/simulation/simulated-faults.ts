@@ -88,7 +88,7 @@ export class SimulatedFaults {
     const { random, origin, rhythm } = this.#options;
     const errorMs = rhythm.clockErrorMs;
     if (random.below(3) === 0) origin.setClock(random.below(2 * errorMs) - errorMs);
-    else node.setClock(random.below(7_200_000) - 3_600_000);
+    else node.clock.set(random.below(7_200_000) - 3_600_000);
   }
 
   #toggle(node: SimulatedNode): void {
