@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { systemClock, type Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { EdgeError } from "../errors.ts";
+import { LAUNCHER } from "../launcher/launcher.ts";
 import { LIMITS } from "../limits.ts";
 import type { Cell, CellHost, CellSpec } from "./cell-host.ts";
 import { canCellsReach, letCellsPass } from "../sandbox/cell-user.ts";
@@ -72,6 +73,7 @@ export class WorkerdHost implements CellHost {
   readonly #additions = new Set<Promise<void>>();
   #starts: StartRate = NO_STARTS;
   readonly #stopTrimming: () => void;
+  readonly #stopListening: () => void;
   #refill: NodeJS.Timeout | undefined;
   #isDisposed = false;
 
@@ -85,6 +87,10 @@ export class WorkerdHost implements CellHost {
     this.#sampler = new CellSampler({ clock, totalNs: () => confinement.groups?.cpuNs() });
     this.#watchdog = new CellWatchdog({ clock, sampler: this.#sampler });
     this.#stopTrimming = options.clock.every(LIMITS.zygoteTrimMs, () => this.#trimPool());
+    // Each of them tells of its own end; this is why.
+    this.#stopListening = LAUNCHER.onEnd((processes) =>
+      options.log.error({ processes }, "the process that starts others ended, and these with it"),
+    );
   }
 
   /** Ends what an earlier run left in the run directory, then fills the pool. */
@@ -169,6 +175,7 @@ export class WorkerdHost implements CellHost {
     this.#isDisposed = true;
     clearTimeout(this.#refill);
     this.#stopTrimming();
+    this.#stopListening();
     await Promise.all(this.#additions);
     for (const zygote of this.#zygotes.splice(0)) void zygote.kill();
     await Promise.all([...this.#processes].map((process) => process.stop()));

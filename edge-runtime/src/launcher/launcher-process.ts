@@ -29,8 +29,8 @@ export class LauncherProcess {
     this.#child = child;
   }
 
-  /** `onEnd` is called when it has ended, and no more is to be asked of it. */
-  static async start(onEnd: () => void): Promise<LauncherProcess> {
+  /** `onEnd` is called when it has ended, with as many processes, and no more is to be asked of it. */
+  static async start(onEnd: (processes: number) => void): Promise<LauncherProcess> {
     // Nobody else may reach it: what connects there is taken for the launcher.
     const directory = await mkdtemp(join(tmpdir(), "atoll-launcher-"));
     const path = join(directory, "l.sock");
@@ -46,7 +46,7 @@ export class LauncherProcess {
     const launcher = new LauncherProcess(child);
     launcher.#listen(server);
     child.once("exit", () => {
-      onEnd();
+      onEnd(launcher.#launches.size);
       launcher.#end(server);
       // It does so itself when we end before it.
       void rm(directory, { recursive: true, force: true });

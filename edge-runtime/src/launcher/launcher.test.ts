@@ -139,12 +139,16 @@ test("launcher: what can't be started is refused, and the next one starts", asyn
 });
 
 test("launcher: when it is killed, what it has started ends, and another one starts the next", async () => {
+  const told: number[] = [];
+  const stopListening = launcher.onEnd((processes) => told.push(processes));
   const launched = await shell("echo running; exec cat");
   await next(launched);
   const pid = await parentOf(launched.pid);
   process.kill(pid, "SIGKILL");
   expect(await launched.ended).toEqual({ code: null, signal: "SIGKILL" });
   await waitFor(async () => expect(await readStartTicks(launched.pid)).toBeUndefined());
+  expect(told).toEqual([1]);
+  stopListening();
   const another = await shell("exec cat");
   expect(await parentOf(another.pid)).not.toBe(pid);
   another.signal("SIGKILL");

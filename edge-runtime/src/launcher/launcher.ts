@@ -9,6 +9,7 @@ import { LauncherProcess } from "./launcher-process.ts";
  */
 export class Launcher {
   #process: Promise<LauncherProcess> | undefined;
+  readonly #listeners = new Set<(processes: number) => void>();
 
   /**
    * Resolves when the process runs. Rejects when it can't be started, or when the launcher ended meanwhile: the
@@ -20,11 +21,20 @@ export class Launcher {
     return launcher.launch(program);
   }
 
+  /** Calls back each time that a launcher ended before us, with how many processes end with it. Returns its end. */
+  onEnd(listener: (processes: number) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
   #start(): Promise<LauncherProcess> {
     const forget = (): void => {
       if (this.#process === starting) this.#process = undefined;
     };
-    const starting = LauncherProcess.start(forget);
+    const starting = LauncherProcess.start((processes) => {
+      forget();
+      for (const listener of this.#listeners) listener(processes);
+    });
     starting.catch(forget);
     return starting;
   }
