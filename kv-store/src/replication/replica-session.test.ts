@@ -359,6 +359,19 @@ test("ReplicaSession: a batch that comes first, behind what was lost, may be of 
   expect(node.position).toMatchObject({ repairing: "other-history", freshMs: null });
 });
 
+test("ReplicaSession: what is held is not fresh because another history, whose start was lost, came as far", () => {
+  const node = following();
+  const other = new TrackedState();
+  const restored = other.apply([put("a", ""), put("b", ""), put("x", "")]);
+  const pingMs = node.nowMs;
+  node.wait(LIMITS.replicaAskMs);
+  node.lose();
+  node.batch(other, "1");
+  // Read before the batch was written.
+  node.heartbeat(restored, pingMs);
+  expect(node.position).toMatchObject({ applied: 3, freshMs: null });
+});
+
 test("ReplicaSession: what comes behind the first message of an answer is taken, whatever of others is lost", () => {
   const node = following();
   node.batch(state, "1");

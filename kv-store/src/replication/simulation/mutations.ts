@@ -33,6 +33,13 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
     replace: "if (expected === undefined) throw",
   },
   {
+    // What was lost before it said that the origin was restored, and the numbers of both histories are the same.
+    name: "a batch that comes first is taken whatever was lost before it",
+    file: REPLICA_SUBSCRIPTION,
+    find: "return isFirst && this.isSuspect && ",
+    replace: "return isFirst && this.id < 0 && ",
+  },
+  {
     name: "what was accepted is not remembered",
     file: REPLICA_SUBSCRIPTION,
     find: `      this.accepted = { revision, digest };

@@ -1,41 +1,23 @@
-import type { Key, KvCondition } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
 import type { MessageToOrigin } from "../messages.ts";
-import type { WriteResult } from "../pending-writes.ts";
 import type { ReplicaPosition } from "../replica-exchange.ts";
 import { ReadCheck } from "./read-check.ts";
 import { historyOf, isStateOf, type Seen } from "./seen-history.ts";
 import { summaryOf } from "./entries-summary.ts";
+import { ExpiryCheck } from "./expiry-check.ts";
 import type { NodeWatcher } from "./node-watcher.ts";
 import type { Holding } from "./simulated-disk.ts";
-import type { SimulatedNetwork } from "./simulated-network.ts";
 import type { SimulatedNode } from "./simulated-node.ts";
 import type { SimulatedOrigin } from "./simulated-origin.ts";
+import { LAG_MAX_MS, STEADY_MS } from "./steady.ts";
 import { UNDER_WAY_BYTES_MAX } from "./stream-check.ts";
 import type { Timeline } from "./timeline.ts";
-
-interface PendingWrite {
-  readonly id: number;
-  readonly node: SimulatedNode;
-  readonly namespace: NamespaceId;
-  readonly keys: ReadonlyArray<Key>;
-  readonly conditions: ReadonlyArray<KvCondition>;
-  readonly madeMs: number;
-}
-
-/** A write that was acknowledged before its node shows it. */
-interface OwedWrite extends PendingWrite {
-  readonly revision: number;
-}
+import { WriteCheck } from "./write-check.ts";
 
 // More than this often within two seconds is a storm, not a repair.
 const ASKS_MAX = 10;
 const ASKS_MS = 2_000;
-/** By then a node that had nothing to complain of has caught up. */
-const STEADY_MS = 3_000;
-/** And is never staler than this: some heartbeats, and the time that one takes. */
-const LAG_MAX_MS = 2_000;
 
 /** What REPLICATION.md promises, checked against the model after every step of a node. */
 export class Promises implements NodeWatcher {
@@ -45,18 +27,11 @@ export class Promises implements NodeWatcher {
   readonly #isSound: boolean;
   readonly #seen = new Map<SimulatedNode, Map<NamespaceId, Seen>>();
   readonly #asks = new Map<SimulatedNode, Map<NamespaceId, number[]>>();
-  readonly #pending = new Map<number, PendingWrite>();
-  /** Writes of which it was said that they did not happen. */
-  readonly #refused: PendingWrite[] = [];
-  readonly #conditional: PendingWrite[] = [];
-  #owed: OwedWrite[] = [];
-  /** The latest expiry of what each node has hidden. */
-  readonly #hiddenUpTo = new Map<SimulatedNode, number>();
-  network: SimulatedNetwork | undefined;
   /** Told of what a node says of itself. */
   trace: ((text: string) => void) | undefined;
-  acknowledged = 0;
   readonly reads: ReadCheck;
+  readonly writes: WriteCheck;
+  readonly expiry: ExpiryCheck;
   /** When something last had to be repaired, cut or asked for. */
   restlessMs = 0;
 
@@ -69,60 +44,15 @@ export class Promises implements NodeWatcher {
     this.#origin = parts.origin;
     this.#isSound = parts.isSound;
     this.reads = new ReadCheck(parts);
-  }
-
-  get pendingCount(): number {
-    return this.#pending.size;
-  }
-
-  writeMade(write: Omit<PendingWrite, "madeMs">): void {
-    const pending = { ...write, madeMs: this.#timeline.nowMs };
-    this.#pending.set(write.id, pending);
-    if (write.conditions.length > 0) this.#conditional.push(pending);
-  }
-
-  /** Its machine may have lost what it knew of the time. */
-  timeLost(node: SimulatedNode): void {
-    this.#hiddenUpTo.delete(node);
+    this.writes = new WriteCheck(parts);
+    this.expiry = new ExpiryCheck(parts);
   }
 
   /** The process of a node ended: nobody waits for its writes, and its reads may have gone back with its disk. */
   nodeEnded(node: SimulatedNode): void {
-    for (const [id, write] of this.#pending) if (write.node === node) this.#pending.delete(id);
-    this.#owed = this.#owed.filter((write) => write.node !== node);
+    this.writes.nodeEnded(node);
     this.#seen.delete(node);
     this.#asks.delete(node);
-  }
-
-  /** What is acknowledged is in the history as that revision, and this node's reads see it. */
-  settled(node: SimulatedNode, id: number, result: WriteResult): void {
-    const write = this.#pending.get(id);
-    if (write === undefined) throw new Error(`write ${id} ended, and nobody waits for it`);
-    this.#pending.delete(id);
-    this.trace?.(`node ${node.number}   write ${id} ended: ${JSON.stringify(result)}`);
-    if (result.kind === "failed") {
-      if (result.code !== "origin_unreachable" && result.code !== "replica_behind") {
-        this.#refused.push(write);
-      }
-      return;
-    }
-    this.acknowledged += 1;
-    const [{ namespace }, { revision }] = [write, result];
-    const histories = this.#origin.histories(namespace);
-    const made = histories.filter(({ writes }) => writes.get(id) === revision);
-    if (made.length === 0) throw new Error(`write ${id} was never made as ${revision}`);
-    if (!node.wanted.has(namespace)) return;
-    if (result.kind === "durable") {
-      this.#owed.push({ ...write, revision });
-      return this.#checkOwed(node);
-    }
-    const holding = node.holding(namespace);
-    if (holding === undefined || holding.revision < revision) {
-      const shown = holding?.revision ?? "nothing";
-      throw new Error(`write ${id} is revision ${revision}, but its node shows ${shown}`);
-    }
-    if (made.some((history) => isStateOf(history, holding))) return;
-    throw new Error(`write ${id} is revision ${revision}, but its node shows another history`);
   }
 
   asked(node: SimulatedNode, message: MessageToOrigin & { kind: "subscribe" }): void {
@@ -170,6 +100,8 @@ export class Promises implements NodeWatcher {
   }
 
   readonly readEnded: NodeWatcher["readEnded"] = (node, read) => this.reads.check(node, read);
+  readonly settled: NodeWatcher["settled"] = (...ended) => this.writes.settled(...ended);
+  readonly read: NodeWatcher["read"] = (node) => this.expiry.check(node);
 
   changed(node: SimulatedNode): void {
     const seen = this.#seen.get(node) ?? new Map<NamespaceId, Seen>();
@@ -180,61 +112,7 @@ export class Promises implements NodeWatcher {
     if (node.storingBytes > UNDER_WAY_BYTES_MAX) {
       throw new Error(`node ${node.number}: holds ${node.storingBytes} bytes that are not stored`);
     }
-    this.#checkPending(node);
-    this.#checkOwed(node);
-  }
-
-  /** All entries expire by one rule: never before the origin's time, never again shown, and soon where all is well. */
-  read(node: SimulatedNode): void {
-    for (const namespace of node.wanted.keys()) {
-      const holding = node.holding(namespace);
-      if (holding === undefined) continue;
-      for (const expiresAt of summaryOf(holding.entries).expiries) {
-        this.#checkExpiry(node, expiresAt);
-      }
-    }
-  }
-
-  #checkExpiry(node: SimulatedNode, expiresAt: number): void {
-    const hiddenUpTo = this.#hiddenUpTo.get(node) ?? 0;
-    const expiresMs = expiresAt * 1_000;
-    if (node.hides(expiresAt)) {
-      this.#hiddenUpTo.set(node, Math.max(hiddenUpTo, expiresAt));
-      if (expiresMs <= this.#origin.latestMs) return;
-      throw new Error(
-        `${expiryOf(node, expiresAt)} is hidden when the origin is at ${this.#origin.latestMs}`,
-      );
-    }
-    if (expiresAt <= hiddenUpTo) throw new Error(`${expiryOf(node, expiresAt)} is shown again`);
-    const steadyMs = Math.max(node.steadySinceMs, this.#origin.clockSetMs);
-    if (!this.#isSound || this.#timeline.nowMs - steadyMs < STEADY_MS) return;
-    if (expiresMs + LAG_MAX_MS > this.#origin.nowMs()) return;
-    throw new Error(
-      `${expiryOf(node, expiresAt)} is shown when the origin is at ${this.#origin.nowMs()}`,
-    );
-  }
-
-  /** What a node has acknowledged it shows, or its reads wait for it. */
-  #checkOwed(node: SimulatedNode): void {
-    if (this.#owed.length === 0) return;
-    this.#owed = this.#owed.filter((write) => write.node !== node || this.#isOwed(write));
-    for (const { id, namespace, keys, revision } of this.#owed.filter(
-      (each) => each.node === node,
-    )) {
-      const waits = node
-        .ownWrites(namespace)
-        .some((own) => own.revision === revision && keys.every((key) => own.keys.includes(key)));
-      if (!waits) throw new Error(`write ${id} was acknowledged, is not shown, and no read waits`);
-    }
-  }
-
-  #isOwed({ id, node, namespace, revision }: OwedWrite): boolean {
-    if (!node.wanted.has(namespace) || this.#isGone(namespace)) return false;
-    const holding = node.holding(namespace);
-    const made = this.#origin.histories(namespace).filter(({ writes }) => writes.has(id));
-    if (made.length === 0 || !this.#origin.history(namespace).writes.has(id)) return false;
-    if (holding === undefined || holding.revision < revision) return true;
-    return !made.some((history) => isStateOf(history, holding));
+    this.writes.changed(node);
   }
 
   /** Nothing is missing, nothing is too much, nobody waits; checked when all is calm. */
@@ -245,36 +123,14 @@ export class Promises implements NodeWatcher {
         if (text !== undefined) throw new Error(`${place(node, namespace)}: ${text}`);
       }
     }
-    if (this.#pending.size > 0) throw new Error(`${this.#pending.size} writes never ended`);
-    for (const { id, namespace } of this.#refused) {
-      if (!this.#origin.histories(namespace).some(({ writes }) => writes.has(id))) continue;
-      throw new Error(`write ${id} was refused, but it was made`);
-    }
-    for (const write of this.#conditional) this.#checkConditions(write);
-  }
-
-  /** A write with conditions was made where they were true, or not at all. */
-  #checkConditions({ id, namespace, keys, conditions }: PendingWrite): void {
-    for (const { writes, states } of this.#origin.histories(namespace)) {
-      const last = writes.get(id);
-      if (last === undefined) continue;
-      const before = states[last - keys.length]?.entries;
-      for (const { key, revision } of conditions) {
-        const found = before?.get(key);
-        const hasExpired = (found?.put.expiresAt ?? Infinity) * 1_000 <= this.#origin.latestMs;
-        if ((found?.revision ?? 0) === revision || (revision === 0 && hasExpired)) continue;
-        throw new Error(
-          `write ${id} was for revision ${revision}, and replaced ${found?.revision}`,
-        );
-      }
-    }
+    this.writes.checkEnded();
   }
 
   isConverged(nodes: ReadonlyArray<SimulatedNode>): boolean {
     const { namespaces } = this.#origin;
     const isCalm = (node: SimulatedNode): boolean =>
       namespaces.every((namespace) => this.#unrest(node, namespace) === undefined);
-    return this.#pending.size === 0 && nodes.every(isCalm);
+    return this.writes.areEnded && nodes.every(isCalm);
   }
 
   /** What is not yet as it should end; `undefined` when all is. */
@@ -296,16 +152,16 @@ export class Promises implements NodeWatcher {
       return "has other values than it should";
     if (position !== undefined && position.repairing !== null) return "is still being repaired";
     if (position?.standing !== "following") return `is ${position?.standing}`;
-    const lagMs = this.#timeline.nowMs - (node.momentOf(position.freshMs) ?? -Infinity);
+    const lagMs = this.#timeline.nowMs - (node.clock.momentOf(position.freshMs) ?? -Infinity);
     if (lagMs > LAG_MAX_MS) return `says that it lags by ${lagMs} ms`;
-    const timeLagMs = this.#origin.nowMs() - (node.originNowMs() ?? -Infinity);
+    const timeLagMs = this.#origin.nowMs() - (node.clock.originNowMs() ?? -Infinity);
     return timeLagMs > LAG_MAX_MS ? `is ${timeLagMs} ms behind the origin's time` : undefined;
   }
 
   #checkHolding(node: SimulatedNode, namespace: NamespaceId, seen: Map<NamespaceId, Seen>): void {
     const holding = node.holding(namespace);
     const position = node.position(namespace);
-    const freshMs = node.momentOf(position?.freshMs ?? null);
+    const freshMs = node.clock.momentOf(position?.freshMs ?? null);
     const before = seen.get(namespace);
     this.#checkLag(node, namespace, freshMs);
     if (position !== undefined && position.repairing !== null) this.#checkRepair(node, position);
@@ -369,20 +225,6 @@ export class Promises implements NodeWatcher {
     }
   }
 
-  /** Every write ends in its time, soon when the link is silent. */
-  #checkPending(node: SimulatedNode): void {
-    const { nowMs } = this.#timeline;
-    for (const write of this.#pending.values()) {
-      if (write.node !== node || node.runningSinceMs > write.madeMs) continue;
-      const silentSinceMs = this.network?.silentSinceMs(node) ?? Infinity;
-      const isSilent = silentSinceMs <= write.madeMs;
-      const limitMs = isSilent ? LIMITS.originSilenceMs : LIMITS.writeAnswerMs;
-      // Two looks: one falls just before the time is over.
-      if (nowMs - write.madeMs <= limitMs + 2 * LIMITS.tickMs) continue;
-      throw new Error(`write ${write.id} has no end after ${nowMs - write.madeMs} ms`);
-    }
-  }
-
   #isGone(namespace: NamespaceId): boolean {
     return this.#origin.history(namespace).isDeleted;
   }
@@ -390,8 +232,4 @@ export class Promises implements NodeWatcher {
 
 function place(node: SimulatedNode, namespace: NamespaceId): string {
   return `node ${node.number}, namespace ${namespace[0]}`;
-}
-
-function expiryOf(node: SimulatedNode, expiresAt: number): string {
-  return `node ${node.number}, an entry that expires at ${expiresAt}:`;
 }

@@ -4,9 +4,7 @@ import { entryOf, type SimulatedEntry } from "./simulated-history.ts";
 import type { SimulatedNode } from "./simulated-node.ts";
 import type { SimulatedOrigin } from "./simulated-origin.ts";
 import type { EndedRead } from "./simulated-read.ts";
-
-/** By then a node that had nothing to complain of has caught up. */
-const STEADY_MS = 3_000;
+import { STEADY_MS } from "./steady.ts";
 
 /** What is promised of reads, of namespaces without their values, too. */
 export class ReadCheck {
@@ -48,7 +46,7 @@ export class ReadCheck {
       throw new Error(`${where}: a read that began at ${from} shows ${revision}`);
     }
     const isHidden = (each: SimulatedEntry | undefined): boolean =>
-      each?.put.expiresAt !== undefined && node.hides(each.put.expiresAt);
+      each?.put.expiresAt !== undefined && node.clock.hides(each.put.expiresAt);
     const isOf = (each: SimulatedEntry | undefined): boolean =>
       isValueOf(each, content) || (content === undefined && isHidden(each));
     if (!histories.some((each) => isOf(each.states[revision]?.entries.get(key)))) {

@@ -55,7 +55,7 @@ export class SimulatedClients {
       return this.#writeAtOrigin(namespace, operationsAt(this.#origin.nowMs()));
     }
     // Times to live are counted from what the node takes for the origin's time.
-    this.#writeAt(node, namespace, operationsAt(node.originNowMs()));
+    this.#writeAt(node, namespace, operationsAt(node.clock.originNowMs()));
   }
 
   read(): void {
@@ -121,7 +121,7 @@ export class SimulatedClients {
       ? this.#conditions(node, namespace, operations)
       : [];
     const keys = operations.map(({ key }) => key);
-    this.#options.promises.writeMade({ id, node, namespace, keys, conditions });
+    this.#options.promises.writes.made({ id, node, namespace, keys, conditions });
     node.write({ id, namespace }, operations, conditions);
   }
 
@@ -134,7 +134,7 @@ export class SimulatedClients {
     return operations.slice(0, 1).map(({ key }) => {
       const entry = node.holding(namespace)?.entries.get(key);
       const expiresAt = entry?.put.expiresAt;
-      const isHidden = expiresAt !== undefined && node.hides(expiresAt);
+      const isHidden = expiresAt !== undefined && node.clock.hides(expiresAt);
       return { key, revision: Revision.parse(isHidden ? 0 : (entry?.revision ?? 0)) };
     });
   }

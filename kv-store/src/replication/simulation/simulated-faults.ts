@@ -1,3 +1,4 @@
+import type { NamespaceId } from "../../names.ts";
 import type { Promises } from "./promises.ts";
 import { NAMESPACES, type SimulatedClients, type SimulationParts } from "./simulated-clients.ts";
 import type { SimulatedNetwork } from "./simulated-network.ts";
@@ -47,7 +48,7 @@ export class SimulatedFaults {
       case "kill":
         return random.below(4) === 0 ? this.#killOrigin() : this.end(node, () => node.crash());
       case "power":
-        this.#options.promises.timeLost(node);
+        this.#options.promises.expiry.timeLost(node);
         return this.end(node, () => node.cutPower());
       case "toggle":
         return this.#toggle(node);
@@ -68,7 +69,7 @@ export class SimulatedFaults {
       case "flip":
         return node.damage(random.pick(NAMESPACES));
       case "restore":
-        return this.#restoreOrigin(random.below(this.#options.rhythm.restoreMs));
+        return this.#restoreOrigin(node);
     }
   }
 
@@ -87,7 +88,7 @@ export class SimulatedFaults {
     const { random, origin, rhythm } = this.#options;
     const errorMs = rhythm.clockErrorMs;
     if (random.below(3) === 0) origin.setClock(random.below(2 * errorMs) - errorMs);
-    else node.setClock(random.below(7_200_000) - 3_600_000);
+    else node.clock.set(random.below(7_200_000) - 3_600_000);
   }
 
   #toggle(node: SimulatedNode): void {
@@ -103,10 +104,20 @@ export class SimulatedFaults {
     for (const node of this.#options.nodes) this.#options.network.cut(node);
   }
 
-  /** It starts with a copy of all that it had so long ago. */
-  #restoreOrigin(ageMs: number): void {
-    const { origin, timeline, nodes, network } = this.#options;
+  /** It starts with an older copy of all that it had. */
+  #restoreOrigin(node: SimulatedNode): void {
+    const { random, rhythm, origin, timeline, nodes, network } = this.#options;
+    // A backup, or a standby that was a little behind.
+    const ageMs = random.below(random.chance(0.5) ? rhythm.restoreMs : rhythm.restoreMs / 10);
     origin.restore(timeline.nowMs - ageMs);
-    for (const node of nodes) network.cut(node);
+    for (const each of nodes) network.cut(each);
+    if (random.chance(0.5)) this.#hideRestore(node, random.pick(NAMESPACES));
+  }
+
+  /** A node hears nothing before the new history has come as far as the one that it holds. */
+  #hideRestore(node: SimulatedNode, namespace: NamespaceId): void {
+    const { origin, network } = this.#options;
+    const { revision = 0 } = node.holding(namespace) ?? {};
+    network.deafen(node, () => origin.history(namespace).revision > revision);
   }
 }

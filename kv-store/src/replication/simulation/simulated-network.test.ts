@@ -15,23 +15,49 @@ const WATCHER: NodeWatcher = {
   ...{ repaired: ignored, readEnded: ignored, cut: ignored },
 };
 
-test("simulation: a machine that stands still begins no connection, and finds one at most when it wakes up", () => {
+/** A node that has asked for one namespace, and nothing fails any more. */
+function connected(): {
+  readonly timeline: Timeline;
+  readonly network: SimulatedNetwork;
+  readonly node: SimulatedNode;
+  readonly asks: { readonly count: number };
+} {
   const timeline = new Timeline();
   const parts = { timeline, random: new Random(1), rhythm: RHYTHMS.dense };
   const origin = new SimulatedOrigin(NAMESPACES, { ...parts, isSound: true });
   const network = new SimulatedNetwork(origin, parts);
-  let asks = 0;
+  const asks = { count: 0 };
   const node = new SimulatedNode(0, {
     ...{ ...parts, namespaces: NAMESPACES.slice(0, 1), valueOf: () => new Uint8Array() },
-    watcher: { ...WATCHER, asked: () => (asks += 1) },
+    watcher: { ...WATCHER, asked: () => (asks.count += 1) },
   });
   network.endFaults();
   node.endFaults();
   network.keepConnected(node);
   timeline.run(timeline.nowMs + 3_000);
-  expect(asks).toBe(1);
+  return { timeline, network, node, asks };
+}
+
+test("simulation: a machine that stands still begins no connection, and finds one at most when it wakes up", () => {
+  const { timeline, node, asks } = connected();
+  expect(asks.count).toBe(1);
   // The origin gives it up, and would do so with each further link.
   node.freeze(6 * LIMITS.linkSilenceMs);
   timeline.run(timeline.nowMs + 6 * LIMITS.linkSilenceMs + 3_000);
-  expect(asks).toBe(2);
+  expect(asks.count).toBe(2);
+});
+
+test("simulation: over its next link a deaf node is heard, and hears nothing until it is over", () => {
+  const { timeline, network, node, asks } = connected();
+  const heard: string[] = [];
+  network.trace = (text) => void (text.startsWith("node 0 <") && heard.push(text));
+  let isOver = false;
+  network.deafen(node, () => isOver);
+  timeline.run(timeline.nowMs + 5_000);
+  expect([asks.count, heard.length]).toEqual([2, 0]);
+  expect(network.silentSinceMs(node)).toBeLessThan(timeline.nowMs);
+  isOver = true;
+  timeline.run(timeline.nowMs + LIMITS.heartbeatMs);
+  expect(heard.length).toBeGreaterThan(0);
+  expect(network.silentSinceMs(node)).toBe(Infinity);
 });

@@ -15,6 +15,8 @@ interface Link {
   /** Until then nothing arrives in that direction, and nobody is told. */
   readonly silentUntilMs: Record<Direction, number>;
   readonly silentSinceMs: Record<Direction, number>;
+  /** Until it is so nothing arrives at the node, either. */
+  hearsAgain: (() => boolean) | undefined;
   /** Until then every body that arrives is damaged: bad hardware, not bad luck. */
   damagedUntilMs: number;
   close(): void;
@@ -44,6 +46,8 @@ export class SimulatedNetwork {
   readonly #random: Random;
   readonly #links = new Map<SimulatedNode, Link>();
   readonly #isolatedUntilMs = new Map<SimulatedNode, number>();
+  /** Nothing arrives over the next link of a node before it is so. */
+  readonly #deafUntil = new Map<SimulatedNode, () => boolean>();
   /** How much of the worst there is of each fault. */
   readonly #share: number;
   isFaulty = true;
@@ -103,6 +107,16 @@ export class SimulatedNetwork {
       ["to-origin"],
       ["to-node", "to-origin"],
     ]);
+    this.#silence(link, directions, durationMs);
+  }
+
+  /** Cuts it. What the origin says over the next link is lost until `hearsAgain` says so. */
+  deafen(node: SimulatedNode, hearsAgain: () => boolean): void {
+    this.#deafUntil.set(node, hearsAgain);
+    this.cut(node);
+  }
+
+  #silence(link: Link, directions: ReadonlyArray<Direction>, durationMs: number): void {
     const { nowMs } = this.#timeline;
     for (const direction of directions) {
       if (link.silentUntilMs[direction] <= nowMs) link.silentSinceMs[direction] = nowMs;
@@ -123,6 +137,7 @@ export class SimulatedNetwork {
       link.silentUntilMs["to-node"] = 0;
       link.silentUntilMs["to-origin"] = 0;
     }
+    this.#deafUntil.clear();
   }
 
   /** Promise: whoever hears nothing for long ends the connection. */
@@ -148,6 +163,7 @@ export class SimulatedNetwork {
       isOpen: true,
       silentUntilMs: { "to-node": 0, "to-origin": 0 },
       silentSinceMs: { "to-node": 0, "to-origin": 0 },
+      hearsAgain: this.#deafUntil.get(node),
       damagedUntilMs: 0,
       close: () => {
         if (!link.isOpen) return;
@@ -158,6 +174,7 @@ export class SimulatedNetwork {
       },
     };
     this.#links.set(node, link);
+    if (this.#deafUntil.delete(node)) this.#silence(link, ["to-node"], Infinity);
     // A cut from within a session's own effects takes place right after them.
     const cut = (): void => this.#timeline.after(0, () => link.close());
     const toNode: Delivery<MessageFromOrigin> = {
@@ -190,6 +207,7 @@ export class SimulatedNetwork {
   ): void {
     const isLate = this.#happens(LATE);
     this.#timeline.after(delayMs + (isLate ? this.#random.below(2_000) : 0), () => {
+      if (link.hearsAgain?.() === true) hear(link);
       if (!link.isOpen || link.silentUntilMs[way.direction] > this.#timeline.nowMs) return;
       if (this.#happens(LOST)) {
         this.faults += 1;
@@ -232,6 +250,11 @@ export class SimulatedNetwork {
     }
     return copy;
   }
+}
+
+function hear(link: Link): void {
+  link.hearsAgain = undefined;
+  link.silentUntilMs["to-node"] = 0;
 }
 
 function describe(node: SimulatedNode, direction: Direction, message: object): string {

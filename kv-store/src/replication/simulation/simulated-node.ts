@@ -2,11 +2,11 @@ import type { Key, KvCondition, KvOperation } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
 import type { MessageFromOrigin } from "../messages.ts";
-import { OriginTime } from "../../replica/origin-time.ts";
 import type { SnapshotPosition } from "../../replica/replica.ts";
 import type { OwnWrite } from "../own-writes.ts";
 import type { ReplicaEffect, ReplicaInput, ReplicaPosition } from "../replica-exchange.ts";
 import { ReplicaSession } from "../replica-session.ts";
+import { NodeClock } from "./node-clock.ts";
 import type { NodeLink, NodeWatcher } from "./node-watcher.ts";
 import type { Random } from "./random.ts";
 import { bytesOf, SimulatedDisk, type Holding } from "./simulated-disk.ts";
@@ -37,11 +37,7 @@ export class SimulatedNode {
   #session!: ReplicaSession; // set by `#start`
   /** Counts the node's lives: what was planned in an earlier one does not happen. */
   #life = 0;
-  #clockStartMs = 0; // when its monotonic clock was at zero: another moment in each life
-  #time!: OriginTime; // set by `#start`
-  /** How far its disk says that time has come. */
-  #savedSeconds: number | undefined;
-  #clockErrorMs = 0; // what its wall clock shows more than it should
+  readonly clock: NodeClock;
   #link: NodeLink | undefined;
   /** The machine stands still until then, and afterwards finds all that came meanwhile. */
   #frozenUntilMs = 0;
@@ -74,6 +70,7 @@ export class SimulatedNode {
     },
   ) {
     this.number = number;
+    this.clock = new NodeClock(parts);
     this.#timeline = parts.timeline;
     this.#random = parts.random;
     this.#watcher = parts.watcher;
@@ -85,11 +82,6 @@ export class SimulatedNode {
     });
     for (const namespace of parts.namespaces) this.wanted.set(namespace, this.#timeline.nowMs);
     this.#start();
-  }
-
-  /** By the node's monotonic clock. */
-  get #nowMs(): number {
-    return this.#timeline.nowMs - this.#clockStartMs;
   }
 
   holding(namespace: NamespaceId): Holding | undefined {
@@ -113,21 +105,6 @@ export class SimulatedNode {
 
   position(namespace: NamespaceId): ReplicaPosition | undefined {
     return this.#session.position(namespace);
-  }
-
-  /** What its monotonic clock calls a moment, by the simulation's; null for none. */
-  momentOf(nodeMs: number | null): number | null {
-    return nodeMs === null ? null : nodeMs + this.#clockStartMs;
-  }
-
-  /** Whether reads show no entry that expires then. */
-  hides(expiresAt: number): boolean {
-    return this.#time.isExpired(expiresAt);
-  }
-
-  /** What it takes the origin's clock to show. */
-  originNowMs(): number | undefined {
-    return this.#time.nowMs();
   }
 
   /** The writes for which reads of their keys wait. */
@@ -157,7 +134,7 @@ export class SimulatedNode {
     // As `ReplicaClient` does.
     if (message.kind === "heartbeat" && message.echoMs !== null) {
       const heard = { originMs: message.atMs, echoMs: message.echoMs };
-      this.#whenAwake(() => this.#time.heard(heard));
+      this.#whenAwake(() => this.clock.heard(heard));
     }
     this.#take({ kind: "message", message });
   }
@@ -168,11 +145,6 @@ export class SimulatedNode {
     conditions: ReadonlyArray<KvCondition>,
   ): void {
     this.#take({ kind: "write", ...write, operations, conditions });
-  }
-
-  /** Somebody sets its wall clock. */
-  setClock(errorMs: number): void {
-    this.#clockErrorMs = errorMs;
   }
 
   /** Wants a namespace from now on, or no longer. */
@@ -237,7 +209,7 @@ export class SimulatedNode {
   /** Ends the power, and what was not flushed with it. */
   cutPower(): void {
     this.#disk.endPower(this.#random);
-    this.#savedSeconds = Math.max(0, (this.#savedSeconds ?? 0) - this.#random.below(10));
+    this.clock.endPower();
     this.#start();
   }
 
@@ -279,20 +251,10 @@ export class SimulatedNode {
     this.#disconnectedMs = this.#timeline.nowMs;
     this.#frozenUntilMs = 0;
     this.storingBytes = 0;
-    this.#clockStartMs = this.#timeline.nowMs - this.#random.below(20_000);
-    this.#session = new ReplicaSession(this.#nowMs);
-    this.#time = this.#startTime();
+    this.clock.start();
+    this.#session = new ReplicaSession(this.clock.nowMs);
     this.#takeInterest();
     this.#look();
-  }
-
-  #startTime(): OriginTime {
-    const clock = {
-      nowMs: () => this.#timeline.nowMs + this.#clockErrorMs,
-      monotonicMs: () => this.#nowMs,
-    };
-    const save = (seconds: number): void => void (this.#savedSeconds = seconds);
-    return new OriginTime({ clock, saved: this.#savedSeconds, save });
   }
 
   /** As `ReplicaClient.setInterest` does. */
@@ -333,7 +295,7 @@ export class SimulatedNode {
 
   #take(input: Untimed<ReplicaInput>): void {
     this.#whenAwake(() => {
-      const timed = { ...input, nowMs: this.#nowMs } as ReplicaInput; // exactly what was left out
+      const timed = { ...input, nowMs: this.clock.nowMs } as ReplicaInput; // exactly what was left out
       for (const effect of this.#session.handle(timed)) this.#perform(effect);
       this.#watcher.changed(this);
     });

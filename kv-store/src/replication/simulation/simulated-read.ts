@@ -49,7 +49,7 @@ export class SimulatedRead {
   look({ revision, entries }: Holding): ReadStep {
     const entry = entries.get(this.#place.key);
     const expiresAt = entry?.put.expiresAt;
-    const isHidden = expiresAt !== undefined && this.#values.node.hides(expiresAt);
+    const isHidden = expiresAt !== undefined && this.#values.node.clock.hides(expiresAt);
     if (entry === undefined || isHidden)
       return this.#read.looked({ revision, entries: [undefined] });
     // Of which write it is tells it from the same value put again.

@@ -83,9 +83,10 @@ class Simulation {
     const origin = new SimulatedOrigin(NAMESPACES, { ...parts, isSound });
     const promises = new Promises({ timeline: this.#timeline, origin, isSound });
     const network = new SimulatedNetwork(origin, parts);
-    promises.network = network;
+    promises.writes.network = network;
     network.trace = this.#trace;
     promises.trace = this.#trace;
+    promises.writes.trace = this.#trace;
     const valueOf: ValueSource = ({ namespace, key, hash }) => origin.valueOf(namespace, key, hash);
     const nodeParts = { ...parts, namespaces: NAMESPACES, watcher: promises, valueOf };
     const nodes = Array.from(
@@ -126,7 +127,7 @@ class Simulation {
       kind: this.#kind,
       world: this.#world,
       commits: this.#origin.commits,
-      acknowledged: this.#promises.acknowledged,
+      acknowledged: this.#promises.writes.acknowledged,
       reads: this.#promises.reads.answered,
       fetchedReads: this.#promises.reads.fetched,
       faults: this.#faults.count + this.#network.faults,
