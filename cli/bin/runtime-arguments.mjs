@@ -8,6 +8,10 @@ import { availableParallelism } from "node:os";
 // a process that runs already it has no effect.
 const YOUNG = "--max-semi-space-size=8";
 
+// What uploads arrive in lies beside V8's heap, and is given back when the new objects that stand for it are looked
+// through: twice as often, three uploads of 200 MB took 262 to 283 MB at most, and 278 to 308 before, as quickly.
+const YOUNG_OF_UPLOADS = "--max-semi-space-size=4";
+
 // How much of what was left by the last full collection may come together before the next. By itself V8 waits for a
 // multiple of it: uploads leave dead objects among old ones, and 45 MB of them came together in two of 200 MB.
 const GROWTH = "--heap-growing-percent=60";
@@ -20,7 +24,7 @@ const v8Threads = Math.max(1, Math.min(V8_THREADS_DEFAULT, availableParallelism(
 const THREADS = `--v8-pool-size=${v8Threads}`;
 
 const ARGUMENTS = new Map([
-  ["control-plane", [YOUNG, GROWTH, THREADS]],
+  ["control-plane", [YOUNG_OF_UPLOADS, GROWTH, THREADS]],
   ["node", [YOUNG, THREADS]],
 ]);
 

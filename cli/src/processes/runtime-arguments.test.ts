@@ -12,7 +12,7 @@ const TELL = "data:text/javascript,console.error(JSON.stringify(process.execArgv
 const THREADS = `--v8-pool-size=${Math.max(1, Math.min(4, availableParallelism() - 1))}`;
 
 test.each([
-  ["control-plane", ["--max-semi-space-size=8", "--heap-growing-percent=60", THREADS]],
+  ["control-plane", ["--max-semi-space-size=4", "--heap-growing-percent=60", THREADS]],
   ["node", ["--max-semi-space-size=8", THREADS]],
   ["status", []],
 ])("atoll %s: V8's garbage and its threads are bounded by %j", async (command, bounds) => {
