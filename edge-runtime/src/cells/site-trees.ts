@@ -21,6 +21,8 @@ export class SiteTrees {
   readonly #options: SiteTreesOptions;
   /** Sites of which a tree should lie ready, with that tree's path once it is made. */
   readonly #ready = new Map<string, Promise<string | undefined>>();
+  /** Sites of which the next tree is made in a moment. */
+  readonly #waiting = new Map<string, NodeJS.Timeout>();
   readonly #turnstile = new Turnstile(LIMITS.siteTreesMax);
   #kept: ReadonlySet<string> = new Set();
 
@@ -36,7 +38,7 @@ export class SiteTrees {
     const ready = await making;
     if (ready === undefined) await linkTree(site, target);
     else await rename(ready, target);
-    this.#prepare(site);
+    this.#prepareLater(site);
   }
 
   /** Has a tree ready of each of these sites, some time later, and forgets the others. */
@@ -53,10 +55,22 @@ export class SiteTrees {
   /** Removes every tree that no cell took. */
   async close(): Promise<void> {
     this.#kept = new Set();
+    for (const timer of this.#waiting.values()) clearTimeout(timer);
+    this.#waiting.clear();
     const ready = [...this.#ready.values()];
     this.#ready.clear();
     await Promise.all(ready);
     await rm(this.#options.directory, { recursive: true, force: true });
+  }
+
+  /** When the cell that took the last one has started, which needs the machine more. */
+  #prepareLater(site: string): void {
+    if (!this.#kept.has(site) || this.#waiting.has(site)) return;
+    const prepare = (): void => {
+      this.#waiting.delete(site);
+      this.#prepare(site);
+    };
+    this.#waiting.set(site, setTimeout(prepare, LIMITS.siteTreeRefillMs).unref());
   }
 
   #prepare(site: string): void {
