@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { LIMITS } from "../../limits.ts";
+import type { NamespaceId } from "../../names.ts";
 import type { NodeWatcher } from "./node-watcher.ts";
 import { Random } from "./random.ts";
 import { RHYTHMS } from "./seed-kind.ts";
@@ -60,4 +61,15 @@ test("simulation: over its next link a deaf node is heard, and hears nothing unt
   timeline.run(timeline.nowMs + LIMITS.heartbeatMs);
   expect(heard.length).toBeGreaterThan(0);
   expect(network.silentSinceMs(node)).toBe(Infinity);
+});
+
+test("simulation: what waits for a machine that stands still happens in its order, also when that lasts longer", () => {
+  const { timeline, node } = connected();
+  const namespace = NAMESPACES[0] as NamespaceId; // there are some
+  node.freeze(1_000);
+  node.setPartial(namespace, true);
+  node.freeze(2_000);
+  node.setPartial(namespace, false);
+  timeline.run(timeline.nowMs + 3_000);
+  expect(node.isPartial(namespace)).toBe(false);
 });

@@ -41,6 +41,8 @@ export class SimulatedNode {
   #link: NodeLink | undefined;
   /** The machine stands still until then, and afterwards finds all that came meanwhile. */
   #frozenUntilMs = 0;
+  /** What is to happen when it stands still no more. */
+  #waiting: Array<() => void> = [];
   /** Until then each commit takes long. */
   #slowUntilMs = 0;
   /** Until then every commit fails. */
@@ -250,6 +252,7 @@ export class SimulatedNode {
     this.runningSinceMs = this.#timeline.nowMs;
     this.#disconnectedMs = this.#timeline.nowMs;
     this.#frozenUntilMs = 0;
+    this.#waiting = [];
     this.storingBytes = 0;
     this.clock.start();
     this.#session = new ReplicaSession(this.clock.nowMs);
@@ -305,12 +308,21 @@ export class SimulatedNode {
   #whenAwake(action: () => void): void {
     const life = this.#life;
     const act = (): void => {
-      if (life !== this.#life || this.isOff) return;
-      const delayMs = this.#frozenUntilMs - this.#timeline.nowMs;
-      if (delayMs > 0) this.#timeline.after(delayMs, act);
-      else action();
+      if (life === this.#life && !this.isOff) action();
     };
-    act();
+    if (!this.isFrozen && this.#waiting.length === 0) return act();
+    if (this.#waiting.push(act) === 1) this.#wakeLater(this.#waiting);
+  }
+
+  /** It may have to stand still for longer by then, and all that waits goes on to wait. */
+  #wakeLater(waiting: ReadonlyArray<() => void>): void {
+    this.#timeline.after(this.#frozenUntilMs - this.#timeline.nowMs, () => {
+      // Another life has begun.
+      if (waiting !== this.#waiting) return;
+      if (this.isFrozen) return this.#wakeLater(waiting);
+      this.#waiting = [];
+      for (const act of waiting) act();
+    });
   }
 
   #perform(effect: ReplicaEffect): void {
