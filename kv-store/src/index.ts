@@ -17,7 +17,9 @@ export { isKvErrorCode, KV_ERRORS, KvError, type KvErrorCode } from "./errors.ts
 /** What the parts are given. */
 export { systemClock, type Clock } from "./clock.ts";
 export type { Log } from "./log.ts";
+export { allOver, severalAtOnce } from "./several-at-once.ts";
 export { Slots } from "./slots.ts";
+export { writeSynced } from "./write-synced.ts";
 /** Where writes are ordered. */
 export type { CommitListener, EntriesPage, KvOrigin, LogPage } from "./origin/origin.ts";
 export { SqliteOrigin, type SqliteOriginOptions } from "./origin/sqlite-origin.ts";

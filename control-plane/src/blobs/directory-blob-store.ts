@@ -1,12 +1,10 @@
 import { createHash, randomUUID } from "node:crypto";
-import { constants } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { Slots } from "@atoll/kv-store";
+import { severalAtOnce, Slots, writeSynced } from "@atoll/kv-store";
 import type { BlobHash } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { allOver } from "./all-over.ts";
 import { blobHashOf, requireSentHash, requireStoredHash, type HashedContent } from "./blob-hash.ts";
 import type { Admission, BlobBatches, BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
 import { openBlobFile } from "./open-blob-file.ts";
@@ -109,11 +107,9 @@ export class DirectoryBlobStore implements BlobStore {
     items: ReadonlyArray<Item>,
     action: (item: Item) => Promise<void>,
   ): Promise<void> {
-    const queue = items.values();
-    const turns = Array.from({ length: LIMITS.blobWritesAtOnce }, async () => {
-      for (const item of queue) await this.#writes.run(() => action(item));
-    });
-    await allOver(turns);
+    await severalAtOnce(items, LIMITS.blobWritesAtOnce, (item) =>
+      this.#writes.run(() => action(item)),
+    );
   }
 
   async #writeUnlessThere(hash: BlobHash, content: Uint8Array): Promise<void> {
@@ -137,7 +133,7 @@ export class DirectoryBlobStore implements BlobStore {
     const temporary = join(folder, `.${hash}.${randomUUID()}`);
     await this.#prepareOnce(folder);
     try {
-      if (content instanceof Uint8Array) await writeWhole(temporary, content);
+      if (content instanceof Uint8Array) await writeSynced(temporary, content, 0o600);
       else requireSentHash(hash, await writePieces(temporary, content));
       return temporary;
     } catch (error) {
@@ -195,24 +191,6 @@ async function prepare(folder: string): Promise<void> {
     // Times of files are the system's clock, so that is what they are compared with.
     const isLeft = mtimeMs !== undefined && mtimeMs < Date.now() - LIMITS.blobWritingMs;
     if (isLeft) await rm(path, { force: true });
-  }
-}
-
-// Each write is on disk when it returns: one call less for each of thousands of files.
-const NEW_AND_SYNCED =
-  constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_DSYNC;
-
-async function writeWhole(path: string, content: Uint8Array): Promise<void> {
-  const file = await open(path, NEW_AND_SYNCED, 0o600);
-  try {
-    let writtenBytes = 0;
-    while (writtenBytes < content.length) {
-      writtenBytes += (await file.write(content, writtenBytes)).bytesWritten;
-    }
-    // Without a write nothing was synced.
-    if (content.length === 0) await file.sync();
-  } finally {
-    await file.close();
   }
 }
 

@@ -16,8 +16,8 @@ import { limitBody, readJson } from "../http/body.ts";
 import type { ApiEnvironment } from "../http/request-context.ts";
 import type { ValueStore } from "../kv-namespaces/value-store.ts";
 import { LIMITS } from "../limits.ts";
-import { blobsAnswer } from "./blobs-answer.ts";
 import type { NodesService } from "../nodes/service.ts";
+import { blobsAnswer } from "./blobs-answer.ts";
 
 export interface FleetRoutesOptions {
   readonly nodes: NodesService;

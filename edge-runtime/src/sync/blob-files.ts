@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { constants } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { BlobHash } from "@atoll/control-plane/contract";
+import { severalAtOnce, writeSynced } from "@atoll/kv-store";
 import { LIMITS } from "../limits.ts";
 import { syncDirectory } from "./durable-file.ts";
 
@@ -44,7 +44,7 @@ export class BlobFiles {
   async missing(blobs: Iterable<NamedBlob>): Promise<ReadonlyArray<BlobHash>> {
     const sizes = new Map(Array.from(blobs, ({ blob, size }) => [blob, size]));
     const sound = new Set<BlobHash>();
-    await severalAtOnce(sizes, async ([blob, size]) => {
+    await severalAtOnce(sizes, LIMITS.blobFilesAtOnce, async ([blob, size]) => {
       const found = await sizeOf(this.path(blob));
       if (found !== undefined && found === (size ?? found)) sound.add(blob);
     });
@@ -59,12 +59,12 @@ export class BlobFiles {
   /** Puts all of them in their places. Rejected when one can't be, once none is being written any more. */
   async write(blobs: ReadonlyArray<BlobFile>): Promise<void> {
     const folders = new Set(blobs.map(({ hash }) => this.#folderOf(hash)));
-    await severalAtOnce(folders, (folder) => this.#prepare(folder));
-    await severalAtOnce(blobs, async ({ hash, content }) => {
+    await severalAtOnce(folders, LIMITS.blobFilesAtOnce, (folder) => this.#prepare(folder));
+    await severalAtOnce(blobs, LIMITS.blobFilesAtOnce, async ({ hash, content }) => {
       const path = this.path(hash);
       const unfinished = `${path}${this.#unfinished}`;
       try {
-        await writeSynced(unfinished, content);
+        await writeSynced(unfinished, content, 0o644);
         await rename(unfinished, path);
       } catch (error) {
         await rm(unfinished, { force: true });
@@ -79,7 +79,7 @@ export class BlobFiles {
     // The folders' own names are in the directory.
     for (const each of [folders, [this.#directory]]) {
       const unsynced = [...each].filter((path) => !this.#synced.has(path));
-      await severalAtOnce(unsynced, async (path) => {
+      await severalAtOnce(unsynced, LIMITS.blobFilesAtOnce, async (path) => {
         if (await syncUnlessAbsent(path)) this.#synced.add(path);
       });
     }
@@ -112,39 +112,6 @@ export class BlobFiles {
     const made = await mkdir(folder, { recursive: true });
     if (made !== undefined) this.#synced.delete(this.#directory);
   }
-}
-
-// Each write is on disk when it returns: one call less for each of thousands of files.
-const NEW_AND_SYNCED =
-  constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_DSYNC;
-
-async function writeSynced(path: string, content: Uint8Array): Promise<void> {
-  const file = await open(path, NEW_AND_SYNCED, 0o644);
-  try {
-    let writtenBytes = 0;
-    while (writtenBytes < content.length) {
-      writtenBytes += (await file.write(content, writtenBytes)).bytesWritten;
-    }
-    // Without a write nothing was synced.
-    if (content.length === 0) await file.sync();
-  } finally {
-    await file.close();
-  }
-}
-
-/** Rejected with the first fault, once no action is under way any more. */
-async function severalAtOnce<Item>(
-  items: Iterable<Item>,
-  action: (item: Item) => Promise<void>,
-): Promise<void> {
-  // Each takes from the same iterator, so every item is taken once.
-  const queue = Iterator.from(items);
-  const takers = Array.from({ length: LIMITS.blobFilesAtOnce }, async () => {
-    for (const item of queue) await action(item);
-  });
-  const ends = await Promise.allSettled(takers);
-  const fault = ends.find(({ status }) => status === "rejected");
-  if (fault?.status === "rejected") throw fault.reason;
 }
 
 /** Of a file; `undefined` when there is none. */

@@ -7,11 +7,10 @@ import {
   type GetObjectCommandOutput,
   type PutObjectCommandInput,
 } from "@aws-sdk/client-s3";
-import { Slots } from "@atoll/kv-store";
+import { allOver, Slots } from "@atoll/kv-store";
 import type { BlobHash } from "../../contract/index.ts";
 import { ControlPlaneError } from "../../errors.ts";
 import { LIMITS } from "../../limits.ts";
-import { allOver } from "../all-over.ts";
 import { blobHashOf, requireSentHash, requireStoredHash } from "../blob-hash.ts";
 import type { Admission, BlobBatches, BlobContent, BlobStore, OpenBlob } from "../blob-store.ts";
 import type { S3Bucket } from "./s3-bucket.ts";
