@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { Key } from "../../entry.ts";
 import { LIMITS } from "../../limits.ts";
 import type { NamespaceId } from "../../names.ts";
 import type { NodeWatcher } from "./node-watcher.ts";
@@ -20,6 +21,7 @@ const WATCHER: NodeWatcher = {
 function connected(): {
   readonly timeline: Timeline;
   readonly network: SimulatedNetwork;
+  readonly origin: SimulatedOrigin;
   readonly node: SimulatedNode;
   readonly asks: { readonly count: number };
 } {
@@ -36,7 +38,7 @@ function connected(): {
   node.endFaults();
   network.keepConnected(node);
   timeline.run(timeline.nowMs + 3_000);
-  return { timeline, network, node, asks };
+  return { timeline, network, origin, node, asks };
 }
 
 test("simulation: a machine that stands still begins no connection, and finds one at most when it wakes up", () => {
@@ -72,4 +74,19 @@ test("simulation: what waits for a machine that stands still happens in its orde
   node.setPartial(namespace, false);
   timeline.run(timeline.nowMs + 3_000);
   expect(node.isPartial(namespace)).toBe(false);
+});
+
+test("simulation: what came over the only connection there was is all that the disk has not committed", () => {
+  const { timeline, origin, node } = connected();
+  const [namespace] = NAMESPACES as [NamespaceId];
+  let bytesMost = 0;
+  for (let ms = 0; ms < 2_000; ms += 1) {
+    const bytes = new Uint8Array(ms % 3 === 0 ? 50_000 : 1);
+    const put = { kind: "put", key: Key.parse("k"), value: { kind: "inline", bytes } } as const;
+    origin.write({ id: 0, namespace, operations: [put], conditions: [], settle: ignored });
+    timeline.run(timeline.nowMs + 1);
+    expect(node.storingBytes).toBe(node.queuedBytes);
+    bytesMost = Math.max(bytesMost, node.storingBytes);
+  }
+  expect(bytesMost).toBeGreaterThan(0);
 });

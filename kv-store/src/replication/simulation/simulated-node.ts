@@ -53,9 +53,8 @@ export class SimulatedNode {
   #disconnectedMs = 0;
   /** Whether nothing waits for anything, so that it seldom looks at its deadlines. */
   #isResting = false;
-  /** Bytes that came over this connection, were handed to the disk, and are not yet committed. */
-  storingBytes = 0;
-  #connection = 0; // counts its connections
+  /** Of the bytes that the disk has not committed, those that came over earlier connections: the first ones. */
+  #earlierBytes = 0;
   isFaulty = true;
   isOff = false; // and does nothing at all
   /** Counts the times that it began to look at its deadlines: only the last one goes on. */
@@ -105,6 +104,11 @@ export class SimulatedNode {
     return this.#disk.queuedBytes;
   }
 
+  /** Those of them that came over this connection. */
+  get storingBytes(): number {
+    return this.queuedBytes - this.#earlierBytes;
+  }
+
   position(namespace: NamespaceId): ReplicaPosition | undefined {
     return this.#session.position(namespace);
   }
@@ -119,8 +123,7 @@ export class SimulatedNode {
     this.connectedSinceMs = this.#timeline.nowMs;
     if (this.#isResting) this.#look();
     this.#whenAwake(() => {
-      this.#connection += 1;
-      this.storingBytes = 0;
+      this.#earlierBytes = this.queuedBytes;
     });
     this.#take({ kind: "connected" });
   }
@@ -253,7 +256,7 @@ export class SimulatedNode {
     this.#disconnectedMs = this.#timeline.nowMs;
     this.#frozenUntilMs = 0;
     this.#waiting = [];
-    this.storingBytes = 0;
+    this.#earlierBytes = 0;
     this.clock.start();
     this.#session = new ReplicaSession(this.clock.nowMs);
     this.#takeInterest();
@@ -344,14 +347,9 @@ export class SimulatedNode {
 
   #enqueue(store: Parameters<SimulatedDisk["handOver"]>[0]): void {
     this.#disk.handOver(store);
-    this.storingBytes += bytesOf(store.action);
     const isSlow = this.#slowUntilMs > this.#timeline.nowMs;
     const delayMs = isSlow ? this.#slowUntilMs - this.#timeline.nowMs : this.#random.below(30);
-    const connection = this.#connection;
-    this.later(delayMs, () => {
-      if (connection === this.#connection) this.storingBytes -= bytesOf(store.action);
-      this.#storeNext();
-    });
+    this.later(delayMs, () => this.#storeNext());
   }
 
   #storeNext(): void {
@@ -361,7 +359,8 @@ export class SimulatedNode {
     if (done === undefined) return;
     if (this.#random.chance(0.3)) this.#disk.flush();
     const { outcome, change } = done;
-    const { token, namespace } = change;
+    const { token, namespace, action } = change;
+    this.#earlierBytes = Math.max(0, this.#earlierBytes - bytesOf(action));
     const held = this.#disk.held(namespace);
     const isFollowing = this.position(namespace)?.standing === "following";
     // What else is under way may remove it, for a namespace that was not wanted meanwhile.
