@@ -32,7 +32,7 @@ const WRITER = `
   const files = new BlobFiles(directory);
   for (;;) {
     const blobs = Array.from({ length: 32 }, (_, index) => {
-      const content = randomBytes(1 + index * 2_000);
+      const content = randomBytes(16 + index * 2_000);
       return { hash: hash("sha256", content, "hex"), content };
     });
     await files.write(blobs);
