@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { expect, test } from "vitest";
 import { Key, type HeldEntry } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
@@ -11,6 +12,12 @@ function inline(key: string, text = key): HeldEntry {
 function absent(key: string, digit = "a"): HeldEntry {
   const value = { kind: "absent", hash: digit.repeat(64), size: 200 } as const;
   return { key: Key.parse(key), value: { ...value, digest: Buffer.alloc(16, digit) } };
+}
+
+/** `inline` when its value has left the replica. */
+function left(key: string): HeldEntry {
+  const value = { kind: "absent", hash: hash("sha256", key), size: key.length } as const;
+  return { key: Key.parse(key), value: { ...value, digest: Buffer.alloc(16) } };
 }
 
 function look(revision: number, ...entries: ReadonlyArray<HeldEntry | undefined>): Look {
@@ -51,8 +58,22 @@ test("ValueRead: a value that leaves the replica while another is fetched is ans
   const read = new ValueRead();
   const first = look(1, absent("a"), inline("b"));
   read.looked(first);
-  const step = read.looked(look(1, absent("a"), absent("b", "b")));
+  const step = read.looked(look(1, absent("a"), left("b")));
   expect(step).toEqual({ kind: "answer", look: first, isCurrent: true });
+});
+
+test("ValueRead: the same revision of another history is another state", () => {
+  const read = new ValueRead();
+  read.looked(look(7, absent("a")));
+  const step = read.looked(look(7, absent("a", "b")));
+  expect(step).toEqual({ kind: "fetch", entries: [absent("a", "b")] });
+});
+
+test("ValueRead: a value that was gone and is here again is answered", () => {
+  const read = new ValueRead();
+  read.looked(look(7, left("a")));
+  read.failed({ at: Revision.parse(7) });
+  expect(read.looked(look(7, inline("a"))).kind).toBe("answer");
 });
 
 test("ValueRead: several keys are of one revision", () => {

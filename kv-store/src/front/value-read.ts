@@ -1,4 +1,5 @@
-import type { HeldEntry, KvValue } from "../entry.ts";
+import { hash } from "node:crypto";
+import type { ContentHash, HeldEntry, KvValue } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import type { Revision } from "../names.ts";
 
@@ -41,11 +42,11 @@ export class ValueRead {
   /** The replica was looked at: the first time, after each fetch and after each wait. */
   looked(look: Look): ReadStep {
     const elsewhere = look.entries.filter(isElsewhere);
+    if (elsewhere.length === 0) return { kind: "answer", look, isCurrent: true };
     const gone = this.#gone;
     this.#gone = undefined;
     // Nothing replaced it up to where the origin did not have it: it is lost, or has expired there.
     if (gone !== undefined && isUnchanged(gone, look)) return { kind: "fail" };
-    if (elsewhere.length === 0) return { kind: "answer", look, isCurrent: true };
     const before = this.#look;
     if (before !== undefined) {
       // As it was looked at before, because that is what was fetched: another value may have left since.
@@ -79,8 +80,8 @@ function isElsewhere(entry: HeldEntry | undefined): entry is EntryElsewhere {
   return entry !== undefined && entry.value.kind !== "inline";
 }
 
+/** Whether it is the same content. Of the same revision it need not be: the origin may have been restored meanwhile. */
 function isUnchanged(before: Look, after: Look): boolean {
-  if (before.revision === after.revision) return true;
   return before.entries.every((entry, index) => isEqual(entry, after.entries[index]));
 }
 
@@ -89,10 +90,13 @@ function isEqual(left: HeldEntry | undefined, right: HeldEntry | undefined): boo
   if (left.metadata !== right.metadata || left.expiresAt !== right.expiresAt) return false;
   if (left.revision !== right.revision) return false;
   const [one, other] = [left.value, right.value];
-  if (one.kind === "inline" || other.kind === "inline") {
-    return (
-      one.kind === "inline" && other.kind === "inline" && Buffer.from(one.bytes).equals(other.bytes)
-    );
+  if (one.kind === "inline" && other.kind === "inline") {
+    return Buffer.from(one.bytes).equals(other.bytes);
   }
-  return one.hash === other.hash;
+  // A value may leave the replica, and come back.
+  return hashOf(one) === hashOf(other);
+}
+
+function hashOf(value: HeldEntry["value"]): ContentHash {
+  return value.kind === "inline" ? hash("sha256", value.bytes) : value.hash;
 }
