@@ -420,3 +420,22 @@ test("ReplicaSession: one that came over one connection and leads nowhere is dam
   node.stored(null, "damaged");
   expect(node.position).toMatchObject({ repairing: "damaged" });
 });
+
+test("ReplicaSession: a snapshot that leads nowhere holds up none that was begun behind it", () => {
+  const node = new Driver(NOTHING);
+  node.snapshotStart(otherAt(2));
+  node.snapshotEnd(otherAt(2));
+  // The disk is slow, and the origin asks no longer whether it is done.
+  node.disconnect();
+  node.connect();
+  node.snapshotStart(held);
+  node.snapshotEnd(held);
+  node.stored(null);
+  node.stored(null, "damaged");
+  expect(node.position).toMatchObject({ standing: "following", repairing: null });
+  node.stored(null);
+  node.stored(held);
+  expect(node.position).toMatchObject({ confirmed: held.revision, repairing: null });
+  node.wait(LIMITS.replicaRepairMs);
+  expect(node.askCount).toBe(2);
+});

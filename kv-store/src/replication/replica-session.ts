@@ -333,9 +333,12 @@ export class ReplicaSession {
     if (this.#storing.isNews) this.#acknowledge();
     const { subscription, kind, era } = store;
     subscription.stored(held, outcome === "stored");
-    if (outcome === "damaged" && kind.startsWith("snapshot")) subscription.refused(this.#nowMs);
+    const isRefused = outcome === "damaged" && kind.startsWith("snapshot");
+    if (isRefused) subscription.refused(this.#nowMs);
     if (outcome === "stored" && kind === "snapshot-end") subscription.replaced(era, this.#nowMs);
-    if (outcome !== "stored") this.#onStoreFailed(store, outcome);
+    // Of a snapshot behind which another one was begun it is no news: the other one decides.
+    const isGivenUp = isRefused && this.#storing.isBegunAnew(subscription);
+    if (outcome !== "stored" && !isGivenUp) this.#onStoreFailed(store, outcome);
     subscription.freshness.reached(subscription.confirmed);
     this.#settleReached(subscription.namespace);
   }

@@ -68,6 +68,13 @@ export class StoresInFlight {
     return store;
   }
 
+  /** Whether a snapshot is on its way from its start on: whatever came before it is given up for it. */
+  isBegunAnew(subscription: ReplicaSubscription): boolean {
+    return this.#stores
+      .values()
+      .some((store) => store.subscription === subscription && store.kind === "snapshot-start");
+  }
+
   /** So much was done since the origin was last told that its window might close. */
   get isNews(): boolean {
     return this.#untoldBytes - this.#weight >= LIMITS.windowNewsBytes;
