@@ -43,21 +43,22 @@ async function openAny(blobs: Blobs, hash: BlobHash): Promise<AnyBlob> {
   return (await blobs.open(hash)) ?? { sizeBytes: 0, content: undefined };
 }
 
-/** The records of those that are small, or not there. Adds the others to `large`. */
+/** The records of those that are small, or not there. Adds the others to `large`, in their order. */
 async function readSmall(
   blobs: Blobs,
   hashes: ReadonlyArray<BlobHash>,
   large: BlobHash[],
 ): Promise<Uint8Array> {
-  const read = async (hash: BlobHash): Promise<ReadonlyArray<Uint8Array>> => {
+  const read = async (hash: BlobHash): Promise<ReadonlyArray<Uint8Array> | undefined> => {
     const blob = await openAny(blobs, hash);
     if (!(blob.content instanceof ReadableStream)) return wholeRecord(hash, blob.content);
     // Not kept open until its turn comes, which may take long: a bucket would give up.
     await close(blob);
-    large.push(hash);
-    return [];
+    return undefined;
   };
-  return Buffer.concat((await Promise.all(hashes.map(read))).flat());
+  const records = await Promise.all(hashes.map(read));
+  large.push(...hashes.filter((_, index) => records[index] === undefined));
+  return Buffer.concat(records.flatMap((record) => record ?? []));
 }
 
 async function* recordOf(
