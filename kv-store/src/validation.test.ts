@@ -57,6 +57,8 @@ test("validation: an expiration is at least a minute away, said either way", () 
   expect(parseExpiration({ expirationTtl: "60" }, NOW_MS)).toBe(NOW + 60);
   expect(parseExpiration({ expiration: NOW + 60 }, NOW_MS)).toBe(NOW + 60);
   expect(parseExpiration({ expiration: 5, expirationTtl: 61 }, NOW_MS)).toBe(NOW + 61);
+  const latest = LIMITS.expirationSecondsMax;
+  expect(parseExpiration({ expirationTtl: latest - NOW }, NOW_MS)).toBe(latest);
 });
 
 test.each([
@@ -69,6 +71,7 @@ test.each([
   { expirationTtl: "1e3" },
   { expirationTtl: Number.NaN },
   { expirationTtl: Number.MAX_SAFE_INTEGER },
+  { expirationTtl: LIMITS.expirationSecondsMax - NOW + 1 },
   { expiration: NOW + 59 },
   { expiration: NOW },
   { expiration: 0 },

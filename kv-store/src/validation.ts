@@ -61,7 +61,7 @@ export interface ExpirationRequest {
 export function parseExpiration(request: ExpirationRequest, nowMs: number): number | undefined {
   const nowSeconds = Math.floor(nowMs / 1_000);
   const { expiration, expirationTtl } = request;
-  if (expirationTtl != null) return nowSeconds + parseTtl(expirationTtl);
+  if (expirationTtl != null) return nowSeconds + parseTtl(expirationTtl, nowSeconds);
   if (expiration == null) return undefined;
   const seconds = parseInteger(expiration);
   if (seconds === undefined || seconds <= nowSeconds || seconds > LIMITS.expirationSecondsMax) {
@@ -77,11 +77,18 @@ export function parseExpiration(request: ExpirationRequest, nowMs: number): numb
   return seconds;
 }
 
-function parseTtl(ttl: string | number): number {
+function parseTtl(ttl: string | number, nowSeconds: number): number {
   const seconds = parseInteger(ttl);
-  if (seconds === undefined || seconds <= 0 || seconds > LIMITS.expirationSecondsMax) {
+  if (seconds === undefined || seconds <= 0) {
     throw expirationError(
       `Invalid expiration_ttl of ${ttl}. Please specify integer greater than 0.`,
+    );
+  }
+  // What it leads to counts: nobody could read a record that expires later.
+  const secondsMax = LIMITS.expirationSecondsMax - nowSeconds;
+  if (seconds > secondsMax) {
+    throw expirationError(
+      `Invalid expiration_ttl of ${ttl}. Expiration TTL must be at most ${secondsMax}.`,
     );
   }
   if (seconds < LIMITS.expirationTtlSecondsMin) {
