@@ -209,6 +209,28 @@ export function describeOriginValues(
       expect(await collect()).toEqual([A]);
     });
 
+    test("what is claimed while others before it are removed stays", async () => {
+      const hashes = Array.from({ length: LIMITS.collectRemovalsMax + 1 }, (_, index) =>
+        index.toString(16).padStart(64, "0"),
+      );
+      for (const hash of hashes) await store(hash);
+      clock.advance(LIMITS.valueClaimMs);
+      const removing = Promise.withResolvers<void>();
+      const begun = Promise.withResolvers<void>();
+      const collecting = origin.collectValues(async (hash) => {
+        begun.resolve();
+        await removing.promise;
+        stored.delete(hash);
+      });
+      await begun.promise;
+      const last = hashes.at(-1) ?? A;
+      await store(last);
+      removing.resolve();
+      expect(await collecting).toBe(LIMITS.collectRemovalsMax);
+      expect([...stored]).toEqual([last]);
+      await origin.write(NAMESPACE, [large("k", last)]);
+    });
+
     test("what could not be removed is looked at again, and can be named meanwhile", async () => {
       await store(A);
       await store(B);

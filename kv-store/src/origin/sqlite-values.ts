@@ -14,6 +14,8 @@ export interface SqliteValuesOptions {
   readonly run: <Result>(action: () => Result) => Result;
 }
 
+type RemoveContent = (hash: ContentHash) => Promise<void>;
+
 /** Which large values there are. The process is the only one: what is being removed it knows itself. */
 export class SqliteValues {
   readonly #options: SqliteValuesOptions;
@@ -22,7 +24,7 @@ export class SqliteValues {
   /** Up to where they were looked through. */
   #lookedUpTo = "";
   readonly #claim: Statement<[string, number]>;
-  readonly #claimed: Statement<[string], number>;
+  readonly #claimedMs: Statement<[string], number>;
   readonly #some: Statement<[string, number], { hash: string; claimed_ms: number }>;
   readonly #naming: Statement<[string, string], number>;
   readonly #forget: Statement<[string]>;
@@ -34,8 +36,8 @@ export class SqliteValues {
       `INSERT INTO large_values (hash, claimed_ms) VALUES (?, ?)
        ON CONFLICT (hash) DO UPDATE SET claimed_ms = excluded.claimed_ms`,
     );
-    this.#claimed = database
-      .prepare<[string], number>("SELECT 1 FROM large_values WHERE hash = ?")
+    this.#claimedMs = database
+      .prepare<[string], number>("SELECT claimed_ms FROM large_values WHERE hash = ?")
       .pluck();
     this.#some = database.prepare(
       "SELECT hash, claimed_ms FROM large_values WHERE hash > ? ORDER BY hash LIMIT ?",
@@ -63,20 +65,22 @@ export class SqliteValues {
   /** Why a write of these can't be made, as part of its transaction. */
   refusal(operations: ReadonlyArray<KvOperation>): KvError | undefined {
     const unclaimed = namedValues(operations).find(
-      (hash) => this.#leaving.has(hash) || this.#claimed.get(hash) === undefined,
+      (hash) => this.#leaving.has(hash) || this.#claimedMs.get(hash) === undefined,
     );
     return unclaimed === undefined ? undefined : unclaimedError(unclaimed);
   }
 
   /** As `KvOrigin.collectValues`. */
-  async collect(remove: (hash: ContentHash) => Promise<void>): Promise<number> {
+  async collect(remove: RemoveContent): Promise<number> {
     const { run, clock } = this.#options;
     const beforeMs = clock.nowMs() - LIMITS.valueClaimMs;
     const rows = run(() => this.#some.all(this.#lookedUpTo, LIMITS.collectValuesMax));
     this.#lookedUpTo = rows.at(-1)?.hash ?? "";
     const idle = rows.filter(({ claimed_ms }) => claimed_ms <= beforeMs);
     const slots = new Slots(LIMITS.collectRemovalsMax);
-    const removals = idle.map(({ hash }) => slots.run(() => this.#collectOne(hash, remove)));
+    const removals = idle.map(({ hash }) =>
+      slots.run(() => this.#collectOne(hash, { beforeMs, remove })),
+    );
     const collected = await Promise.all(removals);
     return collected.filter(Boolean).length;
   }
@@ -84,10 +88,13 @@ export class SqliteValues {
   /** Whether it was removed: with its row, and that only once its content is gone. */
   async #collectOne(
     hash: ContentHash,
-    remove: (hash: ContentHash) => Promise<void>,
+    { beforeMs, remove }: { readonly beforeMs: number; readonly remove: RemoveContent },
   ): Promise<boolean> {
     const { run } = this.#options;
     if (this.#leaving.has(hash)) return false;
+    // It may have been claimed while it waited for its turn.
+    const claimedMs = run(() => this.#claimedMs.get(hash));
+    if (claimedMs === undefined || claimedMs > beforeMs) return false;
     if (run(() => this.#naming.get(hash, hash) === 1)) return false;
     const removal = remove(hash);
     // From here on it can't be named or claimed: nothing is done between the look and this.
