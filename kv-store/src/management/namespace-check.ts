@@ -1,6 +1,6 @@
 import type { ContentHash, KvEntry } from "../entry.ts";
 import { KvError } from "../errors.ts";
-import type { HistoryPoint, NamespaceId } from "../names.ts";
+import { Revision, type HistoryPoint, type NamespaceId } from "../names.ts";
 import type { ManagedOrigin, NamespaceExtent } from "../origin/administration.ts";
 import type { KvSize } from "../origin/quota.ts";
 import { sizeOf } from "../origin/quota.ts";
@@ -32,7 +32,7 @@ export async function checkNamespace(
   try {
     await checkEntries(options, extent, findings);
     await checkLog(options, extent, findings);
-    await checkStart(options, extent, findings);
+    await checkOldest(options, findings);
   } catch (error) {
     // Damage ends the reading there, and is what was looked for; everything else is no finding.
     if (!(error instanceof KvError) || error.code !== "storage_failed") throw error;
@@ -93,21 +93,47 @@ async function checkLog(
   }
 }
 
-/** The oldest state that the log says there was must have its digest: all that was replaced since is sound. */
-async function checkStart(
-  { origin, namespace }: NamespaceCheckOptions,
-  { log }: NamespaceExtent,
-  findings: string[],
-): Promise<void> {
+/** The oldest state that can be had must have its digest: all that was replaced since is sound. */
+async function checkOldest(options: NamespaceCheckOptions, findings: string[]): Promise<void> {
+  // What leaves the log meanwhile need not be right any more.
+  findings.push(...((await inReach(findOldest(options))) ?? []));
+}
+
+async function findOldest({
+  origin,
+  namespace,
+}: NamespaceCheckOptions): Promise<ReadonlyArray<string>> {
+  const oldest = await oldestPoint(origin, namespace);
+  if (oldest === undefined) return [];
   const tally = new StateTally();
+  for await (const entry of entriesAt(origin, namespace, oldest.revision)) tally.add(entry);
+  return tally.differences(oldest, "the oldest state of the log");
+}
+
+/**
+ * The first end of a transaction that the log knows. It may have been cut in the midst of one, whose operations
+ * need not say all of what they replaced of each other.
+ */
+async function oldestPoint(
+  { administration }: ManagedOrigin,
+  namespace: NamespaceId,
+): Promise<HistoryPoint | undefined> {
+  const { log } = await administration.describe(namespace);
+  const revision = await administration.revisionAt(namespace, log.startMs);
+  if (revision === log.start.revision) return log.start;
+  const before = Revision.parse(revision - 1);
+  const [last] = await administration.readLinks(namespace, before);
+  return last;
+}
+
+/** `undefined` for what the log has left behind. */
+async function inReach<Result>(read: Promise<Result>): Promise<Result | undefined> {
   try {
-    for await (const entry of entriesAt(origin, namespace, log.start.revision)) tally.add(entry);
+    return await read;
   } catch (error) {
-    // The log was cut meanwhile: what has left it need not be right any more.
-    if (error instanceof KvError && error.code === "moment_unknown") return;
+    if (error instanceof KvError && error.code === "moment_unknown") return undefined;
     throw error;
   }
-  findings.push(...tally.differences(log.start, `the oldest state of the log`));
 }
 
 /** Adds up what a state has. */

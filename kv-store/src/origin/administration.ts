@@ -8,7 +8,7 @@ export interface NamespaceExtent extends HistoryPoint, KvSize {
   readonly log: {
     readonly records: number;
     readonly bytes: number;
-    /** Where it begins: the state then is the oldest that can be had. */
+    /** Where it begins, which may be in the midst of a transaction. */
     readonly start: HistoryPoint;
     /** When that was committed, in milliseconds since the epoch. */
     readonly startMs: number;
@@ -47,9 +47,9 @@ export interface KvAdministration {
   revisionAt(namespace: NamespaceId, atMs: number): Promise<Revision>;
   /**
    * Of the keys behind `after`, or from the first one for null, those that were written to after revision
-   * `at`, which must be one that a transaction ended with: `revisionAt` and `describe` give such. Ascending,
-   * up to the bounds of a page; empty at the end. Fails with `moment_unknown` when the log does not reach back
-   * so far.
+   * `at`, which must be one that a transaction ended with: `revisionAt` gives such, and `describe` but for the
+   * log's start. Ascending, up to the bounds of a page; empty at the end. Fails with `moment_unknown` when the log
+   * does not reach back so far.
    */
   readEarlier(
     namespace: NamespaceId,
