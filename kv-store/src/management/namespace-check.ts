@@ -66,7 +66,12 @@ async function checkLog(
 ): Promise<void> {
   let { revision, digest } = extent.log.start;
   while (revision < extent.revision) {
-    const records = await origin.administration.readLinks(namespace, revision);
+    const records = await inReach(origin.administration.readLinks(namespace, revision));
+    if (records === undefined) {
+      // The log was cut meanwhile: it goes on from where it begins now.
+      ({ revision, digest } = (await origin.administration.describe(namespace)).log.start);
+      continue;
+    }
     if (records.length === 0) {
       findings.push(
         `the log ends at revision ${revision}, and the namespace at ${extent.revision}`,

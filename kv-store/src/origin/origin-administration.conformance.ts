@@ -187,6 +187,21 @@ export function describeOriginAdministration(
       expect(await check()).toEqual([]);
     });
 
+    test("check: what leaves the log meanwhile is not asked for", async () => {
+      await reopen({ ageMs: HOUR_MS, bytesMax: 10_000 });
+      const value = { kind: "blob", hash: "ab".repeat(32), size: 70_000 } as const;
+      await origin.claimValue(value.hash);
+      await write({ kind: "put", key: "large" as Key, value });
+      for (let count = 0; count < 20; count += 1) await write(put("k", "x".repeat(100)));
+      // As a writer does while entries are read.
+      const checkValue = async (): Promise<undefined> => {
+        for (let count = 0; count < 3; count += 1) await write(put("other", "y".repeat(2_000)));
+      };
+      expect(await checkNamespace({ origin, namespace: NAMESPACE, checkValue })).toEqual([]);
+      const { log } = await origin.administration.describe(NAMESPACE);
+      expect(log.start.revision).toBeGreaterThan(0);
+    });
+
     test("horizon: a reader that is far behind gets no log, and the past is known all the same", async () => {
       const start = await origin.point(NAMESPACE);
       await write(put("old", "1"));
