@@ -114,6 +114,8 @@ export class PostgresCommits {
     this.#isClosed = true;
     this.#queue.rejectWaiting(closedError());
     await Promise.all(this.#running);
+    // Those that found their namespace held by another control plane wait again.
+    this.#queue.rejectWaiting(closedError());
   }
 
   #schedule(): void {

@@ -151,10 +151,11 @@ test("PostgresOrigin: writers of several control planes have one order, which al
   expect(heard[0]).toEqual(await recordsOf(origin));
 });
 
-test("PostgresOrigin: a namespace that a stuck control plane holds fails alone, within its bound", async () => {
-  const held = server.query(
+/** As a control plane that is stuck does; resolves when it does, with what resolves when it has let go. */
+async function holdFirst(seconds: number): Promise<{ readonly released: Promise<unknown> }> {
+  const released = server.query(
     database,
-    `BEGIN; SELECT * FROM ${SCHEMA}.namespaces WHERE namespace = '${FIRST}' FOR UPDATE; SELECT pg_sleep(4)`,
+    `BEGIN; SELECT * FROM ${SCHEMA}.namespaces WHERE namespace = '${FIRST}' FOR UPDATE; SELECT pg_sleep(${seconds})`,
   );
   await waitFor(async () => {
     const rows = await server.query(
@@ -163,13 +164,28 @@ test("PostgresOrigin: a namespace that a stuck control plane holds fails alone, 
     );
     expect(rows).toHaveLength(1);
   });
+  return { released };
+}
+
+test("PostgresOrigin: a namespace that a stuck control plane holds fails alone, within its bound", async () => {
+  const { released } = await holdFirst(4);
   const startMs = Date.now();
   const first = Promise.allSettled([origin.write(FIRST, [put("a")])]);
   expect(await origin.write(SECOND, [put("a")])).toBe(1);
   expect(Date.now() - startMs).toBeLessThan(LIMITS.originLockMs);
   expect(await first).toMatchObject([{ reason: { code: "busy", retryable: true } }]);
-  await held;
+  await released;
   expect(await origin.write(FIRST, [put("a")])).toBe(1);
+});
+
+test("PostgresOrigin: a write that waits for another control plane ends when its own is closed", async () => {
+  const { released } = await holdFirst(4);
+  const write = Promise.allSettled([origin.write(FIRST, [put("a")])]);
+  // From here on it is in a transaction, which passes over the namespace.
+  await new Promise((resolve) => setImmediate(resolve));
+  await origin.close();
+  expect(await write).toMatchObject([{ reason: { code: "closed", retryable: true } }]);
+  await released;
 });
 
 test("PostgresOrigin: a commit whose answer was lost is not acknowledged, and told when it was one", async () => {
