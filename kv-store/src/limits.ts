@@ -61,6 +61,10 @@ export const LIMITS = {
   sweepRowsMax: 1_000,
   /** From the claim of a large value to the write that names it: an upload takes 30 s, a write 10 s. */
   valueClaimMs: 60 * 60_000,
+  /** A removal of content that began so long ago is over, however it ended: all attempts of a bucket's call take less. */
+  valueRemovalMs: 60_000,
+  /** Who claims content that is being removed looks this often whether that is over, for `originLockMs` in all. */
+  valueClaimLookMs: 20,
   /** Large values that one call looks through: two look-ups each, some milliseconds in all. */
   collectValuesMax: 1_000,
   /** Of those, files that are removed at once. */

@@ -59,7 +59,8 @@ const CURRENT: Statement = {
 // Until the commit nobody collects them: see PostgresValues.
 const CLAIMED: Statement = {
   name: "claimed",
-  text: "SELECT hash FROM large_values WHERE hash = ANY($1::bytea[]) ORDER BY hash FOR KEY SHARE",
+  text: `SELECT hash FROM large_values WHERE hash = ANY($1::bytea[]) AND leaving_ms IS NULL
+    ORDER BY hash FOR KEY SHARE`,
 };
 
 /** What came of a group's writes: to whom to tell what, once it is committed. */

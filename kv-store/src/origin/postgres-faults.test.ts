@@ -188,6 +188,48 @@ test("PostgresOrigin: a write that waits for another control plane ends when its
   await released;
 });
 
+test("PostgresOrigin: who stores content again waits until it is removed, also when the connections are lost meanwhile", async () => {
+  const hash = "ab".repeat(32);
+  const value = { kind: "blob", hash, size: 70_000 } as const;
+  const large: KvOperation = { kind: "put", key: Key.parse("large"), value };
+  await origin.claimValue(hash);
+  await server.query(database, `UPDATE ${SCHEMA}.large_values SET claimed_ms = 0`);
+  const other = await openOther();
+  const [begun, removing] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const events: string[] = [];
+  const collecting = Promise.allSettled([
+    origin.collectValues(async () => {
+      begun.resolve();
+      await removing.promise;
+      events.push("removed");
+    }),
+  ]);
+  await begun.promise;
+  proxy.cut();
+  const storing = other.claimValue(hash).then(() => events.push("stored"));
+  await expect(other.write(FIRST, [large])).rejects.toMatchObject({ code: "value_unavailable" });
+  removing.resolve();
+  await Promise.all([collecting, storing]);
+  expect(events).toEqual(["removed", "stored"]);
+  expect(await other.write(FIRST, [large])).toBe(1);
+});
+
+test("PostgresOrigin: content whose remover has died can be stored again when its removal must be over", async () => {
+  const hash = "ab".repeat(32);
+  await origin.claimValue(hash);
+  const leavingMs = Date.now() - LIMITS.valueRemovalMs;
+  await server.query(
+    database,
+    `UPDATE ${SCHEMA}.large_values SET claimed_ms = 0, leaving_ms = ${leavingMs + 60_000}`,
+  );
+  await expect(origin.claimValue(hash)).rejects.toMatchObject({ code: "busy", retryable: true });
+  expect(await origin.collectValues(() => Promise.resolve())).toBe(0);
+  await server.query(database, `UPDATE ${SCHEMA}.large_values SET leaving_ms = ${leavingMs}`);
+  await origin.claimValue(hash);
+  const value = { kind: "blob", hash, size: 70_000 } as const;
+  expect(await origin.write(FIRST, [{ kind: "put", key: Key.parse("large"), value }])).toBe(1);
+});
+
 test("PostgresOrigin: a commit whose answer was lost is not acknowledged, and told when it was one", async () => {
   const heard = await listen(origin);
   proxy.loseCommits();

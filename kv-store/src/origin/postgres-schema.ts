@@ -142,6 +142,10 @@ const STEPS: ReadonlyArray<string> = [
   CREATE INDEX entries_by_blob ON entries (blob_hash) WHERE blob_hash IS NOT NULL;
   CREATE INDEX log_by_replaced ON log (replaced_hash) WHERE replaced_hash IS NOT NULL;
   `,
+  `
+  -- Since when the content is being removed, in milliseconds since the epoch; null when it is not.
+  ALTER TABLE large_values ADD COLUMN leaving_ms bigint;
+  `,
 ];
 
 // Any number that nobody else locks: the processes of a fleet start together.
