@@ -1,6 +1,6 @@
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Key, type NamespaceId } from "@atoll/kv-store";
+import { Key, LIMITS as KV_LIMITS, type NamespaceId } from "@atoll/kv-store";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
@@ -223,6 +223,16 @@ describe("kv management: ", () => {
     expect((await api.call("GET A/storage/kv/status", undefined, "theirs")).result).toMatchObject({
       ...{ account: { keys: 0 }, namespaces: [] },
     });
+  });
+
+  test("a part of an import has as many lines as a bulk write has entries, and not one more", async () => {
+    const line = { key: "a", value: "" };
+    const lines = Array.from({ length: KV_LIMITS.bulkWriteKeysMax }, () => line);
+    expect((await importLines(...lines)).result).toEqual({ written: lines.length, expired: 0 });
+    const before = await api.origin.point(words.id);
+    const message = expect.stringContaining("more than 10000 lines");
+    expect(await importLines(...lines, line)).toMatchObject({ status: 413, errors: [{ message }] });
+    expect(await api.origin.point(words.id)).toEqual(before);
   });
 
   test("a part of an import that is too large is refused", async () => {

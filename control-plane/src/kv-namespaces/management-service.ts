@@ -1,5 +1,6 @@
 import {
   KvError,
+  LIMITS as KV_LIMITS,
   Revision,
   StateDigest,
   type Key,
@@ -115,10 +116,16 @@ export class ManagementService {
 
   /** Writes the entries of lines of a dump, all or none; what has expired is left out. */
   async import(namespace: NamespaceId, lines: string): Promise<ImportResult> {
-    const parsed = lines
-      .replace(/\n$/, "")
-      .split("\n")
-      .map((line, index) => parseAs(`line ${index + 1}`, () => parseEntryLine(line)));
+    const linesMax = KV_LIMITS.bulkWriteKeysMax;
+    const texts = lines.replace(/\n$/, "").split("\n", linesMax + 1);
+    // It becomes one transaction, for which everybody else waits.
+    if (texts.length > linesMax) {
+      const text = `A part of an import has more than ${linesMax} lines`;
+      throw new ControlPlaneError("kv_bulk_too_large", text);
+    }
+    const parsed = texts.map((line, index) =>
+      parseAs(`line ${index + 1}`, () => parseEntryLine(line)),
+    );
     const nowSeconds = Math.floor(this.#options.origin.nowMs() / 1_000);
     const live = parsed.filter(({ expiresAt = Infinity }) => expiresAt > nowSeconds);
     await this.#options.entries.put(
