@@ -105,6 +105,21 @@ test("HttpConnection: a body that nobody reads is over before the answer and the
   await waitFor(() => expect(heard()).toBe(told("/1") + told("/2")));
 });
 
+test("HttpConnection: nothing behind a body of broken framing is a request", async () => {
+  const served: string[] = [];
+  serve = async ({ head, body, answer }) => {
+    served.push(head.target);
+    await body.text(1_000).catch(() => undefined);
+    await answer(answerOf(""));
+  };
+  const { socket, closed } = open();
+  socket.write("PUT /1 HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n");
+  await waitFor(() => expect(served).toEqual(["/1"]));
+  socket.write("DELETE /2 HTTP/1.1\r\n\r\n");
+  await closed;
+  expect(served).toEqual(["/1"]);
+});
+
 test("HttpConnection: HEAD is answered without a body", async () => {
   const { socket, heard } = open();
   socket.write("HEAD /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n");

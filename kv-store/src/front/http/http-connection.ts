@@ -70,8 +70,9 @@ export class HttpConnection {
     socket.on("close", () => this.#onClose());
   }
 
-  /** Ends it at once. */
+  /** Ends it at once: what has arrived and was not read is no request any more. */
   destroy(): void {
+    this.#isLast = true;
     this.#socket.destroy();
   }
 
