@@ -3,7 +3,7 @@ import { open, rename } from "node:fs/promises";
 import { dirname } from "node:path";
 import SqliteDatabase, { type Database } from "better-sqlite3";
 import { KvError } from "../errors.ts";
-import type { ContentHash } from "../entry.ts";
+import { ContentHash } from "../entry.ts";
 import { NamespaceId } from "../names.ts";
 import { migrate } from "../origin/sqlite-schema.ts";
 import type { NamespaceRow } from "../origin/sqlite-tables.ts";
@@ -103,6 +103,12 @@ export class SourceFile {
   /** The large values that belong to it. */
   values(): ReadonlyArray<ContentHash> {
     return namedValues(this.#database);
+  }
+
+  /** Those, and others that may be stored and wait to be collected. */
+  *knownValues(): Iterable<ContentHash> {
+    const rows = this.#database.prepare<[], string>("SELECT hash FROM large_values").pluck();
+    for (const hash of rows.iterate()) yield ContentHash.parse(hash);
   }
 
   /** Puts the file out of the way, under the name that is returned: a control plane that starts with it finds none. */

@@ -111,6 +111,19 @@ test("transfer: entries, history and quotas are in the database as they were, an
   await origin.close();
 });
 
+test("transfer: large values that nothing names are collected where the namespaces are then", async () => {
+  const file = openFile();
+  const unnamed = "cd".repeat(32);
+  await file.claimValue(unnamed);
+  await file.close();
+  await transfer();
+  const origin = await openDatabase();
+  const removed: string[] = [];
+  await origin.collectValues(async (hash) => void removed.push(hash));
+  expect(removed).toEqual([unnamed]);
+  await origin.close();
+});
+
 test("transfer: one that was cut short at any step is finished by repeating it", async () => {
   for (const step of [`${FULL}: `, `${SMALL}: 2 of`, `${EMPTY}: comparing`]) {
     const cut = new Error("killed");

@@ -67,6 +67,7 @@ export async function copyToPostgres(options: {
     // Before anything is sent: a database that is another store stays as it is.
     for (const row of namespaces) await requireSameHistory(target, row);
     for (const row of namespaces) await transferNamespace({ source, target, onProgress }, row);
+    await target.addValues(source.knownValues());
     await target.addQuotas(source.quotas());
     await target.expireUpTo(source.expiredUpTo());
   } finally {
