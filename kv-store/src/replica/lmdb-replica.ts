@@ -213,7 +213,7 @@ export class LmdbReplica implements Replica {
   }
 
   originNowMs(): number | undefined {
-    return this.#time.nowMs();
+    return this.#time.heardMs();
   }
 
   get(namespace: NamespaceId, key: string): HeldEntry | undefined {

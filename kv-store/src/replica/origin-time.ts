@@ -30,6 +30,8 @@ export class OriginTime {
   readonly #save: (seconds: number) => void;
   /** What the origin's clock shows more than this node's monotonic one; unknown before it was ever heard. */
   #offsetMs: number | undefined;
+  /** What was saved stood still while no process ran: nothing may be dated by it. */
+  #isHeard = false;
   /** Up to here, in seconds, everything counts as expired, whatever is heard. */
   #reached: number;
 
@@ -46,7 +48,13 @@ export class OriginTime {
     return Math.max(this.#clock.monotonicMs() + this.#offsetMs, this.#reached * 1_000);
   }
 
+  /** The same to count times to live from; `undefined` until the origin was heard in this run. */
+  heardMs(): number | undefined {
+    return this.#isHeard ? this.nowMs() : undefined;
+  }
+
   heard({ originMs, echoMs }: HeardTime): void {
+    this.#isHeard = true;
     const leastMs = originMs - this.#clock.monotonicMs();
     const mostMs = originMs - echoMs;
     this.#offsetMs = Math.min(Math.max(this.#offsetMs ?? leastMs, leastMs), mostMs);

@@ -65,7 +65,10 @@ export interface Replica {
   store(namespace: NamespaceId, action: StoreAction, options?: StoreOptions): Promise<void>;
   /** A heartbeat has told of the origin's clock, by which entries expire. */
   heard(time: HeardTime): void;
-  /** What the origin's clock shows by now, in milliseconds since the epoch; `undefined` before it was ever heard. */
+  /**
+   * What the origin's clock shows by now, in milliseconds since the epoch; `undefined` before it was heard since the
+   * replica was opened.
+   */
   originNowMs(): number | undefined;
   /**
    * The live entry of a key, whose value may be absent. Fails with `replica_behind` when the namespace is not held, with
