@@ -51,6 +51,11 @@ export const LIMITS = {
    * behind as the log reaches: a node that stalls is cut after `windowStallMs`, and is back within a minute.
    */
   logHoldMs: 120_000,
+  /**
+   * So many times its bytes a log may have while a namespace is restored, and for `logHoldMs` after each part of that:
+   * what is restored from it comes into it again, with what it replaces, which is in it, too. The rest is for others.
+   */
+  logRestoreFactor: 4,
   /** A clock that was set back must not hold up an account whose writes are counted by it for longer than this. */
   rateClockSkewSecondsMax: 60,
   /** Namespaces whose account is noted in one statement. */

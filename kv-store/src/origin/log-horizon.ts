@@ -32,6 +32,19 @@ export function nextLogStart(
 }
 
 /**
+ * Bytes that a log may have, given when the namespace was last rewritten by a restore: one that is going on must not
+ * cut off what it restores from.
+ */
+export function bytesMaxOf(
+  { bytesMax }: Pick<LogHorizon, "bytesMax">,
+  { rewrittenMs, nowMs }: { readonly rewrittenMs: number; readonly nowMs: number },
+): number {
+  const sinceMs = nowMs - rewrittenMs;
+  const isGoingOn = sinceMs >= 0 && sinceMs < LIMITS.logHoldMs;
+  return isGoingOn ? LIMITS.logRestoreFactor * bytesMax : bytesMax;
+}
+
+/**
  * Whether a reader of the log is so far behind that a snapshot is cheaper. One that `isHeld` has a reader
  * that is taking a snapshot already, and needs all that the log has.
  */

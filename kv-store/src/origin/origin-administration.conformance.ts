@@ -239,6 +239,24 @@ export function describeOriginAdministration(
       expect(await textsAt(clock.nowMs())).toContain("changed=2");
     });
 
+    test("restore: what it writes itself takes nothing from it that it needs", async () => {
+      await reopen({ ageMs: HOUR_MS, bytesMax: 1_000_000 });
+      const keys = Array.from({ length: 60 }, (_, index) => `k${index + 10}`);
+      for (const key of keys) await write(put(key, "x".repeat(10_000)));
+      const then = clock.nowMs();
+      clock.advance(1_000);
+      for (const key of keys) await write(remove(key));
+      expect((await restore(then)).puts).toBe(keys.length);
+      const restored = await origin.administration.describe(NAMESPACE);
+      expect(restored).toMatchObject({ keys: keys.length });
+      expect(restored.log.bytes).toBeGreaterThan(1_000_000);
+      // Afterwards it is bounded as ever.
+      clock.advance(LIMITS.logHoldMs);
+      await write(put("k", "x"));
+      const { log } = await origin.administration.describe(NAMESPACE);
+      expect(log.bytes).toBeLessThanOrEqual(1_000_000);
+    });
+
     test("restore: what has expired since does not come back", async () => {
       const then = clock.nowMs();
       await write(put("short", "1", seconds() + 60), put("long", "1", seconds() + 600));

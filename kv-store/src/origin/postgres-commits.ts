@@ -40,7 +40,7 @@ interface CurrentRow extends CurrentEntry {
 }
 
 const LOCK_TEXT = `
-  SELECT id, namespace, revision, digest, log_start, log_bytes, account, written_ms
+  SELECT id, namespace, revision, digest, log_start, log_bytes, account, written_ms, rewritten_ms
   FROM namespaces WHERE namespace = ANY($1) ORDER BY id FOR UPDATE`;
 const LOCK: Statement = { name: "lock", text: LOCK_TEXT };
 const LOCK_FREE: Statement = { name: "lock_free", text: `${LOCK_TEXT} SKIP LOCKED` };
@@ -231,6 +231,7 @@ async function planCommit(
         continue;
       }
       for (const operation of operations) addition.append(operation);
+      if (write.isUnmetered === true) addition.rewritten();
       committed.push([write, { revision: addition.revision, count: operations.length }]);
     }
     if (addition.records.length > 0) additions.push(addition);

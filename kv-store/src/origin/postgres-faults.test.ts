@@ -349,7 +349,7 @@ test("PostgresOrigin: entries from before they had revisions get that of their n
      DROP TABLE large_values; DROP INDEX entries_by_blob;
      ALTER TABLE entries DROP COLUMN revision; DROP TABLE expiry; DROP TABLE quotas;
      ALTER TABLE namespaces DROP COLUMN account, DROP COLUMN keys, DROP COLUMN bytes,
-       DROP COLUMN written_ms, DROP COLUMN log_start_ms;
+       DROP COLUMN written_ms, DROP COLUMN log_start_ms, DROP COLUMN rewritten_ms;
      UPDATE layout SET version = 1`,
   );
   const later = await openOther();

@@ -3,7 +3,7 @@ import { Revision, StateDigest, type NamespaceId } from "../names.ts";
 import { encodeOperation } from "../record-codec.ts";
 import { entryDigest, StateSum } from "../state-digest.ts";
 import { byteaArray } from "./bytea-array.ts";
-import { nextLogStart } from "./log-horizon.ts";
+import { bytesMaxOf, nextLogStart, type LogHorizon } from "./log-horizon.ts";
 import type { Change, Statement } from "./postgres-connections.ts";
 import { sizeOf, type KvSize } from "./quota.ts";
 import { chunksOf } from "./statement-chunks.ts";
@@ -18,6 +18,7 @@ export interface LockedRow {
   readonly log_bytes: number;
   readonly account: string | null;
   readonly written_ms: number;
+  readonly rewritten_ms: number;
 }
 
 /** What a key that is written to held before. */
@@ -56,6 +57,8 @@ export class HistoryAddition {
   /** What all keys that are looked at or written to hold by now. */
   readonly #entries: Map<string, CurrentEntry>;
   readonly #sum: StateSum;
+  readonly #nowMs: number;
+  #rewrittenMs: number;
   #revision: number;
   #bytes = 0;
   #growth: KvSize = { keys: 0, bytes: 0 };
@@ -69,6 +72,8 @@ export class HistoryAddition {
     this.#entries = new Map(current);
     this.#sum = new StateSum(StateDigest.parse(row.digest.toString("hex")));
     this.#revision = row.revision;
+    this.#nowMs = nowMs;
+    this.#rewrittenMs = row.rewritten_ms;
   }
 
   /** The revision before the first record. */
@@ -112,6 +117,16 @@ export class HistoryAddition {
     return this.#row.account;
   }
 
+  /** When a restore last wrote to it, in milliseconds since the epoch. */
+  get rewrittenMs(): number {
+    return this.#rewrittenMs;
+  }
+
+  /** Some of it is of a restore. */
+  rewritten(): void {
+    this.#rewrittenMs = this.#nowMs;
+  }
+
   append(operation: KvOperation): void {
     const { key } = operation;
     const bytes = encodeOperation(operation);
@@ -138,8 +153,10 @@ export class HistoryAddition {
   }
 
   /** Where the log is to start; `undefined` when it stays as it is. */
-  nextLogStart(bytesMax: number): number | undefined {
+  nextLogStart(horizon: Pick<LogHorizon, "bytesMax">): number | undefined {
     const { log_start, log_bytes } = this.#row;
+    const times = { rewrittenMs: this.#rewrittenMs, nowMs: this.#nowMs };
+    const bytesMax = bytesMaxOf(horizon, times);
     const extent = { revision: this.#revision, log_start, log_bytes: log_bytes + this.#bytes };
     return nextLogStart(extent, { added: this.records.length, bytesMax });
   }
@@ -191,10 +208,10 @@ const DELETE_ENTRIES: Statement = {
 const MOVE_NAMESPACES: Statement = {
   name: "move_namespaces",
   text: `UPDATE namespaces SET revision = moved.revision, digest = moved.digest,
-      log_bytes = log_bytes + moved.logged, written_ms = moved.at_ms,
+      log_bytes = log_bytes + moved.logged, written_ms = moved.at_ms, rewritten_ms = moved.rewritten_ms,
       keys = namespaces.keys + moved.keys, bytes = namespaces.bytes + moved.bytes
     FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[],
-      $7::bigint[]) AS moved (id, revision, digest, logged, at_ms, keys, bytes)
+      $7::bigint[], $8::bigint[]) AS moved (id, revision, digest, logged, at_ms, keys, bytes, rewritten_ms)
     WHERE namespaces.id = moved.id`,
 };
 /** Drops the records of a log up to a revision, which it has. */
@@ -214,7 +231,7 @@ export const TRIM_LOG: Statement = {
 /** The statements that store the additions, made one by one: large ones are not all in memory at once. */
 export function* changesOf(
   additions: ReadonlyArray<HistoryAddition>,
-  { bytesMax }: { readonly bytesMax: number },
+  horizon: Pick<LogHorizon, "bytesMax">,
 ): Iterable<Change> {
   yield* addRecords(additions);
   yield* replaceEntries(additions);
@@ -228,10 +245,11 @@ export function* changesOf(
       additions.map(({ atMs }) => atMs),
       additions.map(({ growth }) => growth.keys),
       additions.map(({ growth }) => growth.bytes),
+      additions.map(({ rewrittenMs }) => rewrittenMs),
     ],
   };
   for (const addition of additions) {
-    const start = addition.nextLogStart(bytesMax);
+    const start = addition.nextLogStart(horizon);
     if (start !== undefined) yield { statement: TRIM_LOG, values: [addition.id, start] };
   }
 }

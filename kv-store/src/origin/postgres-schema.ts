@@ -146,6 +146,10 @@ const STEPS: ReadonlyArray<string> = [
   -- Since when the content is being removed, in milliseconds since the epoch; null when it is not.
   ALTER TABLE large_values ADD COLUMN leaving_ms bigint;
   `,
+  `
+  -- When a restore last wrote to it, in milliseconds since the epoch.
+  ALTER TABLE namespaces ADD COLUMN rewritten_ms bigint NOT NULL DEFAULT 0;
+  `,
 ];
 
 // Any number that nobody else locks: the processes of a fleet start together.

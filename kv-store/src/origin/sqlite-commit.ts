@@ -2,6 +2,7 @@ import type { KvCondition, KvOperation, KvRecord } from "../entry.ts";
 import type { KvError } from "../errors.ts";
 import type { NamespaceId, Revision } from "../names.ts";
 import { StateSum } from "../state-digest.ts";
+import { bytesMaxOf } from "./log-horizon.ts";
 import { notFoundError, preconditionError } from "./origin-errors.ts";
 import { growthOf, type AccountBudget } from "./quota.ts";
 import type { SqliteLog } from "./sqlite-log.ts";
@@ -49,7 +50,9 @@ export class SqliteCommit {
       this.#options.values.refusal(write.operations) ??
       this.#refusal(namespace, write.conditions) ??
       this.#charge(namespace, write);
-    return refusal ?? this.#append(namespace, write);
+    if (refusal !== undefined) return refusal;
+    if (write.isUnmetered) namespace.row.rewritten_ms = this.#options.nowMs;
+    return this.#append(namespace, write);
   }
 
   /** Deletes what nobody charges for. */
@@ -61,11 +64,13 @@ export class SqliteCommit {
 
   /** Stores what was counted. Nothing may be written after it. */
   end(): void {
-    const { tables, history, quotas, logBytesMax } = this.#options;
+    const { tables, history, quotas, nowMs } = this.#options;
+    const horizon = { bytesMax: this.#options.logBytesMax };
     for (const [id, records] of this.#records) {
       const namespace = this.#namespaces.get(id);
       if (namespace === undefined) continue;
-      history.trimSize(namespace.row, { added: records.length, bytesMax: logBytesMax });
+      const bytesMax = bytesMaxOf(horizon, { rewrittenMs: namespace.row.rewritten_ms, nowMs });
+      history.trimSize(namespace.row, { added: records.length, bytesMax });
       tables.saveNamespace(namespace.row);
     }
     for (const budget of this.#budgets.values()) {

@@ -7,7 +7,7 @@ export interface QueuedWrite {
   readonly namespace: NamespaceId;
   readonly operations: ReadonlyArray<KvOperation>;
   readonly conditions: ReadonlyArray<KvCondition>;
-  /** No rate holds it up. */
+  /** It is of a restore: no rate holds it up. */
   readonly isUnmetered: boolean;
   readonly bytes: number;
   resolve(revision: Revision): void;

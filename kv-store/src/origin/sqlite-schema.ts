@@ -181,6 +181,10 @@ const STEPS: ReadonlyArray<string> = [
   CREATE INDEX entries_by_blob ON entries (blob_hash) WHERE blob_hash IS NOT NULL;
   CREATE INDEX log_by_replaced ON log (replaced_hash) WHERE replaced_hash IS NOT NULL;
   `,
+  `
+  -- When a restore last wrote to it, in milliseconds since the epoch.
+  ALTER TABLE namespaces ADD COLUMN rewritten_ms INTEGER NOT NULL DEFAULT 0;
+  `,
 ];
 
 /** Brings a file to this version's layout. Fails with `storage_failed` on a file of a later version. */

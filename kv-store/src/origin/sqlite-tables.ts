@@ -27,6 +27,8 @@ export interface NamespaceRow {
   written_ms: number;
   /** When `log_start` was. */
   log_start_ms: number;
+  /** When a restore last wrote to it. */
+  rewritten_ms: number;
 }
 
 /** A namespace that operations are appended to, and the sum behind its row's digest. */
@@ -128,7 +130,7 @@ export class SqliteTables {
     this.#saveNamespace = database.prepare(
       `UPDATE namespaces SET revision = @revision, digest = @digest, log_start = @log_start,
        log_start_digest = @log_start_digest, log_bytes = @log_bytes, keys = @keys, bytes = @bytes,
-       written_ms = @written_ms, log_start_ms = @log_start_ms WHERE id = @id`,
+       written_ms = @written_ms, log_start_ms = @log_start_ms, rewritten_ms = @rewritten_ms WHERE id = @id`,
     );
     this.#addNamespace = database.prepare(
       `INSERT INTO namespaces (namespace, written_ms, log_start_ms) VALUES (?, ?, ?)
