@@ -180,16 +180,7 @@ export class Publisher {
       return { worker, latest, secrets };
     }
     if (!isCreating) throw workerNotFound(name);
-    await this.#refuseTooMany(database, principal);
-    if ((await this.#workers.ownerOf(database, name)) !== undefined) {
-      throw new ControlPlaneError(
-        "worker_name_taken",
-        `The name '${name}' is taken: ${this.#parts.hostNames.hostOf(name)} belongs to another account`,
-      );
-    }
-    const host = this.#parts.hostNames.hostOf(name);
-    const routes = await this.#routes.listNear(database, [host]);
-    checkOwnHost(host, routes, principal.account);
+    await this.#refuseNewWorker(database, { principal, name });
     return undefined;
   }
 
@@ -271,7 +262,8 @@ export class Publisher {
     const settled = { ...worker, settings: { ...worker.settings, ...others, ...heard } };
     if (isHeard) await checkTailConsumers(transaction, settled);
     if (current === undefined) {
-      await this.#refuseTooMany(transaction, principal);
+      // Another account may have taken its name or host while it was being started.
+      await this.#refuseNewWorker(transaction, { principal, name });
       await this.#workers.insert(transaction, settled);
     } else await this.#workers.update(transaction, settled);
     await this.#parts.versions.insert(transaction, {
@@ -293,6 +285,24 @@ export class Publisher {
     const after = { ...auditedVersion(added.version), trigger, isDeployed: publication.isDeployed };
     const earlier = base === undefined ? {} : { before: auditedVersion(base.latest.version) };
     await mutation.audit({ action: "version.create", subject: name, ...earlier, after });
+  }
+
+  /** Refuses one that is over the account's quota, or whose name or host another account has. */
+  async #refuseNewWorker(
+    database: Database | Transaction,
+    { principal, name }: Pick<Publication, "principal" | "name">,
+  ): Promise<void> {
+    await this.#refuseTooMany(database, principal);
+    const { hostNames } = this.#parts;
+    const host = hostNames.hostOf(name);
+    if ((await this.#workers.ownerOf(database, name)) !== undefined) {
+      throw new ControlPlaneError(
+        "worker_name_taken",
+        `The name '${name}' is taken: ${host} belongs to another account`,
+      );
+    }
+    const routes = await this.#routes.listNear(database, [host]);
+    checkOwnHost(host, routes, principal.account);
   }
 
   async #refuseTooMany(database: Database | Transaction, { account }: Principal): Promise<void> {

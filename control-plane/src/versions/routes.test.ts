@@ -163,6 +163,28 @@ describe("uploads: ", () => {
     expect(await api.countRows()).toMatchObject({ workers: 0, versions: 0 });
   });
 
+  test("a name that another account takes while the worker is being started is refused as taken", async () => {
+    api.preflight.meanwhile = async () => {
+      api.preflight.meanwhile = () => Promise.resolve();
+      await api.deploy("hello", {}, "theirs");
+    };
+    const refused = await api.deploy("hello");
+    expect(refused).toMatchObject({ status: 409, success: false });
+    expect(refused.errors[0]?.message).toMatch(/'hello' is taken/);
+    const { workers } = await api.controlPlane.desiredState.snapshot();
+    expect(workers.map(({ account }) => account)).toEqual([api.tenants.theirs.account.id]);
+  });
+
+  test("a host that another account takes while its worker is being started is not shared", async () => {
+    await api.deploy("far", {}, "theirs");
+    const routes = [{ pattern: "hello.atoll.test/*" }];
+    api.preflight.meanwhile = () => api.call("PUT A/workers/scripts/far/routes", routes, "theirs");
+    const refused = await api.deploy("hello");
+    expect(refused).toMatchObject({ status: 409, errors: [{ code: 10_020 }] });
+    const { workers } = await api.controlPlane.desiredState.snapshot();
+    expect(workers.map(({ name }) => name)).toEqual(["far"]);
+  });
+
   test("concurrent deploys of one worker get numbers without gaps, and the last one serves", async () => {
     const answers = await Promise.all(Array.from({ length: 8 }, () => api.deploy("hello")));
     expect(answers.every(({ success }) => success)).toBe(true);
