@@ -67,7 +67,7 @@ export class ProjectsService {
           `A project with the name '${name}' already exists: choose a different one`,
         );
       },
-      alongside: async (mutation, workerId) => {
+      alongside: async (mutation, { workerId }) => {
         const { transaction } = mutation;
         const project = { productionBranch, environments };
         await this.#projects.insert(transaction, { ...project, workerId });

@@ -120,6 +120,19 @@ describe("secrets: ", () => {
     expect(await api.countRows()).toEqual(before);
   });
 
+  test("a rollback while a change is being started is not undone", async () => {
+    const first = await api.deploy("hello", { bindings: [plain("TEXT", "old")] });
+    await api.deploy("hello", { bindings: [plain("TEXT", "new")] });
+    const versions = [{ version_id: first.result.deployment_id, percentage: 100 }];
+    api.preflight.meanwhile = () =>
+      api.call(`POST ${SCRIPT}/deployments`, { strategy: "percentage", versions });
+    const refused = await api.call(`PUT ${SECRETS}`, secret("KEY", "1"));
+    expect(refused).toMatchObject({ status: 409, errors: [{ code: 10_215 }] });
+    expect(await api.countRows()).toMatchObject({ versions: 2, deployments: 3 });
+    const [worker] = (await api.controlPlane.desiredState.snapshot()).workers;
+    expect(worker?.versions.map(({ version }) => version.number)).toEqual([1]);
+  });
+
   test("bad names, types and sizes are refused, and nothing changes", async () => {
     await api.deploy("hello", { bindings: [plain("TEXT", "a")] });
     const before = await api.countRows();

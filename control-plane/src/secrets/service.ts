@@ -1,4 +1,4 @@
-import type { Database } from "../database/database.ts";
+import type { Database, Transaction } from "../database/database.ts";
 import { DeploymentStore } from "../deployments/store.ts";
 import { ControlPlaneError } from "../errors.ts";
 import {
@@ -82,14 +82,20 @@ export class SecretsService {
       isCreating: false,
       draft: async (base) => {
         const existing = requireBase(base, target);
-        await this.#requireDeployed(existing);
+        await this.#requireDeployed(this.#parts.database, existing);
         return draft(existing);
       },
+      // A rollback while it was being started would be undone.
+      alongside: ({ transaction }, { base }) =>
+        this.#requireDeployed(transaction, requireBase(base, target)),
     });
   }
 
-  async #requireDeployed({ worker, latest }: VersionBase): Promise<void> {
-    const deployment = await this.#deployments.active(this.#parts.database, worker.id);
+  async #requireDeployed(
+    database: Database | Transaction,
+    { worker, latest }: VersionBase,
+  ): Promise<void> {
+    const deployment = await this.#deployments.active(database, worker.id);
     const serving = deployment?.versions ?? [];
     if (serving.length === 1 && serving[0]?.version_id === latest.version.id) return;
     throw new ControlPlaneError(

@@ -56,6 +56,12 @@ export interface VersionDraft {
   readonly pages?: PagesNotes;
 }
 
+/** What a draft was recorded for, and made from. */
+interface RecordedDraft {
+  readonly workerId: string;
+  readonly base: VersionBase | undefined;
+}
+
 export interface Publication {
   readonly principal: Principal;
   readonly name: WorkerName;
@@ -71,8 +77,8 @@ export interface Publication {
   readonly draft: (base: VersionBase | undefined) => Promise<VersionDraft>;
   /** Whether a Pages project publishes: it alone may publish its worker, and no other one. */
   readonly isOfProject?: boolean;
-  /** Runs in the transaction that records the version. */
-  readonly alongside?: (mutation: Mutation, workerId: string) => Promise<void>;
+  /** Runs in the transaction that records the version, before it is deployed. */
+  readonly alongside?: (mutation: Mutation, recorded: RecordedDraft) => Promise<void>;
 }
 
 export interface PublisherParts {
@@ -271,7 +277,7 @@ export class Publisher {
       workerId: worker.id,
       secrets: draft.secrets,
     });
-    await publication.alongside?.(mutation, worker.id);
+    await publication.alongside?.(mutation, { workerId: worker.id, base });
     if (publication.isDeployed) {
       await this.#deployments.append(transaction, {
         workerId: worker.id,
