@@ -74,6 +74,8 @@ export function startFleet(options: FleetOptions): Fleet {
   http.mount("/fleet", createFleetRoutes({ nodes, blobs, values, fleetKey }));
   http.mount("/fleet", createPreviewRoutes({ nodes, desiredState, fleetKey }));
   http.server.on("upgrade", (request, socket, head) => {
+    // Node has let go of it: an error that nobody hears would end the process. What it means, `close` tells as well.
+    socket.on("error", () => undefined);
     if (tails.upgrade(request, socket, head)) return;
     server.upgrade(request, socket, head).catch((error: unknown) => {
       // Every node tries again all the time; that the database is away its connections say.
