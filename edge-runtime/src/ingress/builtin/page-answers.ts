@@ -30,6 +30,8 @@ export function sendPage(
  * would never see the answer.
  */
 export function writePage(socket: Duplex, code: EdgeErrorCode, context: ErrorContext): void {
+  // Node gave it away without a listener, and an error that nobody hears would end the process. `close` follows it.
+  socket.on("error", () => undefined);
   if (!socket.writable) {
     socket.destroy();
     return;

@@ -182,6 +182,23 @@ export function describeHostile(backend: IngressBackend): void {
       expect(reached).toEqual([]);
     });
 
+    test.each([
+      ["a proxy", `CONNECT ${HOST.slice(6)}:80 HTTP/1.1\r\n${HOST}\r\n\r\n`],
+      ["a WebSocket to nobody's host", handshakeTo("nobody.localhost")],
+      ["a WebSocket with a bad head", handshakeTo("test.localhost, b")],
+    ])("who asks for %s and resets the connection ends nothing else", async (_, bytes) => {
+      const uncaught: unknown[] = [];
+      const onUncaught = (error: unknown): void => void uncaught.push(error);
+      process.on("uncaughtException", onUncaught);
+      const socket = await harness.dial();
+      socket.write(bytes);
+      socket.once("data", () => socket.resetAndDestroy());
+      await closed(socket);
+      expect((await harness.call()).text).toBe("served");
+      process.off("uncaughtException", onUncaught);
+      expect(uncaught).toEqual([]);
+    });
+
     test("a client that sends its head byte by byte is let go", async () => {
       const socket = await harness.dial();
       const head = `GET / HTTP/1.1\r\n${HOST}\r\n${"x-slow: 1\r\n".repeat(1_000)}\r\n`;
@@ -240,4 +257,10 @@ export function describeHostile(backend: IngressBackend): void {
       }
     });
   });
+}
+
+function handshakeTo(host: string): string {
+  const head = ["connection: upgrade", "upgrade: websocket", "sec-websocket-version: 13"];
+  const key = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
+  return `GET / HTTP/1.1\r\nhost: ${host}\r\n${[...head, key].join("\r\n")}\r\n\r\n`;
 }
