@@ -68,7 +68,11 @@ export const CONTROL_PLANE_ERRORS = {
   deployment_invalid: refusal(400, 10_001, "The versions of a deployment do not add up."),
   unsupported: refusal(400, 10_023, "Atoll does not have this feature yet."),
   unsupported_binding: refusal(400, 10_023, "Atoll does not have this type of binding yet."),
-  invalid_binding: refusal(400, 10_021, "A binding lacks a field, or two have the same name."),
+  invalid_binding: refusal(
+    400,
+    10_021,
+    "A binding lacks a field, two have the same name, or there are too many.",
+  ),
   binding_name_taken: refusal(400, 10_053, "A binding of another type has the secret's name."),
   inherit_invalid: refusal(400, 10_057, "Nothing to inherit under a binding's name."),
   namespace_not_found: refusal(404, 10_041, "The account has no key-value namespace with this id."),

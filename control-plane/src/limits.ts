@@ -31,7 +31,7 @@ export const LIMITS = {
   moduleNameCharactersMax: 1_024,
   /** The metadata part of an upload: bindings with text, `_headers` and `_redirects` are in it. */
   metadataBytesMax: 4 * MIB,
-  /** Bindings of one version, as Cloudflare bounds them loosely: each becomes config on every node. */
+  /** Bindings of one version, secrets included, as Cloudflare bounds them loosely: each becomes config on every node. */
   bindingsMax: 1_000,
   /** Cloudflare's own limit of one variable or secret. */
   bindingTextBytesMax: 5 * KIB,

@@ -78,7 +78,7 @@ const PresentedProject = z.object({
 });
 
 const NOT_FOUND = ["pages_project_not_found"] as const;
-const SETTINGS_ERRORS = ["invalid_compatibility"] as const;
+const SETTINGS_ERRORS = ["invalid_binding", "invalid_compatibility"] as const;
 const FILES_ERRORS = [
   "pages_token_invalid",
 ] as const satisfies ReadonlyArray<ControlPlaneErrorCode>;

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { LIMITS } from "../limits.ts";
 import { openMasterKeyRotation } from "../secrets/open-master-key-rotation.ts";
 import { ControlPlaneApi, uploadForm } from "../test-support/control-plane-api.ts";
 import { bundleOf, PagesSite } from "../test-support/pages-site.ts";
@@ -235,6 +236,24 @@ describe("secrets of pages: ", () => {
     expect(await rotation.rotate()).toMatchObject({ kind: "rotated", records: 3 });
     await rotation.close();
     expect(await deployed("main")).toEqual({ A: "hush-hush" });
+  });
+
+  test("are bounded together, however many changes bring them", async () => {
+    const many = (type: string, count: number): Record<string, unknown> =>
+      Object.fromEntries(
+        Array.from({ length: count }, (_, index) => [`${type}${index}`, { type, value: "x" }]),
+      );
+    await site.create();
+    const half = LIMITS.bindingsMax / 2;
+    const set = (variables: object) => api.call(`PATCH ${site.path}`, patch("preview", variables));
+    expect((await set(many("plain_text", half))).status).toBe(200);
+    expect((await set(many("secret_text", half))).status).toBe(200);
+    const before = await projectRows();
+    const refused = await set({ ONE: { type: "plain_text", value: "x" } });
+    expect(refused).toMatchObject({ status: 400, errors: [{ code: 10_021 }] });
+    expect(refused.errors[0]?.message).toContain(`${LIMITS.bindingsMax + 1} variables and secrets`);
+    expect(await projectRows()).toEqual(before);
+    expect((await set({ secret_text0: null })).status).toBe(200);
   });
 
   test("leave a name to the configuration file, which may not say it again", async () => {

@@ -5,6 +5,7 @@ import type { Database, Transaction } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { Principal } from "../http/request-context.ts";
+import { LIMITS } from "../limits.ts";
 import type { Preflight } from "../preflight/preflight.ts";
 import { parseCompatibilityDate, parseCompatibilityFlags } from "../versions/compatibility.ts";
 import type { Publisher } from "../versions/publisher.ts";
@@ -72,6 +73,7 @@ export class ProjectsService {
         const project = { productionBranch, environments };
         await this.#projects.insert(transaction, { ...project, workerId });
         await this.#storeSecrets(transaction, workerId, patches);
+        await this.#refuseTooMany(transaction, { ...project, workerId }, patches);
         const after = audited({ ...project }, patches);
         await mutation.audit({ action: "pages.create", subject: name, after });
       },
@@ -107,7 +109,9 @@ export class ProjectsService {
         environments: this.#patched(project.environments, patches),
       };
       await this.#projects.update(mutation.transaction, changed);
-      await this.#storeSecrets(mutation.transaction, project.worker.id, patches);
+      const { id: workerId } = project.worker;
+      await this.#storeSecrets(mutation.transaction, workerId, patches);
+      await this.#refuseTooMany(mutation.transaction, { ...changed, workerId }, patches);
       await mutation.audit({
         action: "pages.change",
         subject: target.name,
@@ -166,6 +170,26 @@ export class ProjectsService {
           await secrets.put(transaction, { ...place, value: variable.value });
         } else await secrets.remove(transaction, place);
       }
+    }
+  }
+
+  /** Each change is bounded, but there may be many. Who has too many may remove some. */
+  async #refuseTooMany(
+    transaction: Transaction,
+    { workerId, environments }: { readonly workerId: string; readonly environments: Environments },
+    patches: EnvironmentPatches | undefined,
+  ): Promise<void> {
+    const names = await this.#parts.secrets.names(transaction, [workerId]);
+    for (const environment of ENVIRONMENTS) {
+      const changes = Object.values(patches?.[environment]?.env_vars ?? {});
+      if (changes.every((variable) => variable === null)) continue;
+      const secrets = names.filter((row) => row.environment === environment);
+      const count = secrets.length + Object.keys(environments[environment].variables).length;
+      if (count <= LIMITS.bindingsMax) continue;
+      throw new ControlPlaneError(
+        "invalid_binding",
+        `The project would have ${count} variables and secrets for ${environment}, and the limit is ${LIMITS.bindingsMax}: delete some first`,
+      );
     }
   }
 }

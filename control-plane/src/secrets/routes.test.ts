@@ -154,6 +154,27 @@ describe("secrets: ", () => {
     expect(await api.call(`PUT ${SECRETS}`, longest)).toMatchObject({ success: true });
   });
 
+  test("are bound together with what else a version binds, however they come", async () => {
+    const many = (prefix: string, count: number): Record<string, unknown> =>
+      Object.fromEntries(
+        Array.from({ length: count }, (_, index) => [
+          `${prefix}${index}`,
+          { text: "x", type: "secret_text" },
+        ]),
+      );
+    await api.deploy("hello", { bindings: [plain("TEXT", "a")] });
+    const bulk = (secrets: unknown) => api.call(`PATCH ${SCRIPT}/secrets-bulk`, { secrets });
+    expect((await bulk(many("A", LIMITS.bindingsMax - 1))).status).toBe(200);
+    const before = await api.countRows();
+    const message = expect.stringContaining(`${LIMITS.bindingsMax + 1} bindings`);
+    const refusal = { status: 400, errors: [{ code: 10_021, message }] };
+    expect(await api.call(`PUT ${SECRETS}`, secret("ONE", "x"))).toMatchObject(refusal);
+    const uploaded = await api.deploy("hello", { bindings: [plain("TEXT", "a"), plain("B", "b")] });
+    expect(uploaded).toMatchObject(refusal);
+    expect(await api.countRows()).toEqual(before);
+    expect((await bulk({ A0: null, ...many("B", 1) })).status).toBe(200);
+  });
+
   test("a worker that does not exist has none", async () => {
     const calls = [`GET ${SECRETS}`, `DELETE ${SECRETS}/KEY`];
     for (const line of calls) expect((await api.call(line)).errors[0]?.code).toBe(10_007);

@@ -142,6 +142,7 @@ export class Publisher {
     if (code.kind === "none" && assets === undefined) {
       throw new ControlPlaneError("invalid_module", "The upload has neither modules nor assets");
     }
+    refuseTooManyBindings(bindings, base);
     const awaited = this.#awaited;
     const scope = { account: principal.account, worker: name, database, awaited };
     await checkBindings({ ...scope, bindings, code, assets });
@@ -338,6 +339,20 @@ function codeBytes(code: Version["code"]): number {
   if (code.kind === "none") return 0;
   const modules = code.kind === "modules" ? code.modules : [code.script, ...code.parts];
   return modules.reduce((bytes, { size }) => bytes + size, 0);
+}
+
+/** Those that are set and those that are kept from before, together. Who has more from an earlier release may have fewer. */
+function refuseTooManyBindings(
+  { length: count }: Version["bindings"],
+  base: VersionBase | undefined,
+): void {
+  const { bindingsMax } = LIMITS;
+  const before = base?.latest.version.bindings.length ?? 0;
+  if (count <= Math.max(bindingsMax, before)) return;
+  throw new ControlPlaneError(
+    "invalid_binding",
+    `The version would have ${count} bindings, secrets included, and the limit is ${bindingsMax}: delete some first`,
+  );
 }
 
 /** Names alone: variables are no secrets, but people put some into them. */
