@@ -139,6 +139,7 @@ describe("secrets: ", () => {
     const refused: ReadonlyArray<readonly [unknown, number]> = [
       [secret("", "x"), 10_001],
       [secret("__proto__", "x"), 10_001],
+      [secret("a\ud800", "x"), 10_001],
       [{ ...secret("KEY", "x"), type: "secret_key" }, 10_001],
       [{ name: "KEY", type: "secret_text" }, 10_001],
       [secret("KEY", "x".repeat(LIMITS.bindingTextBytesMax + 1)), 10_001],
@@ -150,8 +151,9 @@ describe("secrets: ", () => {
     }
     expect((await api.call(`DELETE ${SECRETS}/NONE`)).errors[0]?.code).toBe(10_056);
     expect(await api.countRows()).toEqual(before);
-    const longest = secret("KEY", "x".repeat(LIMITS.bindingTextBytesMax));
+    const longest = secret("KEY \u{1f511}", "x".repeat(LIMITS.bindingTextBytesMax));
     expect(await api.call(`PUT ${SECRETS}`, longest)).toMatchObject({ success: true });
+    expect(await api.deploy("hello", { bindings: [] })).toMatchObject({ success: true });
   });
 
   test("are bound together with what else a version binds, however they come", async () => {

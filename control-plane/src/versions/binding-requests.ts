@@ -17,7 +17,8 @@ export const BindingName = z
   .string()
   .min(1)
   .max(255)
-  .regex(/^[^\p{Cc}]*$/u, "a binding's name holds no control characters")
+  // Half of a surrogate pair would be stored as another character, and its secret found under no name.
+  .regex(/^[^\p{Cc}\p{Cs}]*$/u, "a binding's name is valid Unicode and holds no control characters")
   // As a key of an object it would set what the object inherits from, and vanish.
   .refine((name) => name !== "__proto__", { error: "'__proto__' cannot be the name of a binding" });
 export const BindingText = boundedText(LIMITS.bindingTextBytesMax);
