@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import { sql } from "kysely";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { NodeName } from "../contract/index.ts";
@@ -54,6 +55,22 @@ describe("dispatcher: ", () => {
     }
     expect(new Set(order.slice(0, 3))).toEqual(new Set(NODES));
     expect(order.slice(3)).toEqual(order.slice(0, 3));
+  });
+
+  test("a node that a run could not be given to has its turns afterwards", async () => {
+    await fleet.connectAll();
+    await fleet.pass(59);
+    await sql`create trigger refuse before update of state on occurrences
+      begin select raise(abort, 'no disk'); end`.execute(fleet.database);
+    await fleet.pass(1);
+    await sql`drop trigger refuse`.execute(fleet.database);
+    const order: string[] = [];
+    for (let minute = 0; minute < 6; minute += 1) {
+      await fleet.pass(minute === 0 ? 1 : 60);
+      order.push(holder().name);
+      await holder().finish("ok");
+    }
+    expect(new Set(order)).toEqual(new Set(NODES));
   });
 
   test("what fails is tried again, each time later, and not for ever", async () => {

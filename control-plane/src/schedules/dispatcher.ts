@@ -151,11 +151,14 @@ export class Dispatcher {
     const run = { occurrence: id, attempt: attempts + 1 };
     carrier.running.add(id);
     const to = { node: carrier.node, leaseEndsAt: this.#leaseEndsAt() };
-    const isClaimed = await this.#occurrences.claim(this.#database, occurrence, to);
-    if (!isClaimed) {
-      carrier.running.delete(id);
-      return;
+    let isClaimed = false;
+    try {
+      isClaimed = await this.#occurrences.claim(this.#database, occurrence, to);
+    } finally {
+      // Also when the database could not be asked: the next look may give it to another node.
+      if (!isClaimed) carrier.running.delete(id);
     }
+    if (!isClaimed) return;
     // It went meanwhile, perhaps after its next connection told what it has: it will not hear of this.
     if (!carrier.isOpen) return this.#lose(run);
     carrier.send({ run, worker, cron, scheduledMs: Date.parse(scheduledAt) });
