@@ -107,13 +107,15 @@ export class PagesAssets {
     const { database } = this.#parts;
     const { account, project } = place;
     const paths = new Map(Object.entries(manifest).map(([path, hash]) => [hash, path]));
-    const known = new Map(await this.#assets.findContents(database, account, [...paths.keys()]));
-    const unknown = [...paths.keys()].filter((hash) => !known.has(hash));
+    const hashes = [...paths.keys()];
+    // First, because another deployment of them makes them the account's, and only then stages them no more.
     const staged = await this.#assets.findContents(
       database,
       account,
-      unknown.map((hash) => stagedName(project, hash)),
+      hashes.map((hash) => stagedName(project, hash)),
     );
+    const known = new Map(await this.#assets.findContents(database, account, hashes));
+    const unknown = hashes.filter((hash) => !known.has(hash));
     for (const hash of unknown) {
       const content = staged.get(stagedName(project, hash));
       if (content === undefined) throw notUploaded(paths.get(hash), hash);
