@@ -7,6 +7,7 @@ import { importPublicKey, LinkChannel, WIRE_MESSAGE_BYTES_MAX } from "../contrac
 import { isDatabaseUnavailable } from "../database/unavailable.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
 import { bearerToken } from "../http/authentication.ts";
+import { refuseUpgrade } from "../http/refuse-upgrade.ts";
 import { LIMITS } from "../limits.ts";
 import type { EnrolledNode, NodesService } from "../nodes/service.ts";
 import type { Dispatcher } from "../schedules/dispatcher.ts";
@@ -66,13 +67,13 @@ export class FleetServer {
 
   /** Takes over an HTTP upgrade to the link's path. Anything but an enrolled node is turned away. */
   async upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    if (request.url !== PATH) return reject(socket, "404 Not Found");
+    if (request.url !== PATH) return refuseUpgrade(socket, "404 Not Found");
     const credential = bearerToken(request.headers.authorization);
     const node =
       credential === undefined ? undefined : await this.#options.nodes.authenticate(credential);
     if (node === undefined) {
       this.#options.log.warn("turned away a connection that is not of an enrolled node");
-      return reject(socket, "401 Unauthorized");
+      return refuseUpgrade(socket, "401 Unauthorized");
     }
     this.#sockets.handleUpgrade(request, socket, head, (link) => this.#accept(link, node));
     return undefined;
@@ -186,8 +187,4 @@ export class FleetServer {
       connection.socket.ping();
     }
   }
-}
-
-function reject(socket: Duplex, status: string): void {
-  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
 }

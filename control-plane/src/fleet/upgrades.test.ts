@@ -60,3 +60,11 @@ test("upgrades: nor does who resets it before the database has told who it is", 
   expect(uncaught).toEqual([]);
   expect(await api.call("GET A/workers/scripts")).toMatchObject({ status: 200 });
 });
+
+test("upgrades: one that is refused keeps no connection, though its sender never ends it", async () => {
+  const paths = ["/", "/fleet/connect", "/tails/none"];
+  const sockets: Socket[] = [];
+  for (const path of paths) sockets.push((await askForUpgrade(path)).resume());
+  await waitFor(() => expect(closedCount).toBe(paths.length));
+  for (const socket of sockets) socket.destroy();
+});

@@ -5,11 +5,12 @@ import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { TailFilters, TailNews, WorkerKey } from "../contract/index.ts";
 import { BoundedWaits } from "../fleet/bounded-waits.ts";
+import { refuseUpgrade } from "../http/refuse-upgrade.ts";
 import { LIMITS } from "../limits.ts";
 import type { FleetTail } from "./fleet-tails.ts";
 import { OpenTail } from "./open-tail.ts";
 import { TailFollowers, type TailCarrier, type TailLink } from "./tail-followers.ts";
-import { refuseUpgrade, WatcherSocket } from "./watcher-socket.ts";
+import { WatcherSocket } from "./watcher-socket.ts";
 
 /** Where watchers connect, with their secret as the last part. */
 export const TAILS_PATH = "/tails/";

@@ -5,12 +5,12 @@ import type { Logger } from "pino";
 import { WebSocketServer, type WebSocket } from "ws";
 import { WIRE_MESSAGE_BYTES_MAX, type TailNews, type WorkerKey } from "../contract/index.ts";
 import { bearerToken } from "../http/authentication.ts";
+import { refuseUpgrade } from "../http/refuse-upgrade.ts";
 import { LIMITS } from "../limits.ts";
 import type { PeerCredentials } from "../peers/peer-credentials.ts";
 import { PeerSocket } from "../peers/peer-socket.ts";
 import type { FleetTail, FleetTails, SourceLink } from "./fleet-tails.ts";
 import { MessageFromWatchers, type MessageFromFollower } from "./link-messages.ts";
-import { refuseUpgrade } from "./watcher-socket.ts";
 
 /** Where a control plane with watchers connects to the others. */
 export const REMOTE_TAILS_PATH = "/control-planes/tails";

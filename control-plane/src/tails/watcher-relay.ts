@@ -1,9 +1,9 @@
 import { type IncomingMessage, request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
 import type { Duplex } from "node:stream";
+import { refuseUpgrade } from "../http/refuse-upgrade.ts";
 import { LIMITS } from "../limits.ts";
 import type { Peers } from "../peers/peers.ts";
-import { refuseUpgrade } from "./watcher-socket.ts";
 
 /** The secret in the address begins with the id of the control plane that opened the tail. */
 const OWNER = /^([0-9a-f-]{36})\./;

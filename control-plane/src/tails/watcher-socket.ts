@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
+import { refuseUpgrade } from "../http/refuse-upgrade.ts";
 import { LIMITS } from "../limits.ts";
 import { closeFrame, FrameError, FrameReader, pingFrame, pongFrame, textFrame } from "./frames.ts";
 
@@ -110,10 +111,4 @@ export class WatcherSocket {
       this.close(error.closeCode, error.message);
     }
   }
-}
-
-/** Answers an upgrade that is not taken. */
-export function refuseUpgrade(socket: Duplex, status: string): void {
-  socket.on("error", () => undefined);
-  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
 }
