@@ -92,6 +92,19 @@ test("subrequest allowance: what long-gone requests left is gone with them", asy
   expect(await taken(1_000)).toBe(50);
 });
 
+test("subrequest allowance: an ingress that counts anew takes nothing from the next requests", async () => {
+  const { ingress, clock, taken } = setUp();
+  for (let life = 0; life < 3; life += 1) {
+    Object.assign(ingress, { begun: 0, inFlight: 0 });
+    for (let request = 0; request < 20; request += 1) {
+      begin(ingress);
+      expect(await taken(51)).toBe(50);
+      ingress.inFlight -= 1;
+    }
+    clock.nowMs += LIMITS.waitUntilMs;
+  }
+});
+
 test("subrequest allowance: a steady worker asks rarely", async () => {
   const { ingress, asked, taken } = setUp();
   for (let request = 0; request < 10_000; request += 1) {

@@ -5,7 +5,7 @@ import { LIMITS } from "../limits.ts";
 export interface SubrequestAllowanceOptions {
   /** How many subrequests each request may make. */
   readonly perRequest: number;
-  /** Asks the ingress. Counts all requests that reached the cell before the call. */
+  /** Asks the ingress. Counts all requests that reached the cell before the call, or since it began to count anew. */
   readonly requests: () => Promise<RequestCounts>;
   readonly nowMs: () => number;
 }
@@ -22,8 +22,10 @@ export interface SubrequestAllowanceOptions {
 export class SubrequestAllowance {
   readonly #options: SubrequestAllowanceOptions;
   #pool = 0;
-  /** Requests that were in the pool's account when the ingress was asked last. */
-  #begun = 0;
+  /** What the ingress had counted when it was asked last. All of it is in the pool's account. */
+  #counted = 0;
+  /** What it had counted before it began anew: as when it was started again, or sent the cell nothing for a while. */
+  #countedBefore = 0;
   #askedAtMs = Number.NEGATIVE_INFINITY;
   /** Requests that had ended when the present and the previous window began. */
   #window = { startsAtMs: Number.NEGATIVE_INFINITY, ended: 0, endedBefore: 0 };
@@ -58,13 +60,17 @@ export class SubrequestAllowance {
 
   async #refill(): Promise<void> {
     const { perRequest, requests, nowMs } = this.#options;
-    const { begun, inFlight } = await requests();
+    const { begun: counted, inFlight } = await requests();
     this.#askedAtMs = nowMs();
+    const begunBefore = this.#countedBefore + this.#counted;
+    // Else what is new would be taken for a debt, and the cell refused until it had as many requests again.
+    if (counted < this.#counted) this.#countedBefore = begunBefore;
+    this.#counted = counted;
+    const begun = this.#countedBefore + counted;
     this.#moveWindow(begun - inFlight);
     const alive = begun - this.#window.endedBefore;
-    this.#pool += perRequest * (begun - this.#begun);
+    this.#pool += perRequest * (begun - begunBefore);
     this.#pool = Math.min(this.#pool, perRequest * alive);
-    this.#begun = begun;
   }
 
   #moveWindow(ended: number): void {
