@@ -156,9 +156,13 @@ describe("state follower", () => {
     );
     expect(outcome).toMatchObject({ kind: "applied", failures: [{ worker: `${ACCOUNT}/a` }] });
 
+    ran = [];
     const restarted = open();
     await restarted.restore();
-    expect(ran.at(-1)?.sort()).toEqual(["a@2", "b@2"]);
+    expect(ran.map((workers) => workers.toSorted())).toEqual([
+      ["a@1", "b@2"],
+      ["a@2", "b@2"],
+    ]);
 
     failing.clear();
     await follower.receive(signed(delta([2, 3], [], [])));

@@ -58,7 +58,9 @@ export class StateFollower {
   async restore(): Promise<void> {
     const state = await this.#options.store.load();
     if (state.revision === 0) return;
-    const failures = await this.#options.run(wantedWorkers(state));
+    let failures = await this.#options.run(state.workers);
+    // Once what served is there to stay on: what failed may well do so again.
+    if (state.failed.length > 0) failures = await this.#options.run(wantedWorkers(state));
     this.#state = settle({ previous: state, wanted: state, failures });
     this.#failures = failures;
     this.#options.log.info(
