@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -190,6 +190,31 @@ describe("state follower", () => {
     const restarted = open();
     await restarted.restore();
     expect(ran.at(-1)?.sort()).toEqual(["a@1", "b@1"]);
+  });
+
+  test("takes nothing back that runs and can't be saved, and saves it when that is possible", async () => {
+    const follower = open();
+    failing.add("a");
+    await follower.receive(signed(snapshot(1, worker("a"), worker("b"))));
+    const saved = join(directory, "state.bin");
+    await rename(saved, `${saved}.kept`);
+    // Nothing can be renamed to its name.
+    await mkdir(join(saved, "full"), { recursive: true });
+    const change = signed(delta([1, 2], [worker("b", 2)], []));
+    await expect(follower.receive(change)).rejects.toThrow();
+    ran = [];
+    await expect(follower.retryFailed()).rejects.toThrow();
+    expect(follower.revision).toBe(1);
+    await rm(saved, { recursive: true });
+    expect(await follower.retryFailed()).toMatchObject({ kind: "applied", revision: 2 });
+    expect(ran.map((workers) => workers.toSorted())).toEqual([
+      ["a@1", "b@2"],
+      ["a@1", "b@2"],
+    ]);
+    expect(await follower.receive(change)).toMatchObject({ kind: "applied", revision: 2 });
+    const restarted = open();
+    await restarted.restore();
+    expect(restarted.revision).toBe(2);
   });
 
   test("sets a damaged state file aside and starts empty", async () => {

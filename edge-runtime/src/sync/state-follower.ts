@@ -40,7 +40,10 @@ export interface StateFollowerOptions {
  */
 export class StateFollower {
   readonly #options: StateFollowerOptions;
+  /** On disk. */
   #state: NodeState = EMPTY_STATE;
+  /** What runs instead, while it can't be saved. */
+  #unsaved: NodeState | undefined;
   /** Of the workers that the state has as failed. */
   #failures: ReadonlyArray<WorkerFailure> = [];
   #last: Promise<unknown> = Promise.resolve();
@@ -82,9 +85,11 @@ export class StateFollower {
    * over, and the next change may be far. `undefined` when nothing has failed. Rejects only when the disk does.
    */
   retryFailed(): Promise<ChangeOutcome | undefined> {
-    return this.#afterEarlier(async () =>
-      this.#state.failed.length === 0 ? undefined : this.#bringAbout(this.#state),
-    );
+    return this.#afterEarlier(async () => {
+      // Not what is on disk: that would take back what runs.
+      if (this.#unsaved !== undefined) return this.#bringAbout(this.#unsaved);
+      return this.#state.failed.length === 0 ? undefined : this.#bringAbout(this.#state);
+    });
   }
 
   #afterEarlier<Result>(action: () => Promise<Result>): Promise<Result> {
@@ -132,9 +137,11 @@ export class StateFollower {
 
   async #bringAbout(wanted: NodeState): Promise<ChangeOutcome> {
     const failures = await this.#options.run(wantedWorkers(wanted));
-    const settled = settle({ previous: this.#state, wanted, failures });
+    const settled = settle({ previous: this.#unsaved ?? this.#state, wanted, failures });
+    this.#unsaved = settled;
     // On disk before it is acknowledged: a node never says that it has what a restart would lose.
     await this.#options.store.save(settled);
+    this.#unsaved = undefined;
     this.#state = settled;
     this.#failures = failures;
     const { revision } = settled;
