@@ -152,6 +152,8 @@ export const LIMITS = {
   reconnectMs: 200,
   /** The highest ceiling: a control plane that returns has its whole fleet back within this. */
   reconnectMsMax: 10_000,
+  /** A connection that stood this long was a good one: the waits after its end begin anew. */
+  linkLastingMs: 2_000,
   /** How often what could not be made to run is tried again, besides with each change and connection. */
   failedWorkersRetryMs: 30_000,
   /** The control plane pings every 5 s: three missed pings mean that the link is dead. */

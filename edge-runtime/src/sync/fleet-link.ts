@@ -38,6 +38,8 @@ export class FleetLink {
   #socket: WebSocket | undefined;
   #retry: NodeJS.Timeout | undefined;
   #silence: NodeJS.Timeout | undefined;
+  /** Until a connection has lasted. */
+  #proof: NodeJS.Timeout | undefined;
   #failures = 0;
   #closed = false;
 
@@ -89,6 +91,7 @@ export class FleetLink {
     this.#closed = true;
     clearTimeout(this.#retry);
     clearTimeout(this.#silence);
+    clearTimeout(this.#proof);
     this.#socket?.terminate();
   }
 
@@ -99,7 +102,8 @@ export class FleetLink {
   }
 
   #onOpen(): void {
-    this.#failures = 0;
+    // One that ends at once, such as where a state can't be saved, would else come back many times a second.
+    this.#proof = setTimeout(() => (this.#failures = 0), LIMITS.linkLastingMs);
     this.#options.log.info("connected to the control plane");
     this.#watchSilence();
     this.#handlers.connected();
@@ -119,6 +123,7 @@ export class FleetLink {
 
   #onClose(code: number, reason: string): void {
     clearTimeout(this.#silence);
+    clearTimeout(this.#proof);
     this.#socket = undefined;
     this.#handlers.disconnected();
     if (this.#closed) return;

@@ -35,6 +35,10 @@ let sockets: WebSocket[];
 let link: NodeLink;
 /** What the next attempts at failed workers come to. */
 let outcomes: Array<Extract<ChangeOutcome, { kind: "applied" }>>;
+/** Before connections that are to follow ended ones. */
+let waitsMs: number[];
+/** Of the longest wait that there may be, what is waited. */
+let share: number;
 
 beforeEach(async () => {
   clock = new ManualClock();
@@ -42,6 +46,8 @@ beforeEach(async () => {
   messages = [];
   sockets = [];
   outcomes = [];
+  waitsMs = [];
+  share = 0;
   server = new WebSocketServer({ host: "127.0.0.1", port: 0 });
   server.on("connection", (socket) => {
     sockets.push(socket);
@@ -53,7 +59,7 @@ beforeEach(async () => {
       `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     ]),
     credential: "credential",
-    random: () => 0,
+    random: () => share,
     follower: {
       revision: StateRevision.parse(0),
       receive: () => Promise.reject(new Error("no state is sent")),
@@ -82,7 +88,15 @@ beforeEach(async () => {
     confinement: CONFINEMENT,
     ingressUrl: "http://127.0.0.1:1",
     clock,
-    log: pino({ level: "silent" }),
+    log: pino(
+      { level: "warn" },
+      {
+        write: (line: string) => {
+          const { waitMs } = JSON.parse(line) as { waitMs?: number };
+          if (waitMs !== undefined) waitsMs.push(waitMs);
+        },
+      },
+    ),
   });
   link.open();
   await waitFor(() => expect(reports()).toHaveLength(1));
@@ -129,4 +143,12 @@ test("node link: what failed is tried again with each connection and from time t
   await waitFor(() =>
     expect(applied()).toContainEqual({ kind: "applied", revision, failures: [] }),
   );
+});
+
+test("node link: one that ends as soon as it stands comes back more slowly each time", async () => {
+  share = 0.1;
+  server.on("connection", (socket) => socket.terminate());
+  sockets[0]?.terminate();
+  const ceilingsMs = [1, 2, 4, 8, 16].map((times) => times * LIMITS.reconnectMs);
+  await waitFor(() => expect(waitsMs.slice(0, 5)).toEqual(ceilingsMs.map((ms) => ms * share)));
 });
