@@ -1,4 +1,4 @@
-import { readdir, readFile, symlink } from "node:fs/promises";
+import { mkdir, readdir, readFile, readlink, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectHttp2 } from "node:http2";
@@ -91,6 +91,32 @@ test.each(["worker", "master"] as const)(
     expect(await ingress.counters()).toMatchObject({ restarts: 1, inFlight: 0 });
   },
 );
+
+test("haproxy: comes back, and once, when nobody can write down which process it is", async () => {
+  await harness.serve((_, response) => response.end("served"));
+  const [before, record] = [ingress.pid ?? 0, join(folder, "haproxy", "haproxy.pid")];
+  await rm(record);
+  await mkdir(record);
+  process.kill(before, "SIGKILL");
+  await until(async () => ingress.pid !== before && (await isServed()), "its return");
+  await until(async () => (await mastersIn(join(folder, "haproxy"))).length === 1, "its being one");
+  expect(await mastersIn(join(folder, "haproxy"))).toEqual([ingress.pid]);
+  expect(warnings.join()).toContain("a later agent can't end it");
+});
+
+/** Processes of HAProxy that begin in a directory and that we have started. */
+async function mastersIn(directory: string): Promise<ReadonlyArray<number>> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
+  const own = await Promise.all(
+    pids.map(async (pid) => {
+      const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
+      const isOurs = /^PPid:\t(\d+)/m.exec(status)?.[1] === String(process.pid);
+      const place = isOurs ? await readlink(`/proc/${pid}/cwd`).catch(() => "") : "";
+      return place === directory ? [pid] : [];
+    }),
+  );
+  return own.flat();
+}
 
 test("haproxy: starts without a complaint", async () => {
   // What it says of its start is read before it answers the first request.

@@ -161,7 +161,13 @@ export class HaproxySupervisor {
     const { binary, directory, log } = this.#options;
     await rm(this.#adminPath, { force: true });
     const process = await HaproxyProcess.start({ binary, directory, log });
-    await recordProcess(directory, "haproxy", process.pid);
+    await recordProcess(directory, "haproxy", process.pid).catch((error: unknown) =>
+      // As on a full disk. It serves nevertheless, and ends with us all but always.
+      log.warn(
+        { err: error },
+        "HAProxy is not written down: should it outlive us, a later agent can't end it",
+      ),
+    );
     this.#serve(process, await this.#connect(process, () => true));
     return process;
   }
