@@ -33,26 +33,33 @@ export class LauncherProcess {
   static async start(onEnd: (processes: number) => void): Promise<LauncherProcess> {
     // Nobody else may reach it: what connects there is taken for the launcher.
     const directory = await mkdtemp(join(tmpdir(), "atoll-launcher-"));
-    const path = join(directory, "l.sock");
     const server = createServer();
-    server.listen(path);
-    await once(server, "listening");
-    const child = fork(MAIN, [path], {
-      // It is no concern of a terminal, nor of whoever has an inspector at us; secrets are none of its.
-      ...{ detached: true, execArgv: RUNTIME_FLAGS, env: {} },
-      serialization: "advanced",
-      stdio: ["ignore", "ignore", "inherit", "ipc"],
-    });
-    const launcher = new LauncherProcess(child);
-    launcher.#listen(server);
-    child.once("exit", () => {
-      onEnd(launcher.#launches.size);
-      launcher.#end(server);
-      // It does so itself when we end before it.
-      void rm(directory, { recursive: true, force: true });
-    });
-    await once(child, "spawn");
-    return launcher;
+    try {
+      const path = join(directory, "l.sock");
+      server.listen(path);
+      await once(server, "listening");
+      const child = fork(MAIN, [path], {
+        // It is no concern of a terminal, nor of whoever has an inspector at us; secrets are none of its.
+        ...{ detached: true, execArgv: RUNTIME_FLAGS, env: {} },
+        serialization: "advanced",
+        stdio: ["ignore", "ignore", "inherit", "ipc"],
+      });
+      const launcher = new LauncherProcess(child);
+      launcher.#listen(server);
+      child.once("exit", () => {
+        onEnd(launcher.#launches.size);
+        launcher.#end(server);
+        // It does so itself when we end before it.
+        void rm(directory, { recursive: true, force: true });
+      });
+      await once(child, "spawn");
+      return launcher;
+    } catch (error) {
+      // One that never ran has no end, and where none can be started many are tried.
+      server.close();
+      await rm(directory, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   async launch(program: Program): Promise<LaunchedProcess> {

@@ -201,3 +201,34 @@ test.each(["end", "be killed"])(
     }
   },
 );
+
+// Asks a launcher for processes where none can be started, and tells what it has open of the kernel's meanwhile.
+const HELPLESS = `
+  const [module] = process.argv.slice(1);
+  const { readdir } = await import("node:fs/promises");
+  const { Launcher } = await import(module);
+  process.execPath = "/nowhere";
+  const [launcher, program] = [new Launcher(), { file: "/bin/true", args: [], directory: "/", environment: {} }];
+  const open = [];
+  for (let round = 0; round < 3; round += 1) {
+    await launcher.launch({ ...program, descriptors: [] }).catch(({ code }) => console.log(code));
+    open.push((await readdir("/proc/self/fd")).length);
+  }
+  console.log(open[2] - open[0]);
+`;
+
+test("launcher: one that can't be started leaves nothing behind", async () => {
+  const directory = await makeTestDirectory("atoll-launcher-");
+  const module = import.meta.resolve("./launcher.ts");
+  const parent = spawn(process.execPath, ["--input-type=module", "-e", HELPLESS, module], {
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { TMPDIR: directory },
+  });
+  try {
+    expect(await text(parent.stdout)).toBe("ENOENT\nENOENT\nENOENT\n0\n");
+    expect(await readdir(directory)).toEqual([]);
+  } finally {
+    parent.kill("SIGKILL");
+    await rm(directory, { recursive: true, force: true });
+  }
+});
