@@ -23,6 +23,7 @@ export async function openHost(options: {
   const cache = await ConfigCache.open({
     directory: join(dataDirectory, "configs"),
     key: new Uint8Array(hkdfSync("sha256", nodeKey, new Uint8Array(), "atoll config cache v1", 32)),
+    log,
   });
   const scratchDirectory = scratchDirectoryOf(dataDirectory);
   const compiler = await ConfigCompiler.open({

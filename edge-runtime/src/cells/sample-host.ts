@@ -24,9 +24,11 @@ export class SampleHost {
 
   static async open(): Promise<SampleHost> {
     const directory = await makeTestDirectory("atoll-cells-");
+    const log = pino({ level: "silent" });
     const cache = await ConfigCache.open({
       directory: join(directory, "configs"),
       key: new Uint8Array(32).fill(7),
+      log,
     });
     const compiler = await ConfigCompiler.open({
       workerdPath: installedWorkerdPath(),
@@ -36,7 +38,7 @@ export class SampleHost {
     const cells = await WorkerdHost.open({
       runDirectory: join(directory, "run"),
       zygoteCount: 1,
-      log: pino({ level: "silent" }),
+      log,
     });
     return new SampleHost(directory, { cells, compiler });
   }

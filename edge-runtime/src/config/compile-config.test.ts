@@ -1,6 +1,7 @@
 import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { installedWorkerdPath } from "../cells/workerd-host.ts";
 import { ConfigCompiler } from "./compile-config.ts";
@@ -35,7 +36,8 @@ async function readBlob(hash: string): Promise<Uint8Array> {
 }
 
 function openCache(key: Uint8Array = KEY): Promise<ConfigCache> {
-  return ConfigCache.open({ directory: join(directory, "cache"), key });
+  const log = pino({ level: "silent" });
+  return ConfigCache.open({ directory: join(directory, "cache"), key, log });
 }
 
 async function openCompiler(
@@ -110,6 +112,15 @@ test("compile: what is not retained is removed", async () => {
   await onlyCacheFile();
   await compiler.retain([]);
   expect(await readdir(join(directory, "cache"))).toEqual([]);
+});
+
+test("compile: where nothing can be kept, each config is compiled when it is needed", async () => {
+  const compiler = await openCompiler();
+  const first = await compiler.compile(config, readBlob);
+  await rm(join(directory, "cache"), { recursive: true });
+  expect(Buffer.compare(await compiler.compile(config, readBlob), first)).toBe(0);
+  await compiler.retain([config.hash]);
+  expect(reads).toBe(2);
 });
 
 test("compile: a source that workerd refuses is named, without what it holds", async () => {

@@ -1,6 +1,7 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from "node:crypto";
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Logger } from "pino";
 
 const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
@@ -12,6 +13,7 @@ export interface ConfigCacheOptions {
   readonly directory: string;
   /** 32 bytes that live elsewhere than the directory; another key makes the cache start empty. */
   readonly key: Uint8Array;
+  readonly log: Logger;
 }
 
 /**
@@ -23,10 +25,12 @@ export interface ConfigCacheOptions {
 export class ConfigCache {
   readonly #directory: string;
   readonly #key: Uint8Array;
+  readonly #log: Logger;
 
   private constructor(options: ConfigCacheOptions) {
     this.#directory = options.directory;
     this.#key = options.key;
+    this.#log = options.log;
   }
 
   /** Makes the directory when it is not there. */
@@ -50,7 +54,16 @@ export class ConfigCache {
     }
   }
 
+  /** Keeps a config, if it can: where the disk is full, a node starts what it has all the same. */
   async put(hash: string, config: Uint8Array): Promise<void> {
+    try {
+      await this.#write(hash, config);
+    } catch (error) {
+      this.#log.warn({ err: error }, "a compiled config can't be kept, and is compiled each time");
+    }
+  }
+
+  async #write(hash: string, config: Uint8Array): Promise<void> {
     const name = this.#fileName(hash);
     const temporary = join(this.#directory, `${name}.${randomBytes(6).toString("hex")}.tmp`);
     try {
@@ -62,12 +75,17 @@ export class ConfigCache {
     }
   }
 
-  /** Removes every config but those of these hashes, and what an interrupted write left. */
+  /** Removes every config but those of these hashes, and what an interrupted write left, if it can. */
   async retain(hashes: Iterable<string>): Promise<void> {
     const kept = new Set([...hashes].map((hash) => this.#fileName(hash)));
-    const files = await readdir(this.#directory);
-    const unused = files.filter((file) => !kept.has(file));
-    await Promise.all(unused.map((file) => rm(join(this.#directory, file), { force: true })));
+    try {
+      const files = await readdir(this.#directory);
+      const unused = files.filter((file) => !kept.has(file));
+      await Promise.all(unused.map((file) => rm(join(this.#directory, file), { force: true })));
+    } catch (error) {
+      // Leftovers cost space, not correctness.
+      this.#log.warn({ err: error }, "could not remove compiled configs that nobody needs");
+    }
   }
 
   #fileName(hash: string): string {
