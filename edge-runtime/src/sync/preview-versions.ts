@@ -82,6 +82,8 @@ export class PreviewVersions implements Pick<Activator, "activate"> {
 
   async #ask(target: TargetKey, known: Answer | undefined): Promise<Answer> {
     if (this.#asking.size >= LIMITS.previewLookupsMax) {
+      // Names that others guess must not end what somebody looks at.
+      if (known?.worker !== undefined) return known;
       throw new EdgeError("preview_unavailable", "too many previews are looked up already");
     }
     const label = PreviewLabel.safeParse(previewNameOf(target));
