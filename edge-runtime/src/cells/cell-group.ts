@@ -153,9 +153,18 @@ export class CellGroup {
     this.#options.events.retired(this, cell, reason);
   }
 
-  /** Makes the group cold. */
+  /** Makes the group cold until somebody asks for it. What is starting goes when it has started. */
   sleep(reason: CellStopReason): void {
+    // A cell that died just now would come back by itself, also to a group that does not serve.
+    clearTimeout(this.#restart);
+    this.#restart = undefined;
     for (const cell of this.cells) this.release(cell, reason);
+    if (this.#state.kind !== "starting") return;
+    this.#state.started.then(
+      (cell) => this.release(cell, reason),
+      // Whoever asked for it hears of it.
+      () => undefined,
+    );
   }
 
   /** Ends the group for ever. Its cells, also one that is still starting, are handed to `retired`. */

@@ -45,6 +45,12 @@ async function killedBeforeItsProbe(start: () => Promise<Cell>): Promise<Cell> {
   return cell;
 }
 
+async function crashedBeforeItsProbe(start: () => Promise<Cell>): Promise<Cell> {
+  const cell = await start();
+  process.kill(cell.pid, "SIGSEGV");
+  return cell;
+}
+
 async function ask(): Promise<string> {
   const { port } = new URL(sample.ingress.url);
   return new Promise((resolve, reject) => {
@@ -104,6 +110,22 @@ test.each([killedBeforeItListened, killedBeforeItsProbe])(
     expect(await ask()).toBe("new");
   },
 );
+
+test("a killed cell: one that ends by itself before it serves is not started again for nobody", async () => {
+  await sample.run(says("old"));
+  expect(await ask()).toBe("old");
+  let starts = 0;
+  const counted = (start: () => Promise<Cell>): Promise<Cell> => {
+    starts += 1;
+    return start();
+  };
+  disturbances = [crashedBeforeItsProbe, counted, counted];
+  expect(await sample.supervisor.apply([says("new")])).toMatchObject([{ worker: says("new").key }]);
+  // Takes longer than a cell that nobody waits for would wait for its start.
+  await sample.run(says("newer"));
+  expect(await ask()).toBe("newer");
+  expect(starts).toBe(1);
+});
 
 test("a killed cell: is told from one that lives, at once", async () => {
   const worker = says("hello");
