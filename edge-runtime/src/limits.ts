@@ -126,6 +126,8 @@ export const LIMITS = {
   prewarmsMax: 2,
   /** A worker that served within this time is started again at once when its cell dies. */
   warmRestartMs: 5 * 60 * 1_000,
+  /** Between two tries to do so, where it is the node that can't, as on a full disk: that lasts. */
+  restartRetryMs: 500,
   /** The first wait after a repeated death; it doubles with each further one. */
   cellBackoffMs: 250,
   /** The longest wait between two starts of a cell that keeps dying: recovery within a minute. */

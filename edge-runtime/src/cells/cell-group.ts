@@ -304,7 +304,7 @@ export class CellGroup {
   }
 
   /** Starts again in the background while the last use is recent; else the next request does it. */
-  #restartLater(): void {
+  #restartLater(waitMsMin = 0): void {
     const nowMs = this.#options.clock.monotonicMs();
     if (nowMs - this.#lastUseMs > LIMITS.warmRestartMs) return;
     const attempt = (): void => {
@@ -315,11 +315,13 @@ export class CellGroup {
       }
       this.#warm().catch((error: unknown) => {
         this.#options.log.error({ workers: this.#names, err: error }, "a cell did not restart");
-        if (this.#state.kind === "cold" && this.#restart === undefined) this.#restartLater();
+        if (this.#state.kind !== "cold" || this.#restart !== undefined) return;
+        this.#restartLater(LIMITS.restartRetryMs);
       });
     };
     clearTimeout(this.#restart);
-    this.#restart = setTimeout(attempt, this.#backoff.waitMs(nowMs)).unref();
+    const waitMs = Math.max(waitMsMin, this.#backoff.waitMs(nowMs));
+    this.#restart = setTimeout(attempt, waitMs).unref();
   }
 
   /** Why a cell is not wanted that started for a group which has none any more. */

@@ -127,6 +127,25 @@ test("a killed cell: one that ends by itself before it serves is not started aga
   expect(starts).toBe(1);
 });
 
+test("a killed cell: it comes back slowly where the node can't start any, and when it can", async () => {
+  await sample.run(says("hello"));
+  expect(await ask()).toBe("hello");
+  const triesMs: number[] = [];
+  disturbances = Array.from({ length: 3 }, () => () => {
+    triesMs.push(performance.now());
+    return Promise.reject(new Error("no space left on device"));
+  });
+  for (const { pid } of sample.supervisor.status()) process.kill(pid, "SIGKILL");
+  await waitFor(async () => {
+    expect([triesMs.length, sample.supervisor.counts.warm]).toEqual([3, 1]);
+  });
+  expect(await ask()).toBe("hello");
+  const waitsMs = triesMs.slice(1).map((ms, index) => ms - (triesMs[index] ?? 0));
+  expect(waitsMs).toHaveLength(2);
+  // A timer may be early by a part of a millisecond.
+  for (const ms of waitsMs) expect(ms).toBeGreaterThanOrEqual(LIMITS.restartRetryMs - 1);
+});
+
 test("a killed cell: is told from one that lives, at once", async () => {
   const worker = says("hello");
   await sample.run(worker);
