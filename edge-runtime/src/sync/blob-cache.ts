@@ -55,7 +55,7 @@ export class BlobCache {
 
   /** Content of a blob, fetched first when it is not here, or damaged. Rejected as `ensure` is. */
   async read(hash: BlobHash): Promise<Uint8Array> {
-    const content = await this.#readSound(hash);
+    const content = await this.find(hash);
     if (content !== undefined) return content;
     await this.ensure([{ blob: hash }]);
     const fetched = await this.#files.read(hash);
@@ -63,8 +63,8 @@ export class BlobCache {
     return fetched;
   }
 
-  /** `undefined` when there is none; one that the disk has damaged is there no more then. */
-  async #readSound(hash: BlobHash): Promise<Uint8Array | undefined> {
+  /** Content of a blob that is here; `undefined` when there is none. One that the disk has damaged is there no more then. */
+  async find(hash: BlobHash): Promise<Uint8Array | undefined> {
     const content = await this.#files.read(hash);
     if (content === undefined || hashOf("sha256", content, "hex") === hash) return content;
     this.#log.warn({ blob: hash }, "a blob was damaged on this disk, and is fetched again");

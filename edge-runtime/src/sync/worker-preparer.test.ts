@@ -37,7 +37,9 @@ beforeEach(async () => {
       return `/sites/${manifest}`;
     },
     headers: (_, own) => own,
-    prune: async () => {},
+    prune: async (keep) => {
+      for (const manifest of made.keys()) if (!keep.has(manifest)) made.delete(manifest);
+    },
   };
   const sealingKey = generateKeyPairSync("x25519").privateKey;
   preparer = new WorkerPreparer({ blobs, sites, sealingKey });
@@ -90,6 +92,8 @@ function workerOf(code: string, files: AssetManifest) {
   return { worker, deployed, manifest, module };
 }
 
+type Site = ReturnType<typeof workerOf>;
+
 test("worker preparer: asks once for what a version names, and once for its files", async () => {
   const files = { "/a.txt": store("a"), "/b.txt": store("b"), "/again.txt": store("a") };
   const { worker, deployed, manifest, module } = workerOf("first", files);
@@ -126,4 +130,28 @@ test("worker preparer: a site is not made without one of its files, and is when 
   expect(made.get(manifest)).toEqual([true, true]);
   // The other file was kept.
   expect(asked.at(-1)).toEqual([files["/a.txt"].blob]);
+});
+
+test("worker preparer: what is here of a version that failed stays, and what is nobody's goes", async () => {
+  const [serving, failed, former, absent] = ["serving", "failed", "former", "absent"].map((name) =>
+    workerOf(name, { "/own.txt": store(`file of ${name}`) }),
+  ) as [Site, Site, Site, Site]; // of four names come four
+  for (const { worker, deployed } of [serving, failed, former]) {
+    await preparer.prepare(worker, deployed);
+  }
+  asked = [];
+  await preparer.prune([serving.worker], [failed.worker, absent.worker]);
+  expect(asked).toEqual([]);
+  const here = [serving, failed, former, absent].map(async ({ manifest, module }) => [
+    await isThere(blobs.path(module.blob)),
+    made.has(manifest),
+  ]);
+  expect(await Promise.all(here)).toEqual([
+    [true, true],
+    [true, true],
+    [false, false],
+    [false, false],
+  ]);
+  expect(await isThere(blobs.path(store("file of failed").blob))).toBe(true);
+  expect(await isThere(blobs.path(store("file of former").blob))).toBe(false);
 });

@@ -69,15 +69,25 @@ export class WorkerPreparer {
     };
   }
 
-  /** Removes from this node what none of the workers needs. */
-  async prune(workers: ReadonlyArray<DesiredWorker>): Promise<void> {
-    const versions = workers.flatMap(({ versions }) => versions.map(({ version }) => version));
-    const blobs = new Set<string>(versions.flatMap(ownBlobs).map(({ blob }) => blob));
-    const manifests = new Set<string>();
-    for (const { assets } of versions) {
-      if (assets === undefined) continue;
-      manifests.add(assets.manifest);
-      const files = await this.#readManifest(assets.manifest);
+  /** Removes from this node what none of the workers needs, nor one that failed, as far as that is here. */
+  async prune(
+    workers: ReadonlyArray<DesiredWorker>,
+    failed: ReadonlyArray<DesiredWorker>,
+  ): Promise<void> {
+    const [running, wanted] = [versionsOf(workers), versionsOf(failed)];
+    const blobs = new Set<string>(
+      [...running, ...wanted].flatMap(ownBlobs).map(({ blob }) => blob),
+    );
+    const manifests = new Set<BlobHash>();
+    for (const manifest of manifestsOf(running)) {
+      manifests.add(manifest);
+      for (const { blob } of Object.values(await this.#readManifest(manifest))) blobs.add(blob);
+    }
+    for (const manifest of manifestsOf(wanted)) {
+      manifests.add(manifest);
+      // Without it there was nothing yet that would be of its files.
+      const content = await this.#options.blobs.find(manifest);
+      const files = content === undefined ? {} : parseManifest(content);
       for (const { blob } of Object.values(files)) blobs.add(blob);
     }
     await this.#options.sites.prune(manifests);
@@ -100,8 +110,7 @@ export class WorkerPreparer {
   }
 
   async #readManifest(hash: BlobHash): Promise<AssetManifest> {
-    const content = await this.#options.blobs.read(hash);
-    return AssetManifest.parse(JSON.parse(Buffer.from(content).toString("utf8")));
+    return parseManifest(await this.#options.blobs.read(hash));
   }
 
   #openSecrets({ secrets, version }: DeployedVersion): SecretValues {
@@ -115,6 +124,18 @@ export class WorkerPreparer {
       });
     }
   }
+}
+
+function parseManifest(content: Uint8Array): AssetManifest {
+  return AssetManifest.parse(JSON.parse(Buffer.from(content).toString("utf8")));
+}
+
+function versionsOf(workers: ReadonlyArray<DesiredWorker>): ReadonlyArray<Version> {
+  return workers.flatMap(({ versions }) => versions.map(({ version }) => version));
+}
+
+function manifestsOf(versions: ReadonlyArray<Version>): ReadonlyArray<BlobHash> {
+  return versions.flatMap(({ assets }) => (assets === undefined ? [] : [assets.manifest]));
 }
 
 /** What a version names itself: its code, and the manifest that names its files. */

@@ -72,8 +72,11 @@ describe("worker runner", () => {
         const readBlob = (): Promise<Uint8Array> => Promise.resolve(new Uint8Array());
         return { key: workerKey(wanted), account, name, settings, version, secrets: {}, readBlob };
       },
-      prune: async (workers) => {
-        events.push(`prune all but ${workers.map(({ name }) => name).join(" ")}`);
+      prune: async (...kept) => {
+        const names = kept
+          .flat()
+          .map(({ name, versions }) => `${name}@${versions[0]?.version.number}`);
+        events.push(`prune all but ${names.join(" ")}`);
       },
     };
     runner = new WorkerRunner({
@@ -282,6 +285,21 @@ describe("worker runner", () => {
     expect(events.at(-1)).toBe("routes b.localhost/*");
   });
 
+  test("what failed is tried again with all that is here of it, and prepared anew", async () => {
+    await runner.run([worker("a"), worker("b")]);
+    unstartable.add("a");
+    unpreparable.add("b");
+    await runner.run([worker("a", 2), worker("b", 2), worker("c")]);
+    events = [];
+    nowMs = LIMITS.drainMs;
+    tick();
+    await runner.run([worker("a", 2), worker("b", 2), worker("c")]);
+    expect(events.slice(0, 2)).toEqual(["prune all but a@1 b@1 c@1 a@2 b@2", "prepare a@2"]);
+    unpreparable.add("a");
+    await runner.run([worker("a", 3)]);
+    expect(events).toContain("apply a@1");
+  });
+
   test("removes leftovers only when what used them can't be draining any more", async () => {
     await runner.run([worker("a")]);
     await runner.run([worker("b")]);
@@ -293,6 +311,6 @@ describe("worker runner", () => {
     tick();
     tick();
     await runner.close();
-    expect(events.filter((event) => event.startsWith("prune"))).toEqual(["prune all but b"]);
+    expect(events.filter((event) => event.startsWith("prune"))).toEqual(["prune all but b@1"]);
   });
 });

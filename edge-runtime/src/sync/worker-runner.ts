@@ -41,6 +41,8 @@ export class WorkerRunner {
   readonly #options: WorkerRunnerOptions;
   readonly #stopPruning: () => void;
   #running: ReadonlyArray<DesiredWorker> = [];
+  /** What was to run and could not be made to: it is tried again, so what is here of it stays. */
+  #failed: ReadonlyArray<DesiredWorker> = [];
   /** What was prepared of each worker that runs: a version never changes, so it is done once. */
   #prepared: ReadonlyMap<WorkerKey, ReadonlyArray<PreparedWorker>> = new Map();
   /** Versions that are here for their previews alone, the least recently asked for first. */
@@ -164,8 +166,16 @@ export class WorkerRunner {
     ]);
     const versions = [...prepared.workers, ...this.#preparedPreviews()];
     const failures = [...prepared.failures, ...(await supervisor.apply(versions))];
-    this.#running = settled({ before: this.#running, wanted: workers, failures });
-    this.#prepared = Map.groupBy(prepared.workers, ({ key }) => key);
+    const failed = new Set(failures.map(({ worker }) => worker));
+    this.#running = settled({ before: this.#running, wanted: workers, failed });
+    this.#failed = workers.filter((worker) => failed.has(workerKey(worker)));
+    const before = this.#prepared;
+    this.#prepared = new Map(
+      [...Map.groupBy(prepared.workers, ({ key }) => key)].flatMap(([key, versions]) => {
+        const kept = failed.has(key) ? before.get(key) : versions;
+        return kept === undefined ? [] : [[key, kept] as const];
+      }),
+    );
     this.#noteChange();
     const routes = this.#running.flatMap((worker) =>
       worker.routes.map((pattern) => ({ pattern, worker: workerKey(worker) })),
@@ -224,7 +234,7 @@ export class WorkerRunner {
     if (this.#isPruned || clock.monotonicMs() - this.#changedAtMs < LIMITS.drainMs) return;
     this.#isPruned = true;
     try {
-      await preparer.prune(this.#workers);
+      await preparer.prune(this.#workers, this.#failed);
     } catch (error) {
       log.warn({ err: error }, "could not remove what is no longer needed");
     }
@@ -259,13 +269,12 @@ function onlyVersionOf(worker: DesiredWorker): DeployedVersion {
 function settled(attempt: {
   readonly before: ReadonlyArray<DesiredWorker>;
   readonly wanted: ReadonlyArray<DesiredWorker>;
-  readonly failures: ReadonlyArray<WorkerFailure>;
+  readonly failed: ReadonlySet<WorkerKey>;
 }): ReadonlyArray<DesiredWorker> {
-  const failed = new Set(attempt.failures.map(({ worker }) => worker));
   const before = new Map(attempt.before.map((worker) => [workerKey(worker), worker]));
   return attempt.wanted.flatMap((worker) => {
     const key = workerKey(worker);
-    return failed.has(key) ? (before.get(key) ?? []) : worker;
+    return attempt.failed.has(key) ? (before.get(key) ?? []) : worker;
   });
 }
 
