@@ -306,11 +306,55 @@ describe("worker runner", () => {
     nowMs = LIMITS.drainMs - 1;
     tick();
     await runner.close();
-    expect(events.some((event) => event.startsWith("prune"))).toBe(false);
     nowMs = LIMITS.drainMs;
     tick();
     tick();
     await runner.close();
-    expect(events.filter((event) => event.startsWith("prune"))).toEqual(["prune all but b@1"]);
+    expect(events.filter((event) => event.startsWith("prune"))).toEqual([
+      "prune all but b@1 a@1",
+      "prune all but b@1",
+    ]);
+  });
+
+  test("removes leftovers also while others come, go and fail again and again", async () => {
+    await runner.run([worker("a"), worker("b")]);
+    unstartable.add("b");
+    const failing = [worker("a", 2), worker("b", 2)];
+    const changing = [1, 2, 3].map((version) => [...failing, worker("c", version)]);
+    for (const workers of changing) {
+      await runner.run(workers);
+      nowMs += LIMITS.drainMs - 1;
+      tick();
+      await runner.close();
+      nowMs += 1;
+    }
+    const last = events.findLast((event) => event.startsWith("prune"));
+    expect(last).toBe("prune all but a@2 b@1 c@3 b@2 c@2");
+    events = [];
+    await runner.run(changing[2] ?? []);
+    tick();
+    tick();
+    await runner.close();
+    const removals = events.filter((event) => event.startsWith("prune"));
+    expect(removals).toEqual(["prune all but a@2 b@1 c@3 b@2"]);
+  });
+
+  test("cells that drain keep their namespaces, whatever is deployed meanwhile", async () => {
+    const [own] = worker("a", 2).versions;
+    if (own === undefined) throw new Error("a worker has no version");
+    const unbound = {
+      ...worker("a", 2),
+      versions: [{ ...own, version: { ...own.version, bindings: [] } }],
+    };
+    const { id } = worker("a").versions[0]?.version ?? own.version;
+    const granted = capabilities.of({ worker: workerKey(worker("a")), version: id }, NAMESPACE);
+    await runner.run([worker("a")]);
+    await runner.run([unbound]);
+    nowMs = LIMITS.drainMs - 1;
+    await runner.run([unbound, worker("b")]);
+    expect(capabilities.resolve(granted)).toBe(NAMESPACE);
+    nowMs = LIMITS.drainMs;
+    await runner.run([unbound]);
+    expect(capabilities.resolve(granted)).toBeUndefined();
   });
 });

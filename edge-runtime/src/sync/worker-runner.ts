@@ -35,7 +35,7 @@ export interface WorkerRunnerOptions {
 
 /**
  * Makes the node run a set of workers: data first, then cells, then routes. What nothing needs any more is
- * removed later, when no cell of an earlier set can still be draining.
+ * removed later, when no cell that had it can still be draining.
  */
 export class WorkerRunner {
   readonly #options: WorkerRunnerOptions;
@@ -47,7 +47,10 @@ export class WorkerRunner {
   #prepared: ReadonlyMap<WorkerKey, ReadonlyArray<PreparedWorker>> = new Map();
   /** Versions that are here for their previews alone, the least recently asked for first. */
   readonly #previews = new Map<TargetKey, OpenPreview>();
-  #changedAtMs = 0;
+  /** All that runs, previews among it, and all that failed, as of the latest change. */
+  #kept: ReadonlySet<DesiredWorker> | undefined;
+  /** What was among it, and when it left. */
+  #left: ReadonlyArray<{ readonly worker: DesiredWorker; readonly atMs: number }> = [];
   #isPruned = true;
   /** The run or the removal under way: a removal must not take what a run has just seen to be there. */
   #last: Promise<unknown> = Promise.resolve();
@@ -110,13 +113,14 @@ export class WorkerRunner {
     const deployed = onlyVersionOf(worker);
     const target = previewTarget(workerKey(worker), deployed.version.id);
     const prepared = await preparer.prepare(worker, deployed);
-    await hold([...this.#workers, worker].flatMap(boundNamespaces));
+    const needed = [...this.#needed, worker];
+    capabilities.grant(needed);
+    await hold(needed.flatMap(boundNamespaces));
     this.#previews.set(target, { worker, prepared: { ...prepared, role: "preview" } });
     for (const oldest of this.#previews.keys()) {
       if (this.#previews.size <= LIMITS.previewVersionsMax) break;
       this.#previews.delete(oldest);
     }
-    capabilities.grant(this.#workers);
     const versions = [...this.#prepared.values()].flat();
     await supervisor.apply([...versions, ...this.#preparedPreviews()]);
     this.#noteChange();
@@ -138,14 +142,32 @@ export class WorkerRunner {
     return [...this.#previews.values()].map(({ prepared }) => prepared);
   }
 
-  /** All whose data this node needs. */
+  /** All that runs. */
   get #workers(): ReadonlyArray<DesiredWorker> {
     return [...this.#running, ...[...this.#previews.values()].map(({ worker }) => worker)];
   }
 
+  /** What left so lately that cells of it may still be draining. */
+  get #draining(): ReadonlyArray<DesiredWorker> {
+    const sinceMs = this.#options.clock.monotonicMs() - LIMITS.drainMs;
+    this.#left = this.#left.filter(({ atMs }) => atMs > sinceMs);
+    return this.#left.map(({ worker }) => worker);
+  }
+
+  /** All whose data cells of this node may ask for. */
+  get #needed(): ReadonlyArray<DesiredWorker> {
+    return [...(this.#kept ?? []), ...this.#draining];
+  }
+
+  /** Takes note of what left. What is tried again and comes to the same is no change. */
   #noteChange(): void {
-    this.#changedAtMs = this.#options.clock.monotonicMs();
-    this.#isPruned = false;
+    const atMs = this.#options.clock.monotonicMs();
+    const kept = new Set([...this.#workers, ...this.#failed]);
+    const left = [...(this.#kept ?? [])].filter((worker) => !kept.has(worker));
+    this.#left = [...this.#left, ...left.map((worker) => ({ worker, atMs }))];
+    // At first there may be what an earlier run of the node left.
+    if (this.#kept === undefined || left.length > 0) this.#isPruned = false;
+    this.#kept = kept;
   }
 
   /** Removes nothing from now on, and resolves when nothing is under way. May be called twice. */
@@ -158,11 +180,11 @@ export class WorkerRunner {
     const { capabilities, hold, supervisor, ingress, dayGate } = this.#options;
     this.#keepPreviews(workers);
     // Cells that drain keep what they were granted, and a worker that fails keeps its old version.
-    const both = [...this.#workers, ...workers];
-    capabilities.grant(both);
+    const all = [...this.#needed, ...workers];
+    capabilities.grant(all);
     const [prepared] = await Promise.all([
       this.#prepare(workers),
-      hold(both.flatMap(boundNamespaces)),
+      hold(all.flatMap(boundNamespaces)),
     ]);
     const versions = [...prepared.workers, ...this.#preparedPreviews()];
     const failures = [...prepared.failures, ...(await supervisor.apply(versions))];
@@ -230,11 +252,12 @@ export class WorkerRunner {
 
   /** Leftovers cost space, not correctness: a failure to remove them is only told. */
   async #prune(): Promise<void> {
-    const { preparer, clock, log } = this.#options;
-    if (this.#isPruned || clock.monotonicMs() - this.#changedAtMs < LIMITS.drainMs) return;
-    this.#isPruned = true;
+    const { preparer, log } = this.#options;
+    if (this.#isPruned) return;
+    const draining = this.#draining;
+    this.#isPruned = draining.length === 0;
     try {
-      await preparer.prune(this.#workers, this.#failed);
+      await preparer.prune(this.#workers, [...this.#failed, ...draining]);
     } catch (error) {
       log.warn({ err: error }, "could not remove what is no longer needed");
     }
