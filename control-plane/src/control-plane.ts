@@ -116,14 +116,23 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
   const openBlobs =
     options.openBlobs ?? ((area) => new DirectoryBlobStore(join(dataDirectory, area)));
   const database = await openDatabase(options, log);
+  // What was opened, to be closed in the opposite order.
+  const closers: Array<() => Promise<void> | void> = [() => database.destroy()];
+  let closing: Promise<void> | undefined;
+  const closeAll = async (): Promise<void> => {
+    for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
+  };
+  const close = (): Promise<void> => (closing ??= closeAll());
   try {
     const stored = openBlobs("blobs");
     const blobs = new ClaimedBlobStore({ database, blobs: stored, clock });
     const { fleetSeed, uploadTokens } = await openInstallationKeys(database, masterKeys);
     const sharing = await openSharing({ ...options, database });
+    closers.push(() => sharing.close());
     const mutations = new Mutations({ database, clock, tellOthers: sharing.tellOfChange });
     const accounts = new AccountsService({ database, mutations, clock });
     const tokenUses = new TokenUses({ database, clock, log });
+    closers.push(() => tokenUses.close());
     const tokens = new TokensService({ database, mutations, uses: tokenUses, clock });
     const nodes = new NodesService({ database, clock });
     const sealer = new SecretSealer(masterKeys);
@@ -143,11 +152,16 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       earlier: stored,
     });
     const entries = new EntriesService({ origin: options.kvOrigin, blobs: values });
+    const decoder = createAssetDecoder();
+    closers.push(() => decoder.close());
     const charges = new KvCharges({ database, clock, log });
+    closers.push(() => charges.close());
     const usage = new UsageService({ database, clock, log });
+    const quotas = await QuotaFollower.start({ database, origin: options.kvOrigin, clock, log });
+    closers.push(() => quotas.close());
     const verifyToken = (token: string) => tokens.verify(token);
     const http = await HttpServer.listen({ host: options.host, port: options.port, log, clock });
-    const decoder = createAssetDecoder();
+    closers.push(() => http.close());
     const shared = {
       ...options,
       database,
@@ -168,14 +182,20 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       uploadTokenKey: uploadTokens,
     });
     const schedules = new Dispatcher({ database, clock, log });
+    closers.push(() => schedules.close());
+    const collector = new BlobCollector({ database, blobs: stored, clock, log });
+    closers.push(() => collector.close());
     const peers = sharing.join(options.peerUrl ?? http.url);
-    const tails = new Tails({ database, peers, fleetSeed, clock, log });
     const dayQuotas = new DayQuotas({ database, clock, log });
+    closers.push(() => dayQuotas.close());
+    const tails = new Tails({ database, peers, fleetSeed, clock, log });
+    closers.push(() => tails.close());
     const parts = {
       ...{ http, nodes, blobs, values, desiredState, fleetSeed },
       ...{ usage, dayQuotas, schedules, tails },
     };
     const fleet = startFleet({ ...options, ...parts });
+    closers.push(() => fleet.close());
     const { registry } = fleet;
     sharing.start({ mutations, registry });
     const management = new ManagementService({
@@ -186,10 +206,8 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
     const tailRoutes = createTailRoutes(new TailsService({ database, tails }));
     const whenServed = async (): Promise<void> =>
       registry.whenApplied(await desiredState.revision(), servedWaitMs);
-    const quotas = await QuotaFollower.start({ database, origin: options.kvOrigin, clock, log });
     const limiters = createLimiters(clock, options.requestRates);
     sharing.shareRates(limiters);
-    const collector = new BlobCollector({ database, blobs: stored, clock, log });
     http.mount(
       "/client/v4",
       createApi({
@@ -220,23 +238,10 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
       desiredState,
       mutations,
       peers,
-      close: async () => {
-        fleet.close();
-        await tails.close();
-        await dayQuotas.close();
-        quotas.close();
-        await collector.close();
-        await schedules.close();
-        await http.close();
-        await charges.close();
-        await decoder.close();
-        await tokenUses.close();
-        await sharing.close();
-        await database.destroy();
-      },
+      close,
     };
   } catch (error) {
-    await database.destroy();
+    await close();
     throw error;
   }
 }
