@@ -227,6 +227,22 @@ test("remote KV: a binding that names no namespace is refused, and nothing is le
   expect(await devDirectories()).toEqual(before);
 });
 
+test("remote KV: an Atoll that is gone before the start is named in one sentence", async () => {
+  const api = new KvApi();
+  const remoteKv = await api.listen();
+  await api.close();
+  const starting = start({ remoteKv });
+  await expect(starting).rejects.toThrow(UsageError);
+  await expect(starting).rejects.toThrow(/no answer from .* is Atoll running\?/);
+});
+
+test("remote KV: a configuration that can't be read is refused with what is wrong", async () => {
+  await write("wrangler.json", '{ "name": "x",, }');
+  const starting = startWithApi();
+  await expect(starting).rejects.toThrow(UsageError);
+  await expect(starting).rejects.toThrow(/wrangler\.json:1:\d+: PropertyNameExpected/);
+});
+
 test("remote KV: a binding that a save adds is remote, too", async () => {
   const { session, api } = await startWithApi();
   const added = { binding: "MORE", id: KvApi.namespace };

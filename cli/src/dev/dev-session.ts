@@ -2,6 +2,7 @@ import type { unstable_DevEnv } from "wrangler";
 import { z } from "zod";
 import { UsageError } from "../settings.ts";
 import type { WranglerEnvironment } from "../wrangler-environment.ts";
+import { KvRestError } from "./kv-rest-client.ts";
 import { findProjectConfig, parseProject, type Project } from "./project.ts";
 import { RemoteKv } from "./remote-kv.ts";
 
@@ -35,15 +36,21 @@ type StartInput = Parameters<DevServer["startWorker"]>[0];
  * Starts the project by wrangler's own development server, as a library: configuration, bundling,
  * assets, state in `.wrangler/state` and reloading are those of `wrangler dev`, on the workerd of the
  * fleet. Resolves when it listens. After a save that can't be built or run, the error is printed and
- * requests wait for the next one. Rejected with a `UsageError` when the project or the port is no good.
+ * requests wait for the next one. Rejected with a `UsageError` when the project or the port is no good, or
+ * the Atoll whose namespaces it uses does not answer.
  */
 export async function startDevSession(options: DevSessionOptions): Promise<DevSession> {
   const config = findProjectConfig(options.directory);
   keepWranglerToItself();
   // Loaded here because it takes most of a second, which no other command should pay.
   const wrangler = await import("wrangler");
-  const readProject = (): Project =>
-    parseProject(wrangler.unstable_readConfig({ config }, { hideWarnings: true }));
+  const readProject = (): Project => {
+    try {
+      return parseProject(wrangler.unstable_readConfig({ config }, { hideWarnings: true }));
+    } catch (error) {
+      throw new UsageError(describeRefusal(error), { cause: error });
+    }
+  };
 
   const remoteKv = options.remoteKv && (await RemoteKv.start(options.remoteKv));
   const server = new wrangler.unstable_DevEnv();
@@ -68,6 +75,7 @@ export async function startDevSession(options: DevSessionOptions): Promise<DevSe
       ...server.runtimes.map((runtime) => runtime.teardown()),
       remoteKv?.dispose(),
     ]);
+    if (error instanceof KvRestError) throw new UsageError(error.message, { cause: error });
     throw error;
   }
 }
