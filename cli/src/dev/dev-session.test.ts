@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { UsageError } from "../settings.ts";
 import { type DevSession, type DevSessionOptions, startDevSession } from "./dev-session.ts";
@@ -39,6 +40,11 @@ const KV_WORKER = `
     },
   };
 `;
+
+// Leaves the processor to what is waited for.
+const POLL_MS = 20;
+// For hangs, not for speed.
+const DEADLINE_MS = 30_000;
 
 let directory: string;
 const cleanups: Array<() => Promise<void>> = [];
@@ -79,11 +85,19 @@ async function call(session: DevSession, name: string, ...parameters: unknown[])
   return response.json();
 }
 
+/** A save cuts off requests that are under way: whoever waits for it asks again. */
 async function eventually(condition: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error("the condition did not come true within 10 s");
+  const deadline = Date.now() + DEADLINE_MS;
+  while (!(await condition().catch(ignoreCutOff))) {
+    if (Date.now() > deadline) throw new Error(`it did not come true within ${DEADLINE_MS} ms`);
+    await wait(POLL_MS);
   }
+}
+
+/** False, so far, for a request that began before a save had come into effect. */
+function ignoreCutOff(error: unknown): false {
+  if (error instanceof TypeError) return false;
+  throw error;
 }
 
 async function textOf(session: DevSession): Promise<string> {
@@ -252,17 +266,26 @@ test("remote KV: a binding that a save adds is remote, too", async () => {
   await eventually(async () => (await textOf(session)) === "version 2");
   await write("wrangler.json", JSON.stringify({ ...CONFIG, kv_namespaces: kv }));
   await eventually(async () => {
-    // A save cuts off what is under way.
-    await call(session, "put", "through-more", "yes").catch(ignoreCutOff);
+    await call(session, "put", "through-more", "yes");
     return api.values.has("through-more");
   });
   expect(await call(session, "get", "through-more")).toEqual({ result: "yes" });
 });
 
-/** A request that began before a save had come into effect. */
-function ignoreCutOff(error: unknown): void {
-  if (!(error instanceof TypeError)) throw error;
-}
+test("remote KV: a binding that has no namespace yet is remote from the first save on that finds one", async () => {
+  const { session, api } = await startWithApi();
+  const kv = [...CONFIG.kv_namespaces, { binding: "MORE" }];
+  await write("src/index.js", KV_WORKER.replace("env.STORE", "env.MORE"));
+  await write("wrangler.json", JSON.stringify({ ...CONFIG, kv_namespaces: kv }));
+  await eventually(async () => api.asked === 2);
+  // The developer deploys the project, which makes the namespace, and goes on.
+  api.bindings.push("MORE");
+  await write("src/index.js", `${KV_WORKER.replace("env.STORE", "env.MORE")}// saved again`);
+  await eventually(async () => {
+    await call(session, "put", "through-more", "yes");
+    return api.values.has("through-more");
+  });
+});
 
 /** Directories of remote KV sockets. */
 async function devDirectories(): Promise<ReadonlyArray<string>> {

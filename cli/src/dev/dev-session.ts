@@ -55,7 +55,8 @@ export async function startDevSession(options: DevSessionOptions): Promise<DevSe
   const remoteKv = options.remoteKv && (await RemoteKv.start(options.remoteKv));
   const server = new wrangler.unstable_DevEnv();
   try {
-    const bindings = await remoteKv?.bindingsFor(readProject());
+    const project = remoteKv && readProject();
+    const bindings = project && (await remoteKv.bindingsFor(project));
     const url = await startServer(server, {
       config,
       ...(bindings !== undefined && { bindings }),
@@ -66,7 +67,8 @@ export async function startDevSession(options: DevSessionOptions): Promise<DevSe
         inspector: false,
       },
     });
-    if (remoteKv !== undefined) followKvBindings({ server, remoteKv, readProject });
+    if (remoteKv !== undefined && project !== undefined)
+      followKvBindings({ server, remoteKv, project, readProject });
     return new RunningSession({ server, remoteKv, url });
   } catch (error) {
     // A part that could not start fails its teardown for the same reason, and cuts the others short.
@@ -125,20 +127,31 @@ class RunningSession implements DevSession {
 function followKvBindings(options: {
   readonly server: DevServer;
   readonly remoteKv: RemoteKv;
+  /** What the bindings were replaced for. */
+  readonly project: Project;
   readonly readProject: () => Project;
 }): void {
   const { server, remoteKv, readProject } = options;
-  let known = JSON.stringify(readProject().kvNamespaces);
+  let known = JSON.stringify(options.project);
   const update = async (): Promise<void> => {
     const project = readProject();
-    const present = JSON.stringify(project.kvNamespaces);
+    const present = JSON.stringify(project);
     if (present === known) return;
     known = present;
-    await server.config.patch({ bindings: await remoteKv.bindingsFor(project) });
+    try {
+      await server.config.patch({ bindings: await remoteKv.bindingsFor(project) });
+    } catch (error) {
+      // The next save tries again: a namespace may be there by then, or the Atoll.
+      known = "";
+      throw error;
+    }
   };
-  server.on("reloadComplete", () => {
+  const updateOrTell = (): void => {
     update().catch((error: unknown) => console.error(`atoll: ${messageOf(error)}`));
-  });
+  };
+  server.on("reloadComplete", updateOrTell);
+  // What was saved during the start was loaded before anybody listened.
+  updateOrTell();
 }
 
 /** One sentence on why wrangler did not start, in which its own error is wrapped. */

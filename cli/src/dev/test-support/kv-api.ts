@@ -15,6 +15,10 @@ export class KvApi {
   static readonly worker = "example";
   static readonly binding = "STORE";
   readonly values = new Map<string, StoredValue>();
+  /** Bindings that the deployed worker has. */
+  readonly bindings: string[] = [KvApi.binding];
+  /** How often somebody asked for them. */
+  asked = 0;
   readonly #server = createServer((request, response) => void this.#serve(request, response));
 
   async listen(): Promise<WranglerEnvironment> {
@@ -42,12 +46,9 @@ export class KvApi {
     const path = url.pathname.replace("/client/v4/accounts/account", "");
     const namespace = `/storage/kv/namespaces/${KvApi.namespace}`;
     if (path === `/workers/scripts/${KvApi.worker}/settings`) {
-      const binding = {
-        type: "kv_namespace",
-        name: KvApi.binding,
-        namespace_id: KvApi.namespace,
-      };
-      return succeed(response, { bindings: [binding] });
+      this.asked += 1;
+      const kv = { type: "kv_namespace", namespace_id: KvApi.namespace };
+      return succeed(response, { bindings: this.bindings.map((name) => ({ ...kv, name })) });
     }
     if (!path.startsWith(namespace)) return fail(response, 404, `${path} does not exist`);
     const rest = path.slice(namespace.length);
