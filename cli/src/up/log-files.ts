@@ -19,6 +19,8 @@ export class LogFiles {
   readonly #directory: string;
   readonly #show: (text: string) => void;
   readonly #files = new Map<string, WriteStream>();
+  /** Whose file took nothing when it was last tried. */
+  readonly #failing = new Set<string>();
 
   private constructor(directory: string, show: (text: string) => void) {
     this.#directory = directory;
@@ -32,7 +34,9 @@ export class LogFiles {
 
   /** Takes a line of a process: all of them go to its file, warnings and worse also to the screen. */
   write(process: string, line: string): void {
-    this.#fileOf(process).write(`${line}\n`);
+    this.#fileOf(process).write(`${line}\n`, (error) => {
+      if (error === null || error === undefined) this.#failing.delete(process);
+    });
     const text = readableLine(line);
     if (text !== undefined) this.#show(`${process.padEnd(13)} ${text}`);
   }
@@ -42,10 +46,20 @@ export class LogFiles {
     this.#files.clear();
   }
 
+  /** What the file did not take is gone; the next line opens it anew. Said once for as long as it lasts. */
+  #lose(process: string, lost: { readonly file: WriteStream; readonly error: Error }): void {
+    if (this.#files.get(process) === lost.file) this.#files.delete(process);
+    if (this.#failing.has(process)) return;
+    this.#failing.add(process);
+    this.#show(`${process.padEnd(13)} warning: its log can't be written: ${lost.error.message}`);
+  }
+
   #fileOf(process: string): WriteStream {
     const open = this.#files.get(process);
     if (open !== undefined) return open;
     const file = createWriteStream(join(this.#directory, `${process}.log`), { flags: "a" });
+    // Such as a full disk: everything serves all the same. Without a listener it would end all of Atoll.
+    file.on("error", (error) => this.#lose(process, { file, error }));
     this.#files.set(process, file);
     return file;
   }
