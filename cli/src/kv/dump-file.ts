@@ -53,7 +53,7 @@ export async function* entryLines(path: string): AsyncGenerator<EntryLine> {
 }
 
 /** Such as that there is no such file. */
-function isSystemError(error: unknown): error is NodeJS.ErrnoException {
+export function isSystemError(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && "syscall" in error;
 }
 

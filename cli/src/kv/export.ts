@@ -7,6 +7,7 @@ import { LIMITS } from "@atoll/kv-store";
 import { linesOf, parseDumpLine } from "@atoll/kv-store/management";
 import { UsageError } from "../settings.ts";
 import type { KvApi } from "./api.ts";
+import { isSystemError } from "./dump-file.ts";
 import { Progress } from "./progress.ts";
 
 export interface ExportOptions {
@@ -40,6 +41,7 @@ export async function exportNamespace(api: KvApi, options: ExportOptions): Promi
   } catch (error) {
     stream.destroy();
     await rm(part, { force: true });
+    if (isSystemError(error)) throw new UsageError(error.message, { cause: error });
     throw error;
   }
 }
@@ -53,7 +55,7 @@ async function copyDump(content: AsyncIterable<Uint8Array>, to: Writable): Promi
   try {
     for await (const line of linesOf(content, LIMITS.dumpLineBytesMax)) {
       if (failure !== undefined) throw failure;
-      if (!to.write(`${line}\n`)) await Promise.race([once(to, "drain"), once(to, "close")]);
+      if (!to.write(`${line}\n`)) await room(to);
       // An entry's line begins with its key; the others are few, and short.
       if (line.startsWith('{"key":')) entries += 1;
       else isWhole = parseDumpLine(line).kind === "end";
@@ -71,6 +73,17 @@ async function copyDump(content: AsyncIterable<Uint8Array>, to: Writable): Promi
   }
   if (isWhole) return entries;
   throw new UsageError(`The export was cut after ${entries} entries: repeat it`);
+}
+
+/** Resolves when more may be written, or nothing any more. A dump waits as often as it has lines: no listener stays. */
+async function room(to: Writable): Promise<void> {
+  const over = new AbortController();
+  const { signal } = over;
+  try {
+    await Promise.race([once(to, "drain", { signal }), once(to, "close", { signal })]);
+  } finally {
+    over.abort();
+  }
 }
 
 function reasonOf(error: unknown): string {
