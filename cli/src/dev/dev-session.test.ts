@@ -4,7 +4,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { UsageError } from "../settings.ts";
 import { type DevSession, type DevSessionOptions, startDevSession } from "./dev-session.ts";
 import { KvApi } from "./test-support/kv-api.ts";
@@ -55,6 +55,7 @@ beforeEach(async () => {
   await write("src/index.js", KV_WORKER);
 });
 afterEach(async () => {
+  vi.unstubAllEnvs();
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
   await rm(directory, { recursive: true, force: true });
 });
@@ -234,11 +235,15 @@ test("remote KV: an Atoll that is gone is named in the worker's error", async ()
 
 test("remote KV: a binding that names no namespace is refused, and nothing is left", async () => {
   await write("wrangler.json", JSON.stringify({ ...CONFIG, name: "never-deployed" }));
-  const before = await devDirectories();
+  // The machine's own folder for temporary files has those of other sessions as well.
+  const temporary = join(directory, "temporary");
+  await mkdir(temporary);
+  vi.stubEnv("TMPDIR", temporary);
   await expect(startWithApi()).rejects.toThrow(
     "The KV binding STORE of never-deployed has no namespace yet",
   );
-  expect(await devDirectories()).toEqual(before);
+  const names = await readdir(temporary);
+  expect(names.filter((name) => name.startsWith("atoll-dev-"))).toEqual([]);
 });
 
 test("remote KV: an Atoll that is gone before the start is named in one sentence", async () => {
@@ -286,9 +291,3 @@ test("remote KV: a binding that has no namespace yet is remote from the first sa
     return api.values.has("through-more");
   });
 });
-
-/** Directories of remote KV sockets. */
-async function devDirectories(): Promise<ReadonlyArray<string>> {
-  const names = await readdir(tmpdir());
-  return names.filter((name) => /^atoll-dev-[A-Za-z0-9]{6}$/.test(name));
-}
