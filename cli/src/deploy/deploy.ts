@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
+import { UsageError } from "../settings.ts";
 import { fetchStatus } from "../status/status.ts";
 import { runWrangler } from "../wrangler.ts";
 import type { WranglerEnvironment } from "../wrangler-environment.ts";
@@ -50,7 +51,14 @@ function parseWorkerName(lines: string): string | undefined {
 }
 
 async function printUrls(worker: string, variables: WranglerEnvironment): Promise<void> {
-  const lines = describeUrls(await fetchStatus(variables), worker);
-  if (lines.length === 0) return;
-  console.log(`\n${worker} is served at:\n${lines.join("\n")}`);
+  try {
+    const lines = describeUrls(await fetchStatus(variables), worker);
+    if (lines.length > 0) console.log(`\n${worker} is served at:\n${lines.join("\n")}`);
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    // It is deployed all the same: whoever goes by the exit code must not believe otherwise.
+    console.error(
+      `atoll: ${worker} is deployed; where it is served can't be told: ${error.message}`,
+    );
+  }
 }
