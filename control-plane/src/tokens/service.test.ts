@@ -200,6 +200,26 @@ describe("tokens: ", () => {
     expect((await upload([{ ...service, service: "hello" }])).status).toBe(200);
   });
 
+  test("one of a worker makes no other worker hear of it", async () => {
+    await api.deploy("other");
+    const { value } = (await create({ worker: "hello" })).result;
+    const consumers = { tail_consumers: [{ service: "other" }] };
+    const upload = (metadata: object) =>
+      callWith(value, "PUT A/workers/scripts/hello", uploadForm({ ...metadata }));
+    const patch = (settings: object) =>
+      callWith(value, "PATCH A/workers/scripts/hello/script-settings", settings);
+    expect((await upload(consumers)).status).toBe(403);
+    expect((await upload({})).status).toBe(200);
+    const refused = await patch(consumers);
+    expect(refused.status).toBe(403);
+    expect(refused.body).toContain("can't make 'other' hear of it");
+    // What an account's token has set, it may keep, and give up.
+    await api.deploy("hello", consumers);
+    for (const call of [upload, patch]) expect((await call(consumers)).status).toBe(200);
+    expect((await patch({ tail_consumers: [] })).status).toBe(200);
+    expect((await upload(consumers)).status).toBe(403);
+  });
+
   test("one of a worker takes no requests of another worker", async () => {
     await api.deploy("hello");
     await api.deploy("other");

@@ -26,7 +26,7 @@ import type { HostNames } from "../routes/host-names.ts";
 import { RouteStore } from "../routes/store.ts";
 import type { ScriptSettings, StoredWorker } from "../workers/schemas.ts";
 import { WorkerStore } from "../workers/store.ts";
-import { checkTailConsumers } from "../workers/tail-consumers.ts";
+import { checkTailConsumers, refuseNewConsumers } from "../workers/tail-consumers.ts";
 import { AwaitedServices } from "./awaited-services.ts";
 import { checkBindings } from "./bindings.ts";
 import { refuseNewReach } from "./scoped-bindings.ts";
@@ -267,7 +267,11 @@ export class Publisher {
     const isHeard = publication.isDeployed && consumers !== undefined;
     const heard = isHeard ? { tail_consumers: consumers } : {};
     const settled = { ...worker, settings: { ...worker.settings, ...others, ...heard } };
-    if (isHeard) await checkTailConsumers(transaction, settled);
+    if (isHeard) {
+      const { settings: wanted } = settled;
+      refuseNewConsumers(principal, { wanted, earlier: worker.settings });
+      await checkTailConsumers(transaction, settled);
+    }
     if (current === undefined) {
       // Another account may have taken its name or host while it was being started.
       await this.#refuseNewWorker(transaction, { principal, name });

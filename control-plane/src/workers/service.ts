@@ -12,7 +12,12 @@ import type { Target } from "../versions/service.ts";
 import type { VersionStore } from "../versions/store.ts";
 import type { ScriptSettingsPatch, StoredWorker, SubdomainSwitch } from "./schemas.ts";
 import { WorkerStore } from "./store.ts";
-import { checkTailConsumers, tailConsumersOf, tailProducersOf } from "./tail-consumers.ts";
+import {
+  checkTailConsumers,
+  refuseNewConsumers,
+  tailConsumersOf,
+  tailProducersOf,
+} from "./tail-consumers.ts";
 
 /** A worker beside its newest version. */
 export interface WorkerDetails {
@@ -127,7 +132,11 @@ export class WorkersService {
       if (JSON.stringify(changed) === JSON.stringify(worker)) return worker;
       const [heardBefore, heard] = [worker, changed].map((each) => tailConsumersOf(each.settings));
       const isHeardByOthers = !isDeepStrictEqual(heardBefore, heard);
-      if (isHeardByOthers) await checkTailConsumers(mutation.transaction, changed);
+      if (isHeardByOthers) {
+        const { settings: wanted } = changed;
+        refuseNewConsumers(target.principal, { wanted, earlier: worker.settings });
+        await checkTailConsumers(mutation.transaction, changed);
+      }
       await this.#workers.update(mutation.transaction, { ...changed, modifiedAt: mutation.now });
       const isSame =
         changed.isOnSubdomain === worker.isOnSubdomain &&

@@ -1,6 +1,7 @@
 import type { AccountId, WorkerName } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import { ControlPlaneError } from "../errors.ts";
+import type { Principal } from "../http/request-context.ts";
 import type { ScriptSettings, StoredWorker } from "./schemas.ts";
 import { WorkerStore } from "./store.ts";
 
@@ -51,6 +52,24 @@ export async function checkTailConsumers(
   throw new ControlPlaneError(
     "tail_consumer_invalid",
     `'${name}' would hear what happens to itself, by its tail consumers ${wanted.join(", ")}: each call would make another one`,
+  );
+}
+
+/**
+ * A token of one worker reaches no other, and who hears of a worker is called for each of its requests: so it may keep
+ * those that hear of it already, and add none. Throws `scope_exceeded`.
+ */
+export function refuseNewConsumers(
+  { scope }: Principal,
+  { wanted, earlier }: { readonly wanted: ScriptSettings; readonly earlier: ScriptSettings },
+): void {
+  if (scope.kind !== "worker") return;
+  const known = new Set(tailConsumersOf(earlier));
+  const added = tailConsumersOf(wanted).find((name) => !known.has(name));
+  if (added === undefined) return;
+  throw new ControlPlaneError(
+    "scope_exceeded",
+    `Authentication error: the API token is for the worker '${scope.worker}' alone, so it can't make '${added}' hear of it: set that once with a token of the account`,
   );
 }
 
