@@ -150,6 +150,26 @@ test("workerd host: a zygote that dies is replaced", async () => {
   });
 });
 
+test("workerd host: what killed all zygotes fails no start that comes before that is known", async () => {
+  const ownDirectory = join(directory, "several");
+  const several = await WorkerdHost.open({ runDirectory: ownDirectory, zygoteCount: 3, log });
+  try {
+    const spec = await specOf(HELLO);
+    await waitFor(() => expect(several.zygotes).toBe(3));
+    const records = readdirSync(ownDirectory).filter((name) => name.endsWith(".pid"));
+    for (const record of records) {
+      process.kill(
+        Number.parseInt(readFileSync(join(ownDirectory, record), "utf8"), 10),
+        "SIGKILL",
+      );
+    }
+    const cell = await several.start(spec);
+    expect(cell.pid).toBeGreaterThan(0);
+  } finally {
+    await several.dispose();
+  }
+});
+
 test("workerd host: nothing is left after it was disposed, twice", async () => {
   const spec = await specOf(HELLO);
   const cells = await Promise.all([host.start(spec), host.start(spec), host.start(spec)]);

@@ -11,6 +11,7 @@ import { canCellsReach, letCellsPass } from "../sandbox/cell-user.ts";
 import { openConfinement, type Confinement } from "../sandbox/confinement.ts";
 import { CellSampler } from "./cell-sampler.ts";
 import { CellWatchdog } from "./cell-watchdog.ts";
+import { isEnding } from "./process-table.ts";
 import { SiteTrees } from "./site-trees.ts";
 import { reapStaleCells } from "./stale-cells.ts";
 import { WorkerdProcess, type CellLine } from "./workerd-process.ts";
@@ -147,7 +148,7 @@ export class WorkerdHost implements CellHost {
     const begunMs = performance.now();
     if (this.#isDisposed) throw new EdgeError("closed", "the cell host was shut down");
     this.#starts = noteStart(this.#starts, this.#options.clock.monotonicMs());
-    const cell = this.#zygotes.shift() ?? (await this.#spawn());
+    const cell = this.#takeZygote() ?? (await this.#spawn());
     if (this.#isDisposed) {
       await cell.kill();
       throw new EdgeError("closed", "the cell host was shut down");
@@ -188,6 +189,15 @@ export class WorkerdHost implements CellHost {
     return zygotesWanted(this.#starts, clock.monotonicMs(), { min, max });
   }
 
+  /** The oldest that lives. What ended one, such as the launcher's end, may have ended all, and be known of none yet. */
+  #takeZygote(): WorkerdProcess | undefined {
+    for (let zygote = this.#zygotes.shift(); zygote; zygote = this.#zygotes.shift()) {
+      if (!isEnding(zygote.pid)) return zygote;
+      this.#noteLoss(zygote);
+    }
+    return undefined;
+  }
+
   #fillPool(): void {
     if (this.#isDisposed) return;
     const missing = this.#zygotesWanted - this.#zygotes.length - this.#additions.size;
@@ -223,8 +233,12 @@ export class WorkerdHost implements CellHost {
     // Not in the pool any more: it became a cell, and its end is its user's concern.
     if (index === -1) return;
     this.#zygotes.splice(index, 1);
-    this.#options.log.warn({ pid: zygote.pid }, "a zygote ended while it waited");
+    this.#noteLoss(zygote);
     this.#fillPoolLater(LIMITS.zygoteRetryMs);
+  }
+
+  #noteLoss({ pid }: WorkerdProcess): void {
+    this.#options.log.warn({ pid }, "a zygote ended while it waited");
   }
 
   /** In so many milliseconds, unless that is to happen already. */
