@@ -28,6 +28,8 @@ export function serveUntilStopped(running: Running): void {
   process.on("SIGTERM", stop);
   if (process.send !== undefined) {
     process.on("disconnect", stop);
-    process.send({ kind: "ready" });
+    // It may have ended while the part started: nobody would tell of that any more.
+    if (process.connected) process.send({ kind: "ready" });
+    else stop();
   }
 }
