@@ -90,9 +90,13 @@ export class PagesAssets {
     const { quota } = await this.#accounts.configured(database, account);
     const staged = await this.#assets.stagedSize(database, { account, project });
     const sizes = files.map(({ value }) => Buffer.byteLength(value, "base64"));
+    const sizeOf = new Map(files.map(({ key }, index) => [stagedName(project, key), sizes[index]]));
+    // A bucket whose answer was lost is sent again: what is staged already is no more than it was.
+    const again = await this.#assets.findContents(database, account, [...sizeOf.keys()]);
+    const added = [...sizeOf].filter(([name]) => !again.has(name));
     const total = {
-      count: staged.count + files.length,
-      bytes: sizes.reduce((sum, size) => sum + size, staged.bytes),
+      count: staged.count + added.length,
+      bytes: added.reduce((sum, [, size]) => sum + (size ?? 0), staged.bytes),
     };
     refuseAssets({ ...quota, assetsMax: quota.assetsMax ?? LIMITS.assetsMax }, total);
     for (const [index, { key }] of files.entries()) requireAssetSize(key, sizes[index] ?? 0);

@@ -275,6 +275,19 @@ describe("bad uploads to pages: ", () => {
     });
   });
 
+  test("a bucket that comes again counts once", async () => {
+    const { id } = api.tenants.ours.account;
+    await api.controlPlane.accounts.configure(id, { quota: { assetsMax: 3, assetBytesMax: 30 } });
+    const token = await site.token();
+    const files = ["/1.html", "/2.html"].map((path) => fileOf(path, `${path}..`));
+    for (let times = 0; times < 3; times += 1) {
+      expect((await site.upload(token, files)).status).toBe(200);
+    }
+    expect((await site.upload(token, [...files, fileOf("/3.html", "3")])).status).toBe(200);
+    const more = await site.upload(token, [fileOf("/4.html", "4")]);
+    expect(more).toMatchObject({ status: 413, errors: [{ code: 10_027 }] });
+  });
+
   test("files and buckets have their bounds", async () => {
     const token = await site.token();
     const fits = { ...fileOf("/x.bin", ""), value: "A".repeat((LIMITS.assetBytesMax / 3) | 0) };
