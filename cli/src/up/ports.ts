@@ -17,6 +17,18 @@ export async function requireFreePorts(
   }
 }
 
+/** Throws a `UsageError` that names a port which nodes would tell their metrics at and somebody else here would take. */
+export function requireOtherPorts(
+  metricsPorts: ReadonlyArray<number>,
+  others: ReadonlySet<number>,
+): void {
+  const shared = metricsPorts.find((port) => others.has(port));
+  if (shared === undefined) return;
+  throw new UsageError(
+    `ATOLL_METRICS_PORT=${metricsPorts[0]} is no good: of ${metricsPorts.length} ports from there on ${shared} is one that ATOLL_PORT gives to the control plane or a node.`,
+  );
+}
+
 function isFree(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();

@@ -17,7 +17,7 @@ import {
 } from "../wrangler-environment.ts";
 import { LogFiles } from "./log-files.ts";
 import { nodeArguments, nodeData } from "./node-arguments.ts";
-import { requireFreePorts } from "./ports.ts";
+import { requireFreePorts, requireOtherPorts } from "./ports.ts";
 import { writeProcessIds } from "./process-ids.ts";
 import { starterMarker } from "./starter-marker.ts";
 import { deployStarter, STARTER_NAME } from "./starter.ts";
@@ -39,12 +39,12 @@ export async function up(
   const { dataDirectory, port, metricsPort } = settings;
   const { databaseUrl: database, blobStore } = settings;
   requirePlaces(join(dataDirectory, CONTROL_PLANE), { database, blobStore });
-  const nodePorts = LOCAL_REGIONS.map((_, index) => port + 1 + index);
-  await requireFreePorts("ATOLL_PORT", [port, ...nodePorts]);
-  if (metricsPort !== undefined) {
-    const metricsPorts = LOCAL_REGIONS.map((_, index) => metricsPort + index);
-    await requireFreePorts("ATOLL_METRICS_PORT", metricsPorts);
-  }
+  const ports = [port, ...LOCAL_REGIONS.map((_, index) => port + 1 + index)];
+  const metricsPorts =
+    metricsPort === undefined ? [] : LOCAL_REGIONS.map((_, index) => metricsPort + index);
+  requireOtherPorts(metricsPorts, new Set(ports));
+  await requireFreePorts("ATOLL_PORT", ports);
+  await requireFreePorts("ATOLL_METRICS_PORT", metricsPorts);
   await mkdir(dataDirectory, { recursive: true });
   const logs = await LogFiles.open(join(dataDirectory, "logs"), (text) => console.error(text));
   const processes: ManagedProcess[] = [];
