@@ -51,6 +51,8 @@ beforeAll(async () => {
   up.stderr?.on("data", (piece: Buffer) => output.push(piece.toString()));
   await eventually(() => output.join("").includes("Ctrl-C stops everything"), {
     what: "npm start is ready",
+    // Five processes of Node, and the example site's wrangler.
+    deadlineMs: 180_000,
   }).catch((error: unknown) => {
     throw new Error(output.join(""), { cause: error });
   });
