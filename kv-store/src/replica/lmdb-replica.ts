@@ -289,15 +289,19 @@ export class LmdbReplica implements Replica {
     const copy = this.#copyOf(namespace);
     // Reads stop seeing it at once; the order of what is on disk is that of the calls.
     if (action.kind === "drop") this.#copies.delete(namespace);
-    try {
-      await this.#commit(copy, plan, (stored) => this.#changes.apply(stored, action));
-    } catch (error) {
-      const isSnapshot = action.kind.startsWith("snapshot");
-      if (isSnapshot && isDamage(error)) {
-        await this.#commit(copy, plan, ({ held, isPartial }) => ({ held, isPartial }));
+    let damage: KvError | undefined;
+    await this.#commit(copy, plan, (stored) => {
+      damage = undefined;
+      try {
+        return this.#changes.apply(stored, action);
+      } catch (error) {
+        if (!action.kind.startsWith("snapshot") || !isDamage(error)) throw error;
+        // Forgotten in this place and not behind what was handed over since: that may be of another one.
+        damage = error;
+        return { ...stored, snapshot: undefined };
       }
-      throw error;
-    }
+    });
+    if (damage !== undefined) throw damage;
   }
 
   async #commit(

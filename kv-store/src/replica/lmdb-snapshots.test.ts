@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { Key } from "../entry.ts";
+import type { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { Revision } from "../names.ts";
 import {
@@ -141,6 +142,28 @@ test("LmdbReplica: a second start forgets what the first collected", async () =>
   for (const each of begun) await bench.replica.store(NAMESPACE, each);
   await bench.storeSnapshot(NAMESPACE, 2, [[putText("second", "2")]]);
   expect([bench.textOf("first"), bench.textOf("second")]).toEqual([undefined, "2"]);
+  await waitFor(async () => expect(await entryCount()).toBe(1));
+});
+
+test("LmdbReplica: a snapshot that proves damaged takes none with it that was begun behind it", async () => {
+  const begun = snapshotActions(1, [[putText("first", "1")]]).slice(0, -1);
+  const { digest } = new TrackedState(1).take([putText("other", "1")]);
+  const through = Key.parse("first");
+  const end = { kind: "snapshot-end", revision: Revision.parse(1), digest, through } as const;
+  const next = snapshotActions(2, [[putText("second", "2")]]);
+  const ended: string[] = [];
+  const store = async (action: StoreAction): Promise<void> => {
+    const [stored] = await Promise.allSettled([bench.replica.store(NAMESPACE, action)]);
+    const failure = stored.status === "rejected" ? ` ${(stored.reason as KvError).code}` : "";
+    ended.push(action.kind + failure);
+  };
+  for (const each of begun) await store(each);
+  // Its rest comes when all that was handed over with its start has ended.
+  await Promise.all([end, ...next.slice(0, -1)].map(store));
+  for (const each of next.slice(-1)) await store(each);
+  const names = ["snapshot-start", "snapshot-page"];
+  expect(ended).toEqual([...names, "snapshot-end replica_damaged", ...names, "snapshot-end"]);
+  expect([bench.textOf("second"), bench.replica.revision(NAMESPACE)]).toEqual(["2", 2]);
   await waitFor(async () => expect(await entryCount()).toBe(1));
 });
 

@@ -28,7 +28,7 @@ export interface StoreChangesOptions {
 /**
  * What each action writes, as a part of the caller's transaction. Fails with `replica_behind` when it does not
  * fit what is stored, and with `replica_damaged` when it does not lead to the state that it promises; then the
- * caller's transaction keeps nothing.
+ * caller's transaction keeps nothing of a batch. Of a snapshot nothing was written.
  */
 export class StoreChanges {
   readonly #options: StoreChangesOptions;
