@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
+import { once } from "node:events";
 import {
   appendFile,
   mkdir,
@@ -12,11 +13,13 @@ import {
 } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Key, type ContentHash } from "../entry.ts";
+import { LIMITS } from "../limits.ts";
 import { NamespaceId } from "../names.ts";
 import { ManualClock } from "../test-support/manual-clock.ts";
 import { RecordedLog } from "../test-support/recorded-log.ts";
+import { waitFor } from "../test-support/wait-for.ts";
 import type { ContentName, ValueBlobs } from "./value-blobs.ts";
 import { ValueCache } from "./value-cache.ts";
 
@@ -47,6 +50,7 @@ beforeEach(async () => {
   cache = await open();
 });
 afterEach(async () => {
+  vi.restoreAllMocks();
   await cache.close();
   await rm(directory, { recursive: true });
 });
@@ -265,6 +269,68 @@ test("ValueCache: a small value under two keys is had from the one that still ha
   expect(reads).toMatchObject([{ reason: { code: "value_gone" } }, { status: "fulfilled" }]);
   expect(asked).toEqual(["overwritten", "still there"]);
   await other.close();
+});
+
+/** A cache over a fleet that answers nothing, what it was asked for, and what ends the time of each fetch. */
+async function openSilent(): Promise<{
+  readonly silent: ValueCache;
+  readonly asked: unknown[];
+  readonly timeouts: AbortController[];
+}> {
+  const asked: unknown[] = [];
+  const timeouts: AbortController[] = [];
+  vi.spyOn(AbortSignal, "timeout").mockImplementation(() => {
+    const timeout = new AbortController();
+    timeouts.push(timeout);
+    return timeout.signal;
+  });
+  const fetch: ValueBlobs["fetch"] = async (content, signal) => {
+    asked.push(content);
+    await once(signal, "abort");
+    throw signal.reason;
+  };
+  const [clock, log] = [new ManualClock(), new RecordedLog()];
+  const parts = { directory, blobs: { ...blobs, fetch }, clock, log };
+  return { silent: await ValueCache.open(parts), asked, timeouts };
+}
+
+test.each(["large", "small"])(
+  "ValueCache: all who wait for a %s value that can't be reached are told at once",
+  async (size) => {
+    const { silent, asked, timeouts } = await openSilent();
+    const value = size === "small" ? at("k", remoteValue(300)) : remoteValue(300);
+    const reads = Promise.allSettled([1, 2, 3].map(() => silent.readValue(value)));
+    await waitFor(() => expect(asked).toHaveLength(1));
+    for (const timeout of timeouts) timeout.abort();
+    const failed = { status: "rejected", reason: { code: "value_unavailable" } };
+    expect(await reads).toMatchObject([failed, failed, failed]);
+    expect(asked).toHaveLength(1);
+    await silent.close();
+  },
+);
+
+test("ValueCache: the time of a small value is counted while others are fetched before it, too", async () => {
+  const { silent, asked, timeouts } = await openSilent();
+  const values = Array.from({ length: LIMITS.smallValueFetchesMax + 1 }, (_, index) =>
+    at(`k${index}`, remoteValue(300)),
+  );
+  const reads = Promise.allSettled(values.map((value) => silent.readValue(value)));
+  await waitFor(() => expect(asked).toHaveLength(LIMITS.smallValueFetchesMax));
+  for (const timeout of timeouts) timeout.abort();
+  for (const read of await reads) {
+    expect(read).toMatchObject({ status: "rejected", reason: { code: "value_unavailable" } });
+  }
+  expect(asked).toHaveLength(LIMITS.smallValueFetchesMax);
+  await silent.close();
+});
+
+test("ValueCache: many readers of a small value that is gone ask once more, and not each", async () => {
+  const value = at("k", valueOf(randomBytes(300)));
+  const reads = await Promise.allSettled([1, 2, 3, 4].map(() => cache.readValue(value)));
+  const gone = { status: "rejected", reason: { code: "value_gone" } };
+  expect(reads).toMatchObject([gone, gone, gone, gone]);
+  // The first one's look may have been at what was there before the others came.
+  expect(fetches).toHaveLength(2);
 });
 
 test("ValueCache: a small value is had also where the disk does not take it", async () => {

@@ -17,6 +17,7 @@ import { KvError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Log } from "../log.ts";
 import { Slots } from "../slots.ts";
+import { SharedFetches } from "./shared-fetches.ts";
 import type { ContentName, ValueBlobs, ValueFile } from "./value-blobs.ts";
 import { readVerified, writeVerified } from "./verified-content.ts";
 
@@ -67,9 +68,8 @@ export class ValueCache {
   #bytes = 0;
   /** Files being hashed, by hash and state, so that many readers of one value cause one pass. */
   readonly #checks = new Map<string, Promise<ContentHash>>();
-  /** Fetches under way, so that many readers of one value cause one. */
-  readonly #fetches = new Map<ContentHash, Promise<void>>();
-  readonly #smallFetches = new Map<ContentHash, Promise<Buffer>>();
+  readonly #fetches = new SharedFetches<void>();
+  readonly #smallFetches = new SharedFetches<Buffer>();
   /** Fetched values could be written to the disk when it was last tried. */
   #isKeeping = true;
   readonly #slots = new Slots(LIMITS.valueTransfersMax);
@@ -105,7 +105,7 @@ export class ValueCache {
   async openValue(value: ContentName): Promise<FileHandle> {
     const cached = await this.#openCached(value);
     if (cached !== undefined) return cached;
-    await this.#fetchOnce(value);
+    await this.#fetches.join(value, () => this.#slots.run(() => this.#fetch(value)));
     const fetched = await this.#openCached(value);
     if (fetched !== undefined) return fetched;
     throw unavailable(value.hash, "it left this node's disk as soon as it came");
@@ -164,8 +164,11 @@ export class ValueCache {
   /** Ends the transfers under way. May be called twice. */
   async close(): Promise<void> {
     this.#closing.abort(new KvError("closed", "the node is stopping"));
-    const running = [this.#fetches, this.#smallFetches, this.#checks] as const;
-    await Promise.allSettled(running.flatMap((each) => [...each.values()]));
+    await Promise.allSettled([
+      this.#fetches.idle(),
+      this.#smallFetches.idle(),
+      ...this.#checks.values(),
+    ]);
   }
 
   async #load(): Promise<void> {
@@ -241,26 +244,24 @@ export class ValueCache {
   }
 
   async #fetchSmallOnce(value: ContentName): Promise<Buffer> {
-    const { hash } = value;
-    for (;;) {
-      const running = this.#smallFetches.get(hash);
-      if (running === undefined) break;
-      // One that fails may have looked at another key, which has another value by now.
-      if (await isDone(running)) return running;
-    }
-    const fetch = this.#fetchSmall(value).finally(() => this.#smallFetches.delete(hash));
-    this.#smallFetches.set(hash, fetch);
-    const content = await fetch;
-    await this.#keepSmall(hash, content);
+    let isOwn = false;
+    const content = await this.#smallFetches.join(value, () => {
+      isOwn = true;
+      return this.#fetchSmall(value);
+    });
+    if (isOwn) await this.#keepSmall(value.hash, content);
     return content;
   }
 
   async #fetchSmall(value: ContentName): Promise<Buffer> {
     const { hash, size } = value;
+    // Counted from here on: others may take all of their time before its turn comes.
+    const signal = this.#transferSignal(LIMITS.smallValueFetchMs);
     try {
-      return await this.#smallSlots.run(async () =>
-        readVerified(await this.#contentOf(value), { hash, sizeBytes: size }),
-      );
+      return await this.#smallSlots.run(async () => {
+        signal.throwIfAborted();
+        return readVerified(await this.#contentOf(value, signal), { hash, sizeBytes: size });
+      });
     } catch (cause) {
       throw cause instanceof KvError ? cause : unavailable(hash, String(cause), cause);
     }
@@ -281,28 +282,14 @@ export class ValueCache {
     }
   }
 
-  async #fetchOnce(value: ContentName): Promise<void> {
-    const { hash } = value;
-    for (;;) {
-      const running = this.#fetches.get(hash);
-      if (running === undefined) break;
-      // One that fails may have looked at another key, which has another value by now.
-      if (await isDone(running)) return;
-    }
-    const fetch = this.#slots
-      .run(() => this.#fetch(value))
-      .finally(() => this.#fetches.delete(hash));
-    this.#fetches.set(hash, fetch);
-    return fetch;
-  }
-
   async #fetch(value: ContentName): Promise<void> {
     const { hash, size } = value;
     const path = this.incomingPath();
     try {
       // What lies there is damaged, or a fetch would not be needed.
       await rm(this.#pathOf(hash), { force: true });
-      const content = await this.#contentOf(value);
+      const signal = this.#transferSignal(LIMITS.valueTransferMs);
+      const content = await this.#contentOf(value, signal);
       await writeVerified(path, content, { hash, sizeBytes: size });
       await this.#adopt(hash, { path, sizeBytes: size });
     } catch (cause) {
@@ -312,10 +299,12 @@ export class ValueCache {
     }
   }
 
-  async #contentOf({ hash, place }: ContentName): Promise<AsyncIterable<Uint8Array>> {
+  async #contentOf(
+    { hash, place }: ContentName,
+    signal: AbortSignal,
+  ): Promise<AsyncIterable<Uint8Array>> {
     const named = { hash, ...(place === undefined ? {} : { place }) };
-    const timeMs = place === undefined ? LIMITS.valueTransferMs : LIMITS.smallValueFetchMs;
-    const content = await this.#blobs.fetch(named, this.#transferSignal(timeMs));
+    const content = await this.#blobs.fetch(named, signal);
     if (content !== undefined) return content;
     throw new KvError("value_gone", `the fleet does not have the value ${hash} any more`);
   }
@@ -371,15 +360,6 @@ async function hashOf(file: FileHandle): Promise<ContentHash> {
   });
   for await (const piece of content) hash.update(piece as Buffer); // no encoding is set
   return hash.digest("hex");
-}
-
-async function isDone(pending: Promise<unknown>): Promise<boolean> {
-  try {
-    await pending;
-    return true;
-  } catch {
-    return false; // whoever began it is told
-  }
 }
 
 function unavailable(hash: ContentHash, why: string, cause?: unknown): KvError {
