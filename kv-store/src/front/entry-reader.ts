@@ -16,6 +16,8 @@ export interface ContentSource<Content> {
 export interface EntriesRead<Content> {
   readonly revision: Revision;
   readonly entries: ReadonlyArray<HeldEntry | undefined>;
+  /** The replica still holds them so. */
+  readonly isCurrent: boolean;
   readonly contents: ReadonlyMap<Key, Content>;
 }
 
@@ -49,7 +51,7 @@ export class EntryReader {
     for (;;) {
       switch (step.kind) {
         case "answer":
-          return { ...step.look, contents };
+          return { ...step.look, isCurrent: step.isCurrent, contents };
         case "fail":
           throw failure;
         case "wait":

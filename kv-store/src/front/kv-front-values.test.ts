@@ -4,7 +4,7 @@ import { readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Key } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { FrontBench, NAMESPACE, type HttpAnswer } from "../test-support/front-bench.ts";
@@ -137,4 +137,24 @@ test("KvFront: what was put where values are absent is read there, also without 
     status: 200,
     body: text,
   });
+});
+
+test("KvFront: a copy is as old as it is when the value has come, and not as when it was asked for", async () => {
+  const texts = { a: "A".repeat(1_000), b: "B".repeat(1_000) };
+  for (const [key, text] of Object.entries(texts)) await bench.putAt(`/${key}`, text);
+  await bench.replica.setPartial(NAMESPACE, true);
+  await bench.replica.strip(NAMESPACE);
+  // The node is cut off while it waits for the value.
+  vi.spyOn(bench.stored, "get").mockImplementation((hash) => {
+    bench.lagMs = 1_500;
+    const hashOf = (text: string): string => createHash("sha256").update(text).digest("hex");
+    return Buffer.from(Object.values(texts).find((text) => hashOf(text) === hash) ?? "");
+  });
+  const one = await bench.call({ path: "/a?urlencoded=true" });
+  expect([one.body, one.headers["x-atoll-kv-lag-ms"]]).toEqual([texts.a, "1500"]);
+  bench.lagMs = 12;
+  const body = JSON.stringify({ keys: ["a", "b"] });
+  const several = await bench.call({ method: "POST", path: "/bulk/get", body });
+  expect(JSON.parse(several.body)).toEqual(texts);
+  expect(several.headers["x-atoll-kv-lag-ms"]).toBe("1500");
 });

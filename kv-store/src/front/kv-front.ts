@@ -13,7 +13,7 @@ import type { ValueCache } from "../values/value-cache.ts";
 import { receiveValue } from "../values/value-intake.ts";
 import { bulkResult, checkBulkSize, parseBulkGet } from "./bulk-get.ts";
 import { dailyRefusal, type DailyUse } from "./daily-refusal.ts";
-import { EntryReader } from "./entry-reader.ts";
+import { EntryReader, type EntriesRead } from "./entry-reader.ts";
 import type { Answer } from "./http/answer.ts";
 import type { Exchange } from "./http/http-connection.ts";
 import { HttpServer } from "./http/http-server.ts";
@@ -220,19 +220,23 @@ export class KvFront {
     const held = this.#options.replica.get(namespace, key);
     const state = isBinding ? undefined : this.#stateOf(namespace);
     if (held === undefined) return { use: "read", answer: answerAbsent(state) };
-    if (held.value.kind !== "inline") return this.#fetch(namespace, key, state);
+    if (held.value.kind !== "inline") return this.#fetch(namespace, key, { isBinding });
     return { use: "read", answer: answerEntry(state, held, held.value.bytes) };
   }
 
   /** Reads a value that is not in the replica. */
-  async #fetch(namespace: NamespaceId, key: Key, state: ReadState | undefined): Promise<Served> {
-    return { use: "read", answer: await this.#answerFetched(namespace, key, state) };
+  async #fetch(
+    namespace: NamespaceId,
+    key: Key,
+    caller: { readonly isBinding: boolean },
+  ): Promise<Served> {
+    return { use: "read", answer: await this.#answerFetched(namespace, key, caller) };
   }
 
   async #answerFetched(
     namespace: NamespaceId,
     key: Key,
-    state: ReadState | undefined,
+    { isBinding }: { readonly isBinding: boolean },
   ): Promise<Answer> {
     const { values } = this.#options;
     const read = await this.#reader.read<Buffer | FileHandle>(
@@ -243,7 +247,7 @@ export class KvFront {
         close: async (content) => void (content instanceof Uint8Array || (await content.close())),
       },
     );
-    const asOf = state && { ...state, revision: read.revision };
+    const asOf = isBinding ? undefined : this.#stateAsOf(namespace, read);
     const [entry] = read.entries;
     if (entry === undefined) return answerAbsent(asOf);
     const { value } = entry;
@@ -262,9 +266,8 @@ export class KvFront {
     const bulk = parseBulkGet(await body.text(LIMITS.bulkGetBodyBytesMax));
     const keys = [...new Set(bulk.keys)];
     await this.#readable(namespace, { keys, ...freshness });
-    const state = this.#stateOf(namespace);
     checkBulkSize(keys.map((key) => this.#options.replica.get(namespace, key)));
-    const { entries, contents, revision } = await this.#reader.read<Buffer>(
+    const read = await this.#reader.read<Buffer>(
       { namespace, keys },
       {
         open: (content) => this.#options.values.readValue(content),
@@ -273,17 +276,17 @@ export class KvFront {
     );
     const results: Array<[string, unknown]> = [];
     for (const [index, key] of keys.entries()) {
-      const entry = entries[index];
+      const entry = read.entries[index];
       if (entry === undefined) {
         results.push([key, null]);
         continue;
       }
       const { value, metadata } = entry;
       const bytes =
-        value.kind === "inline" ? Buffer.from(value.bytes) : contentIn(contents, entry.key);
+        value.kind === "inline" ? Buffer.from(value.bytes) : contentIn(read.contents, entry.key);
       results.push([key, bulkResult(bulk, bytes, metadata)]);
     }
-    const answer = answerJson({ ...state, revision }, Object.fromEntries(results));
+    const answer = answerJson(this.#stateAsOf(namespace, read), Object.fromEntries(results));
     return { answer, count: results.length };
   }
 
@@ -349,6 +352,15 @@ export class KvFront {
 
   #stateOf(namespace: NamespaceId): ReadState {
     return this.#options.client.freshness(namespace);
+  }
+
+  /** Of what was read with its values: the copy has grown older while they were fetched. */
+  #stateAsOf(
+    namespace: NamespaceId,
+    { revision, isCurrent }: Pick<EntriesRead<unknown>, "revision" | "isCurrent">,
+  ): ReadState {
+    // How old what was replaced since had become is not known.
+    return { revision, lagMs: isCurrent ? this.#stateOf(namespace).lagMs : null };
   }
 }
 
