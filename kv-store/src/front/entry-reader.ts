@@ -4,11 +4,13 @@ import { Revision, type NamespaceId } from "../names.ts";
 import type { Replica } from "../replica/replica.ts";
 import { contentOf } from "../values/held-value.ts";
 import type { ContentName } from "../values/value-blobs.ts";
-import { ValueRead, type EntryElsewhere, type Look } from "./value-read.ts";
+import { ValueRead, type EntryElsewhere, type Look, type ReadStep } from "./value-read.ts";
 
 /** How the content of a value is opened that is not in the replica, and given up. */
 export interface ContentSource<Content> {
   open(content: ContentName): Promise<Content>;
+  /** Throws when the values of these entries, which may be others after each fetch, should not all be opened. */
+  check?(entries: Look["entries"]): void;
   close(content: Content): Promise<void>;
 }
 
@@ -46,7 +48,9 @@ export class EntryReader {
     const { namespace, keys } = place;
     const read = new ValueRead();
     let contents = new Map<Key, Content>();
-    let step = read.looked(this.#look(namespace, keys));
+    let look = this.#look(namespace, keys);
+    const lookAgain = (): ReadStep => read.looked((look = this.#look(namespace, keys)));
+    let step = read.looked(look);
     let failure: unknown;
     for (;;) {
       switch (step.kind) {
@@ -56,16 +60,17 @@ export class EntryReader {
           throw failure;
         case "wait":
           await this.#passed(namespace, step.past);
-          step = read.looked(this.#look(namespace, keys));
+          step = lookAgain();
           break;
         case "fetch":
           await closeAll(contents, source);
           contents = new Map();
           try {
+            source.check?.(look.entries);
             for (const entry of step.entries) {
               contents.set(entry.key, await source.open(contentName(namespace, entry)));
             }
-            step = read.looked(this.#look(namespace, keys));
+            step = lookAgain();
           } catch (error) {
             await closeAll(contents, source);
             contents = new Map();

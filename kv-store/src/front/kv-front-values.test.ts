@@ -4,7 +4,7 @@ import { readdir, readFile, truncate, writeFile } from "node:fs/promises";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { Key } from "../entry.ts";
 import { LIMITS } from "../limits.ts";
 import { FrontBench, NAMESPACE, type HttpAnswer } from "../test-support/front-bench.ts";
@@ -141,15 +141,14 @@ test("KvFront: what was put where values are absent is read there, also without 
 
 test("KvFront: a copy is as old as it is when the value has come, and not as when it was asked for", async () => {
   const texts = { a: "A".repeat(1_000), b: "B".repeat(1_000) };
-  for (const [key, text] of Object.entries(texts)) await bench.putAt(`/${key}`, text);
+  for (const [key, text] of Object.entries(texts)) {
+    await bench.putAt(`/${key}`, text);
+    bench.stored.set(createHash("sha256").update(text).digest("hex"), Buffer.from(text));
+  }
   await bench.replica.setPartial(NAMESPACE, true);
   await bench.replica.strip(NAMESPACE);
   // The node is cut off while it waits for the value.
-  vi.spyOn(bench.stored, "get").mockImplementation((hash) => {
-    bench.lagMs = 1_500;
-    const hashOf = (text: string): string => createHash("sha256").update(text).digest("hex");
-    return Buffer.from(Object.values(texts).find((text) => hashOf(text) === hash) ?? "");
-  });
+  bench.onFetch = async () => void (bench.lagMs = 1_500);
   const one = await bench.call({ path: "/a?urlencoded=true" });
   expect([one.body, one.headers["x-atoll-kv-lag-ms"]]).toEqual([texts.a, "1500"]);
   bench.lagMs = 12;
@@ -157,4 +156,27 @@ test("KvFront: a copy is as old as it is when the value has come, and not as whe
   const several = await bench.call({ method: "POST", path: "/bulk/get", body });
   expect(JSON.parse(several.body)).toEqual(texts);
   expect(several.headers["x-atoll-kv-lag-ms"]).toBe("1500");
+});
+
+test("KvFront: a bulk read is bounded, also by values that are written while it fetches others", async () => {
+  const put = (key: string, hash: string, size: number): Promise<unknown> => {
+    const value = { kind: "blob", hash, size } as const;
+    return bench.client.write(NAMESPACE, [{ kind: "put", key: Key.parse(key), value }], []);
+  };
+  const content = Buffer.alloc(LIMITS.inlineValueBytesMax + 1);
+  const small = createHash("sha256").update(content).digest("hex");
+  bench.stored.set(small, content);
+  for (const key of ["a", "b"]) await put(key, small, content.length);
+  const fetched: string[] = [];
+  bench.onFetch = async () => {
+    fetched.push("once");
+    for (const key of ["a", "b"]) await put(key, "5".repeat(64), LIMITS.bulkGetBytesMax);
+  };
+  const body = JSON.stringify({ keys: ["a", "b"] });
+  expect(await bench.call({ method: "POST", path: "/bulk/get", body })).toMatchObject({
+    status: 413,
+    headers: { "x-atoll-kv-error": "bulk_too_large" },
+  });
+  // Nothing of what is too much is fetched.
+  expect(fetched).toEqual(["once"]);
 });

@@ -266,11 +266,11 @@ export class KvFront {
     const bulk = parseBulkGet(await body.text(LIMITS.bulkGetBodyBytesMax));
     const keys = [...new Set(bulk.keys)];
     await this.#readable(namespace, { keys, ...freshness });
-    checkBulkSize(keys.map((key) => this.#options.replica.get(namespace, key)));
     const read = await this.#reader.read<Buffer>(
       { namespace, keys },
       {
         open: (content) => this.#options.values.readValue(content),
+        check: checkBulkSize,
         close: () => Promise.resolve(),
       },
     );

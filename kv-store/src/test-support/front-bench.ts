@@ -45,6 +45,8 @@ export class FrontBench {
   readonly clock = new ManualClock();
   /** The large values of the fleet, by hash. */
   readonly stored = new Map<string, Buffer>();
+  /** Happens while a value is fetched. */
+  onFetch: () => Promise<void> = () => Promise.resolve();
   /** What was told of calls that succeeded. */
   readonly uses: Array<readonly [capability: string, use: KvUse, count: number]> = [];
   /** Set by a test that wants writes to fail. */
@@ -114,6 +116,7 @@ export class FrontBench {
     const { stored, directory, clock, log } = this;
     const blobs = {
       fetch: async ({ hash }: { hash: string }) => {
+        await this.onFetch();
         const content = stored.get(hash);
         return content && Readable.from([content]);
       },
