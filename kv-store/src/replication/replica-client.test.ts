@@ -12,6 +12,8 @@ import { RecordedLog } from "../test-support/recorded-log.ts";
 import { TrackedState } from "../test-support/tracked-state.ts";
 import { waitFor } from "../test-support/wait-for.ts";
 import { encodeBatches } from "./batch.ts";
+import { MessageToOrigin } from "./messages.ts";
+import { OriginSession } from "./origin-session.ts";
 import { ReplicaClient } from "./replica-client.ts";
 
 const NAMESPACE = NamespaceId.parse("a".repeat(32));
@@ -71,6 +73,30 @@ test("ReplicaClient: a wait for a namespace ends in its time, also when the cloc
   clock.stepWall(-HOUR_MS);
   clock.advance(LIMITS.replicaReadyMs + LIMITS.tickMs);
   await expect(ready).rejects.toMatchObject({ code: "replica_behind" });
+});
+
+test("ReplicaClient: namespaces past the bound are left out, and take the place of none that are followed", async () => {
+  const origin = new OriginSession(clock.monotonicMs());
+  const { node } = connectedChannels();
+  const cuts: unknown[] = [];
+  vi.spyOn(node, "send").mockImplementation((sent) => {
+    const message = MessageToOrigin.parse(sent);
+    const effects = origin.handle({ kind: "message", message, nowMs: clock.monotonicMs() });
+    cuts.push(...effects.filter(({ kind }) => kind === "cut"));
+  });
+  const many = Array.from({ length: LIMITS.subscriptionsMax }, (_, index) =>
+    NamespaceId.parse(index.toString(16).padStart(32, "0")),
+  );
+  client.attach(node);
+  // Those that leave make room at once.
+  client.setInterest([OTHER]);
+  client.setInterest([...many, OTHER]);
+  const followed = client.status().map(({ namespace }) => namespace);
+  expect(new Set(followed)).toEqual(new Set([...many.slice(0, -1), OTHER]));
+  expect(log.lines).toHaveLength(1);
+  client.setInterest(many);
+  expect(client.status().map(({ namespace }) => namespace)).toContain(many.at(-1));
+  expect(cuts).toEqual([]);
 });
 
 test("ReplicaClient: a silent link is cut in its time, also when the clock is set back", () => {

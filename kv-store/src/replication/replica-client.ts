@@ -73,6 +73,8 @@ export class ReplicaClient {
   /** What this node's workers bind, and until when it keeps what they no longer do. */
   #bound: ReadonlySet<NamespaceId> = new Set();
   readonly #leaving = new Map<NamespaceId, number>();
+  /** How many bound namespaces there was no room for. */
+  #leftOut = 0;
   #waiters: Waiter[] = [];
   /** How many of them are reads, which are bounded. */
   #waitingReads = 0;
@@ -96,7 +98,8 @@ export class ReplicaClient {
   /**
    * Says which namespaces this node holds from now on. All others are removed from its disk, those that were
    * wanted before after `LIMITS.interestGraceMs`: a worker that comes back soon finds its data. Call it with
-   * what the last desired state wants, never before that is known.
+   * what the last desired state wants, never before that is known. Of more than `LIMITS.subscriptionsMax` those
+   * that came last are left out, which is logged: reads of them fail with `replica_behind`.
    */
   setInterest(namespaces: Iterable<NamespaceId>): void {
     const bound = new Set(namespaces);
@@ -109,7 +112,16 @@ export class ReplicaClient {
 
   #follow(): void {
     const wanted = new Map<NamespaceId, Held>();
-    for (const each of this.#bound) wanted.set(each, this.#held(each));
+    // One more than there is room for takes the place of none that is followed, or was by an earlier run.
+    const bound = [...this.#bound];
+    const isKnown = (each: NamespaceId): boolean =>
+      this.#session.position(each) !== undefined || this.#replica.revision(each) !== undefined;
+    const first = bound.filter(isKnown);
+    const others = bound.filter((each) => !isKnown(each));
+    for (const each of [...first, ...others].slice(0, LIMITS.subscriptionsMax)) {
+      wanted.set(each, this.#held(each));
+    }
+    this.#tellLeftOut(bound.length);
     // The last to leave stay longest, as far as there is room.
     for (const each of [...this.#leaving.keys()].toReversed()) {
       if (wanted.size < LIMITS.subscriptionsMax) wanted.set(each, this.#held(each));
@@ -120,6 +132,16 @@ export class ReplicaClient {
     for (const namespace of this.#replica.held()) {
       if (!wanted.has(namespace)) void this.#store(namespace, { kind: "drop" });
     }
+  }
+
+  /** Said once for each number of them. */
+  #tellLeftOut(boundCount: number): void {
+    const count = Math.max(0, boundCount - LIMITS.subscriptionsMax);
+    if (count > 0 && count !== this.#leftOut) {
+      const text = `this node's workers bind ${boundCount} namespaces, and it can follow ${LIMITS.subscriptionsMax}`;
+      this.#log.error({ count }, `${text}: the others can't be read here`);
+    }
+    this.#leftOut = count;
   }
 
   /** Uses a new connection from now on; the one before is closed. */
