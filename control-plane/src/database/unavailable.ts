@@ -10,6 +10,11 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   return error instanceof ControlPlaneError && error.code === "database_unavailable";
 }
 
+/** The same of either engine: of the embedded one nothing but the call that met it says so. */
+export function isDatabaseFault(error: unknown): boolean {
+  return isDatabaseUnavailable(error) || sqliteUnavailable(error) !== undefined;
+}
+
 /** What of SQLite's errors is not about the statement but about the file or its disk, and passes. */
 const PASSING: ReadonlyArray<readonly [prefix: string, message: string]> = [
   ["SQLITE_FULL", "The disk of the control plane is full: nothing was changed"],

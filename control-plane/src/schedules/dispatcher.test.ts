@@ -178,6 +178,24 @@ describe("dispatcher: ", () => {
     expect((await fleet.rows())[0]).toMatchObject({ state: "ended", outcome: "ok", attempts: 1 });
   });
 
+  test("a database that was away for long costs no run whose node has it", async () => {
+    await fleet.connectAll();
+    await fleet.pass(60);
+    const node = holder();
+    // What a node tells can't be stored, and that ends its link.
+    for (const each of fleet.nodes) each.drop();
+    await sql`pragma query_only = on`.execute(fleet.database);
+    await fleet.pass(LEASE_S + 10);
+    await sql`pragma query_only = off`.execute(fleet.database);
+    for (const other of fleet.nodes) if (other !== node) await fleet.connect(other);
+    // As long as a node may wait before it tries again.
+    await fleet.pass(10);
+    await fleet.connect(node);
+    await node.finish("ok");
+    expect(await fleet.rows()).toMatchObject([{ state: "ended", outcome: "ok", attempts: 1 }]);
+    expect(fleet.started).toHaveLength(1);
+  });
+
   test("what was missed while nothing ran is made up for when it is young, and told when it is not", async () => {
     await fleet.restartControlPlane(20 * 60 + 30);
     await fleet.connectAll();

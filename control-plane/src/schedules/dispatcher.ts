@@ -2,7 +2,7 @@ import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { WorkerKey, type ScheduledEnd, type ScheduledRun } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
-import { isDatabaseUnavailable } from "../database/unavailable.ts";
+import { isDatabaseFault, isDatabaseUnavailable } from "../database/unavailable.ts";
 import { LIMITS } from "../limits.ts";
 import { Carriers, type EventCarrier, type EventLink, type OpenCarrier } from "./carriers.ts";
 import { parseCron } from "./cron.ts";
@@ -29,7 +29,7 @@ export class Dispatcher {
   readonly #stopLooking: () => void;
   #looking: Promise<void> | undefined;
   #lastLookMs: number;
-  /** Since when nodes could be heard: while nobody listened, no lease ran out. */
+  /** Since when what nodes tell could be heard and stored: before that no lease ran out. */
   #listeningSinceMs: number;
 
   constructor({ database, clock, log }: DispatcherParts) {
@@ -45,6 +45,8 @@ export class Dispatcher {
   look(): Promise<void> {
     this.#looking ??= this.#look()
       .catch((error: unknown) => {
+        // What nodes told meanwhile could not be stored either.
+        if (isDatabaseFault(error)) this.#listeningSinceMs = this.#clock.monotonicMs();
         // That the database is away its connections say; the next look is due soon.
         if (isDatabaseUnavailable(error)) return;
         this.#log.error({ err: error }, "could not look at schedules");
