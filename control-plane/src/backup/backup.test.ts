@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { copyFile, mkdir, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Key, NamespaceId } from "@atoll/kv-store";
@@ -8,6 +9,7 @@ import { blobHashOf } from "../blobs/blob-hash.ts";
 import { DirectoryBlobStore } from "../blobs/directory-blob-store.ts";
 import { openSqliteDatabase } from "../database/sqlite-database.ts";
 import { readRevision } from "../desired-state/mutations.ts";
+import { removeMoveMark, writeMoveMark } from "../move/move-mark.ts";
 import { ControlPlaneApi, MAIN_MODULE } from "../test-support/control-plane-api.ts";
 import { backUp } from "./backup.ts";
 import { restoreBackup } from "./restore.ts";
@@ -168,6 +170,19 @@ describe("backup: ", () => {
     await expect(restore()).rejects.toThrow(/not JSON/);
     await writeFile(join(backup, "manifest.json"), '{"format":2}');
     await expect(restore()).rejects.toThrow(/format that this Atoll does not know/);
+  });
+
+  test("what was moved elsewhere is not backed up: it is no longer what nodes have", async () => {
+    await populate();
+    await writeMoveMark(api.directory, {
+      ...{ format: 1, installation: "x", movedAt: NOW.toISOString() },
+      ...{ database: "postgres://db/atoll", blobStore: "s3://bucket/atoll/" },
+      summary: { tables: 0, rows: 0, namespaces: 0, keys: 0, blobs: 0, values: 0 },
+    });
+    await expect(makeBackup()).rejects.toThrow(/was moved on 2026-11-20.* to postgres:\/\/db/);
+    expect(existsSync(join(api.directory, "elsewhere"))).toBe(false);
+    await removeMoveMark(api.directory);
+    await expect(makeBackup()).resolves.toMatchObject({ values: 1 });
   });
 
   test("a blob that is missing or damaged ends a backup by its name, and leaves nothing", async () => {

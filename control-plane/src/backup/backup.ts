@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import { ControlPlaneError } from "../errors.ts";
 import { DATABASE_FILE } from "../database/open-database.ts";
 import { LIMITS } from "../limits.ts";
+import { requireNotMoved } from "../move/move-mark.ts";
 import { MASTER_KEY_FILE } from "../secrets/master-keys.ts";
 import { BackupError } from "./backup-error.ts";
 import { ContentStores, KV_FILE, MissingBlob, readContents, type Contents } from "./contents.ts";
@@ -24,11 +25,14 @@ export interface BackupOptions {
 
 /**
  * Backs up an embedded installation: both databases as of one instant, and all blobs that they name. Resolves when
- * it is complete, verified and on disk. Rejected with a `BackupError`; then nothing is left.
+ * it is complete, verified and on disk. Rejected with a `BackupError`, or with a `MoveError` when the installation was
+ * moved elsewhere; then nothing is left.
  */
 export async function backUp(options: BackupOptions): Promise<BackupManifest> {
   const { dataDirectory, to } = options;
   requireInstallation(dataDirectory);
+  // It would be of a day long past, and who restores it leads nodes back there.
+  requireNotMoved(dataDirectory);
   if (!(await isFree(to)))
     throw new BackupError(`${to} is not empty: name a folder that is not there`);
   const building = `${to}.partial`;
@@ -75,6 +79,8 @@ async function copyAll(dataDirectory: string, building: string): Promise<Content
       { from: join(dataDirectory, DATABASE_FILE), to: join(building, DATABASE_FILE) },
       { from: join(dataDirectory, KV_FILE), to: join(building, KV_FILE) },
     );
+    // Once more: a move that held the files when this began to wait for them has ended since.
+    requireNotMoved(dataDirectory);
     try {
       const contents = await readContents(building, from.blobs);
       await from.copyTo(to, contents);
