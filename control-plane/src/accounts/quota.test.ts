@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { ControlPlaneApi, uploadForm } from "../test-support/control-plane-api.ts";
+import { announcementOf, assetOf, sendAssets } from "../test-support/sent-asset.ts";
 import type { AccountQuota } from "./quota.ts";
 
 let api: ControlPlaneApi;
@@ -74,5 +75,25 @@ describe("quotas: ", () => {
     expect(many.errors[0]?.message).toContain("3 static assets, and the account's quota is 2");
     const large = await announce(5, 6);
     expect(large.errors[0]?.message).toContain("11 bytes together");
+  });
+
+  test("files that an account has count with their own sizes, whatever is announced", async () => {
+    await grant({ assetBytesMax: 10 });
+    const assets = [assetOf("/a.txt", "123456"), assetOf("/b.txt", "654321")];
+    const path = "POST A/workers/scripts/site/assets-upload-session";
+    for (const asset of assets) {
+      const { result } = await api.call(path, { manifest: announcementOf([asset]) });
+      await sendAssets(api, { jwt: result.jwt, assets: [asset] });
+    }
+    const manifest = Object.fromEntries(
+      assets.map(({ path: at, hash }) => [at, { hash, size: 0 }]),
+    );
+    const { result } = await api.call(path, { manifest });
+    const deployed = await api.call(
+      "PUT A/workers/scripts/site",
+      uploadForm({ assets: { jwt: result.jwt } }, []),
+    );
+    expect(deployed).toMatchObject({ status: 413, errors: [{ code: 10_027 }] });
+    expect(deployed.errors[0]?.message).toContain("12 bytes together");
   });
 });

@@ -3,7 +3,7 @@ import type { Clock } from "@atoll/kv-store";
 import { refuseAssets } from "../accounts/quota.ts";
 import { AccountStore } from "../accounts/store.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
-import type { BlobHash } from "../contract/index.ts";
+import type { AccountId, BlobHash } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
 import type { Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
@@ -58,10 +58,7 @@ export class AssetsService implements CompletedAssets {
   async start(target: Target, manifest: AnnouncedManifest): Promise<StartedUpload> {
     checkSizes(manifest);
     const { account } = target.principal;
-    const { quota } = await this.#accounts.configured(this.#parts.database, account);
-    const sizes = Object.values(manifest).map(({ size }) => size);
-    const bytes = sizes.reduce((sum, size) => sum + size, 0);
-    refuseAssets(quota, { count: sizes.length, bytes });
+    await this.#requireQuota(account, Object.values(manifest));
     const session = { id: randomUUID(), account, worker: target.name, manifest };
     const oldest = new Date(this.#now() - LIMITS.assetSessionMs).toISOString();
     await this.#parts.mutations.run(target.principal, async ({ transaction, now }) => {
@@ -100,7 +97,10 @@ export class AssetsService implements CompletedAssets {
     return this.#parts.tokens.issue(completed, this.#now());
   }
 
-  /** Stores the manifest that a completion token stands for, and tells its hash. */
+  /**
+   * Stores the manifest that a completion token stands for, and tells its hash. Rejected with `assets_exceeded` over the
+   * account's quota.
+   */
   async manifestOf({ principal, name }: Target, token: string): Promise<BlobHash> {
     const claims = this.#parts.tokens.verify(token, "completion", this.#now());
     if (claims.account !== principal.account || claims.worker !== name) {
@@ -118,7 +118,19 @@ export class AssetsService implements CompletedAssets {
       if (found === undefined) throw new Error(`asset ${hash} of a completed upload is missing`);
       return [path, found] as const;
     });
+    // Once more, of what is stored: of a file that the account had already nobody looked at the announced size.
+    const stored = files.map(([, content]) => content);
+    await this.#requireQuota(claims.account, stored);
     return this.#contents.writeManifest(files);
+  }
+
+  async #requireQuota(
+    account: AccountId,
+    files: ReadonlyArray<{ readonly size: number }>,
+  ): Promise<void> {
+    const { quota } = await this.#accounts.configured(this.#parts.database, account);
+    const bytes = files.reduce((sum, { size }) => sum + size, 0);
+    refuseAssets(quota, { count: files.length, bytes });
   }
 
   /** A session never changes, and each bucket of it asks for the same. */
