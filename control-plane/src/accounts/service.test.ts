@@ -47,6 +47,15 @@ test("accounts: what one is granted is in the audit trail as the operator's doin
   expect(JSON.parse(own.at(-1)?.before ?? "")).toMatchObject({ memoryMib: 128 });
 });
 
+test("accounts: one that is made after the clock was set back takes nobody's place as the first", async () => {
+  const { accounts } = api.controlPlane;
+  api.clock.advanceMs(-60 * 60 * 1_000);
+  await accounts.create("Third");
+  const names = (await accounts.list()).map(({ name }) => name);
+  expect(names).toEqual(["Ours", "Theirs", "Third"]);
+  expect((await accounts.bootstrap()).account).toEqual(api.tenants.ours.account);
+});
+
 test("accounts: one without workers is configured without a new state", async () => {
   const { accounts, desiredState } = api.controlPlane;
   await accounts.configure(api.tenants.ours.account.id, { settings: { cells: "shared" } });

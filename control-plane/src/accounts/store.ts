@@ -107,12 +107,22 @@ export class AccountStore {
       .execute();
   }
 
+  /**
+   * Adds one that counts as made after all that are there, also when the clock was set back since: whose the
+   * installation is, is decided by who was first. In a writer's transaction.
+   */
   async insert(
     transaction: Transaction,
     account: Account & { readonly createdAt: string },
   ): Promise<void> {
     const { id, name, createdAt } = account;
-    await transaction.insertInto("accounts").values({ id, name, created_at: createdAt }).execute();
+    const { latest } = await transaction
+      .selectFrom("accounts")
+      .select(({ fn }) => fn.max<string | null>("created_at").as("latest"))
+      .executeTakeFirstOrThrow();
+    const isLater = latest === null || latest < createdAt;
+    const at = isLater ? createdAt : new Date(Date.parse(latest) + 1).toISOString();
+    await transaction.insertInto("accounts").values({ id, name, created_at: at }).execute();
   }
 }
 
