@@ -4,7 +4,7 @@ import type { OriginServer } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { WebSocketServer, type WebSocket } from "ws";
 import { importPublicKey, LinkChannel, WIRE_MESSAGE_BYTES_MAX } from "../contract/index.ts";
-import { isDatabaseUnavailable } from "../database/unavailable.ts";
+import { isDatabaseFault, isDatabaseUnavailable } from "../database/unavailable.ts";
 import type { DesiredState } from "../desired-state/desired-state.ts";
 import { bearerToken } from "../http/authentication.ts";
 import { refuseUpgrade } from "../http/refuse-upgrade.ts";
@@ -120,7 +120,7 @@ export class FleetServer {
     });
     socket.on("message", (data: Buffer) => {
       session.receive(data).catch((error: unknown) => {
-        if (isDatabaseUnavailable(error)) {
+        if (isDatabaseFault(error)) {
           // The node comes back, to whichever control plane answers, and tells again what it told here.
           log.warn({ err: error }, "ending a node's link: what it tells can't be stored now");
           socket.close(1013, "the database is away");

@@ -1,6 +1,7 @@
 import { generateKeyPairSync, hash, type KeyObject } from "node:crypto";
 import { once } from "node:events";
 import { Key, NamespaceId } from "@atoll/kv-store";
+import { sql } from "kysely";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import WebSocket from "ws";
 import {
@@ -214,17 +215,19 @@ describe("fleet", () => {
     expect(change.kind === "delta" && change.upserts[0]?.settings.memoryMib).toBe(512);
   });
 
+  /** A batch of one row. */
+  function usageMessage() {
+    const counts = Object.fromEntries(USAGE_SUMS.map((name) => [name, 1]));
+    const row = {
+      ...{ ...counts, memoryPeakBytes: 1, worker: `${api.tenants.ours.account.id}/hello` },
+      ...{ version: "11111111-1111-4111-8111-111111111111", hour: "2026-11-20T12:00:00.000Z" },
+    };
+    return { kind: "usage", batch: UsageBatch.parse({ sequence: 1, rows: [row] }) } as const;
+  }
+
   test("a batch of usage is acknowledged each time it comes, and counts once", async () => {
     const node = await enrol();
-    const { id } = api.tenants.ours.account;
-    const counts = Object.fromEntries(USAGE_SUMS.map((name) => [name, 1]));
-    const version = "11111111-1111-4111-8111-111111111111";
-    const hour = "2026-11-20T12:00:00.000Z";
-    const row = { ...counts, memoryPeakBytes: 1, worker: `${id}/hello`, version, hour };
-    const message = {
-      kind: "usage",
-      batch: UsageBatch.parse({ sequence: 1, rows: [row] }),
-    } as const;
+    const message = usageMessage();
     node.send(message);
     node.send(message);
     await expect.poll(() => node.usageAcks).toEqual([1, 1]);
@@ -233,7 +236,7 @@ describe("fleet", () => {
     back.send(message);
     await expect.poll(() => back.usageAcks).toEqual([1]);
     const { result } = await api.call("GET A/usage");
-    expect(result.workers).toMatchObject([{ worker: "hello", version, requests: 1, kvReads: 1 }]);
+    expect(result.workers).toMatchObject([{ worker: "hello", requests: 1, kvReads: 1 }]);
   });
 
   test.each([
@@ -263,6 +266,22 @@ describe("fleet", () => {
     node.sendBytes(encodeMessage({ kind: "usage", batch }));
     expect(await closed).toBe(1002);
     expect((await api.call("GET A/usage")).result.workers).toEqual([]);
+  });
+
+  test("a node whose batch can't be stored may come back, and tells it again", async (context) => {
+    context.skip(api.databaseUrl !== undefined, "there is no disk that could be full");
+    const node = await enrol();
+    const closed = node.closed();
+    const message = usageMessage();
+    const { database } = api.controlPlane;
+    await sql`pragma query_only = on`.execute(database);
+    node.send(message);
+    expect(await closed).toBe(1013);
+    await sql`pragma query_only = off`.execute(database);
+    const back = await node.reconnect(api);
+    nodes.push(back);
+    back.send(message);
+    await expect.poll(() => back.usageAcks).toEqual([1]);
   });
 
   test("a second connection of a node replaces the first", async () => {
