@@ -2,6 +2,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { sql } from "kysely";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { NodeName, rawPublicKey, Region } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
@@ -104,4 +105,15 @@ test("nodes: when a node was last seen is kept to the minute", async () => {
   clock.advanceMs(-3_600_000);
   await nodes.authenticate(credential);
   expect(await lastSeen()).toBe("2026-11-20T11:01:00.000Z");
+});
+
+test("nodes: one that was not seen for a while is let in where that can't be written", async () => {
+  const { credential } = await nodes.enrol(request((await nodes.issueJoinToken()).token));
+  clock.advanceMs(LIMITS.lastSeenMs);
+  // What SQLite says then is what it says of a disk that takes nothing.
+  await sql`pragma query_only = on`.execute(database);
+  expect(await nodes.authenticate(credential)).toMatchObject({ name: "fra-1" });
+  await sql`pragma query_only = off`.execute(database);
+  await nodes.authenticate(credential);
+  expect((await nodes.list())[0]?.lastSeenAt).toBe("2026-11-20T12:01:00.000Z");
 });

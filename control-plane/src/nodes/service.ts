@@ -2,6 +2,7 @@ import type { Clock } from "@atoll/kv-store";
 import { AuditStore, FLEET, OPERATOR } from "../audit/store.ts";
 import { importPublicKey, type EnrolRequest } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
+import { isDatabaseFault } from "../database/unavailable.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { credentialId, isCredential, mintCredential } from "../secrets/credential.ts";
@@ -91,15 +92,23 @@ export class NodesService {
     const { node } = stored;
     const sinceMs = this.#clock.nowMs() - Date.parse(node.lastSeenAt);
     // Also when it lies ahead, because the clock was set back since.
-    if (Math.abs(sinceMs) >= LIMITS.lastSeenMs) {
-      await this.#store.touch(this.#database, node.name, this.#now());
-    }
+    if (Math.abs(sinceMs) >= LIMITS.lastSeenMs) await this.#noteSeen(node);
     return node;
   }
 
   /** Every enrolled node, by name. */
   async list(): Promise<ReadonlyArray<EnrolledNode>> {
     return this.#store.list(this.#database);
+  }
+
+  /** For people: where it can't be written, such as on a full disk, a node reads all the same. */
+  async #noteSeen({ name }: EnrolledNode): Promise<void> {
+    try {
+      await this.#store.touch(this.#database, name, this.#now());
+    } catch (error) {
+      // The next call writes it.
+      if (!isDatabaseFault(error)) throw error;
+    }
   }
 
   #now(): string {
