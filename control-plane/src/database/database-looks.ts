@@ -15,6 +15,7 @@ export class DatabaseLooks {
   /** Whether another look is wanted when the one that is under way ends. */
   #isWanted = false;
   #working: Promise<void> | undefined;
+  #isClosed = false;
 
   constructor(parts: {
     readonly look: () => Promise<void>;
@@ -29,8 +30,10 @@ export class DatabaseLooks {
     this.#stop = parts.clock.every(LIMITS.stateLookMs, () => this.ask());
   }
 
-  /** Returns at once. Several while one is under way are one more. */
+  /** Returns at once. Several while one is under way are one more. Does nothing once this is closed. */
   ask(): void {
+    // Others still tell of what they wrote, and a look would write that this control plane lives.
+    if (this.#isClosed) return;
     this.#isWanted = true;
     this.#working ??= this.#work().finally(() => {
       this.#working = undefined;
@@ -39,6 +42,7 @@ export class DatabaseLooks {
 
   /** Resolves when nothing is under way any more. May be called twice. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#stop();
     this.#isWanted = false;
     await this.#working;
