@@ -140,6 +140,16 @@ describe("backup: ", () => {
     expect(await readdir(restored)).not.toContain("master.key");
   });
 
+  test("a file of keys that the control plane no longer runs with is left out", async () => {
+    await populate();
+    const key = (await readFile(join(api.directory, "master.key"), "utf8")).trim();
+    await writeFile(join(api.directory, "master.key"), `${"ab".repeat(32)}\n`);
+    expect((await makeBackup()).files).not.toHaveProperty(["master.key"]);
+    await expect(restore()).rejects.toThrow(/ATOLL_MASTER_KEY/);
+    await restore(key);
+    expect(await readdir(backup)).not.toContain("master.key");
+  });
+
   test("a folder that is not empty is refused on either side, and stays as it was", async () => {
     await populate();
     await mkdir(backup, { recursive: true });

@@ -9,7 +9,8 @@ import { MASTER_KEY_FILE } from "../secrets/master-keys.ts";
 import { BackupError } from "./backup-error.ts";
 import { ContentStores, KV_FILE, MissingBlob, readContents, type Contents } from "./contents.ts";
 import { sync } from "../durable-path.ts";
-import { copyDurably, isFree } from "./durable-copy.ts";
+import { isFree } from "./durable-copy.ts";
+import { copyMasterKeys } from "./key-copy.ts";
 import { fileHash, MANIFEST_FILE, type BackupManifest } from "./manifest.ts";
 import { faultsOf, snapshotTogether } from "./snapshot.ts";
 
@@ -40,14 +41,10 @@ export async function backUp(options: BackupOptions): Promise<BackupManifest> {
   await rm(building, { recursive: true, force: true });
   await mkdir(building, { recursive: true, mode: 0o700 });
   try {
-    const contents = await copyAll(dataDirectory, building);
+    const contents = await copyAll(options, building);
     await verifyCopies(building, contents);
-    const names = [DATABASE_FILE, KV_FILE];
-    const keyFile = join(dataDirectory, MASTER_KEY_FILE);
-    if (!options.isWithoutKey && existsSync(keyFile)) {
-      await copyDurably(keyFile, join(building, MASTER_KEY_FILE));
-      names.push(MASTER_KEY_FILE);
-    }
+    const hasKey = existsSync(join(building, MASTER_KEY_FILE));
+    const names = [DATABASE_FILE, KV_FILE, ...(hasKey ? [MASTER_KEY_FILE] : [])];
     const manifest = await describe(building, { names, contents, now: options.now });
     await writeFile(join(building, MANIFEST_FILE), `${JSON.stringify(manifest, null, 2)}\n`);
     await sync(join(building, MANIFEST_FILE));
@@ -71,16 +68,22 @@ function requireInstallation(dataDirectory: string): void {
   );
 }
 
-async function copyAll(dataDirectory: string, building: string): Promise<Contents> {
+async function copyAll(
+  { dataDirectory, isWithoutKey }: BackupOptions,
+  building: string,
+): Promise<Contents> {
   const [from, to] = [ContentStores.in(dataDirectory), ContentStores.in(building)];
   for (let attempt = 1; ; attempt += 1) {
-    for (const name of [DATABASE_FILE, KV_FILE]) await rm(join(building, name), { force: true });
+    for (const name of [DATABASE_FILE, KV_FILE, MASTER_KEY_FILE]) {
+      await rm(join(building, name), { force: true });
+    }
     await snapshotTogether(
       { from: join(dataDirectory, DATABASE_FILE), to: join(building, DATABASE_FILE) },
       { from: join(dataDirectory, KV_FILE), to: join(building, KV_FILE) },
     );
     // Once more: a move that held the files when this began to wait for them has ended since.
     requireNotMoved(dataDirectory);
+    if (!isWithoutKey) await copyMasterKeys(dataDirectory, building);
     try {
       const contents = await readContents(building, from.blobs);
       await from.copyTo(to, contents);
