@@ -70,7 +70,7 @@ export class ManagedProcess {
   async stop(): Promise<void> {
     this.expectEnd();
     const child = this.#child;
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, "exit");
     child.kill("SIGTERM");
     const kill = setTimeout(() => child.kill("SIGKILL"), STOP_MS);
@@ -79,30 +79,51 @@ export class ManagedProcess {
   }
 
   #spawn(): void {
-    const { arguments: given } = this.#options;
-    const child = fork(MAIN, given, {
-      execArgv: [...process.execArgv, ...runtimeArguments(given[0])],
-      stdio: ["ignore", "pipe", "pipe", "ipc"],
-    });
+    const startedAt = performance.now();
+    const ended = (ending: string): void => this.#ended(ending, performance.now() - startedAt);
+    let child: ChildProcess;
+    try {
+      child = this.#fork();
+    } catch (error) {
+      // Most reasons are told as an event, and some are thrown.
+      ended(String(error));
+      return;
+    }
     this.#child = child;
+    child.on("error", (error) => {
+      // Such as a machine with too many processes. What fails later is told by the end of the process as well.
+      if (child.pid === undefined) ended(String(error));
+    });
+    if (child.pid === undefined) return;
     try {
       this.#options.onStart();
     } catch (error) {
       // Such as a full disk: the process serves all the same.
       this.#options.onLine(`could not note that ${this.#options.name} started: ${String(error)}`);
     }
-    const startedAt = performance.now();
     this.#forwardLines(child.stdout);
     this.#forwardLines(child.stderr);
     child.on("message", () => this.#ready.resolve());
     child.on("exit", (code, signal) => {
-      const ending = signal === null ? `exit code ${code}` : `signal ${signal}`;
-      const { name } = this.#options;
-      this.#ready.reject(new Error(`${name} ended with ${ending} before it was ready`));
-      if (this.#stopping) return;
-      this.#options.onCrash(ending);
-      this.#scheduleRestart(performance.now() - startedAt);
+      ended(signal === null ? `exit code ${code}` : `signal ${signal}`);
     });
+  }
+
+  #fork(): ChildProcess {
+    const { arguments: given } = this.#options;
+    return fork(MAIN, given, {
+      execArgv: [...process.execArgv, ...runtimeArguments(given[0])],
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
+    });
+  }
+
+  /** It is gone, or could not be started. */
+  #ended(ending: string, ranMs: number): void {
+    const { name } = this.#options;
+    this.#ready.reject(new Error(`${name} ended with ${ending} before it was ready`));
+    if (this.#stopping) return;
+    this.#options.onCrash(ending);
+    this.#scheduleRestart(ranMs);
   }
 
   #forwardLines(stream: Readable | null): void {
