@@ -16,11 +16,12 @@ const SharedDocument = z.object({
   report: NodeReport,
 });
 
-/** What another control plane shares of a node, and when that one was last seen alive. */
+/** What another control plane shares of a node. */
 interface Other {
   readonly row: Omit<SharedStatus, "document">;
   readonly status: NodeStatus;
-  readonly aliveAtMs: number;
+  /** How long that one was not seen alive, while it could have been. */
+  readonly silentMs: number;
 }
 
 /** What was last written of a node that has, or had, its connection here. */
@@ -54,6 +55,7 @@ export class FleetView {
   /** Whether something is to be written at once. */
   #isUrgent = false;
   #aliveAtMs = 0;
+  #readAtMs: number;
 
   constructor(parts: {
     /** Of this control plane. */
@@ -71,6 +73,7 @@ export class FleetView {
     this.#clock = parts.clock;
     this.#log = parts.log;
     this.#tell = parts.tell;
+    this.#readAtMs = parts.clock.monotonicMs();
     this.#stop = parts.registry.onUpdate((status) => this.#take(status));
     this.#looks = new DatabaseLooks({
       ...{ clock: parts.clock, log: parts.log },
@@ -175,19 +178,21 @@ export class FleetView {
     const changed = rows.filter((row) => !isKnown(row)).map(({ node }) => node);
     const documents = await this.#store.documents(changed);
     const nowMs = this.#clock.monotonicMs();
+    // What passed while the database was away says nothing about who lives.
+    const passedMs = Math.min(nowMs - this.#readAtMs, 2 * LIMITS.stateLookMs);
+    this.#readAtMs = nowMs;
     const found = new Map<NodeName, Other>();
     for (const row of rows) {
       const other = this.#others.get(row.node);
       const document = documents.get(row.node);
       const isAlive = other?.row.alive !== row.alive || other.row.controlPlane !== row.controlPlane;
-      const aliveAtMs = isAlive ? nowMs : other.aliveAtMs;
-      const isHeard = nowMs - aliveAtMs < LIMITS.controlPlaneSilenceMs;
+      const silentMs = isAlive ? 0 : other.silentMs + passedMs;
       const known = document === undefined ? other?.status : statusOf(row, document);
       if (known === undefined) continue; // gone between the two reads
-      const connected = row.connected && isHeard;
+      const connected = row.connected && silentMs < LIMITS.controlPlaneSilenceMs;
       found.set(row.node, {
         row,
-        aliveAtMs,
+        silentMs,
         status: { ...known, connected, revision: row.revision },
       });
     }
