@@ -76,3 +76,22 @@ test("shared nodes: while the database is away none is gone", async () => {
     await database.selectFrom("node_statuses").select("node").execute();
   }
 });
+
+test("shared nodes: one whose connection elsewhere was written late, and has ended, is where it is", async () => {
+  second.has(true);
+  await waitFor(() => expect(first.sees(0)).toBe(true));
+  // The node was there before it was here, and that connection was not yet known to be dead.
+  first.has(true);
+  await waitFor(() => expect(second.sees(0)).toBe(true));
+  await waitFor(async () => expect(await holder()).toBe("first"));
+  first.has(false);
+  await waitFor(async () => {
+    expect([first.sees(0), second.sees(0)]).toEqual([true, true]);
+    expect(await holder()).toBe("second");
+  });
+});
+
+async function holder(): Promise<string | undefined> {
+  const rows = database.selectFrom("node_statuses").select("control_plane");
+  return (await rows.executeTakeFirst())?.control_plane;
+}

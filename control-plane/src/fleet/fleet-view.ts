@@ -48,7 +48,8 @@ export class FleetView {
   readonly #unwritten = new Map<NodeName, NodeStatus>();
   /** Nodes whose connection here is newer than what is written of them. */
   readonly #arrived = new Set<NodeName>();
-  readonly #connected = new Set<NodeName>();
+  /** What those told last that have their connection here. */
+  readonly #connected = new Map<NodeName, NodeStatus>();
   readonly #others = new Map<NodeName, Other>();
   readonly #looks: DatabaseLooks;
   readonly #stop: () => void;
@@ -112,9 +113,9 @@ export class FleetView {
     if (!connected) {
       this.#connected.delete(name);
       this.#arrived.delete(name);
-    } else if (!this.#connected.has(name)) {
-      this.#connected.add(name);
-      this.#arrived.add(name);
+    } else {
+      if (!this.#connected.has(name)) this.#arrived.add(name);
+      this.#connected.set(name, status);
     }
     if (!this.#isNews(status)) return;
     this.#isUrgent = true;
@@ -199,6 +200,20 @@ export class FleetView {
     this.#others.clear();
     for (const [name, other] of found) this.#others.set(name, other);
     this.#registry.setOthers([...found.values()].map(({ status }) => status));
+    for (const row of rows) if (!row.connected) this.#reclaim(row.node);
+  }
+
+  /**
+   * Another one wrote last that it has the node, and later that it has it no more: after this one had written the
+   * same, when the database kept either waiting. What follows on the connection here would be written nowhere.
+   */
+  #reclaim(name: NodeName): void {
+    const status = this.#connected.get(name);
+    if (status === undefined) return;
+    this.#arrived.add(name);
+    this.#unwritten.set(name, status);
+    this.#isUrgent = true;
+    this.look();
   }
 }
 
