@@ -1,14 +1,11 @@
 import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
-import { setTimeout as wait } from "node:timers/promises";
-import type { FleetStatus } from "@atoll/control-plane";
 import { requirePlaces } from "../database-place.ts";
 import { issueJoinToken } from "../join-token/join-token.ts";
 import { ManagedProcess } from "../processes/managed-process.ts";
 import type { Running } from "../processes/serve-until-stopped.ts";
-import { LOCAL_REGIONS, UsageError, type Settings } from "../settings.ts";
-import { fetchStatus } from "../status/status.ts";
+import { LOCAL_REGIONS, type Settings } from "../settings.ts";
 import {
   formatWranglerEnvironment,
   readWranglerEnvironment,
@@ -21,10 +18,7 @@ import { requireFreePorts, requireOtherPorts } from "./ports.ts";
 import { writeProcessIds } from "./process-ids.ts";
 import { starterMarker } from "./starter-marker.ts";
 import { deployStarter, STARTER_NAME } from "./starter.ts";
-
-// Starting takes seconds; what has not come together by then says why in its log.
-const TOGETHER_MS = 60_000;
-const POLL_MS = 50;
+import { waitUntilTogether } from "./together.ts";
 
 const CONTROL_PLANE = "control-plane";
 
@@ -131,25 +125,6 @@ async function joinTokens(
     joining.set(region, ["--join", token]);
   }
   return joining;
-}
-
-/** Resolves when every node is connected and runs the newest revision. */
-async function waitUntilTogether(variables: WranglerEnvironment): Promise<void> {
-  const endsAt = performance.now() + TOGETHER_MS;
-  while (performance.now() < endsAt) {
-    if (isTogether(await fetchStatus(variables))) return;
-    await wait(POLL_MS);
-  }
-  throw new UsageError(
-    `The nodes did not all connect within ${TOGETHER_MS / 1_000} s: their logs say why.`,
-  );
-}
-
-function isTogether(status: FleetStatus): boolean {
-  const current = status.nodes.filter(
-    (node) => node.connected && node.revision === status.revision,
-  );
-  return LOCAL_REGIONS.every((region) => current.some((node) => node.name === region));
 }
 
 /** The example site comes with the first start; whoever deletes it later does not get it back. */
