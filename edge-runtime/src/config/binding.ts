@@ -3,10 +3,14 @@ import { EdgeError } from "../errors.ts";
 import { embed, quote, struct, type Expression } from "./capnp-text.ts";
 import type { GroupMember } from "./group-config.ts";
 
+type ServiceBinding = Extract<Binding, { type: "service" }>;
+
 /** The services of a worker in the same cell: where its requests arrive, and its code itself. */
 export interface WorkerServices {
   readonly front: string;
   readonly code: string;
+  /** Modules alone can export entrypoints. */
+  readonly hasEntrypoints: boolean;
 }
 
 interface CalledWorker extends WorkerServices {
@@ -27,7 +31,7 @@ export function kvServiceName(workerIndex: number, position: number): string {
   return `w${workerIndex}-kv${position}`;
 }
 
-/** Name of the service behind the binding at `position` whose worker is not there. */
+/** Name of the service behind the binding at `position` whose worker, or entrypoint of it, is not there. */
 export function missingServiceName(workerIndex: number, position: number): string {
   return `w${workerIndex}-missing${position}`;
 }
@@ -40,6 +44,14 @@ export function splitServiceName(workerIndex: number, position: number): string 
 /** Whether an entrypoint is another one than the default. */
 export function isNamed(entrypoint: string | undefined): entrypoint is string {
   return entrypoint !== undefined && entrypoint !== "default";
+}
+
+/** Whether a binding names an entrypoint of a worker that can have none. */
+export function lacksEntrypoint(
+  { entrypoint }: ServiceBinding,
+  { hasEntrypoints }: WorkerServices,
+): boolean {
+  return isNamed(entrypoint) && !hasEntrypoints;
 }
 
 /** One entry of a worker's `env`. Throws `config_invalid` when it names what is not there. */
@@ -94,17 +106,21 @@ function secret(name: string, scope: BindingScope): string {
   return text;
 }
 
-type ServiceBinding = Extract<Binding, { type: "service" }>;
-
 function service(binding: ServiceBinding, position: number, scope: BindingScope): Expression {
   const target = scope.findWorker(binding.service);
-  if (target === undefined) return quote(missingServiceName(scope.workerIndex, position));
+  const missing = missingServiceName(scope.workerIndex, position);
+  if (target === undefined) return quote(missing);
   if (target.other !== undefined) return quote(splitServiceName(scope.workerIndex, position));
-  return serviceExpression(binding, target);
+  return serviceExpression(binding, target, missing);
 }
 
-/** Where a binding leads. */
-export function serviceExpression(binding: ServiceBinding, target: WorkerServices): Expression {
+/** Where a binding leads; `missing` is the service that stands for an entrypoint that is not there. */
+export function serviceExpression(
+  binding: ServiceBinding,
+  target: WorkerServices,
+  missing: string,
+): Expression {
+  if (lacksEntrypoint(binding, target)) return quote(missing);
   // The default entrypoint includes the static files in front of the code; a named one is the code's.
   const { entrypoint } = binding;
   return struct({

@@ -1,7 +1,9 @@
-import { WorkerName, type Binding } from "@atoll/control-plane/contract";
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { BlobHash, WorkerName, type Binding } from "@atoll/control-plane/contract";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { SampleCells } from "../cells/sample-cell.ts";
-import { sampleModule } from "./sample-version.ts";
+import { sampleModule, sampleWorker } from "./sample-version.ts";
 
 let cells: SampleCells;
 beforeAll(async () => {
@@ -123,6 +125,46 @@ test("config: an entrypoint that its worker does not export fails when it is use
   expect(missing).toHaveLength(6);
   for (const message of missing)
     expect(message).toMatch(/'owner-\d' has no entrypoint 'Gone "away"'/);
+});
+
+test("config: an entrypoint of a worker without modules fails when it is used, and says so", async () => {
+  const siteDirectory = join(cells.directory, "site-of-no-entrypoint");
+  await mkdir(siteDirectory);
+  await writeFile(join(siteDirectory, "index.html"), "home");
+  const assets = { manifest: BlobHash.parse("a".repeat(64)) };
+  const script = `addEventListener("fetch", (event) => event.respondWith(new Response("script")));`;
+  const owners = [
+    sampleWorker({ name: "owner-0", siteDirectory, assets }),
+    sampleWorker({ name: "owner-1", script }),
+    sampleWorker({ name: "owner-2", script, siteDirectory, assets }),
+  ];
+  const member = sampleModule(
+    `import { WorkerEntrypoint } from "cloudflare:workers";
+    export class Named extends WorkerEntrypoint { add() { return "added"; } }
+    export default {};`,
+    { name: "owner-3" },
+  );
+  const split = { ...sampleWorker({ name: "owner-3", script }), other: { member, share: 500_000 } };
+  const caller = sampleModule(
+    `export default { async fetch(request, env) {
+      const calls = [0, 1, 2, 3, 3].map((index) => env["NAMED_" + index].add(1));
+      const ends = await Promise.allSettled(calls);
+      return Response.json(ends.map(({ reason, value }) => reason?.message ?? value)); } };`,
+    {
+      name: "caller",
+      bindings: [...owners, split].map(({ name }, index): Binding => {
+        return { type: "service", name: `NAMED_${index}`, service: name, entrypoint: "Named" };
+      }),
+    },
+  );
+  const ask = await cells.start([...owners, split, caller]);
+  expect((await ask(0)).body).toBe("home");
+  expect((await ask(1)).body).toBe("script");
+  const ends = JSON.parse((await ask(4)).body) as ReadonlyArray<string>;
+  const missing = (index: number) =>
+    expect.stringContaining(`'owner-${index}' has no modules, and so no entrypoint 'Named'`);
+  expect(ends.slice(0, 3)).toEqual([0, 1, 2].map(missing));
+  expect(ends.slice(3).toSorted()).toEqual([missing(3), "added"]);
 });
 
 test("config: workers may be bound to each other, and to themselves", async () => {

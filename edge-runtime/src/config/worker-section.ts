@@ -12,6 +12,7 @@ import {
   bindingExpression,
   isNamed,
   kvServiceName,
+  lacksEntrypoint,
   missingServiceName,
   serviceExpression,
   splitServiceName,
@@ -200,14 +201,21 @@ export class WorkerSection {
     });
   }
 
-  /** What stands for workers that are bound and not there. */
+  /** What stands for workers that are bound and not there, and for entrypoints of those that have none. */
   #missing(): ReadonlyArray<Expression> {
     const { member, index } = this.#options;
     const { findWorker } = this.#bindingScope();
     return member.version.bindings.flatMap((binding, position) => {
-      if (binding.type !== "service" || findWorker(binding.service) !== undefined) return [];
-      const name = missingServiceName(index, position);
-      return [missingService({ name, binding: binding.name, worker: binding.service })];
+      if (binding.type !== "service") return [];
+      const target = findWorker(binding.service);
+      const parts = {
+        name: missingServiceName(index, position),
+        ...{ binding: binding.name, worker: binding.service },
+      };
+      if (target === undefined) return [missingService(parts)];
+      const versions = target.other === undefined ? [target] : [target, target.other];
+      if (!versions.some((version) => lacksEntrypoint(binding, version))) return [];
+      return [missingService({ ...parts, entrypoint: binding.entrypoint })];
     });
   }
 
@@ -219,7 +227,10 @@ export class WorkerSection {
       if (binding.type !== "service") return [];
       const target = findWorker(binding.service);
       if (target?.other === undefined) return [];
-      const [main, other] = [target, target.other].map((each) => serviceExpression(binding, each));
+      const missing = missingServiceName(index, position);
+      const [main, other] = [target, target.other].map((each) =>
+        serviceExpression(binding, each, missing),
+      );
       if (main === undefined || other === undefined) return [];
       const name = splitServiceName(index, position);
       return [splitService({ name, main, other, share: target.other.share })];
@@ -269,7 +280,11 @@ function boundEntrypoints(
 }
 
 function servicesOf(version: Version, index: number): WorkerServices {
-  return { front: serviceName(index), code: codeServiceName(version, index) };
+  return {
+    front: serviceName(index),
+    code: codeServiceName(version, index),
+    hasEntrypoints: version.code.kind === "modules",
+  };
 }
 
 function serviceName(index: number): string {
