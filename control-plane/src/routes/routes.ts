@@ -1,12 +1,12 @@
 import { Hono } from "hono";
 import { limitBody, parseInput, readJson } from "../http/body.ts";
 import { success } from "../http/envelope.ts";
-import { allowAccount, allowAnyToken, allowWorker } from "../http/permissions.ts";
-import type { ApiEnvironment } from "../http/request-context.ts";
+import { allowAnyToken, allowWorker } from "../http/permissions.ts";
+import type { ApiEnvironment, Principal } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import { targetOf } from "../workers/target.ts";
 import { splitPattern } from "./route-pattern.ts";
-import { RouteRequests, ZonesQuery } from "./schemas.ts";
+import { RouteRequests, ZonesQuery, type NamedRoute } from "./schemas.ts";
 import type { RoutesService } from "./service.ts";
 import { zoneId, type ZonesService } from "./zones.ts";
 
@@ -31,11 +31,16 @@ export function createRouteRoutes(
     return context.json(success(found, info));
   });
 
-  routes.get("/zones/:zone/workers/routes", allowAccount("viewer"), async (context) => {
+  // wrangler asks at the end of a deploy whether another worker has its routes, whatever its token is for.
+  routes.get("/zones/:zone/workers/routes", allowAnyToken, async (context) => {
     const zone = context.req.param("zone");
-    const all = await routesService.list(context.var.principal);
+    const { principal } = context.var;
+    const all = await routesService.list(principal);
     const found = all.filter(
-      ({ kind, pattern }) => kind === "route" && isInZone(splitPattern(pattern).host, zone),
+      (route) =>
+        route.kind === "route" &&
+        isShown(route, principal) &&
+        isInZone(splitPattern(route.pattern).host, zone),
     );
     return context.json(
       success(found.map(({ id, pattern, worker }) => ({ id, pattern, script: worker }))),
@@ -43,6 +48,11 @@ export function createRouteRoutes(
   });
 
   return routes;
+}
+
+/** A token of one worker is not told what else its account has. */
+function isShown({ worker }: NamedRoute, { scope }: Principal): boolean {
+  return scope.kind === "account" || (scope.kind === "worker" && scope.worker === worker);
 }
 
 /** Whether the zone is the host or one of the domains above it. */

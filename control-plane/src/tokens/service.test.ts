@@ -220,6 +220,26 @@ describe("tokens: ", () => {
     expect((await upload(consumers)).status).toBe(403);
   });
 
+  test("one of a worker deploys it with routes again, and is not told of others' routes", async () => {
+    await api.deploy("hello");
+    await api.deploy("other");
+    const { value } = (await create({ worker: "hello" })).result;
+    for (const name of ["hello", "other"]) {
+      await api.call(`PUT A/workers/scripts/${name}/routes`, [{ pattern: `${name}.example/*` }]);
+    }
+    const routesBelow = async (zone: string): Promise<unknown> => {
+      const { result } = await api.call(`GET /zones?name=${zone}`);
+      // What wrangler asks after an upload where nothing but routes leads to the worker.
+      const { status, body } = await callWith(value, `GET /zones/${result[0].id}/workers/routes`);
+      return { status, result: (JSON.parse(body) as { result: unknown }).result };
+    };
+    expect(await routesBelow("hello.example")).toMatchObject({
+      status: 200,
+      result: [{ pattern: "hello.example/*", script: "hello" }],
+    });
+    expect(await routesBelow("other.example")).toEqual({ status: 200, result: [] });
+  });
+
   test("one of a worker takes no requests of another worker", async () => {
     await api.deploy("hello");
     await api.deploy("other");
