@@ -42,6 +42,13 @@ test("content type headers: a rule that the site has for the file takes the type
   );
 });
 
+test("content type headers: a rule for one host leaves the type to the others, too", () => {
+  const own = "https://example.com/a.yml\n  X-A: 1\n";
+  expect(contentTypeHeaders(manifestOf({ "/a.yml": YAML }), own)).toBe(
+    `/a.yml\n  Content-Type: ${YAML}\n${own}`,
+  );
+});
+
 test.each([["/*.yml"], ["/a.yml"], ["/:name"], ["https://example.com/*"]])(
   "content type headers: a type that the site itself gives by %s stays alone",
   (pattern) => {

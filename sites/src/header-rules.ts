@@ -6,31 +6,30 @@ export interface HeaderRule {
   readonly line: number;
   /** Whether the rule may be for the file at this path of a manifest: sometimes also when it is not. */
   readonly mayMatch: (path: string) => boolean;
-  /** The rule is for one path only: this one, in the form of `encodePath`. */
+  /** The rule is for one path only, whatever the host: this one, in the form of `encodePath`. */
   readonly exactPath: string | undefined;
   readonly setsContentType: boolean;
 }
 
 /** The rules in the text of a `_headers` file, in their order, as far as workerd reads them. */
 export function parseHeaderRules(text: string): ReadonlyArray<HeaderRule> {
-  const rules: Array<{ line: number; pattern: string; setsContentType: boolean }> = [];
+  const rules: Array<{ line: number; text: string; setsContentType: boolean }> = [];
   for (const [line, raw] of text.split("\n").entries()) {
     const content = raw.trim();
     if (/^(\/|https?:\/\/)/.test(content)) {
-      // A pattern may be for one host only; as a site may have several, the path alone decides here.
-      const pattern = content.replace(/^https?:\/\/[^/]*/, "");
-      rules.push({ line, pattern, setsContentType: false });
+      rules.push({ line, text: content, setsContentType: false });
     } else if (/^content-type\s*:/i.test(content)) {
       const rule = rules.at(-1);
       if (rule !== undefined) rule.setsContentType = true;
     }
   }
-  return rules.slice(0, LIMITS.headerRulesMax).map(({ line, pattern, setsContentType }) => ({
-    line,
-    setsContentType,
-    mayMatch: matcher(pattern),
-    exactPath: isExact(pattern) ? encodePath(decode(pattern)) : undefined,
-  }));
+  return rules.slice(0, LIMITS.headerRulesMax).map(({ line, text: whole, setsContentType }) => {
+    // A pattern may be for one host only, and a site may have several.
+    const pattern = whole.replace(/^https?:\/\/[^/]*/, "");
+    const isForEveryHost = pattern === whole;
+    const exactPath = isForEveryHost && isExact(pattern) ? encodePath(decode(pattern)) : undefined;
+    return { line, setsContentType, mayMatch: matcher(pattern), exactPath };
+  });
 }
 
 /** A path as the pattern that matches it and nothing else. */
