@@ -1,7 +1,8 @@
 import type { Module, WorkerName } from "@atoll/control-plane/contract";
 
-// Names that need no thought as a part of an import's specifier.
-const PLAIN_NAME = /^(?!.*\.\.)[\w-][\w./-]*$/;
+// Names that can be imported as `./` and the name as it is written, whichever registry of modules workerd has: paths
+// that lead neither up nor to the root, and that a URL takes as they are.
+const PLAIN_NAME = /^(?![ /])(?!.*(\.\.|\/\/|[:\\]))/;
 
 /**
  * A main module in front of a worker's own, for one whose named entrypoints others bind: it exports all that the

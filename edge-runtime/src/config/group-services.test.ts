@@ -127,6 +127,35 @@ test("config: an entrypoint that its worker does not export fails when it is use
     expect(message).toMatch(/'owner-\d' has no entrypoint 'Gone "away"'/);
 });
 
+test.each(["my worker.js", "[id] (1).js", "é/%20?a#b.js"])(
+  "config: the same of a worker whose main module is '%s'",
+  async (main) => {
+    const source = `import { WorkerEntrypoint } from "cloudflare:workers";
+      export class There extends WorkerEntrypoint { add(a, b) { return a + b; } }
+      export default {};`;
+    const modules = [{ name: main, kind: "esm", content: source }] as const;
+    const owners = [[], ["new_module_registry"]].map((compatibilityFlags, index) =>
+      sampleWorker({ name: `owner-${index}`, modules, compatibilityFlags }),
+    );
+    const caller = sampleModule(
+      `export default { async fetch(request, env) {
+        const calls = [0, 1].flatMap((index) => [env["THERE_" + index].add(1, 2), env["GONE_" + index].add(1)]);
+        const ends = await Promise.allSettled(calls);
+        return Response.json(ends.map(({ reason, value }) => reason?.message ?? value)); } };`,
+      {
+        name: "caller",
+        bindings: owners.flatMap(({ name: service }, index): Binding[] => [
+          { type: "service", name: `THERE_${index}`, service, entrypoint: "There" },
+          { type: "service", name: `GONE_${index}`, service, entrypoint: "Gone" },
+        ]),
+      },
+    );
+    const ask = await cells.start([...owners, caller]);
+    const missing = expect.stringContaining("has no entrypoint 'Gone'");
+    expect(JSON.parse((await ask(2)).body)).toEqual([3, missing, 3, missing]);
+  },
+);
+
 test("config: an entrypoint of a worker without modules fails when it is used, and says so", async () => {
   const siteDirectory = join(cells.directory, "site-of-no-entrypoint");
   await mkdir(siteDirectory);
