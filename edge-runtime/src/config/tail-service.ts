@@ -28,10 +28,28 @@ export default {
 };
 
 function keep(item) {
-  const json = told.length < EVENTS_MAX && characters < CHARACTERS_MAX ? JSON.stringify(describe(item)) : "";
+  const json = told.length < EVENTS_MAX && characters < CHARACTERS_MAX ? jsonOf(describe(item)) : "";
   if (json === "" || characters + json.length > 2 * CHARACTERS_MAX) return void (dropped += 1);
   told.push(json);
   characters += json.length;
+}
+
+// What a worker published to a channel may be what JSON lacks: a BigInt, or a cycle.
+function jsonOf(told) {
+  try {
+    return JSON.stringify(told);
+  } catch {
+    const plain = ({ channel, timestamp, message }) => ({ channel, timestamp, message: plainOf(message) });
+    return JSON.stringify({ ...told, diagnosticsChannelEvents: told.diagnosticsChannelEvents.map(plain) });
+  }
+}
+
+function plainOf(message) {
+  try {
+    return JSON.parse(JSON.stringify(message, (_, value) => typeof value === "bigint" ? String(value) : value));
+  } catch {
+    return "[circular]";
+  }
 }
 
 function describe({ event, ...item }) {

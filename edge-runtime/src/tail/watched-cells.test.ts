@@ -159,6 +159,33 @@ describe("watched cells: ", () => {
     expect(events()).toHaveLength(2);
   });
 
+  test("tell requests that publish what JSON can't hold", async () => {
+    const worker = sampleModule(
+      `import { channel } from "node:diagnostics_channel";
+      export default { fetch() {
+        const cycle = {};
+        cycle.own = cycle;
+        for (const message of [{ at: 1n, on: true }, cycle, "plain"]) channel("told").publish(message);
+        console.log("published");
+        return new Response("served");
+      } };`,
+      { compatibilityFlags: ["nodejs_compat"] },
+    );
+    await sample.run(worker);
+    await tails.follow([tailOf(worker)]);
+    await sample.ask("sample", "/");
+    const channel = { channel: "told" };
+    expect((await told(1))[0]).toMatchObject({
+      outcome: "ok",
+      logs: [{ message: ["published"] }],
+      diagnosticsChannelEvents: [
+        { ...channel, message: { at: "1", on: true } },
+        { ...channel, message: "[circular]" },
+        { ...channel, message: "plain" },
+      ],
+    });
+  });
+
   test("of a service-worker tell as well", async () => {
     const worker = sampleWorker({
       script: `addEventListener("fetch", (event) => {
