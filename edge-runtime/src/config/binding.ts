@@ -11,6 +11,8 @@ export interface WorkerServices {
   readonly code: string;
   /** Modules alone can export entrypoints. */
   readonly hasEntrypoints: boolean;
+  /** The worker, where nothing but the router of its static files stands in front of its code. */
+  readonly routed?: GroupMember | undefined;
 }
 
 interface CalledWorker extends WorkerServices {
@@ -41,6 +43,11 @@ export function splitServiceName(workerIndex: number, position: number): string 
   return `w${workerIndex}-split${position}`;
 }
 
+/** Name of the router that hands the props of the binding at `position` to the code behind it. */
+export function propsRouterName(workerIndex: number, position: number, code: string): string {
+  return `w${workerIndex}-props${position}-${code}`;
+}
+
 /** Whether an entrypoint is another one than the default. */
 export function isNamed(entrypoint: string | undefined): entrypoint is string {
   return entrypoint !== undefined && entrypoint !== "default";
@@ -52,6 +59,18 @@ export function lacksEntrypoint(
   { hasEntrypoints }: WorkerServices,
 ): boolean {
   return isNamed(entrypoint) && !hasEntrypoints;
+}
+
+/** The props for a worker's code that the router in front of it would keep to itself. */
+export function propsBehindRouter(
+  binding: ServiceBinding,
+  { routed }: WorkerServices,
+): Expression | undefined {
+  return routed === undefined || isNamed(binding.entrypoint) ? undefined : propsOf(binding);
+}
+
+function propsOf({ props }: ServiceBinding): Expression | undefined {
+  return props === undefined ? undefined : struct({ json: quote(JSON.stringify(props)) });
 }
 
 /** One entry of a worker's `env`. Throws `config_invalid` when it names what is not there. */
@@ -107,29 +126,29 @@ function secret(name: string, scope: BindingScope): string {
 }
 
 function service(binding: ServiceBinding, position: number, scope: BindingScope): Expression {
+  const { workerIndex } = scope;
   const target = scope.findWorker(binding.service);
-  const missing = missingServiceName(scope.workerIndex, position);
-  if (target === undefined) return quote(missing);
-  if (target.other !== undefined) return quote(splitServiceName(scope.workerIndex, position));
-  return serviceExpression(binding, target, missing);
+  if (target === undefined) return quote(missingServiceName(workerIndex, position));
+  if (target.other !== undefined) return quote(splitServiceName(workerIndex, position));
+  return serviceExpression(binding, target, { workerIndex, position });
 }
 
-/** Where a binding leads; `missing` is the service that stands for an entrypoint that is not there. */
+/** Where the binding at `position` leads. */
 export function serviceExpression(
   binding: ServiceBinding,
   target: WorkerServices,
-  missing: string,
+  { workerIndex, position }: { readonly workerIndex: number; readonly position: number },
 ): Expression {
-  if (lacksEntrypoint(binding, target)) return quote(missing);
+  if (lacksEntrypoint(binding, target)) return quote(missingServiceName(workerIndex, position));
+  if (propsBehindRouter(binding, target) !== undefined) {
+    return quote(propsRouterName(workerIndex, position, target.code));
+  }
   // The default entrypoint includes the static files in front of the code; a named one is the code's.
   const { entrypoint } = binding;
   return struct({
     name: quote(isNamed(entrypoint) ? target.code : target.front),
     entrypoint: isNamed(entrypoint) ? quote(entrypoint) : undefined,
-    props:
-      binding.props === undefined
-        ? undefined
-        : struct({ json: quote(JSON.stringify(binding.props)) }),
+    props: propsOf(binding),
   });
 }
 

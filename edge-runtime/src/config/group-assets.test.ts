@@ -1,9 +1,9 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { BlobHash, WorkerName } from "@atoll/control-plane/contract";
+import { BlobHash, WorkerName, type Binding } from "@atoll/control-plane/contract";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { SampleCells } from "../cells/sample-cell.ts";
-import { sampleModule, sampleWorker } from "./sample-version.ts";
+import { sampleModule, sampleWorker, type SampleWorker } from "./sample-version.ts";
 
 const MANIFEST = BlobHash.parse("a".repeat(64));
 
@@ -86,6 +86,46 @@ test("config: code and files share a host, and other workers reach both", async 
   expect((await ask(0, { path: "/api.txt" })).body).toBe("code /api.txt page");
   expect((await ask(0, { path: "/else" })).body).toBe("code /else page");
   expect((await ask(1, { path: "/page" })).body).toBe("page named");
+});
+
+test("config: props reach code that has static files in front of it, whichever version it is", async () => {
+  const siteDirectory = await site("props", { "file.txt": "file" });
+  const source = (label: string) => `import { WorkerEntrypoint } from "cloudflare:workers";
+    export default class extends WorkerEntrypoint {
+      who() { return "${label} " + this.ctx.props.who; }
+      fetch() { return new Response(this.who()); }
+    }`;
+  const assets = { manifest: MANIFEST };
+  const owner = sampleModule(source("owner"), { name: "owner", siteDirectory, assets });
+  const [one, two] = ["one", "two"].map((label) =>
+    sampleModule(source(label), { name: "split", siteDirectory, assets }),
+  );
+  const split = { ...one, other: { member: two, share: 500_000 } } as SampleWorker;
+  const bindings = ["owner", "split"].flatMap((name) =>
+    ["a", "b"].map((who): Binding => {
+      const service = WorkerName.parse(name);
+      return { type: "service", name: `${name}_${who}`, service, props: { who } };
+    }),
+  );
+  const caller = sampleModule(
+    `export default { async fetch(request, env) {
+      const asked = async (service, path) => (await service.fetch("http://any" + path)).text();
+      const { owner_a, owner_b, split_a, split_b } = env;
+      const both = async (call) => [await call(), await call()].toSorted();
+      return Response.json([
+        await asked(owner_a, "/file.txt"), await asked(owner_a, "/else"), await owner_b.who(),
+        await both(() => asked(split_a, "/else")), await both(() => split_b.who()),
+      ]); } };`,
+    { name: "caller", bindings },
+  );
+  const ask = await cells.start([owner, split, caller]);
+  expect(JSON.parse((await ask(2)).body)).toEqual([
+    ...["file", "owner a", "owner b"],
+    ...[
+      ["one a", "two a"],
+      ["one b", "two b"],
+    ],
+  ]);
 });
 
 test("config: rules of Pages say which paths are the code's, and files answer all others", async () => {

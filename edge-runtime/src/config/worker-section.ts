@@ -14,6 +14,8 @@ import {
   kvServiceName,
   lacksEntrypoint,
   missingServiceName,
+  propsBehindRouter,
+  propsRouterName,
   serviceExpression,
   splitServiceName,
   type BindingScope,
@@ -37,7 +39,7 @@ interface SectionOptions {
   /** Further versions of its members, which are behind them in the order of sections. */
   readonly others: ReadonlyArray<GroupMember>;
   readonly files: FileTable;
-  /** The group's sites; a section appends its own. */
+  /** The group's sites; a section appends those that it serves. */
   readonly sites: string[];
   readonly kvCapability: KvCapability;
 }
@@ -77,6 +79,7 @@ export class WorkerSection {
       ...this.#gate(),
       ...this.#namespaces(),
       ...this.#missing(),
+      ...this.#routers(),
       ...this.#splits(),
       ...this.#trigger(),
       ...this.#tail(),
@@ -150,18 +153,32 @@ export class WorkerSection {
   }
 
   #site(assets: Assets): Expression {
-    const { member, index, sites } = this.#options;
-    if (member.siteDirectory === undefined)
-      throw this.#invalid("its static files have no directory");
-    const directory = `sites/${sites.push(member.siteDirectory) - 1}`;
+    const { member, index } = this.#options;
+    const { code } = member.version;
     const behind =
-      member.version.code.kind === "none"
+      code.kind === "none"
         ? compatibility(member.version)
         : { userWorker: quote(this.#gateName ?? codeServiceName(member.version, index)) };
+    return this.#router({ name: this.name, member, assets, behind });
+  }
+
+  /** A service with a member's static files, in front of what is behind them. */
+  #router(options: {
+    readonly name: string;
+    readonly member: GroupMember;
+    readonly assets: Assets;
+    readonly behind: Readonly<Record<string, Expression>>;
+  }): Expression {
+    const { sites } = this.#options;
+    const { name, member, assets, behind } = options;
+    if (member.siteDirectory === undefined)
+      throw this.#invalid("its static files have no directory");
+    const known = sites.indexOf(member.siteDirectory);
+    const position = known === -1 ? sites.push(member.siteDirectory) - 1 : known;
     return struct({
-      name: quote(this.name),
+      name: quote(name),
       assets: struct({
-        path: quote(directory),
+        path: quote(`sites/${position}`),
         config: quote(JSON.stringify(assetsConfig(assets))),
         ...behind,
       }),
@@ -219,6 +236,25 @@ export class WorkerSection {
     });
   }
 
+  /** A router of its own for each binding with props to a worker with static files: it keeps none, and passes none on. */
+  #routers(): ReadonlyArray<Expression> {
+    const { member, index } = this.#options;
+    const { findWorker } = this.#bindingScope();
+    return member.version.bindings.flatMap((binding, position) => {
+      const target = binding.type === "service" ? findWorker(binding.service) : undefined;
+      if (binding.type !== "service" || target === undefined) return [];
+      return [target, target.other].flatMap((services) => {
+        const props = services && propsBehindRouter(binding, services);
+        const assets = services?.routed?.version.assets;
+        if (services?.routed === undefined || assets === undefined || props === undefined)
+          return [];
+        const name = propsRouterName(index, position, services.code);
+        const userWorker = struct({ name: quote(services.code), props });
+        return [this.#router({ name, member: services.routed, assets, behind: { userWorker } })];
+      });
+    });
+  }
+
   /** What stands between bindings and workers that two versions serve. */
   #splits(): ReadonlyArray<Expression> {
     const { member, index } = this.#options;
@@ -227,9 +263,9 @@ export class WorkerSection {
       if (binding.type !== "service") return [];
       const target = findWorker(binding.service);
       if (target?.other === undefined) return [];
-      const missing = missingServiceName(index, position);
+      const place = { workerIndex: index, position };
       const [main, other] = [target, target.other].map((each) =>
-        serviceExpression(binding, each, missing),
+        serviceExpression(binding, each, place),
       );
       if (main === undefined || other === undefined) return [];
       const name = splitServiceName(index, position);
@@ -248,12 +284,12 @@ export class WorkerSection {
         const found = group.findIndex((other) => other.key === `${account}/${name}`);
         const target = group[found];
         if (target === undefined) return undefined;
-        const own = servicesOf(target.version, found);
+        const own = servicesOf(target, found);
         const beside = others.findIndex(({ key }) => key === target.key);
-        const version = others[beside]?.version;
-        if (version === undefined || target.other === undefined) return own;
+        const other = others[beside];
+        if (other === undefined || target.other === undefined) return own;
         const { share } = target.other;
-        return { ...own, other: { ...servicesOf(version, group.length + beside), share } };
+        return { ...own, other: { ...servicesOf(other, group.length + beside), share } };
       },
     };
   }
@@ -279,11 +315,15 @@ function boundEntrypoints(
   return new Set(names);
 }
 
-function servicesOf(version: Version, index: number): WorkerServices {
+function servicesOf(member: GroupMember, index: number): WorkerServices {
+  const { version } = member;
+  const { assets, code } = version;
+  const isRouted = assets !== undefined && assets.routes === undefined && code.kind !== "none";
   return {
     front: serviceName(index),
     code: codeServiceName(version, index),
-    hasEntrypoints: version.code.kind === "modules",
+    hasEntrypoints: code.kind === "modules",
+    routed: isRouted ? member : undefined,
   };
 }
 
