@@ -199,8 +199,8 @@ describe("worker runner", () => {
   });
 
   /** Version 2 of a worker, as a preview has it. */
-  function preview(name: string): DesiredWorker {
-    return { ...worker(name, 2), routes: [] };
+  function preview(name: string, version = 2): DesiredWorker {
+    return { ...worker(name, version), routes: [] };
   }
 
   test("a preview runs beside what serves, until its worker has none any more", async () => {
@@ -230,6 +230,19 @@ describe("worker runner", () => {
     await runner.run([worker("a", 1)]);
     expect(events.filter((event) => event.startsWith("apply")).at(-1)).toBe("apply a@1");
     expect(previewHosts).toEqual(new Map());
+  });
+
+  test("a preview has what its worker is granted now, and is heard by who hears of it now", async () => {
+    const shown = { ...worker("a", 1), previewHost: "a.localhost" };
+    await runner.run([{ ...shown, tailConsumers: [worker("heard").name] }]);
+    await runner.openPreview({ ...preview("a"), tailConsumers: [worker("heard").name] });
+    const settings = { ...shown.settings, memoryMib: 64 };
+    await runner.run([{ ...shown, settings, tailConsumers: [] }]);
+    expect(applied.map(({ role }) => role)).toEqual(["only", "preview"]);
+    for (const each of applied) expect(each).toMatchObject({ settings, tailConsumers: [] });
+    await runner.openPreview(preview("a", 3));
+    expect(applied.map(({ role }) => role)).toEqual(["only", "preview", "preview"]);
+    for (const each of applied) expect(each).toMatchObject({ settings, tailConsumers: [] });
   });
 
   test("previews are bounded: the one that was not asked for longest goes", async () => {

@@ -122,7 +122,7 @@ export class WorkerRunner {
       this.#previews.delete(oldest);
     }
     const versions = [...this.#prepared.values()].flat();
-    await supervisor.apply([...versions, ...this.#preparedPreviews()]);
+    await supervisor.apply([...versions, ...this.#preparedPreviews(this.#running)]);
     this.#noteChange();
     return target;
   }
@@ -138,8 +138,13 @@ export class WorkerRunner {
     }
   }
 
-  #preparedPreviews(): ReadonlyArray<PreparedWorker> {
-    return [...this.#previews.values()].map(({ prepared }) => prepared);
+  /** All previews, each with what holds for its worker now, beside what is the version's for good. */
+  #preparedPreviews(workers: ReadonlyArray<DesiredWorker>): ReadonlyArray<PreparedWorker> {
+    const serving = new Map(workers.map((worker) => [workerKey(worker), worker]));
+    return [...this.#previews.values()].map(({ worker, prepared }) => {
+      const { settings, tailConsumers } = serving.get(workerKey(worker)) ?? worker;
+      return { ...prepared, settings, tailConsumers };
+    });
   }
 
   /** All that runs. */
@@ -186,7 +191,7 @@ export class WorkerRunner {
       this.#prepare(workers),
       hold(all.flatMap(boundNamespaces)),
     ]);
-    const versions = [...prepared.workers, ...this.#preparedPreviews()];
+    const versions = [...prepared.workers, ...this.#preparedPreviews(workers)];
     const failures = [...prepared.failures, ...(await supervisor.apply(versions))];
     const failed = new Set(failures.map(({ worker }) => worker));
     this.#running = settled({ before: this.#running, wanted: workers, failed });
