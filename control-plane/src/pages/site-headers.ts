@@ -18,9 +18,10 @@ const PREVIEW_HEADERS = { "X-Robots-Tag": "noindex" } as const;
 export function siteHeaders(own: string | undefined, environment: Environment): string {
   const headers = { ...FILE_HEADERS, ...(environment === "preview" ? PREVIEW_HEADERS : {}) };
   const text = own ?? "";
+  // workerd reads a header without a blank in front of it, too.
   const added = Object.entries(headers)
     .filter(
-      ([name]) => !new RegExp(String.raw`^[ \t]+(![ \t]*)?${name}[ \t]*(:|$)`, "im").test(text),
+      ([name]) => !new RegExp(String.raw`^[ \t]*(![ \t]*)?${name}[ \t]*(:|$)`, "im").test(text),
     )
     .map(([name, value]) => `  ${name}: ${value}`);
   if (added.length === 0) return text;
