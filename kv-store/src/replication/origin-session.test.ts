@@ -101,6 +101,36 @@ test("OriginSession: a live subscription gets each commit at once, and none twic
   expect(commit(5)).toEqual(["read-log"]);
 });
 
+/** A node that is fed what it missed, behind commits up to revision 1,001 that a database then loses. */
+function behindLost(): OriginSession {
+  const session = subscribed();
+  feed(session);
+  const batches = encodeBatches(records(1_000, 1));
+  session.handle({ kind: "committed", namespace: NAMESPACE, batches });
+  const sequence = Number.MAX_SAFE_INTEGER;
+  const message = { kind: "received", sequence } as const;
+  session.handle({ kind: "message", message, nowMs: START_MS });
+  return session;
+}
+
+test("OriginSession: the log's end is reached, also when the database has lost what was heard of", () => {
+  const session = behindLost();
+  const read = { kind: "log-read", subscription: 1, batches: [] } as const;
+  expect(session.handle(read)).toEqual([]);
+});
+
+test("OriginSession: a snapshot ends, also when the database has lost what was heard of", () => {
+  const session = behindLost();
+  session.handle({ kind: "log-read", subscription: 1, batches: "diverged" });
+  const read = { kind: "entries-read", subscription: 1, point: pointAt(7) } as const;
+  const page = encodePage(null, [{ key: Key.parse("k"), value: { kind: "inline", bytes: LARGE } }]);
+  expect(kindsOf(session.handle({ ...read, page }))).toEqual([
+    ...["snapshot-start", "snapshot-page", "read-entries"],
+  ]);
+  const effects = session.handle({ ...read, page: undefined });
+  expect(kindsOf(effects)).toEqual(["snapshot-end", "read-log"]);
+});
+
 test("OriginSession: a commit during the read of the log's end is not missed", () => {
   const session = subscribed();
   const batches = encodeBatches(records(0, 1));

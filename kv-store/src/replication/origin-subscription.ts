@@ -58,7 +58,10 @@ export class OriginSubscription {
   readonly #valuesByReference: boolean;
   /** The last point that was sent, or that the node said to be at; `BEGINNING` until a snapshot was started. */
   #sent: HistoryPoint;
-  /** The latest revision whose commit was heard of. */
+  /**
+   * The latest revision whose commit was heard of since the last read began, which finds what came before. A database
+   * that fails over to an older copy may never come as far as what was heard of earlier.
+   */
   #head = 0;
   #progress: Progress;
   /** What the node follows is another history than this one. */
@@ -119,6 +122,7 @@ export class OriginSubscription {
 
   nextRead(): OriginRead {
     const { id: subscription, namespace } = this;
+    this.#head = 0;
     const after = this.#nextKey();
     if (after === undefined)
       return { kind: "read-log", subscription, namespace, after: this.#sent };
