@@ -4,6 +4,7 @@ import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { ControlPlaneApi, type Answer } from "../test-support/control-plane-api.ts";
 import { FollowingNode } from "../test-support/following-node.ts";
+import { usageBatchOf } from "../test-support/usage-batch.ts";
 import type { Database } from "./database.ts";
 import { openDatabase } from "./open-database.ts";
 
@@ -60,7 +61,7 @@ test("database gone and back: a node keeps what it runs, and follows again", asy
   await node.connect(api);
   await api.deploy("hello");
   await server.kill();
-  node.send({ kind: "usage", batch: { sequence: 1, rows: [] } });
+  node.send({ kind: "usage", batch: usageBatchOf(api.tenants.ours.account.id) });
   await waitFor(() => expect(node.closeCode).toBe(1013));
   await server.restart();
   await waitFor(() => node.connect(api));

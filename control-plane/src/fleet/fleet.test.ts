@@ -14,7 +14,6 @@ import {
   rawPublicKey,
   StateChange,
   USAGE_SUMS,
-  UsageBatch,
   type CellStatus,
   type MessageFromNode,
 } from "../contract/index.ts";
@@ -22,6 +21,7 @@ import { ControlPlaneApi } from "../test-support/control-plane-api.ts";
 import { openAccountsService } from "../accounts/open-accounts-service.ts";
 import { LIMITS } from "../limits.ts";
 import { TestClock } from "../test-support/test-clock.ts";
+import { usageBatchOf } from "../test-support/usage-batch.ts";
 import { FleetStatus } from "./status.ts";
 
 /** A node that does what the test says: its end of the link, and the keys it enrolled with. */
@@ -215,19 +215,10 @@ describe("fleet", () => {
     expect(change.kind === "delta" && change.upserts[0]?.settings.memoryMib).toBe(512);
   });
 
-  /** A batch of one row. */
-  function usageMessage() {
-    const counts = Object.fromEntries(USAGE_SUMS.map((name) => [name, 1]));
-    const row = {
-      ...{ ...counts, memoryPeakBytes: 1, worker: `${api.tenants.ours.account.id}/hello` },
-      ...{ version: "11111111-1111-4111-8111-111111111111", hour: "2026-11-20T12:00:00.000Z" },
-    };
-    return { kind: "usage", batch: UsageBatch.parse({ sequence: 1, rows: [row] }) } as const;
-  }
-
   test("a batch of usage is acknowledged each time it comes, and counts once", async () => {
     const node = await enrol();
-    const message = usageMessage();
+    const batch = usageBatchOf(api.tenants.ours.account.id);
+    const message = { kind: "usage", batch } as const;
     node.send(message);
     node.send(message);
     await expect.poll(() => node.usageAcks).toEqual([1, 1]);
@@ -272,7 +263,8 @@ describe("fleet", () => {
     context.skip(api.databaseUrl !== undefined, "there is no disk that could be full");
     const node = await enrol();
     const closed = node.closed();
-    const message = usageMessage();
+    const batch = usageBatchOf(api.tenants.ours.account.id);
+    const message = { kind: "usage", batch } as const;
     const { database } = api.controlPlane;
     await sql`pragma query_only = on`.execute(database);
     node.send(message);
