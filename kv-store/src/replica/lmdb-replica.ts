@@ -291,15 +291,9 @@ export class LmdbReplica implements Replica {
     if (action.kind === "drop") this.#copies.delete(namespace);
     let damage: KvError | undefined;
     await this.#commit(copy, plan, (stored) => {
-      damage = undefined;
-      try {
-        return this.#changes.apply(stored, action);
-      } catch (error) {
-        if (!action.kind.startsWith("snapshot") || !isDamage(error)) throw error;
-        // Forgotten in this place and not behind what was handed over since: that may be of another one.
-        damage = error;
-        return { ...stored, snapshot: undefined };
-      }
+      const applied = this.#changes.apply(stored, action);
+      damage = applied.damage;
+      return applied.next;
     });
     if (damage !== undefined) throw damage;
   }

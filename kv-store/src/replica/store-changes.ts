@@ -3,6 +3,7 @@ import type { HistoryPoint, Revision, StateDigest } from "../names.ts";
 import { EMPTY_STATE } from "../state-digest.ts";
 import type { ContentCheck } from "./content-check.ts";
 import { EMPTY_SIZE } from "./extent-plan.ts";
+import { isDamage } from "./lmdb-errors.ts";
 import { withoutValue } from "./partial-entry.ts";
 import type { StoreAction, StoreOptions } from "./replica.ts";
 import type { ChangePlan } from "./shared-transactions.ts";
@@ -25,10 +26,16 @@ export interface StoreChangesOptions {
   readonly nextSlot: () => number;
 }
 
+/** What is stored after an action, and why it is not what the action should have led to. */
+interface Applied {
+  readonly next: StoredCopy;
+  readonly damage?: KvError;
+}
+
 /**
  * What each action writes, as a part of the caller's transaction. Fails with `replica_behind` when it does not
- * fit what is stored, and with `replica_damaged` when it does not lead to the state that it promises; then the
- * caller's transaction keeps nothing of a batch. Of a snapshot nothing was written.
+ * fit what is stored, and with `replica_damaged` when a batch does not lead to the state that it promises; then the
+ * caller's transaction keeps nothing.
  */
 export class StoreChanges {
   readonly #options: StoreChangesOptions;
@@ -37,8 +44,21 @@ export class StoreChanges {
     this.#options = options;
   }
 
-  /** Writes what the action brings, and returns what is stored then. */
-  apply(stored: StoredCopy, action: StoreAction): StoredCopy {
+  /**
+   * Writes what the action brings, and returns what is stored then. A snapshot that proves damaged, of which nothing
+   * was written yet, is forgotten here and not behind what was handed over since: that may be of another one.
+   */
+  apply(stored: StoredCopy, action: StoreAction): Applied {
+    try {
+      return { next: this.#apply(stored, action) };
+    } catch (error) {
+      if (!action.kind.startsWith("snapshot") || !isDamage(error)) throw error;
+      const { held, isPartial } = stored;
+      return { next: { held, isPartial }, damage: error };
+    }
+  }
+
+  #apply(stored: StoredCopy, action: StoreAction): StoredCopy {
     const { held, snapshot, isPartial } = stored;
     switch (action.kind) {
       case "batch":
