@@ -182,7 +182,8 @@ export class Publisher {
     if (worker !== undefined) {
       await this.#refuseOtherKind(worker, publication);
       const latest = await versions.latest(database, worker.id);
-      if (latest === undefined) throw new Error(`worker ${worker.id} has no version`);
+      // Somebody has removed it since it was found.
+      if (latest === undefined) throw new Overtaken("conflict", changedText(name));
       const secrets = await versions.openSecrets(database, worker.id, latest.version.id);
       return { worker, latest, secrets };
     }
@@ -247,7 +248,7 @@ export class Publisher {
     const { principal, name, trigger } = publication;
     const current = await this.#workers.find(transaction, { account: principal.account, name });
     if (current?.id !== base?.worker.id || current?.versionNumber !== base?.worker.versionNumber) {
-      const message = `The worker '${name}' was changed meanwhile: try again`;
+      const message = changedText(name);
       const isDeleted = base !== undefined && current?.id !== base.worker.id;
       // What somebody deleted is not brought back.
       if (isDeleted) throw new ControlPlaneError("conflict", message);
@@ -336,8 +337,12 @@ export class Publisher {
   }
 }
 
-/** Another control plane has published the same worker since the draft was begun. */
+/** Another control plane has published the same worker since the draft was begun, or somebody has removed it. */
 class Overtaken extends ControlPlaneError {}
+
+function changedText(name: WorkerName): string {
+  return `The worker '${name}' was changed meanwhile: try again`;
+}
 
 function codeBytes(code: Version["code"]): number {
   if (code.kind === "none") return 0;

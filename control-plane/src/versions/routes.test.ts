@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { DEFAULT_ACCOUNT_SETTINGS } from "../contract/index.ts";
 import {
   ControlPlaneApi,
@@ -6,6 +6,7 @@ import {
   uploadForm,
   type UploadedFileSpec,
 } from "../test-support/control-plane-api.ts";
+import { WorkerStore } from "../workers/store.ts";
 
 let api: ControlPlaneApi;
 beforeEach(async () => {
@@ -173,6 +174,29 @@ describe("uploads: ", () => {
     expect(refused.errors[0]?.message).toMatch(/'hello' is taken/);
     const { workers } = await api.controlPlane.desiredState.snapshot();
     expect(workers.map(({ account }) => account)).toEqual([api.tenants.theirs.account.id]);
+  });
+
+  test("a worker that is removed between two looks at it is made anew", async () => {
+    await api.deploy("hello");
+    const workers = new WorkerStore();
+    const spy = vi.spyOn(WorkerStore.prototype, "find");
+    spy.mockImplementationOnce(async (...call) => {
+      const found = await workers.find(...call);
+      await api.call(`DELETE ${SCRIPT}`);
+      return found;
+    });
+    const deployed = await api.deploy("hello");
+    spy.mockRestore();
+    expect(deployed).toMatchObject({ status: 200, success: true });
+    expect(await api.countRows()).toMatchObject({ workers: 1, versions: 1 });
+  });
+
+  test("what is no version's id is no version's", async () => {
+    await api.deploy("hello");
+    for (const id of ["%00", "none", "latest%00"]) {
+      const answer = await api.call(`GET ${SCRIPT}/versions/${id}`);
+      expect(answer).toMatchObject({ status: 404, success: false });
+    }
   });
 
   test("a host that another account takes while its worker is being started is not shared", async () => {

@@ -1,5 +1,5 @@
 import type { Clock } from "@atoll/kv-store";
-import type { BlobHash, WorkerName } from "../contract/index.ts";
+import { VersionId, type BlobHash, type WorkerName } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { Principal } from "../http/request-context.ts";
@@ -59,14 +59,18 @@ export class VersionsService {
 
   /** One version; `latest` is the newest. */
   async get(target: Target, id: string): Promise<StoredVersion> {
-    const { database, versions } = this.#parts;
     const worker = await this.#worker(target);
-    const found =
-      id === "latest"
-        ? await versions.latest(database, worker.id)
-        : await versions.find(database, { workerId: worker.id, id });
+    const found = await this.#find(worker.id, id);
     if (found !== undefined) return found;
     throw versionNotFound(target.name, id);
+  }
+
+  async #find(workerId: string, id: string): Promise<StoredVersion | undefined> {
+    const { database, versions } = this.#parts;
+    if (id === "latest") return versions.latest(database, workerId);
+    // Nothing else is looked for: PostgreSQL takes no text with NUL, and calls it a fault of the body.
+    const isId = VersionId.safeParse(id).success;
+    return isId ? versions.find(database, { workerId, id }) : undefined;
   }
 
   async #upload(
