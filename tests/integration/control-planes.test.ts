@@ -163,7 +163,7 @@ test(`two control planes: one or the other is killed at any moment, and deploys 
   }
   expect(reported.size).toBe(DEPLOYS);
   await expectWhole([...reported.keys()], failed);
-}, 300_000);
+}, 600_000);
 
 /** Every version that was told of is there, every one that is there is whole and in the trail, and no other. */
 async function expectWhole(reported: ReadonlyArray<string>, failed: number): Promise<void> {

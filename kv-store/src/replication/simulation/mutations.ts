@@ -169,7 +169,7 @@ export const MUTATIONS: ReadonlyArray<Mutation> = [
   {
     name: "a failed transaction is forgotten",
     file: REPLICA_SESSION,
-    find: `    if (outcome !== "stored") this.#onStoreFailed(store, outcome);\n`,
+    find: `    if (outcome !== "stored" && !isGivenUp) this.#onStoreFailed(store, outcome);\n`,
     replace: "",
   },
   {
