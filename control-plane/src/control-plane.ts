@@ -115,133 +115,125 @@ export async function createControlPlane(options: ControlPlaneOptions): Promise<
   });
   const openBlobs =
     options.openBlobs ?? ((area) => new DirectoryBlobStore(join(dataDirectory, area)));
+  await using opening = new AsyncDisposableStack();
   const database = await openDatabase(options, log);
-  // What was opened, to be closed in the opposite order.
-  const closers: Array<() => Promise<void> | void> = [() => database.destroy()];
-  let closing: Promise<void> | undefined;
-  const closeAll = async (): Promise<void> => {
-    for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
+  opening.defer(() => database.destroy());
+  const stored = openBlobs("blobs");
+  const blobs = new ClaimedBlobStore({ database, blobs: stored, clock });
+  const { fleetSeed, uploadTokens } = await openInstallationKeys(database, masterKeys);
+  const sharing = await openSharing({ ...options, database });
+  opening.defer(() => sharing.close());
+  const mutations = new Mutations({ database, clock, tellOthers: sharing.tellOfChange });
+  const accounts = new AccountsService({ database, mutations, clock });
+  const tokenUses = new TokenUses({ database, clock, log });
+  opening.defer(() => tokenUses.close());
+  const tokens = new TokensService({ database, mutations, uses: tokenUses, clock });
+  const nodes = new NodesService({ database, clock });
+  const sealer = new SecretSealer(masterKeys);
+  const versions = new VersionStore(sealer);
+  const hostNames = new HostNames({
+    baseDomain: options.baseDomain,
+    publicPort: options.publicIngressPort,
+  });
+  const desiredState = new DesiredState({ database, mutations, versions, hostNames });
+  const namespaces = new NamespacesService({ database, mutations, origin: options.kvOrigin });
+  await namespaces.removeLeftovers();
+  await namespaces.requireAtOrigin();
+  await namespaces.assignAll();
+  const values = new ValueStore({
+    origin: options.kvOrigin,
+    blobs: openBlobs("kv-values"),
+    earlier: stored,
+  });
+  const entries = new EntriesService({ origin: options.kvOrigin, blobs: values });
+  const decoder = createAssetDecoder();
+  opening.defer(() => decoder.close());
+  const charges = new KvCharges({ database, clock, log });
+  opening.defer(() => charges.close());
+  const usage = new UsageService({ database, clock, log });
+  const quotas = await QuotaFollower.start({ database, origin: options.kvOrigin, clock, log });
+  opening.defer(() => quotas.close());
+  const verifyToken = (token: string) => tokens.verify(token);
+  const http = await HttpServer.listen({ host: options.host, port: options.port, log, clock });
+  opening.defer(() => http.close());
+  const shared = {
+    ...options,
+    database,
+    mutations,
+    versions,
+    sealer,
+    blobs,
+    decoder,
+    accounts,
+    tokens,
+    hostNames,
+    usage,
+    ownershipRule: options.ownershipRule ?? "auto",
+    resolver: new DnsTxtResolver(options.dnsServers),
   };
-  const close = (): Promise<void> => (closing ??= closeAll());
-  try {
-    const stored = openBlobs("blobs");
-    const blobs = new ClaimedBlobStore({ database, blobs: stored, clock });
-    const { fleetSeed, uploadTokens } = await openInstallationKeys(database, masterKeys);
-    const sharing = await openSharing({ ...options, database });
-    closers.push(() => sharing.close());
-    const mutations = new Mutations({ database, clock, tellOthers: sharing.tellOfChange });
-    const accounts = new AccountsService({ database, mutations, clock });
-    const tokenUses = new TokenUses({ database, clock, log });
-    closers.push(() => tokenUses.close());
-    const tokens = new TokensService({ database, mutations, uses: tokenUses, clock });
-    const nodes = new NodesService({ database, clock });
-    const sealer = new SecretSealer(masterKeys);
-    const versions = new VersionStore(sealer);
-    const hostNames = new HostNames({
-      baseDomain: options.baseDomain,
-      publicPort: options.publicIngressPort,
-    });
-    const desiredState = new DesiredState({ database, mutations, versions, hostNames });
-    const namespaces = new NamespacesService({ database, mutations, origin: options.kvOrigin });
-    await namespaces.removeLeftovers();
-    await namespaces.requireAtOrigin();
-    await namespaces.assignAll();
-    const values = new ValueStore({
-      origin: options.kvOrigin,
-      blobs: openBlobs("kv-values"),
-      earlier: stored,
-    });
-    const entries = new EntriesService({ origin: options.kvOrigin, blobs: values });
-    const decoder = createAssetDecoder();
-    closers.push(() => decoder.close());
-    const charges = new KvCharges({ database, clock, log });
-    closers.push(() => charges.close());
-    const usage = new UsageService({ database, clock, log });
-    const quotas = await QuotaFollower.start({ database, origin: options.kvOrigin, clock, log });
-    closers.push(() => quotas.close());
-    const verifyToken = (token: string) => tokens.verify(token);
-    const http = await HttpServer.listen({ host: options.host, port: options.port, log, clock });
-    closers.push(() => http.close());
-    const shared = {
-      ...options,
-      database,
-      mutations,
-      versions,
-      sealer,
-      blobs,
-      decoder,
-      accounts,
-      tokens,
-      hostNames,
-      usage,
-      ownershipRule: options.ownershipRule ?? "auto",
-      resolver: new DnsTxtResolver(options.dnsServers),
-    };
-    const { selfAuthenticated, resources } = createResources({
-      ...shared,
-      uploadTokenKey: uploadTokens,
-    });
-    const schedules = new Dispatcher({ database, clock, log });
-    closers.push(() => schedules.close());
-    const collector = new BlobCollector({ database, blobs: stored, clock, log });
-    closers.push(() => collector.close());
-    const peers = sharing.join(options.peerUrl ?? http.url);
-    const dayQuotas = new DayQuotas({ database, clock, log });
-    closers.push(() => dayQuotas.close());
-    const tails = new Tails({ database, peers, fleetSeed, clock, log });
-    closers.push(() => tails.close());
-    const parts = {
-      ...{ http, nodes, blobs, values, desiredState, fleetSeed },
-      ...{ usage, dayQuotas, schedules, tails },
-    };
-    const fleet = startFleet({ ...options, ...parts });
-    closers.push(() => fleet.close());
-    const { registry } = fleet;
-    sharing.start({ mutations, registry });
-    const management = new ManagementService({
-      ...{ origin: options.kvOrigin, entries, blobs: values, nodes, registry, accounts },
-      charges,
-    });
-    const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, management, charges });
-    const tailRoutes = createTailRoutes(new TailsService({ database, tails }));
-    const whenServed = async (): Promise<void> =>
-      registry.whenApplied(await desiredState.revision(), servedWaitMs);
-    const limiters = createLimiters(clock, options.requestRates);
-    sharing.shareRates(limiters);
-    http.mount(
-      "/client/v4",
-      createApi({
-        ...{ limiters, verifyToken, selfAuthenticated, whenServed },
-        resources: [...resources, kvRoutes, tailRoutes],
-      }),
-    );
-    const { environmentFile } = options;
-    http.mount(
-      "/",
-      createConsoleRoutes({
-        ...{ database, desiredState, nodes, registry, limiters, verifyToken, environmentFile },
-        isOpenHere: options.isFrontPageOpenHere === true,
-      }),
-    );
-    http.mount(
-      "/",
-      createDocumentRoutes(() => http.routes),
-    );
-    return {
-      url: http.url,
-      http,
-      database,
-      blobs,
-      accounts,
-      tokens,
-      nodes,
-      desiredState,
-      mutations,
-      peers,
-      close,
-    };
-  } catch (error) {
-    await close();
-    throw error;
-  }
+  const { selfAuthenticated, resources } = createResources({
+    ...shared,
+    uploadTokenKey: uploadTokens,
+  });
+  const schedules = new Dispatcher({ database, clock, log });
+  opening.defer(() => schedules.close());
+  const collector = new BlobCollector({ database, blobs: stored, clock, log });
+  opening.defer(() => collector.close());
+  const peers = sharing.join(options.peerUrl ?? http.url);
+  const dayQuotas = new DayQuotas({ database, clock, log });
+  opening.defer(() => dayQuotas.close());
+  const tails = new Tails({ database, peers, fleetSeed, clock, log });
+  opening.defer(() => tails.close());
+  const parts = {
+    ...{ http, nodes, blobs, values, desiredState, fleetSeed },
+    ...{ usage, dayQuotas, schedules, tails },
+  };
+  const fleet = startFleet({ ...options, ...parts });
+  opening.defer(() => fleet.close());
+  const { registry } = fleet;
+  sharing.start({ mutations, registry });
+  const management = new ManagementService({
+    ...{ origin: options.kvOrigin, entries, blobs: values, nodes, registry, accounts },
+    charges,
+  });
+  const kvRoutes = createKvNamespaceRoutes({ namespaces, entries, management, charges });
+  const tailRoutes = createTailRoutes(new TailsService({ database, tails }));
+  const whenServed = async (): Promise<void> =>
+    registry.whenApplied(await desiredState.revision(), servedWaitMs);
+  const limiters = createLimiters(clock, options.requestRates);
+  sharing.shareRates(limiters);
+  http.mount(
+    "/client/v4",
+    createApi({
+      ...{ limiters, verifyToken, selfAuthenticated, whenServed },
+      resources: [...resources, kvRoutes, tailRoutes],
+    }),
+  );
+  const { environmentFile } = options;
+  http.mount(
+    "/",
+    createConsoleRoutes({
+      ...{ database, desiredState, nodes, registry, limiters, verifyToken, environmentFile },
+      isOpenHere: options.isFrontPageOpenHere === true,
+    }),
+  );
+  http.mount(
+    "/",
+    createDocumentRoutes(() => http.routes),
+  );
+  const opened = opening.move();
+  let closing: Promise<void> | undefined;
+  return {
+    url: http.url,
+    http,
+    database,
+    blobs,
+    accounts,
+    tokens,
+    nodes,
+    desiredState,
+    mutations,
+    peers,
+    close: () => (closing ??= opened.disposeAsync()),
+  };
 }

@@ -46,48 +46,29 @@ export interface ControlPlaneCommandOptions {
   readonly requireSandbox: boolean;
 }
 
-/** What was opened, to be closed in the opposite order. */
-type Closer = () => Promise<void> | void;
-
 /** `atoll control-plane`. Resolves when it serves. Rejected, with everything closed again, when it can't. */
 export async function runControlPlane(options: ControlPlaneCommandOptions): Promise<Running> {
-  const closers: Closer[] = [];
-  const close = async (): Promise<void> => {
-    for (let closer = closers.pop(); closer !== undefined; closer = closers.pop()) await closer();
-  };
-  try {
-    await openControlPlane(options, closers);
-    return { close };
-  } catch (error) {
-    // What is left open would keep the process, and whoever runs it would not know that it serves nobody.
-    await close();
-    throw error;
-  }
-}
-
-async function openControlPlane(
-  options: ControlPlaneCommandOptions,
-  closers: Closer[],
-): Promise<void> {
+  // What is left open would keep the process, and whoever runs it would not know that it serves nobody.
+  await using opening = new AsyncDisposableStack();
   const log = createLog("control-plane");
   const dataDirectory = resolve(options.data);
   requirePlaces(dataDirectory, options);
   await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
   const bucket = await openBucket(options);
-  if (bucket !== undefined) closers.push(() => bucket.close());
+  if (bucket !== undefined) opening.defer(() => bucket.close());
   const kvOrigin = await openKvOrigin({
     dataDirectory,
     url: options.kvDatabase ?? options.database,
     horizon: horizonOf(options),
     log,
   });
-  closers.push(() => kvOrigin.close());
+  opening.defer(() => kvOrigin.close());
   const preflight = await WorkerdPreflight.open({
     directory: join(dataDirectory, "preflight"),
     requireSandbox: options.requireSandbox,
     log,
   });
-  closers.push(() => preflight.dispose());
+  opening.defer(() => preflight.dispose());
   const controlPlane = await createControlPlane({
     dataDirectory,
     databaseUrl: options.database,
@@ -107,11 +88,13 @@ async function openControlPlane(
     log,
     clock: systemClock,
   });
-  closers.push(() => controlPlane.close());
+  opening.defer(() => controlPlane.close());
   if (options.wranglerEnv !== undefined) {
     await provideWranglerEnvironment(controlPlane, resolve(options.wranglerEnv));
   }
   log.info({ url: controlPlane.url }, "control plane serves");
+  const opened = opening.move();
+  return { close: () => opened.disposeAsync() };
 }
 
 /** The bucket for blobs; `undefined` when they are in the data folder. */

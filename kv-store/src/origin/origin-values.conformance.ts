@@ -42,6 +42,19 @@ export function describeOriginValues(
     }
 
     /** Looks through all of them, as the sweeps of some minutes do; what is then left. */
+    /** Resolves when a removal has begun; it ends once `removing` is resolved. */
+    async function beginCollecting() {
+      const removing = Promise.withResolvers<void>();
+      const begun = Promise.withResolvers<void>();
+      const collecting = origin.collectValues(async (hash) => {
+        begun.resolve();
+        await removing.promise;
+        stored.delete(hash);
+      });
+      await begun.promise;
+      return { collecting, removing };
+    }
+
     async function collect(): Promise<ReadonlyArray<ContentHash>> {
       // The last call finds the end and begins anew.
       for (let round = 0; round < 3; round += 1) {
@@ -186,14 +199,7 @@ export function describeOriginValues(
     test("while content is being removed nobody can name it, and who claims it waits", async () => {
       await store(A);
       clock.advance(LIMITS.valueClaimMs);
-      const removing = Promise.withResolvers<void>();
-      const begun = Promise.withResolvers<void>();
-      const collecting = origin.collectValues(async (hash) => {
-        begun.resolve();
-        await removing.promise;
-        stored.delete(hash);
-      });
-      await begun.promise;
+      const { collecting, removing } = await beginCollecting();
       const write = Promise.allSettled([origin.write(NAMESPACE, [large("k", A)])]);
       const upload = store(A);
       removing.resolve();
@@ -215,14 +221,7 @@ export function describeOriginValues(
       );
       for (const hash of hashes) await store(hash);
       clock.advance(LIMITS.valueClaimMs);
-      const removing = Promise.withResolvers<void>();
-      const begun = Promise.withResolvers<void>();
-      const collecting = origin.collectValues(async (hash) => {
-        begun.resolve();
-        await removing.promise;
-        stored.delete(hash);
-      });
-      await begun.promise;
+      const { collecting, removing } = await beginCollecting();
       const last = hashes.at(-1) ?? A;
       await store(last);
       removing.resolve();
