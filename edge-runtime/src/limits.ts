@@ -73,8 +73,11 @@ export const LIMITS = {
   cellTemporaryBytesMax: 1024 * 1024,
   /** Sites whose files are linked at once, ahead of need: it must not slow down what serves. */
   siteTreesMax: 2,
-  /** From the taking of a ready site to the making of the next one: as with `zygoteRefillMs`, a cell starts meanwhile. */
-  siteTreeRefillMs: 50,
+  /**
+   * From the taking of a ready site to the making of the next one: a cell starts meanwhile, and that of a cell which it
+   * replaces mostly comes back before.
+   */
+  siteTreeRefillMs: 1_000,
   /** Files of one directory that are linked at once. */
   siteLinksMax: 64,
   /**

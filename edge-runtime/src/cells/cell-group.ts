@@ -81,7 +81,7 @@ export class CellGroup {
 
   /** Compiles the config ahead of need, so that a cold start is nothing but a zygote. */
   async compile(): Promise<void> {
-    await this.#options.compiler.compile(this.config, readBlobOf(this.workers));
+    await this.#options.compiler.prepare(this.config, readBlobOf(this.workers));
   }
 
   /**

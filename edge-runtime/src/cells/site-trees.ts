@@ -1,7 +1,19 @@
 import { randomUUID } from "node:crypto";
 import { constants, statSync } from "node:fs";
-import { chmod, copyFile, link, mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
+import {
+  chmod,
+  copyFile,
+  link,
+  lstat,
+  mkdir,
+  readdir,
+  rename,
+  rm,
+  stat,
+  utimes,
+} from "node:fs/promises";
 import { join } from "node:path";
+import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import { Turnstile } from "../config/turnstile.ts";
 import { LIMITS } from "../limits.ts";
@@ -9,7 +21,16 @@ import { LIMITS } from "../limits.ts";
 export interface SiteTreesOptions {
   /** For this instance alone, on the file system of the cells' directories. */
   readonly directory: string;
+  readonly clock: Clock;
   readonly log: Logger;
+}
+
+/** A tree that a cell has. */
+export interface TakenTree {
+  readonly site: string;
+  readonly path: string;
+  /** Tells it from what a cell may have put in its place. */
+  readonly inode: bigint;
 }
 
 /**
@@ -21,8 +42,8 @@ export class SiteTrees {
   readonly #options: SiteTreesOptions;
   /** Sites of which a tree should lie ready, with that tree's path once it is made. */
   readonly #ready = new Map<string, Promise<string | undefined>>();
-  /** Sites of which the next tree is made in a moment. */
-  readonly #waiting = new Map<string, NodeJS.Timeout>();
+  /** Sites of which the next tree is made in a moment, each with what keeps it from that. */
+  readonly #waiting = new Map<string, () => void>();
   readonly #turnstile = new Turnstile(LIMITS.siteTreesMax);
   #kept: ReadonlySet<string> = new Set();
 
@@ -31,7 +52,7 @@ export class SiteTrees {
   }
 
   /** Puts a tree of the site at `target`, which must not exist. */
-  async take(site: string, target: string): Promise<void> {
+  async take(site: string, target: string): Promise<TakenTree> {
     const making = this.#ready.get(site);
     // Taken off before anything is waited for: it is for one cell alone.
     this.#ready.delete(site);
@@ -39,6 +60,18 @@ export class SiteTrees {
     if (ready === undefined) await linkTree(site, target);
     else await rename(ready, target);
     this.#prepareLater(site);
+    return { site, path: target, inode: await inodeOf(target) };
+  }
+
+  /**
+   * Takes back the tree of a cell that has ended and could not change it, when the site has none ready: a new
+   * version often has the old one's files. Else it stays where it is.
+   */
+  async giveBack(tree: TakenTree): Promise<void> {
+    if (!this.#kept.has(tree.site) || this.#ready.has(tree.site)) return;
+    const returned = this.#reclaim(tree);
+    this.#ready.set(tree.site, returned);
+    await returned;
   }
 
   /** Has a tree ready of each of these sites, some time later, and forgets the others. */
@@ -55,7 +88,7 @@ export class SiteTrees {
   /** Removes every tree that no cell took. */
   async close(): Promise<void> {
     this.#kept = new Set();
-    for (const timer of this.#waiting.values()) clearTimeout(timer);
+    for (const stop of this.#waiting.values()) stop();
     this.#waiting.clear();
     const ready = [...this.#ready.values()];
     this.#ready.clear();
@@ -63,14 +96,15 @@ export class SiteTrees {
     await rm(this.#options.directory, { recursive: true, force: true });
   }
 
-  /** When the cell that took the last one has started, which needs the machine more. */
+  /** When the cell that took the last one has started, which needs the machine more, and none came back. */
   #prepareLater(site: string): void {
     if (!this.#kept.has(site) || this.#waiting.has(site)) return;
-    const prepare = (): void => {
+    const stop = this.#options.clock.every(LIMITS.siteTreeRefillMs, () => {
+      stop();
       this.#waiting.delete(site);
       this.#prepare(site);
-    };
-    this.#waiting.set(site, setTimeout(prepare, LIMITS.siteTreeRefillMs).unref());
+    });
+    this.#waiting.set(site, stop);
   }
 
   #prepare(site: string): void {
@@ -81,10 +115,33 @@ export class SiteTrees {
     );
   }
 
-  async #make(site: string): Promise<string | undefined> {
-    const tree = join(this.#options.directory, randomUUID());
+  async #reclaim({ site, path, inode }: TakenTree): Promise<string | undefined> {
     try {
-      await mkdir(this.#options.directory, { recursive: true, mode: 0o700 });
+      // The directory above it belonged to the cell, which may have led this path to anything.
+      if ((await inodeOf(path)) !== inode)
+        throw new Error(`${path} is not the tree that was put there`);
+      const tree = await this.#place();
+      await rename(path, tree);
+      return tree;
+    } catch (error) {
+      this.#options.log.warn(
+        { err: error, site },
+        "could not take back the static files of a cell",
+      );
+      return undefined;
+    }
+  }
+
+  /** Where a tree can lie ready. */
+  async #place(): Promise<string> {
+    await mkdir(this.#options.directory, { recursive: true, mode: 0o700 });
+    return join(this.#options.directory, randomUUID());
+  }
+
+  async #make(site: string): Promise<string | undefined> {
+    let tree: string | undefined;
+    try {
+      tree = await this.#place();
       await linkTree(site, tree);
       return tree;
     } catch (error) {
@@ -94,6 +151,10 @@ export class SiteTrees {
       return undefined;
     }
   }
+}
+
+async function inodeOf(path: string): Promise<bigint> {
+  return (await lstat(path, { bigint: true })).ino;
 }
 
 async function removeTree(tree: string | undefined): Promise<void> {

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
-import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { AccountId } from "@atoll/control-plane/contract";
 import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import pino from "pino";
@@ -9,7 +9,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { LIMITS } from "../limits.ts";
 import { NO_SANDBOX } from "../sandbox/sandbox.ts";
 import { askCell } from "./cell-client.ts";
-import type { CellSpec } from "./cell-host.ts";
+import type { Cell, CellSpec } from "./cell-host.ts";
 import { ManualClock } from "@atoll/kv-store/manual-clock";
 import { readStartTicks } from "./process-table.ts";
 import type { CellLine, CellStartError } from "./workerd-process.ts";
@@ -68,6 +68,31 @@ test("workerd host: a cell serves on its sockets and writes lines", async () => 
   expect(lines[0]?.cell).toBe(cell.id);
   expect(cell.startMs).toBeGreaterThan(0);
 });
+
+// Only root runs cells as another user, who could not change them.
+test.skipIf(process.getuid?.() !== 0)(
+  "workerd host: the static files of a cell that ended are the next one's",
+  async () => {
+    const clock = new ManualClock();
+    await using resources = new AsyncDisposableStack();
+    const sandboxed = await WorkerdHost.open({
+      runDirectory: join(directory, "sites-run"),
+      ...{ zygoteCount: 1, log, clock },
+    });
+    resources.defer(() => sandboxed.dispose());
+    const site = join(directory, "site");
+    await mkdir(site);
+    await writeFile(join(site, "index.html"), "home");
+    sandboxed.keepReady([site]);
+    const spec = { ...(await specOf(HELLO)), sites: [site] };
+    const inodeOf = async (cell: Cell): Promise<number> =>
+      (await stat(join(dirname(cell.socketPath("w0")), "sites", "0"))).ino;
+    const first = await sandboxed.start(spec);
+    const before = await inodeOf(first);
+    await first.stop();
+    expect(await inodeOf(await sandboxed.start(spec))).toBe(before);
+  },
+);
 
 test("workerd host: a start may take CPU time up to its limit, and is ended beyond it", async () => {
   const spec = await specOf(`

@@ -80,11 +80,9 @@ export class WorkerdHost implements CellHost {
 
   private constructor(options: Required<WorkerdHostOptions>) {
     this.#options = options;
-    this.#sites = new SiteTrees({
-      directory: join(options.runDirectory, "site-trees"),
-      log: options.log,
-    });
-    const { clock, confinement } = options;
+    const { clock, confinement, log } = options;
+    const directory = join(options.runDirectory, "site-trees");
+    this.#sites = new SiteTrees({ directory, clock, log });
     this.#sampler = new CellSampler({ clock, totalNs: () => confinement.groups?.cpuNs() });
     this.#watchdog = new CellWatchdog({ clock, sampler: this.#sampler });
     this.#stopTrimming = options.clock.every(LIMITS.zygoteTrimMs, () => this.#trimPool());

@@ -15,7 +15,7 @@ import { CellSample } from "./cell-sample.ts";
 import type { CellSampler } from "./cell-sampler.ts";
 import type { CellWatchdog } from "./cell-watchdog.ts";
 import { readLines } from "./output-lines.ts";
-import type { SiteTrees } from "./site-trees.ts";
+import type { SiteTrees, TakenTree } from "./site-trees.ts";
 import { ProcessCounters } from "./process-table.ts";
 import { recordProcess, removeCell } from "./stale-cells.ts";
 
@@ -64,6 +64,8 @@ export class WorkerdProcess implements Cell {
   #hasEnded = false;
   /** Its latest way into a control group: a group that is made after its end would never be removed. */
   #grouped: Promise<void> = Promise.resolve();
+  /** The static files that it has. */
+  readonly #trees: TakenTree[] = [];
   /** Processor time that the process took as a zygote. */
   #zygoteCpuNs: number | undefined;
   /** `#usage` is all: its group goes, and its pid may soon be another's. */
@@ -229,9 +231,9 @@ export class WorkerdProcess implements Cell {
   async #furnish(spec: CellSpec): Promise<void> {
     const { sites } = this.#options;
     await Promise.all([
-      ...spec.sites.map((site, index) =>
-        sites.take(site, join(this.directory, "sites", `${index}`)),
-      ),
+      ...spec.sites.map(async (site, index) => {
+        this.#trees.push(await sites.take(site, join(this.directory, "sites", `${index}`)));
+      }),
       ...Object.entries(spec.services).map(([name, path]) => this.#admit(path, name)),
     ]);
   }
@@ -302,7 +304,7 @@ export class WorkerdProcess implements Cell {
     this.#hasEnded = true;
     // What went wrong with it was told to whoever started it.
     await this.#grouped.catch(() => undefined);
-    const { groups, runDirectory } = this.#options;
+    const { groups, runDirectory, sites, sandbox } = this.#options;
     if (await groups?.wasOutOfMemory(this.id)) this.#breach = "exceededMemory";
     // The last moment at which its group can tell.
     this.#count();
@@ -310,6 +312,10 @@ export class WorkerdProcess implements Cell {
     this.#counters.close();
     // What can't be removed now goes at the next start, with everything else in the run directory.
     await groups?.remove(this.id).catch(() => undefined);
+    // A cell of the agent's own user could have changed them.
+    if (sandbox.user !== undefined) {
+      await Promise.all(this.#trees.map((tree) => sites.giveBack(tree)));
+    }
     await removeCell(runDirectory, this.id).catch(() => undefined);
     const breach = this.#breach ?? breachOf(this.#stderrTail);
     return {

@@ -69,6 +69,16 @@ test("compile: a config is compiled once, also across restarts and concurrent ca
   expect(await readdir(join(directory, "scratch"))).toEqual([]);
 });
 
+test("compile: what was prepared is compiled, and read when it is needed", async () => {
+  const compiler = await openCompiler();
+  await compiler.prepare(config, readBlob);
+  const prepared = await readFile(await onlyCacheFile());
+  await (await openCompiler()).prepare(config, readBlob);
+  await compiler.compile(config, readBlob);
+  expect(reads).toBe(1);
+  expect(Buffer.compare(await readFile(await onlyCacheFile()), prepared)).toBe(0);
+});
+
 test("compile: no secret is on disk in the clear, and files are the owner's alone", async () => {
   const compiled = await (await openCompiler()).compile(config, readBlob);
   expect(Buffer.from(compiled).includes(SECRET)).toBe(true);

@@ -48,6 +48,12 @@ export class ConfigCompiler {
     return result;
   }
 
+  /** Compiles a config ahead of need, unless the cache has it; rejected as `compile` is. */
+  async prepare(config: GroupConfig, readBlob: ReadBlob): Promise<void> {
+    if (await this.#options.cache?.has(config.hash)) return;
+    await this.compile(config, readBlob);
+  }
+
   /** Forgets the compiled form of every config but these. */
   async retain(hashes: Iterable<string>): Promise<void> {
     await this.#options.cache?.retain([...hashes, ...this.#running.keys()]);

@@ -1,5 +1,5 @@
 import { createCipheriv, createDecipheriv, createHmac, randomBytes } from "node:crypto";
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { access, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "pino";
 
@@ -42,6 +42,17 @@ export class ConfigCache {
     }
     await mkdir(options.directory, { recursive: true, mode: 0o700 });
     return new ConfigCache(options);
+  }
+
+  /** Whether there is a file for it, which `get` may still find damaged. */
+  async has(hash: string): Promise<boolean> {
+    try {
+      await access(join(this.#directory, this.#fileName(hash)));
+      return true;
+    } catch {
+      // Whatever keeps it from being read, it is absent for `get`, too.
+      return false;
+    }
   }
 
   async get(hash: string): Promise<Uint8Array | undefined> {
