@@ -201,15 +201,21 @@ test("nothing of another account can be bound, taken over or deleted", async () 
 });
 
 test("a wildcard of one account does not reach the host of another's worker", async () => {
-  const setRoutes = (...patterns: string[]) =>
-    theirs.api(accountPath(theirs, "/workers/scripts/theirs/routes"), {
+  const setRoutes = (owner: TestAtoll, name: string, ...patterns: string[]) =>
+    owner.api(accountPath(owner, `/workers/scripts/${name}/routes`), {
       method: "PUT",
       body: JSON.stringify(patterns.map((pattern) => ({ pattern }))),
     });
-  expect((await setRoutes("*.localhost/*", "*ours.localhost/*")).status).toBe(200);
-  await serveEverywhere(atoll, "nobody", ({ body }) => body.startsWith("theirs"));
+  // What nobody has is for the first account alone to take.
+  expect((await setRoutes(theirs, "theirs", "*.localhost/*")).status).toBe(409);
+  expect((await setRoutes(atoll, "ours", "*.localhost/*")).status).toBe(200);
+  expect((await setRoutes(theirs, "theirs", "*ours.localhost/*")).status).toBe(200);
+  await serveEverywhere(atoll, "nobody", ({ body }) => body.startsWith("ours"));
+  await serveEverywhere(atoll, "below.ours", ({ body }) => body.startsWith("theirs"));
   expect((await atoll.get("nrt", "ours.localhost", "/any/path")).body).toMatch(/^ours /);
-  expect((await setRoutes()).status).toBe(200);
+  expect((await atoll.get("nrt", "theirs.localhost", "/any/path")).body).toMatch(/^theirs /);
+  expect((await setRoutes(atoll, "ours")).status).toBe(200);
+  expect((await setRoutes(theirs, "theirs")).status).toBe(200);
   await serveEverywhere(atoll, "nobody", ({ status }) => status === 404);
 });
 

@@ -85,6 +85,41 @@ describe("previews: ", () => {
     expect((await previewOf("staging")).worker.versions[0]?.version.id).toBe(second);
   });
 
+  test("another account can't come before a preview, by a worker or by a route", async () => {
+    await api.deploy("hello");
+    await api.deploy("far", {}, "theirs");
+    const id = (await uploadVersion({ "workers/alias": "new-login" })).slice(0, 8);
+    const setRoute = (host: string) =>
+      api.call(`PUT A/workers/scripts/far/routes`, [{ pattern: `${host}/login` }], "theirs");
+    const before = await api.countRows();
+    for (const name of [`${id}-hello`, "new-login-hello", "login-hello"]) {
+      const refused = await api.deploy(name, {}, "theirs");
+      expect([refused.status, refused.errors[0]?.code], name).toEqual([409, 10_020]);
+      expect((await setRoute(`${name}.atoll.test`)).status, name).toBe(409);
+    }
+    expect(await api.countRows()).toEqual(before);
+    // What is no preview's is free, and one's own previews are one's own affair.
+    expect((await api.deploy("other-hello", {}, "theirs")).status).toBe(200);
+    expect((await setRoute("my-hello.atoll.test")).status).toBe(200);
+    expect((await api.deploy("new-login-hello")).status).toBe(200);
+  });
+
+  test("an alias that leads to another account is refused", async () => {
+    await api.deploy("hello");
+    for (const name of ["shop-hello", "b-hello"]) await api.deploy(name, {}, "theirs");
+    const pattern = "held-hello.atoll.test/*";
+    await api.call("PUT A/workers/scripts/b-hello/routes", [{ pattern }], "theirs");
+    const before = await api.countRows();
+    // `a-b-hello` would be the preview `a` of `b-hello`.
+    for (const alias of ["shop", "held", "a-b"]) {
+      const form = uploadForm({ annotations: { "workers/alias": alias } });
+      const refused = await api.call(`POST ${SCRIPT}/versions`, form);
+      expect([refused.status, refused.errors[0]?.code], alias).toEqual([409, 10_020]);
+    }
+    expect(await api.countRows()).toEqual(before);
+    await uploadVersion({ "workers/alias": "free" });
+  });
+
   test("what is no version of a worker with previews is not found", async () => {
     const id = (await api.deploy("hello")).result.deployment_id as string;
     const foreign = (await api.deploy("theirs", {}, "theirs")).result.deployment_id as string;

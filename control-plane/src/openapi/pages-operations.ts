@@ -148,6 +148,7 @@ export const PAGES_OPERATIONS: Operations = {
       ...NOT_FOUND,
       ...UPLOAD_ERRORS,
       "worker_not_found",
+      "route_conflict",
       "asset_invalid",
       "assets_exceeded",
       "thread_died",

@@ -165,7 +165,10 @@ export const WORKER_OPERATIONS: Operations = {
     summary: "Uploads a worker's next version without deploying it",
     body: UPLOAD,
     answer: result(answers.PresentedVersion),
-    errors: [...UPLOAD_ERRORS, "worker_not_found", "worker_name_taken", "workers_exceeded"],
+    errors: [
+      ...UPLOAD_ERRORS,
+      ...(["worker_not_found", "worker_name_taken", "workers_exceeded", "route_conflict"] as const),
+    ],
   },
   [`GET ${SCRIPT}/versions`]: {
     summary: "A worker's newest versions",

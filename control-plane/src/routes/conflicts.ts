@@ -63,7 +63,7 @@ export function reachesIntoOthers(
   );
 }
 
-/** Refuses a new worker whose own host is another account's route already. */
+/** Refuses a host of a new worker, or of a preview, that is another account's route already. */
 export function checkOwnHost(
   host: string,
   routes: ReadonlyArray<NamedRoute>,
@@ -74,10 +74,13 @@ export function checkOwnHost(
     (route) => route.account !== account && splitPattern(route.pattern).host === host,
   );
   if (foreign === undefined) return;
-  throw new ControlPlaneError(
-    "route_conflict",
-    `The host ${host} of the new worker is the route of another account`,
-  );
+  throw new ControlPlaneError("route_conflict", `The host ${host} is the route of another account`);
+}
+
+/** Whether a pattern takes every host below the base domain that nobody else has. */
+export function takesCommonGround(pattern: string, { baseDomain }: HostNames): boolean {
+  const { host } = splitPattern(pattern);
+  return host === `*.${baseDomain}` || host === `*${baseDomain}`;
 }
 
 /**

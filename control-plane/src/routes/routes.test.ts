@@ -87,6 +87,18 @@ describe("routes: ", () => {
     expect(held).toMatchObject({ status: 409, errors: [{ code: 10_020 }] });
   });
 
+  test("a wildcard over the base domain is for the account that was made first", async () => {
+    const before = await api.countRows();
+    for (const pattern of ["*.atoll.test/*", "*atoll.test/path/*"]) {
+      const refused = await setRoutes("far", [pattern], "theirs");
+      expect(refused).toMatchObject({ status: 409, errors: [{ code: 10_020 }] });
+      expect(refused.errors[0]?.message).toContain("only the account that was made first");
+    }
+    expect(await api.countRows()).toEqual(before);
+    expect(await setRoutes("far", ["*.far.atoll.test/*"], "theirs")).toMatchObject({ status: 200 });
+    expect(await setRoutes("one", ["*.atoll.test/*"])).toMatchObject({ status: 200 });
+  });
+
   test("bad patterns, too many, and unknown workers are refused", async () => {
     const bad = await setRoutes("one", ["a.*.com/*"]);
     expect(bad).toMatchObject({ status: 400, errors: [{ code: 10_022 }] });

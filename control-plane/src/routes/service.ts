@@ -3,11 +3,19 @@ import type { Mutation, Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { Ownership } from "../ownership/ownership.ts";
 import type { Principal } from "../http/request-context.ts";
+import { AccountStore } from "../accounts/store.ts";
+import { PreviewHosts } from "../versions/preview-hosts.ts";
 import { workerNotFound } from "../versions/publisher.ts";
 import type { Target } from "../versions/service.ts";
+import type { VersionStore } from "../versions/store.ts";
 import { WorkerStore } from "../workers/store.ts";
 import type { StoredWorker } from "../workers/schemas.ts";
-import { checkPattern, reachesIntoOthers, type Neighbours } from "./conflicts.ts";
+import {
+  checkPattern,
+  reachesIntoOthers,
+  takesCommonGround,
+  type Neighbours,
+} from "./conflicts.ts";
 import type { HostNames } from "./host-names.ts";
 import { normalizePattern, splitPattern } from "./route-pattern.ts";
 import type { NamedRoute, RouteKind } from "./schemas.ts";
@@ -17,6 +25,7 @@ export interface RoutesServiceParts {
   readonly database: Database;
   readonly mutations: Mutations;
   readonly hostNames: HostNames;
+  readonly versions: VersionStore;
   readonly ownership: Ownership;
 }
 
@@ -25,9 +34,12 @@ export class RoutesService {
   readonly #parts: RoutesServiceParts;
   readonly #workers = new WorkerStore();
   readonly #routes = new RouteStore();
+  readonly #accounts = new AccountStore();
+  readonly #previewHosts: PreviewHosts;
 
   constructor(parts: RoutesServiceParts) {
     this.#parts = parts;
+    this.#previewHosts = new PreviewHosts(parts);
   }
 
   /** Makes these all routes of the worker. Rejected with `route_invalid`, `route_conflict` or `domain_unproved`. */
@@ -87,6 +99,7 @@ export class RoutesService {
     refuseOthersHosts(target, added, neighbours);
     const addedHosts = added.map((pattern) => splitPattern(pattern).host);
     await this.#parts.ownership.requireHosts(transaction, worker.account, addedHosts);
+    await this.#requireGround(transaction, worker, added);
     // wrangler sends the same routes with every deploy: what changes nothing is no mutation.
     if (
       isSameSet(
@@ -104,6 +117,29 @@ export class RoutesService {
       before: { patterns: before.map(({ pattern }) => pattern) },
       after: { patterns },
     });
+  }
+
+  /** Refuses, with `route_conflict`, hosts below the base domain that are not the account's to take. */
+  async #requireGround(
+    transaction: Transaction,
+    { account }: StoredWorker,
+    patterns: ReadonlyArray<string>,
+  ): Promise<void> {
+    const { hostNames } = this.#parts;
+    for (const pattern of patterns) {
+      const name = hostNames.workerOf(splitPattern(pattern).host);
+      if (takesCommonGround(pattern, hostNames)) {
+        const first = await this.#accounts.first(transaction);
+        if (first?.id === account) continue;
+        throw new ControlPlaneError(
+          "route_conflict",
+          `The route '${pattern}' is refused: it takes every host below '${hostNames.baseDomain}' that nobody else has, previews of others among them, which only the account that was made first may`,
+        );
+      }
+      if (name !== undefined) {
+        await this.#previewHosts.requireNoPreview(transaction, { account, name });
+      }
+    }
   }
 
   /** Takes custom domains from the account's other workers. */

@@ -32,6 +32,7 @@ import { checkBindings } from "./bindings.ts";
 import { refuseNewReach } from "./scoped-bindings.ts";
 import { KeyedLock } from "./keyed-lock.ts";
 import type { Annotations, PagesNotes, SourceMap, StoredVersion, Trigger } from "./schemas.ts";
+import { PreviewHosts } from "./preview-hosts.ts";
 import type { VersionStore } from "./store.ts";
 
 /** What a new version starts from. */
@@ -110,9 +111,11 @@ export class Publisher {
   readonly #accounts = new AccountStore();
   readonly #routes = new RouteStore();
   readonly #projects = new ProjectStore();
+  readonly #previewHosts: PreviewHosts;
 
   constructor(parts: PublisherParts) {
     this.#parts = parts;
+    this.#previewHosts = new PreviewHosts(parts);
   }
 
   /** Rejected with the first rule that the draft breaks, or `startup_failed`; then nothing changed. */
@@ -278,6 +281,11 @@ export class Publisher {
       await this.#refuseNewWorker(transaction, { principal, name });
       await this.#workers.insert(transaction, settled);
     } else await this.#workers.update(transaction, settled);
+    const alias = added.notes.annotations["workers/alias"];
+    if (alias !== undefined) {
+      const { account } = principal;
+      await this.#previewHosts.requireFree(transaction, { account, worker: name, alias });
+    }
     await this.#parts.versions.insert(transaction, {
       ...added,
       workerId: worker.id,
@@ -315,6 +323,7 @@ export class Publisher {
     }
     const routes = await this.#routes.listNear(database, [host]);
     checkOwnHost(host, routes, principal.account);
+    await this.#previewHosts.requireNoPreview(database, { account: principal.account, name });
   }
 
   async #refuseTooMany(database: Database | Transaction, { account }: Principal): Promise<void> {

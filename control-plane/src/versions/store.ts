@@ -92,6 +92,23 @@ export class VersionStore {
     return this.#newestLike(database, { workerId, id: `${label}-%` });
   }
 
+  /** What `findPreview` finds something by. */
+  async previewLabels(
+    database: Database | Transaction,
+    workerId: string,
+  ): Promise<ReadonlyArray<string>> {
+    const rows = await database
+      .selectFrom("versions")
+      .select(["id", "notes"])
+      .where("worker_id", "=", workerId)
+      .execute();
+    return rows.flatMap(({ id, notes }) => {
+      const alias = VersionNotes.parse(JSON.parse(notes)).annotations["workers/alias"];
+      const first = id.slice(0, PREVIEW_ID_DIGITS);
+      return alias === undefined ? [first] : [first, alias];
+    });
+  }
+
   async #newestLike(
     database: Database | Transaction,
     {
