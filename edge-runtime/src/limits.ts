@@ -153,6 +153,8 @@ export const LIMITS = {
   controlPlaneCallMs: 10_000,
   /** One answer with blobs: of some 16 MiB, or with one of at most 64 MiB, over a slow link. */
   blobTransferMs: 60_000,
+  /** For how long it may stand still: a control plane reads a blob whole from a bucket before it sends any of it. */
+  blobSilenceMs: 30_000,
   /** The ceiling of the first wait before the link is tried again; it doubles with each failure. */
   reconnectMs: 200,
   /** The highest ceiling: a control plane that returns has its whole fleet back within this. */

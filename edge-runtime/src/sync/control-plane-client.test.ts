@@ -79,7 +79,7 @@ async function fetchAll(
   hashes: ReadonlyArray<BlobHash>,
 ): Promise<{ readonly records: ReadonlyArray<BlobRecord>; readonly fault: unknown }> {
   const controlPlanes = new ControlPlanes(urls);
-  const client = new ControlPlaneClient({ controlPlanes, credential: "me" });
+  const client = new ControlPlaneClient({ controlPlanes, credential: "me", silenceMsMax: 200 });
   const records: BlobRecord[] = [];
   try {
     for await (const record of client.fetchBlobs(hashes)) records.push(record);
@@ -120,6 +120,19 @@ test("control plane client: asks another control plane for what one did not fini
   const { records, fault } = await fetchAll(urls, hashes);
   expect(fault).toBeUndefined();
   expectAll(records, hashes);
+});
+
+test("control plane client: asks another control plane for what one is silent about", async () => {
+  const hashes = HASHES.slice(0, 10);
+  const silent: Answer = () => undefined;
+  const stuck: Answer = (all, response) =>
+    response.write(Buffer.concat(all.slice(0, 4).map(recordOf)));
+  for (const answer of [silent, stuck]) {
+    const urls = [await startPlane(answer), await startPlane(some(10))];
+    const { records, fault } = await fetchAll(urls, hashes);
+    expect(fault).toBeUndefined();
+    expectAll(records, hashes);
+  }
 });
 
 test("control plane client: passes on that there is no such blob", async () => {

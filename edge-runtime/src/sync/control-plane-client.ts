@@ -15,13 +15,22 @@ import { request } from "undici";
 import { LIMITS } from "../limits.ts";
 import type { ControlPlanes } from "./control-planes.ts";
 
+export interface ControlPlaneClientOptions {
+  readonly controlPlanes: ControlPlanes;
+  readonly credential: string;
+  /** How long one that is to send blobs may send nothing; by default `LIMITS.blobSilenceMs`. */
+  readonly silenceMsMax?: number;
+}
+
 /** The node's plain HTTP calls to the control plane: content that is too large for the link. */
 export class ControlPlaneClient implements ValueBlobs {
   readonly #controlPlanes: ControlPlanes;
+  readonly #silenceMsMax: number;
   readonly #headers: Readonly<Record<string, string>>;
 
-  constructor(options: { readonly controlPlanes: ControlPlanes; readonly credential: string }) {
+  constructor(options: ControlPlaneClientOptions) {
     this.#controlPlanes = options.controlPlanes;
+    this.#silenceMsMax = options.silenceMsMax ?? LIMITS.blobSilenceMs;
     this.#headers = { authorization: `Bearer ${options.credential}` };
   }
 
@@ -101,10 +110,13 @@ export class ControlPlaneClient implements ValueBlobs {
       method: "POST",
       headers: { ...this.#headers, "content-type": "application/json" },
       body: JSON.stringify({ hashes } satisfies BlobsRequest),
-      signal: AbortSignal.timeout(LIMITS.blobTransferMs),
+      // A node does nothing else while it waits for what a deploy needs, and another one may have it.
+      headersTimeout: this.#silenceMsMax,
+      bodyTimeout: this.#silenceMsMax,
     } as const;
     return this.#controlPlanes.call(async (url) => {
-      const { statusCode, body } = await request(`${url}/fleet/blobs`, sent);
+      const signal = AbortSignal.timeout(LIMITS.blobTransferMs);
+      const { statusCode, body } = await request(`${url}/fleet/blobs`, { ...sent, signal });
       if (statusCode === 200) return { url, body };
       await body.dump();
       throw new Error(`the control plane answered ${statusCode} to a request for blobs`);
