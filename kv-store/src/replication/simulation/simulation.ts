@@ -11,8 +11,9 @@ import type { ValueSource } from "./simulated-read.ts";
 import { Timeline } from "./timeline.ts";
 
 const NODE_COUNT = 3;
-// Longer than the slowest repair: a stalled window is cut after half a minute, a slow disk stays so for longer.
-const CALM_MS = 60_000;
+// Longer than the slowest repair: a disk stays slow for up to 40 s, what it held up may be found to be damaged then, and
+// one repair comes half a minute after another.
+const CALM_MS = 90_000;
 /** Nothing may be left to do this long after all has come to its end. */
 const QUIET_MS = 3_000;
 
