@@ -308,6 +308,13 @@ export const LIMITS = {
   egressOriginsMax: 1_000,
   /** A resolver that takes longer has lost the question. */
   egressResolveMs: 5_000,
+  /** What DNS has said by then counts: a name's servers may answer for IPv4 and never for IPv6. */
+  egressDnsMs: 4_000,
+  /** A DNS server that has not answered by then is asked once more, or another one is. */
+  egressQuestionMs: 1_000,
+  egressQuestionsMax: 2,
+  /** Names of one cell that are looked up at once: resolvers of a machine bound what waits in them, for everybody. */
+  egressLookupsMax: 32,
   /** TCP and TLS handshakes around the world take half a second; this allows for lost packets. */
   egressConnectMs: 10_000,
   /** From the request to the head of the answer: what Cloudflare gives an origin. */

@@ -2,6 +2,7 @@ import { connect as connectTcp, type LookupFunction, type Socket } from "node:ne
 import { connect as connectTls, rootCertificates } from "node:tls";
 import type { LookupAddress } from "node:dns";
 import { Agent, type Dispatcher } from "undici";
+import { Turnstile } from "../config/turnstile.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Destination } from "./destination.ts";
@@ -26,13 +27,14 @@ export class Connector {
   /** For hosts whose addresses are judged, and for those that are allowed by name. */
   readonly #guarded: Agent;
   readonly #trusted: Agent;
+  readonly #lookups = new Turnstile(LIMITS.egressLookupsMax);
 
   constructor(options: ConnectorOptions) {
     const { policy, authorities = [] } = options;
     this.#policy = policy;
     this.#answerMs = options.answerMs ?? LIMITS.egressAnswerMs;
     this.#authorities = authorities.length > 0 ? [...rootCertificates, ...authorities] : undefined;
-    this.#guarded = this.#createAgent(lookupFor((host) => policy.resolvePublic(host)));
+    this.#guarded = this.#createAgent(lookupFor((host) => this.#resolvePublic(host)));
     this.#trusted = this.#createAgent(lookupFor((host) => policy.resolve(host)));
   }
 
@@ -52,7 +54,7 @@ export class Connector {
     const lookup = lookupFor((name) =>
       this.#policy.isAllowedByName(destination)
         ? this.#policy.resolve(name)
-        : this.#policy.resolvePublic(name),
+        : this.#resolvePublic(name),
     );
     const isTls = destination.scheme === "https";
     const socket = isTls
@@ -70,6 +72,10 @@ export class Connector {
   /** Closes every connection. */
   async close(): Promise<void> {
     await Promise.all([this.#guarded.destroy(), this.#trusted.destroy()]);
+  }
+
+  #resolvePublic(host: string): Promise<ReadonlyArray<LookupAddress>> {
+    return this.#lookups.run(() => this.#policy.resolvePublic(host));
   }
 
   #createAgent(lookup: LookupFunction): Agent {

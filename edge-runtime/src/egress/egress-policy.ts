@@ -3,6 +3,7 @@ import type { LookupAddress } from "node:dns";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { type AddressClass, classifyAddress } from "./address-class.ts";
+import { askDns } from "./ask-dns.ts";
 import type { Destination } from "./destination.ts";
 
 /** All addresses of a name. Rejects when there are none. */
@@ -14,7 +15,7 @@ export interface EgressPolicyOptions {
    * address in brackets when a port follows. For services of one's own in a private network.
    */
   readonly allow?: ReadonlyArray<string>;
-  /** The system's resolver by default. */
+  /** By default DNS is asked, and the system where a host is allowed by name. */
   readonly resolve?: Resolve;
 }
 
@@ -24,10 +25,13 @@ const PORTS_REFUSED: ReadonlySet<number> = new Set([25]);
 /** Decides what cells may reach: public addresses, and hosts that are allowed by name. */
 export class EgressPolicy {
   readonly #allowed: ReadonlySet<string>;
+  readonly #resolvePublic: Resolve;
   readonly #resolve: Resolve;
 
   constructor(options: EgressPolicyOptions = {}) {
     this.#allowed = new Set((options.allow ?? []).map((name) => name.toLowerCase()));
+    this.#resolvePublic = options.resolve ?? askDns();
+    // These names are the operator's, who may have them in a file of the system's.
     this.#resolve = options.resolve ?? ((host) => lookup(host, { all: true }));
   }
 
@@ -61,7 +65,7 @@ export class EgressPolicy {
    * `egress_unreachable` when the name has no address.
    */
   async resolvePublic(host: string): Promise<ReadonlyArray<LookupAddress>> {
-    const addresses = await this.resolve(host);
+    const addresses = await addressesOf(host, this.#resolvePublic);
     judge(
       host,
       addresses.map(({ address }) => address),
@@ -70,23 +74,27 @@ export class EgressPolicy {
   }
 
   /** The addresses of a name that is allowed as such. Rejected with `egress_unreachable`. */
-  async resolve(host: string): Promise<ReadonlyArray<LookupAddress>> {
-    const timeout = Promise.withResolvers<never>();
-    const timer = setTimeout(() => timeout.reject(new Error("timed out")), LIMITS.egressResolveMs);
-    try {
-      const addresses = await Promise.race([this.#resolve(host), timeout.promise]);
-      if (addresses.length === 0) throw new Error("no address");
-      return addresses;
-    } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause);
-      throw new EdgeError(
-        "egress_unreachable",
-        `the name '${host}' could not be resolved: ${reason}`,
-        { cause },
-      );
-    } finally {
-      clearTimeout(timer);
-    }
+  resolve(host: string): Promise<ReadonlyArray<LookupAddress>> {
+    return addressesOf(host, this.#resolve);
+  }
+}
+
+async function addressesOf(host: string, resolve: Resolve): Promise<ReadonlyArray<LookupAddress>> {
+  const timeout = Promise.withResolvers<never>();
+  const timer = setTimeout(() => timeout.reject(new Error("timed out")), LIMITS.egressResolveMs);
+  try {
+    const addresses = await Promise.race([resolve(host), timeout.promise]);
+    if (addresses.length === 0) throw new Error("no address");
+    return addresses;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new EdgeError(
+      "egress_unreachable",
+      `the name '${host}' could not be resolved: ${reason}`,
+      { cause },
+    );
+  } finally {
+    clearTimeout(timer);
   }
 }
 
