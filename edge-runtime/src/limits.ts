@@ -19,6 +19,12 @@ export const LIMITS = {
   cellOutputTailBytes: 16 * 1024,
   /** One line of a cell's output; the rest of a longer one is dropped, so that no log is flooded. */
   cellOutputLineBytes: 16 * 1024,
+  /** What of a cell's output is kept at once: what Cloudflare keeps of a request's logs. */
+  cellOutputBytes: 256 * 1024,
+  /** What is kept of it over time: 700 MB a day from one that never stops, which a log's keeper gets along with. */
+  cellOutputBytesPerSecond: 8 * 1024,
+  /** What a log adds to each line. */
+  cellOutputLineExtraBytes: 128,
   /** One line on a cell's control descriptor: workerd writes less than 200 bytes. */
   cellControlLineBytes: 4 * 1024,
   /** 107 bytes of a unix socket's path, less `/<8 digits>/health.sock` and some room for `w<n>.sock`. */

@@ -69,6 +69,20 @@ test("workerd host: a cell serves on its sockets and writes lines", async () => 
   expect(cell.startMs).toBeGreaterThan(0);
 });
 
+test("workerd host: a cell that writes without end fills no log", async () => {
+  const cell = await host.start(
+    await specOf(`export default { fetch() {
+      for (let i = 0; i < 3_000; i += 1) console.log("x".repeat(1_000));
+      return new Response("written");
+    } };`),
+  );
+  await askCell({ socketPath: cell.socketPath("w0"), timeoutMs: 10_000 });
+  await cell.stop();
+  const bytes = lines.reduce((sum, { text }) => sum + text.length, 0);
+  expect(bytes).toBeLessThan(2 * LIMITS.cellOutputBytes);
+  expect(lines.at(-1)?.text).toMatch(/^\d+ lines were left out/);
+});
+
 // Only root runs cells as another user, who could not change them.
 test.skipIf(process.getuid?.() !== 0)(
   "workerd host: the static files of a cell that ended are the next one's",

@@ -1,5 +1,6 @@
 import { chmod, link } from "node:fs/promises";
 import { join } from "node:path";
+import type { Clock } from "@atoll/kv-store";
 import { z } from "zod";
 import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import { EdgeError } from "../errors.ts";
@@ -14,6 +15,7 @@ import { type LimitBreach, processMemoryBytes } from "./cell-limits.ts";
 import { CellSample } from "./cell-sample.ts";
 import type { CellSampler } from "./cell-sampler.ts";
 import type { CellWatchdog } from "./cell-watchdog.ts";
+import { OutputBudget } from "./output-budget.ts";
 import { readLines } from "./output-lines.ts";
 import type { SiteTrees, TakenTree } from "./site-trees.ts";
 import { ProcessCounters } from "./process-table.ts";
@@ -37,6 +39,7 @@ export interface WorkerdProcessOptions {
   readonly id: string;
   readonly startMsMax: number;
   readonly startCpuMsMax: number;
+  readonly clock: Clock;
   readonly onLine: (line: CellLine) => void;
 }
 
@@ -58,6 +61,7 @@ export class WorkerdProcess implements Cell {
   /** Sockets that listen, as far as the control descriptor told. */
   readonly #listening = new Set<string>();
   #stderrTail = "";
+  readonly #outputBudget: OutputBudget;
   #startMs = 0;
   #onListening: () => void = () => undefined;
   #isStopping = false;
@@ -83,6 +87,7 @@ export class WorkerdProcess implements Cell {
     this.#process = process;
     this.#counters = new ProcessCounters(process.pid);
     this.sample = new CellSample(this.#counters);
+    this.#outputBudget = new OutputBudget(options.clock.monotonicMs());
     this.#readOutput();
     this.exited = this.#waitForExit();
   }
@@ -283,13 +288,26 @@ export class WorkerdProcess implements Cell {
   #readOutput(): void {
     const { control, stdout, stderr } = this.#process;
     readLines(control, LIMITS.cellControlLineBytes, (line) => this.#takeControlLine(line));
-    readLines(stdout, LIMITS.cellOutputLineBytes, (text) => {
-      this.#options.onLine({ cell: this.id, stream: "stdout", text });
-    });
+    readLines(stdout, LIMITS.cellOutputLineBytes, (text) => this.#tell("stdout", text));
     readLines(stderr, LIMITS.cellOutputLineBytes, (text) => {
       this.#stderrTail = `${this.#stderrTail}${text}\n`.slice(-LIMITS.cellOutputTailBytes);
-      this.#options.onLine({ cell: this.id, stream: "stderr", text });
+      this.#tell("stderr", text);
     });
+  }
+
+  /** Passes a line on, unless there are so many of them that they would fill a disk. */
+  #tell(stream: CellLine["stream"], text: string): void {
+    const { clock, onLine } = this.#options;
+    if (!this.#outputBudget.takes(text, clock.monotonicMs())) return;
+    this.#tellOmitted();
+    onLine({ cell: this.id, stream, text });
+  }
+
+  #tellOmitted(): void {
+    const lines = this.#outputBudget.takeOmitted();
+    if (lines === 0) return;
+    const text = `${lines} lines were left out: more than ${LIMITS.cellOutputBytesPerSecond} bytes a second`;
+    this.#options.onLine({ cell: this.id, stream: "stderr", text });
   }
 
   #takeControlLine(line: string): void {
@@ -302,6 +320,7 @@ export class WorkerdProcess implements Cell {
   async #waitForExit(): Promise<CellExit> {
     const ended = await this.#process.ended;
     this.#hasEnded = true;
+    this.#tellOmitted();
     // What went wrong with it was told to whoever started it.
     await this.#grouped.catch(() => undefined);
     const { groups, runDirectory, sites, sandbox } = this.#options;
