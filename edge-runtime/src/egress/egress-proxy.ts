@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Socket } from "node:net";
 import type { WorkerKey } from "@atoll/control-plane/contract";
 import type { Logger } from "pino";
+import { OutputBudget } from "../cells/output-budget.ts";
 import { EdgeError } from "../errors.ts";
 import { endToEnd } from "../http/hop-by-hop.ts";
 import type { RequestCounts } from "../ingress/ingress.ts";
@@ -104,6 +105,8 @@ class Listener implements EgressListener {
   #inFlight = 0;
   #requests = 0;
   #denials = 0;
+  /** Of what is logged of them: a worker can have thousands a second. */
+  readonly #logBudget = new OutputBudget(performance.now());
   /** Bytes of sockets that are closed already. */
   #bytesSent = 0;
   #bytesReceived = 0;
@@ -253,7 +256,11 @@ class Listener implements EgressListener {
   #note(error: EdgeError): void {
     if (error.code !== "egress_denied") return;
     this.#denials += 1;
-    this.#options.log.info({ ...this.#identity, reason: error.message }, "egress denied");
+    const { message: reason } = error;
+    if (!this.#logBudget.takes(reason, performance.now())) return;
+    const untold = this.#logBudget.takeOmitted();
+    const facts = { ...this.#identity, reason, ...(untold > 0 ? { untold } : {}) };
+    this.#options.log.info(facts, "egress denied");
   }
 }
 
