@@ -23,7 +23,8 @@ export interface ConnectorOptions {
 export class Connector {
   readonly #policy: EgressPolicy;
   readonly #authorities: string[] | undefined;
-  readonly #answerMs: number;
+  /** How long a destination may take to begin its answer. */
+  readonly answerMs: number;
   /** For hosts whose addresses are judged, and for those that are allowed by name. */
   readonly #guarded: Agent;
   readonly #trusted: Agent;
@@ -32,7 +33,7 @@ export class Connector {
   constructor(options: ConnectorOptions) {
     const { policy, authorities = [] } = options;
     this.#policy = policy;
-    this.#answerMs = options.answerMs ?? LIMITS.egressAnswerMs;
+    this.answerMs = options.answerMs ?? LIMITS.egressAnswerMs;
     this.#authorities = authorities.length > 0 ? [...rootCertificates, ...authorities] : undefined;
     this.#guarded = this.#createAgent(lookupFor((host) => this.#resolvePublic(host)));
     this.#trusted = this.#createAgent(lookupFor((host) => policy.resolve(host)));
@@ -57,15 +58,15 @@ export class Connector {
         : this.#resolvePublic(name),
     );
     const isTls = destination.scheme === "https";
+    // Who has said all may still have something to hear.
+    const common = { host, port, lookup, allowHalfOpen: true };
     const socket = isTls
       ? connectTls({
-          host,
-          port,
-          lookup,
+          ...common,
           ...(destination.isAddress ? {} : { servername: host }),
           ...(this.#authorities === undefined ? {} : { ca: this.#authorities }),
         })
-      : connectTcp({ host, port, lookup });
+      : connectTcp(common);
     return established(socket, isTls ? "secureConnect" : "connect", host);
   }
 
@@ -88,7 +89,7 @@ export class Connector {
       // One HTTP version towards all: what is passed on then never depends on what a server offers.
       allowH2: false,
       pipelining: 1,
-      headersTimeout: this.#answerMs,
+      headersTimeout: this.answerMs,
       bodyTimeout: LIMITS.egressIdleMs,
       maxHeaderSize: LIMITS.egressHeadBytesMax,
       keepAliveTimeout: LIMITS.egressIdleConnectionMs,

@@ -102,6 +102,8 @@ class Listener implements EgressListener {
   readonly #connector: Connector;
   readonly #allowance: SubrequestAllowance;
   readonly #sockets = new Set<Socket>();
+  /** Connections of tunnels and WebSockets, which may outlast the cell's own for as long as something is on its way. */
+  readonly #tunnels = new Set<Socket>();
   #inFlight = 0;
   #requests = 0;
   #denials = 0;
@@ -157,7 +159,7 @@ class Listener implements EgressListener {
   async #close(): Promise<void> {
     const closed = this.#server.listening ? once(this.#server, "close") : undefined;
     this.#server.close();
-    for (const socket of this.#sockets) socket.destroy();
+    for (const socket of [...this.#sockets, ...this.#tunnels]) socket.destroy();
     await Promise.all([closed, this.#connector.close()]);
     this.#onClosed();
   }
@@ -221,20 +223,31 @@ class Listener implements EgressListener {
     }
   }
 
-  /** Runs what takes a whole connection: a tunnel or a WebSocket. */
-  #onSocket(socket: Socket, run: () => Promise<void>): void {
+  /** Runs what takes a whole connection, and resolves with the one that it has outside: a tunnel or a WebSocket. */
+  #onSocket(socket: Socket, run: () => Promise<Socket>): void {
     this.#requests += 1;
-    socket.once("close", () => this.#leave());
+    let upstream: Socket | undefined;
+    socket.once("close", () => {
+      if (upstream === undefined || upstream.closed) this.#leave();
+      else upstream.once("close", () => this.#leave());
+    });
     const attempt = async (): Promise<void> => {
       try {
         await this.#enter();
-        if (!socket.destroyed) await run();
+        if (!socket.destroyed) upstream = this.#keep(await run());
       } catch (error) {
         this.#note(toEgressError(error));
         writeDenial(socket, toEgressError(error));
       }
     };
     void attempt();
+  }
+
+  #keep(upstream: Socket): Socket {
+    if (upstream.closed) return upstream;
+    this.#tunnels.add(upstream);
+    upstream.once("close", () => this.#tunnels.delete(upstream));
+    return upstream;
   }
 
   async #enter(): Promise<void> {
