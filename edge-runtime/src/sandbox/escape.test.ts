@@ -127,6 +127,18 @@ test("escape: no file can be filled, so no disk can", async () => {
   }
 });
 
+test.runIf(process.arch === "x64")(
+  "escape: no room of the disk can be taken beyond a file's end either",
+  async () => {
+    const { said } = await run(`
+      open(my $f, ">", "/cell/x") or die;
+      syscall(285, fileno($f), 1, 0, 50_000_000);
+      print((stat("/cell/x"))[12] || "nothing");
+    `);
+    expect(said).toBe("nothing");
+  },
+);
+
 test("escape: no program can be started and no process made", async () => {
   expect(await tries(`fork()`)).toMatchObject({ said: `error ${EPERM}` });
   expect((await run(`exec("/bin/sh") or print $!+0`)).said).toContain(`${ENOENT}`);
