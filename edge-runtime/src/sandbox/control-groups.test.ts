@@ -84,6 +84,26 @@ test.runIf(isWritable)("control groups: what stays below its limit goes on", asy
   expect(await groups.wasOutOfMemory("cell")).toBe(false);
 });
 
+test.runIf(isWritable)("control groups: who has all of its memory gets no swap", async () => {
+  const groups = await open("test of swap");
+  const child = spawn("/usr/bin/sleep", ["60"]);
+  const ended = new Promise((resolve) => child.once("close", resolve));
+  const pid = child.pid ?? 0;
+  await start(groups, { cell: "cell", pid, memoryBytes: 64 * 1024 * 1024 });
+  const memory = hierarchies.find(({ controllers }) => controllers.includes("memory"));
+  const line = await groupOf(pid, "memory");
+  child.kill("SIGKILL");
+  await ended;
+  const group = line.slice(line.indexOf("atoll-"));
+  const [file, bytes] =
+    memory?.version === 1
+      ? ["memory.memsw.limit_in_bytes", `${64 * 1024 * 1024}`]
+      : ["memory.swap.max", "0"];
+  const path = join(memory?.directory ?? "", group, file);
+  // Not every kernel counts swap.
+  expect(existsSync(path) ? (await readFile(path, "utf8")).trim() : bytes).toBe(bytes);
+});
+
 test.runIf(isWritable)("control groups: processor time and memory are counted", async () => {
   const groups = await open("test of counting");
   const eater = startEater();

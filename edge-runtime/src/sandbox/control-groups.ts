@@ -10,6 +10,7 @@ import { KernelCounter, readKernelFile } from "./kernel-file.ts";
 const FILES = {
   1: {
     memoryLimit: "memory.limit_in_bytes",
+    swapLimit: "memory.memsw.limit_in_bytes",
     memoryEvents: "memory.oom_control",
     memoryPeak: "memory.max_usage_in_bytes",
     share: "cpu.shares",
@@ -18,6 +19,7 @@ const FILES = {
   },
   2: {
     memoryLimit: "memory.max",
+    swapLimit: "memory.swap.max",
     memoryEvents: "memory.events",
     memoryPeak: "memory.peak",
     share: "cpu.weight",
@@ -135,7 +137,7 @@ export class ControlGroups {
       const directory = this.#directory(hierarchy, cell);
       if (hasAccounts(hierarchy)) await makeCellGroup(hierarchy, directory);
       if (hierarchy.controllers.includes("memory")) {
-        await writeFile(join(directory, FILES[hierarchy.version].memoryLimit), `${memoryBytes}`);
+        await limitMemory(hierarchy, directory, memoryBytes);
       }
       if (!hasAccounts(hierarchy)) continue;
       const moved = enter(directory, pid);
@@ -277,6 +279,24 @@ async function makeCellGroup(hierarchy: Hierarchy, directory: string): Promise<v
       const { code } = error as NodeJS.ErrnoException;
       if (code !== "ENOENT" || attempt === MAKE_TRIES) throw error;
     }
+  }
+}
+
+/** Bounds memory, with no swap beyond it: that is the host's, and one cell would use up all of it. */
+async function limitMemory(
+  { version }: Hierarchy,
+  directory: string,
+  memoryBytes: number,
+): Promise<void> {
+  const { memoryLimit, swapLimit } = FILES[version];
+  await writeFile(join(directory, memoryLimit), `${memoryBytes}`);
+  // With version 1 it is memory and swap together, and can't be less than memory.
+  const swapBytes = version === 1 ? memoryBytes : 0;
+  try {
+    await writeFile(join(directory, swapLimit), `${swapBytes}`, { flag: "r+" });
+  } catch (error) {
+    // A kernel that has no swap, or does not count who uses it.
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   }
 }
 
