@@ -44,6 +44,11 @@ export const LIMITS = {
   sharedCellWorkersMax: 20,
   /** Their code: 1.5 MB of memory each besides, all below the limit of one cell. */
   sharedCellCodeBytesMax: 8 * 1024 * 1024,
+  /**
+   * By how much a cell counts as larger when the machine is out of memory, in thousandths of that: more than any agent has.
+   * All cells together may be granted more than there is.
+   */
+  cellOomScore: 500,
   /** Threads of a cell: workerd has one for each core to compile with, and a few more. */
   cellThreadsMax: 256,
   /** Part of its disk that a node's key-value store may take: three nodes on one machine leave most of it. */

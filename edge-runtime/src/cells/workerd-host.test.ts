@@ -83,6 +83,14 @@ test("workerd host: a cell that writes without end fills no log", async () => {
   expect(lines.at(-1)?.text).toMatch(/^\d+ lines were left out/);
 });
 
+test("workerd host: a machine without memory ends cells, and not the agent", async () => {
+  const cell = await host.start(await specOf(HELLO));
+  const scoreOf = (pid: number | "self"): number =>
+    Number(readFileSync(`/proc/${pid}/oom_score`, "utf8"));
+  // Whatever the agent has mapped of its database counts as well.
+  expect(scoreOf(cell.pid) - scoreOf("self")).toBeGreaterThan(200);
+});
+
 // Only root runs cells as another user, who could not change them.
 test.skipIf(process.getuid?.() !== 0)(
   "workerd host: the static files of a cell that ended are the next one's",

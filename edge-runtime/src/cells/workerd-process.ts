@@ -7,6 +7,7 @@ import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { ConfinedProcess } from "../sandbox/confined-process.ts";
 import type { ControlGroups } from "../sandbox/control-groups.ts";
+import { endFirstWithoutMemory } from "../sandbox/kernel-file.ts";
 import type { Sandbox } from "../sandbox/sandbox.ts";
 import { askCell } from "./cell-client.ts";
 import { makeCellDirectory } from "./cell-directory.ts";
@@ -195,6 +196,7 @@ export class WorkerdProcess implements Cell {
   /** Makes its end certain, and what it may take bounded. */
   async #bound(): Promise<void> {
     try {
+      endFirstWithoutMemory(this.pid);
       await recordProcess(this.#options.runDirectory, this.id, this.pid);
       await this.#group((groups) => groups.add(this.id, this.pid));
     } catch (error) {

@@ -1,4 +1,5 @@
-import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync, writeFileSync } from "node:fs";
+import { LIMITS } from "../limits.ts";
 
 /**
  * What the kernel tells in a file of its own, of a process or of a group; `undefined` when that is gone, or
@@ -21,6 +22,15 @@ export function openFilesMax(): number {
   const [, hard = "1024"] =
     /^Max open files +\S+ +(\d+)/m.exec(readKernelFile("/proc/self/limits") ?? "") ?? [];
   return Number(hard);
+}
+
+/** Has the kernel, when the machine itself is out of memory, end this process before ours. */
+export function endFirstWithoutMemory(pid: number): void {
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, `${LIMITS.cellOomScore}`, { flag: "r+" });
+  } catch {
+    // Gone already, or a host that does not let us: then the kernel ends what has most, as it would have.
+  }
 }
 
 // Every counter that is read again and again stands in the first line, with at most four numbers of it.
