@@ -104,6 +104,8 @@ export const LIMITS = {
   configCompileMs: 30_000,
   /** Compilers at work at once: a node that starts with hundreds of workers keeps serving meanwhile. */
   configCompilesMax: 2,
+  /** An answer of a cell to the node itself, of its health socket or its trigger: those have some 100 bytes. */
+  cellAnswerBytesMax: 1024 * 1024,
   /** Answers of a fresh cell's health socket take 1 ms; a cell that misses this is not switched to. */
   cellProbeMs: 5_000,
   /** Cells that an apply starts at once, beside those that serve: more would slow the requests down. */

@@ -1,4 +1,5 @@
 import { Agent, request } from "node:http";
+import { LIMITS } from "../limits.ts";
 
 export interface CellResponse {
   readonly status: number;
@@ -16,7 +17,10 @@ export interface CellRequest {
   readonly timeoutMs: number;
 }
 
-/** One HTTP request to a cell's socket, on a connection of its own. */
+/**
+ * One HTTP request to a cell's socket, on a connection of its own. Rejected when the answer is longer than
+ * `LIMITS.cellAnswerBytesMax`: whoever took over the process of a cell may say what it likes.
+ */
 export function askCell(options: CellRequest): Promise<CellResponse> {
   const { promise, resolve, reject } = Promise.withResolvers<CellResponse>();
   const agent = new Agent({ keepAlive: false });
@@ -31,7 +35,13 @@ export function askCell(options: CellRequest): Promise<CellResponse> {
     },
     (incoming) => {
       const chunks: Buffer[] = [];
-      incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
+      let bytes = 0;
+      incoming.on("data", (chunk: Buffer) => {
+        chunks.push(chunk);
+        bytes += chunk.length;
+        if (bytes <= LIMITS.cellAnswerBytesMax) return;
+        incoming.destroy(new Error(`a cell answered more than ${LIMITS.cellAnswerBytesMax} bytes`));
+      });
       incoming.on("error", reject);
       incoming.on("end", () => {
         const body = Buffer.concat(chunks).toString();

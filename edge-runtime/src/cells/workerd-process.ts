@@ -59,12 +59,12 @@ export class WorkerdProcess implements Cell {
   readonly #options: WorkerdProcessOptions;
   readonly #process: ConfinedProcess;
   readonly #counters: ProcessCounters;
-  /** Sockets that listen, as far as the control descriptor told. */
-  readonly #listening = new Set<string>();
+  /** Sockets that are to listen and do not yet, as far as the control descriptor told; what else it tells is ignored. */
+  readonly #awaited = new Set<string>();
   #stderrTail = "";
   readonly #outputBudget: OutputBudget;
   #startMs = 0;
-  #onListening: () => void = () => undefined;
+  #onAwaited: () => void = () => undefined;
   #isStopping = false;
   #hasEnded = false;
   /** Its latest way into a control group: a group that is made after its end would never be removed. */
@@ -261,10 +261,8 @@ export class WorkerdProcess implements Cell {
   async #started(sockets: ReadonlyArray<string>): Promise<"listening" | "ended" | "late"> {
     const { promise, resolve } = Promise.withResolvers<"listening" | "ended" | "late">();
     const cpuNs = this.#counters.times()?.ranNs ?? 0;
-    this.#onListening = () => {
-      if (sockets.every((name) => this.#listening.has(name))) resolve("listening");
-    };
-    this.#onListening();
+    for (const name of sockets) this.#awaited.add(name);
+    this.#onAwaited = () => resolve("listening");
     void this.exited.then(() => resolve("ended"));
     const deadline = setTimeout(() => resolve("late"), this.#options.startMsMax);
     const checks = setInterval(() => this.#checkStart(cpuNs), LIMITS.startCheckMs);
@@ -314,9 +312,8 @@ export class WorkerdProcess implements Cell {
 
   #takeControlLine(line: string): void {
     const event = ListenEvent.safeParse(parseJson(line));
-    if (!event.success) return;
-    this.#listening.add(event.data.socket);
-    this.#onListening();
+    if (!event.success || !this.#awaited.delete(event.data.socket)) return;
+    if (this.#awaited.size === 0) this.#onAwaited();
   }
 
   async #waitForExit(): Promise<CellExit> {
