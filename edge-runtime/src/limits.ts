@@ -317,6 +317,10 @@ export const LIMITS = {
   waitUntilMs: 30_000,
   /** Outgoing requests and sockets of one cell in flight: far above what one thread can make use of. */
   egressRequestsMax: 1_000,
+  /** Calls of `caches` at once, of all cells: each takes milliseconds, and whoever takes long makes room for others. */
+  cacheConnectionsMax: 1_000,
+  /** Connections of one cell for each that may be in flight: those beyond get their 503 over one of their own. */
+  egressConnectionsPerRequest: 4,
   /** Hosts that one cell has connections to at a time. */
   egressOriginsMax: 1_000,
   /** A resolver that takes longer has lost the question. */

@@ -1,7 +1,11 @@
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { LIMITS } from "../limits.ts";
 import { CacheFront } from "./cache-front.ts";
 import { askCell } from "./cell-client.ts";
 
@@ -29,4 +33,18 @@ test.each([
   const { socketPath } = front;
   const request = { socketPath, method, timeoutMs: 5_000, ...(body !== undefined && { body }) };
   expect((await askCell(request)).status).toBe(status);
+});
+
+test("cache front: calls that never end take no place from others", async () => {
+  const { socketPath } = front;
+  const sockets: Socket[] = [];
+  for (let count = 0; count < LIMITS.cacheConnectionsMax + 20; count += 1) {
+    const socket = connect(socketPath).on("error", () => undefined);
+    await once(socket, "connect");
+    socket.write("PUT /x HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n");
+    sockets.push(socket);
+  }
+  await waitFor(() => expect(sockets.filter(({ closed }) => closed).length).toBe(20));
+  expect((await askCell({ socketPath, method: "GET", timeoutMs: 5_000 })).status).toBe(504);
+  for (const socket of sockets) socket.destroy();
 });

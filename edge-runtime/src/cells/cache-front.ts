@@ -1,6 +1,8 @@
 import { rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import { closeServer } from "../http/close-server.ts";
+import { LIMITS } from "../limits.ts";
 
 /**
  * The service behind `caches`, on a unix socket that every cell finds as `cache.sock`. It keeps nothing:
@@ -20,6 +22,7 @@ export class CacheFront {
     // A socket that an earlier agent left would refuse the address.
     await rm(socketPath, { force: true });
     const server = createServer(answer);
+    boundConnections(server);
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject);
       server.listen(socketPath, resolve);
@@ -31,6 +34,23 @@ export class CacheFront {
   close(): Promise<void> {
     return closeServer(this.#server);
   }
+}
+
+/** Ends the connection whose last call was answered the longest ago when there are too many: all cells share them. */
+function boundConnections(server: Server): void {
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    const [first] = sockets;
+    if (sockets.size > LIMITS.cacheConnectionsMax) first?.destroy();
+  });
+  server.on("request", (_, response: ServerResponse) => {
+    const { socket } = response;
+    response.once("finish", () => {
+      if (socket !== null && sockets.delete(socket)) sockets.add(socket);
+    });
+  });
 }
 
 function answer(request: IncomingMessage, response: ServerResponse): void {
