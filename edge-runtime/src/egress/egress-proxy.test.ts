@@ -2,9 +2,10 @@ import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer as createHttpServer, type Server } from "node:http";
 import { createServer as createHttpsServer } from "node:https";
-import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import { type AddressInfo, connect, createServer as createTcpServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { waitFor } from "@atoll/kv-store/test-support/wait-for";
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { WebSocketServer } from "ws";
@@ -243,6 +244,18 @@ describe("egress proxy, from inside a real cell", () => {
     const busy = answers.filter(({ text }) => text.startsWith("egress_busy: more than 20 "));
     expect(busy.map(({ status }) => status)).toEqual(Array.from({ length: 5 }, () => 503));
     expect((await cell.fetch(`http://api.test:${apiPort()}/gzip`)).status).toBe(200);
+  });
+
+  test("connections that send nothing are bounded as well", async () => {
+    const connections = Array.from({ length: 120 }, () => connect(listener.socketPath));
+    await waitFor(() => {
+      const open = connections.filter(({ closed }) => !closed);
+      expect(open.length).toBeLessThanOrEqual(4 * 20);
+    });
+    for (const connection of connections) connection.destroy();
+    await waitFor(async () =>
+      expect((await cell.fetch(`http://api.test:${apiPort()}/gzip`)).status).toBe(200),
+    );
   });
 
   test("subrequests that no request of the cell allows are refused, whatever their kind", async () => {

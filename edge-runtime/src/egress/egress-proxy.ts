@@ -176,6 +176,8 @@ class Listener implements EgressListener {
       // workerd keeps its connections open; closing them under it would race with its next request.
       keepAliveTimeout: 0,
     });
+    // A request is counted when its head is there, so whoever sends none needs another bound.
+    server.maxConnections = LIMITS.egressConnectionsPerRequest * this.#requestsMax;
     server.on("connection", (socket: Socket) => this.#onConnection(socket));
     server.on("request", (request, response) => void this.#onRequest(request, response));
     server.on("connect", (request: IncomingMessage, socket: Socket) => {
@@ -252,14 +254,17 @@ class Listener implements EgressListener {
 
   async #enter(): Promise<void> {
     this.#inFlight += 1;
-    const requestsMax = this.#options.requestsMax ?? LIMITS.egressRequestsMax;
-    if (this.#inFlight > requestsMax) {
+    if (this.#inFlight > this.#requestsMax) {
       throw new EdgeError(
         "egress_busy",
-        `more than ${requestsMax} outgoing requests of one cell are in flight`,
+        `more than ${this.#requestsMax} outgoing requests of one cell are in flight`,
       );
     }
     await this.#allowance.take();
+  }
+
+  get #requestsMax(): number {
+    return this.#options.requestsMax ?? LIMITS.egressRequestsMax;
   }
 
   #leave(): void {
