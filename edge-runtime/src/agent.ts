@@ -225,7 +225,8 @@ async function openServices(ground: Ground, cells: () => Cells | undefined): Pro
     ...{ directory: run.sockets, capabilities: ground.tailCapabilities, supervisor, log },
   });
   closers.push(() => server.close());
-  const egress = new EgressProxy({ policy: new EgressPolicy({ allow: options.egressAllow }), log });
+  const policy = new EgressPolicy({ allow: options.egressAllow, servedPorts: [options.port] });
+  const egress = new EgressProxy({ policy, log });
   closers.push(() => egress.close());
   const cellServices = new NodeCellServices({
     directory: run.sockets,

@@ -37,6 +37,11 @@ export function classifyAddress(address: string): AddressClass {
     : classifyIpv6(parsed as ipaddr.IPv6);
 }
 
+/** One spelling for each address: what of IPv6 stands for an IPv4 address on this machine is that one. */
+export function reachedAddress(address: string): string {
+  return ipaddr.process(address.split("%")[0] ?? "").toNormalizedString();
+}
+
 function classifyIpv4(address: ipaddr.IPv4): AddressClass {
   if (METADATA_ADDRESSES.has(address.toString())) return "cloud metadata";
   // "This network": nothing in 0.0.0.0/8 but 0.0.0.0 itself has a meaning, and Linux routes it home.

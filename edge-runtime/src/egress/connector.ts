@@ -1,12 +1,12 @@
 import { connect as connectTcp, type LookupFunction, type Socket } from "node:net";
 import { connect as connectTls, rootCertificates } from "node:tls";
 import type { LookupAddress } from "node:dns";
-import { Agent, type Dispatcher } from "undici";
+import { Agent, type Dispatcher, Pool } from "undici";
 import { Turnstile } from "../config/turnstile.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import type { Destination } from "./destination.ts";
-import type { EgressPolicy } from "./egress-policy.ts";
+import type { EgressPolicy, Goal } from "./egress-policy.ts";
 
 export interface ConnectorOptions {
   readonly policy: EgressPolicy;
@@ -35,8 +35,8 @@ export class Connector {
     this.#policy = policy;
     this.answerMs = options.answerMs ?? LIMITS.egressAnswerMs;
     this.#authorities = authorities.length > 0 ? [...rootCertificates, ...authorities] : undefined;
-    this.#guarded = this.#createAgent(lookupFor((host) => this.#resolvePublic(host)));
-    this.#trusted = this.#createAgent(lookupFor((host) => policy.resolve(host)));
+    this.#guarded = this.#createAgent((goal) => this.#resolvePublic(goal));
+    this.#trusted = this.#createAgent(({ host }) => policy.resolve(host));
   }
 
   /** What sends requests to the destination. Throws `egress_denied`. */
@@ -55,7 +55,7 @@ export class Connector {
     const lookup = lookupFor((name) =>
       this.#policy.isAllowedByName(destination)
         ? this.#policy.resolve(name)
-        : this.#resolvePublic(name),
+        : this.#resolvePublic({ host: name, port }),
     );
     const isTls = destination.scheme === "https";
     // Who has said all may still have something to hear.
@@ -75,16 +75,20 @@ export class Connector {
     await Promise.all([this.#guarded.destroy(), this.#trusted.destroy()]);
   }
 
-  #resolvePublic(host: string): Promise<ReadonlyArray<LookupAddress>> {
-    return this.#lookups.run(() => this.#policy.resolvePublic(host));
+  #resolvePublic(goal: Goal): Promise<ReadonlyArray<LookupAddress>> {
+    return this.#lookups.run(() => this.#policy.resolvePublic(goal));
   }
 
-  #createAgent(lookup: LookupFunction): Agent {
+  #createAgent(resolve: (goal: Goal) => Promise<ReadonlyArray<LookupAddress>>): Agent {
     return new Agent({
-      connect: {
-        lookup,
-        timeout: LIMITS.egressConnectMs,
-        ...(this.#authorities === undefined ? {} : { ca: this.#authorities }),
+      // A look-up alone is not told the port.
+      factory: (origin, options) => {
+        const port = portOf(new URL(origin));
+        const lookup = lookupFor((host) => resolve({ host, port }));
+        const ca = this.#authorities === undefined ? {} : { ca: this.#authorities };
+        const connect = { lookup, timeout: LIMITS.egressConnectMs, ...ca };
+        // They are those below, as the agent passes them on.
+        return new Pool(origin, { ...(options as Pool.Options), connect });
       },
       // One HTTP version towards all: what is passed on then never depends on what a server offers.
       allowH2: false,
@@ -96,6 +100,11 @@ export class Connector {
       maxOrigins: LIMITS.egressOriginsMax,
     });
   }
+}
+
+function portOf({ port, protocol }: URL): number {
+  if (port !== "") return Number(port);
+  return protocol === "https:" ? 443 : 80;
 }
 
 /** A `lookup` for `net.connect` that answers with all addresses that `resolve` found fit. */
