@@ -1,7 +1,9 @@
-import type { AccountSettings, SecretValues, Version } from "../contract/index.ts";
+import type { AccountId, AccountSettings, SecretValues, Version } from "../contract/index.ts";
 
 /** A version that is about to be recorded, with all that starting it once needs. */
 export interface PreflightCandidate {
+  /** Whose it is: accounts take turns. */
+  readonly account: AccountId;
   readonly version: Version;
   readonly secrets: SecretValues;
   /** What its account is granted on nodes, where it may take as much as here. */

@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from "vitest";
-import { Assets, DEFAULT_ACCOUNT_SETTINGS, Version } from "../contract/index.ts";
+import { AccountId, Assets, DEFAULT_ACCOUNT_SETTINGS, Version } from "../contract/index.ts";
 import { LIMITS } from "../limits.ts";
 import { ScriptedPreflight } from "../test-support/scripted-preflight.ts";
 import type { PreflightCandidate } from "./preflight.ts";
@@ -33,7 +33,9 @@ function candidate(
     ...changes,
   });
   const readBlob = () => Promise.resolve(new Uint8Array());
-  return { version, secrets: {}, settings: DEFAULT_ACCOUNT_SETTINGS, readBlob, ...others };
+  const account = AccountId.parse("0".repeat(32));
+  const settings = DEFAULT_ACCOUNT_SETTINGS;
+  return { account, version, secrets: {}, settings, readBlob, ...others };
 }
 
 test("remembered preflight: the same content is started once, whatever its id, number, time and tag", async () => {

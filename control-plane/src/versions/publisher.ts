@@ -8,6 +8,7 @@ import type { BlobStore } from "../blobs/blob-store.ts";
 import {
   BlobHash,
   VersionId,
+  type AccountId,
   type AccountSettings,
   type SecretValues,
   type Version,
@@ -94,6 +95,7 @@ export interface PublisherParts {
 
 /** What starting a draft takes besides. */
 interface StartedDraft extends Pick<VersionDraft, "secrets" | "contents"> {
+  readonly account: AccountId;
   readonly settings: AccountSettings;
 }
 
@@ -159,7 +161,11 @@ export class Publisher {
       number: (base?.worker.versionNumber ?? 0) + 1,
       createdAt: new Date(this.#parts.clock.nowMs()).toISOString(),
     };
-    const startupMs = await this.#start(version, { ...draft, settings });
+    const startupMs = await this.#start(version, {
+      ...draft,
+      account: principal.account,
+      settings,
+    });
     // Blobs before the rows that name them: a row never points at nothing. What is left over when the
     // rows then fail is content without a name, which the next upload of the same content uses.
     const contents = [...draft.contents.values()].map((content) => HashedContent.of(content));
@@ -226,8 +232,8 @@ export class Publisher {
       return content;
     };
     try {
-      const { secrets, settings } = draft;
-      return await preflight.check({ version, secrets, settings, readBlob });
+      const { account, secrets, settings } = draft;
+      return await preflight.check({ account, version, secrets, settings, readBlob });
     } catch (cause) {
       throw new ControlPlaneError(
         "preflight_unavailable",

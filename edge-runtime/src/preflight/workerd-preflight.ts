@@ -19,10 +19,10 @@ import { CellStartError } from "../cells/workerd-process.ts";
 import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import { ConfigCompiler } from "../config/compile-config.ts";
 import { configureGroup, type GroupMember } from "../config/group-config.ts";
-import { Turnstile } from "../config/turnstile.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { openConfinement } from "../sandbox/confinement.ts";
+import { FairTurnstile } from "./fair-turnstile.ts";
 import { startFailure } from "./start-failure.ts";
 import { stubWorkers, unboundName, type StubWorker } from "./stub-worker.ts";
 
@@ -45,7 +45,7 @@ export class WorkerdPreflight implements Preflight {
   readonly #options: WorkerdPreflightOptions;
   readonly #host: WorkerdHost;
   readonly #compiler: ConfigCompiler;
-  readonly #turnstile = new Turnstile(LIMITS.preflightsMax);
+  readonly #turnstile = new FairTurnstile(LIMITS.preflightsMax);
   readonly #runDirectory: string;
 
   private constructor(
@@ -90,7 +90,7 @@ export class WorkerdPreflight implements Preflight {
   }
 
   async check(candidate: PreflightCandidate): Promise<PreflightResult> {
-    const result = await this.#turnstile.run(() => this.#start(candidate));
+    const result = await this.#turnstile.run(candidate.account, () => this.#start(candidate));
     // What throws says where; a module that starts may still have nothing to call.
     const missing = result.kind === "started" ? await missingExport(candidate) : undefined;
     return missing === undefined ? result : { kind: "failed", message: missing };
