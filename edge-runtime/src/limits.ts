@@ -109,7 +109,11 @@ export const LIMITS = {
   /** Answers of a fresh cell's health socket take 1 ms; a cell that misses this is not switched to. */
   cellProbeMs: 5_000,
   /** Cells that an apply starts at once, beside those that serve: more would slow the requests down. */
-  cellStartsMax: 4,
+  cellStartsMax: 5,
+  /** Of these, those of one account: others need not wait for its starts, however long they take. */
+  cellStartsOfAccountMax: 4,
+  /** How long an apply waits for one of them: a large bundle on a busy machine takes a second or two. */
+  besideStartMs: 5_000,
   /** How often an apply looks for workers that came into use meanwhile; a miss costs a cold request. */
   warmUpRoundsMax: 3,
   /** How often an activation starts anew because an apply replaced its group meanwhile. */

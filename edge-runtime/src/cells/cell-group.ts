@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import type { CellStopReason, WorkerKey } from "@atoll/control-plane/contract";
+import type { AccountId, CellStopReason, WorkerKey } from "@atoll/control-plane/contract";
 import type { GroupConfig } from "../config/group-config.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
@@ -65,6 +65,13 @@ export class CellGroup {
     this.workers = options.workers;
     this.config = options.config;
     this.identity = identityOf(options.workers, options.config);
+  }
+
+  /** Whose workers they are. */
+  get account(): AccountId {
+    const [first] = this.workers;
+    if (first === undefined) throw new TypeError("a group without workers");
+    return first.account;
   }
 
   /** The cells that listen now, the oldest first. */

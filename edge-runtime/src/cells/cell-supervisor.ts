@@ -12,6 +12,7 @@ import { EdgeError } from "../errors.ts";
 import type { Activation, Activator, CellLoss, Ingress } from "../ingress/ingress.ts";
 import { type TargetKey, workerOfTarget } from "../ingress/target-key.ts";
 import { LIMITS } from "../limits.ts";
+import { BesideStarts } from "./beside-starts.ts";
 import { CellGroup, type GroupEvents } from "./cell-group.ts";
 import { CellHistory } from "./cell-history.ts";
 import { CellKeeper } from "./cell-keeper.ts";
@@ -66,7 +67,7 @@ export class CellSupervisor implements Activator {
   readonly #options: CellSupervisorOptions & CellSources;
   readonly #history = new CellHistory();
   readonly #events: GroupEvents;
-  readonly #starts = new Turnstile(LIMITS.cellStartsMax);
+  readonly #starts = new BesideStarts();
   /** Whoever changes which group serves whom goes through here alone. */
   readonly #changes = new Turnstile(1);
   #serving = new ServingGroups();
@@ -109,7 +110,7 @@ export class CellSupervisor implements Activator {
       ...options,
       groups: () => this.#serving.all,
       newGroup: (workers) => this.#newGroup(workers),
-      start: (group) => this.#starts.run(() => group.warmUp()),
+      start: (group) => this.#starts.run(group),
       changed: (group) => this.#publish(this.#serving.targetsOf(group)),
     });
   }
@@ -233,9 +234,10 @@ export class CellSupervisor implements Activator {
     await this.#applies.stop(closed());
     await this.#keeper.stop();
     this.#spareCores.close();
-    const groups = [...this.#serving.all, ...this.#watched.close()];
+    const groups = [...this.#serving.all, ...this.#watched.close(), ...this.#failed.values()];
     this.#switch(new ServingGroups());
-    await Promise.all(groups.map((group) => group.settled()));
+    this.#keepFailed(new Map());
+    await Promise.all([...groups.map((group) => group.settled()), this.#starts.settled()]);
     await this.#retiring.settled();
   }
 
@@ -246,7 +248,7 @@ export class CellSupervisor implements Activator {
     ]);
     const attempts = await this.#attempt(planCells(workers), known);
     if (this.#isDisposed) {
-      for (const attempt of attempts) if (attempt.kind === "ready") attempt.group.retire("stopped");
+      for (const { group } of attempts) group?.retire("stopped");
       throw closed();
     }
     this.#switch(new ServingGroups(assignGroups(attempts, targetsOfGroup, this.#serving)));
@@ -254,11 +256,21 @@ export class CellSupervisor implements Activator {
     // What a node finds when it starts was not deployed just now, and may be hundreds.
     if (this.#hasApplied) this.#keeper.prewarm(added);
     this.#hasApplied = true;
-    this.#failed = failedGroups(attempts);
+    this.#keepFailed(failedGroups(attempts));
     const configs = this.#allGroups().map((group) => group.config);
     this.#options.host.keepReady(configs.flatMap((config) => config.sites));
     await this.#options.compiler.retain(configs.map((config) => config.hash));
     return attempts.flatMap(failuresOf);
+  }
+
+  #keepFailed(failed: ReadonlyMap<string, CellGroup>): void {
+    const before = this.#failed;
+    this.#failed = failed;
+    for (const [identity, group] of before) {
+      // One may have started since, for nobody who wants it any more.
+      if (failed.has(identity) || this.#serving.all.has(group)) continue;
+      group.retire(this.#isDisposed ? "stopped" : "removed");
+    }
   }
 
   /**
@@ -324,7 +336,9 @@ export class CellSupervisor implements Activator {
   }
 
   #needsStart(attempt: Attempt): boolean {
-    if (attempt.kind === "failed" || attempt.group.cells.length > 0) return false;
+    if (attempt.kind === "failed") return false;
+    if (this.#starts.isUnderWay(attempt.group)) return true;
+    if (attempt.group.cells.length > 0) return false;
     // A version that is to get a part of a worker's requests follows on the one that has them all.
     return targetsOfGroup(attempt.workers).some((target) => {
       const current = this.#serving.groupFor(target);
@@ -337,12 +351,15 @@ export class CellSupervisor implements Activator {
     if (attempt.kind === "failed") return attempt;
     const { group, workers } = attempt;
     try {
-      await this.#starts.run(() => group.warmUp());
-      return attempt;
+      if (await this.#starts.runSoon(group)) return attempt;
+      const reason = `not started after ${LIMITS.besideStartMs} ms: its start goes on, and is looked at again soon`;
+      this.#options.log.warn(
+        { workers: workers.map(({ key }) => key), reason },
+        "a start takes long",
+      );
+      return { kind: "failed", workers, reason, group };
     } catch (error) {
       this.#options.log.error({ err: error }, "a new version did not start beside the old one");
-      // It may have started and not have passed the probe.
-      group.sleep("unfit");
       return { kind: "failed", workers, reason: reasonOf(error), group };
     }
   }

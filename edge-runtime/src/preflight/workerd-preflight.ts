@@ -18,11 +18,11 @@ import {
 import { CellStartError } from "../cells/workerd-process.ts";
 import { HEALTH_SOCKET } from "../config/cell-interface.ts";
 import { ConfigCompiler } from "../config/compile-config.ts";
+import { FairTurnstile } from "../config/fair-turnstile.ts";
 import { configureGroup, type GroupMember } from "../config/group-config.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
 import { openConfinement } from "../sandbox/confinement.ts";
-import { FairTurnstile } from "./fair-turnstile.ts";
 import { startFailure } from "./start-failure.ts";
 import { stubWorkers, unboundName, type StubWorker } from "./stub-worker.ts";
 
@@ -45,7 +45,7 @@ export class WorkerdPreflight implements Preflight {
   readonly #options: WorkerdPreflightOptions;
   readonly #host: WorkerdHost;
   readonly #compiler: ConfigCompiler;
-  readonly #turnstile = new FairTurnstile(LIMITS.preflightsMax);
+  readonly #turnstile = new FairTurnstile({ runningMax: LIMITS.preflightsMax });
   readonly #runDirectory: string;
 
   private constructor(

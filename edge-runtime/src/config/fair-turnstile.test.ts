@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { FairTurnstile } from "./fair-turnstile.ts";
 
@@ -17,32 +18,52 @@ function tasksOf(turnstile: FairTurnstile) {
 }
 
 test("fair turnstile: however many somebody brings, another one's is next", async () => {
-  const { begun, run, end } = tasksOf(new FairTurnstile(2));
+  const { begun, run, end } = tasksOf(new FairTurnstile({ runningMax: 2 }));
   const many = ["a1", "a2", "a3", "a4"].map((name) => run("a", name));
   const other = run("b", "b1");
+  await setImmediate();
   expect(begun).toEqual(["a1", "a2"]);
   end("a1");
   await many[0];
+  await setImmediate();
   expect(begun).toEqual(["a1", "a2", "b1"]);
   end("a2");
   await many[1];
+  await setImmediate();
   expect(begun).toEqual(["a1", "a2", "b1", "a3"]);
   for (const name of ["b1", "a3"]) end(name);
   await Promise.all([other, many[2]]);
+  await setImmediate();
   end("a4");
   await many[3];
 });
 
 test("fair turnstile: one alone has all places, in its order, also after a failure", async () => {
-  const { begun, run, end } = tasksOf(new FairTurnstile(1));
+  const { begun, run, end } = tasksOf(new FairTurnstile({ runningMax: 1 }));
   const first = run("a", "a1");
   const second = run("a", "a2");
+  await setImmediate();
   end("a1", new Error("failed"));
   await expect(first).rejects.toThrow("failed");
+  await setImmediate();
   end("a2");
   await second;
   const third = run("a", "a3");
+  await setImmediate();
   expect(begun).toEqual(["a1", "a2", "a3"]);
   end("a3");
   await third;
+});
+
+test("fair turnstile: where one can't have all places, others wait for none of its tasks", async () => {
+  const { begun, run, end } = tasksOf(new FairTurnstile({ runningMax: 3, ownerMax: 2 }));
+  const many = ["a1", "a2", "a3"].map((name) => run("a", name));
+  const other = run("b", "b1");
+  await setImmediate();
+  expect(begun).toEqual(["a1", "a2", "b1"]);
+  end("a2");
+  await setImmediate();
+  expect(begun).toEqual(["a1", "a2", "b1", "a3"]);
+  for (const name of begun) end(name);
+  await Promise.all([...many, other]);
 });
