@@ -94,6 +94,17 @@ describe("assets: ", () => {
     expect(dropped?.versions[0]?.version.assets).toBeUndefined();
   });
 
+  test("rules that begin with a byte order mark are what they are without it", async () => {
+    const { result } = await announce({});
+    const config = { _headers: "\uFEFF/*\n  A: \uFEFFb", _redirects: "\uFEFF/one /two 301" };
+    await api.deploy("site", { assets: { jwt: result.jwt, config } });
+    const [site] = (await api.controlPlane.desiredState.snapshot()).workers;
+    expect(site?.versions[0]?.version.assets).toMatchObject({
+      headers: "/*\n  A: \uFEFFb",
+      redirects: "/one /two 301",
+    });
+  });
+
   test("an account's files are not another's: both have to send them", async () => {
     const page = assetOf("/index.html", "hi");
     const { result } = await announce(announcementOf([page]));

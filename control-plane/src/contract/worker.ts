@@ -55,7 +55,7 @@ export type AssetRoutes = z.infer<typeof AssetRoutes>;
 
 /**
  * How a version answers for its static files: the fields of wrangler's `assets`, with the text of
- * `_headers` and `_redirects` as written. `manifest` is the blob that holds the `AssetManifest`.
+ * `_headers` and `_redirects` as written, but for a byte order mark. `manifest` is the blob that holds the `AssetManifest`.
  */
 export const Assets = z.object({
   manifest: BlobHash,

@@ -6,9 +6,13 @@ import { LIMITS } from "../limits.ts";
 import { ScriptSettings } from "../workers/schemas.ts";
 import { RequestedAnnotations } from "./schemas.ts";
 
-const Rules = z.string().refine((text) => Buffer.byteLength(text) <= LIMITS.assetRulesBytesMax, {
-  error: `longer than ${LIMITS.assetRulesBytesMax} bytes`,
-});
+/** Without the mark of UTF-8 that some editors begin a file with: to workerd it would be part of the first rule's path. */
+const Rules = z
+  .string()
+  .refine((text) => Buffer.byteLength(text) <= LIMITS.assetRulesBytesMax, {
+    error: `longer than ${LIMITS.assetRulesBytesMax} bytes`,
+  })
+  .overwrite((text) => text.replace(/^\uFEFF/, ""));
 
 /** The `assets` of an upload: how to answer for files, and the token that stands for them. */
 const UploadedAssets = z.object({
