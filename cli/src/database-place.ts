@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { DatabasePlace } from "@atoll/control-plane";
 import { requireNotMoved } from "@atoll/control-plane/move-mark";
 import { Option } from "commander";
@@ -17,11 +18,17 @@ export function besideDatabaseOption(): Option {
   return databaseOption("postgres:// address of the control plane's database, when it has one");
 }
 
-/** Throws a `UsageError` when there is no control plane's data where a command looks for it. */
-export function requirePlace(place: DatabasePlace): void {
-  if (place.databaseUrl !== undefined || existsSync(place.dataDirectory)) return;
+/**
+ * Throws a `UsageError` when there is no control plane's data where a command looks for it. In another folder the
+ * command would make a control plane's data, and succeed with that.
+ */
+export function requirePlace({ dataDirectory, databaseUrl }: DatabasePlace): void {
+  if (databaseUrl !== undefined || existsSync(join(dataDirectory, "control-plane.sqlite"))) return;
+  const fault = existsSync(dataDirectory)
+    ? "is not the data folder of a control plane"
+    : "does not exist";
   throw new UsageError(
-    `${place.dataDirectory} does not exist: run this where the control plane runs, with its --data`,
+    `${dataDirectory} ${fault}: run this where the control plane runs, with its --data`,
   );
 }
 

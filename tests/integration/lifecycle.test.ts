@@ -1,6 +1,8 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readdir, readFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
@@ -107,5 +109,19 @@ describe("the atoll command", () => {
     expect(output).toMatch(says);
     expect(output).not.toMatch(/^ {4}at /m);
     expect(code).toBe(1);
+  });
+
+  test.each([
+    { given: ["join-token"] },
+    { given: ["account", "create", "x"] },
+    { given: ["master-key", "rotate"] },
+    { given: ["kv", "recreate"] },
+  ])("$given makes no control plane's data in a folder that has none", async ({ given }) => {
+    const folder = await mkdtemp(join(tmpdir(), "atoll-no-data-"));
+    const { code, output } = await run([...given, "--data", folder], {});
+    const made = await readdir(folder);
+    await rm(folder, { recursive: true });
+    expect(output).toMatch(/is not the data folder of a control plane: run this where/);
+    expect([code, made]).toEqual([1, []]);
   });
 });

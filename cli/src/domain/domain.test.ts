@@ -1,7 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { ListedDomain } from "@atoll/control-plane";
+import { openAccountsService, type ListedDomain } from "@atoll/control-plane";
+import { systemClock } from "@atoll/kv-store";
 import { expect, test } from "vitest";
 import { createProgram } from "../program.ts";
 import { deleteDomainOfAnybody, formatClaim, formatDomains } from "./domain.ts";
@@ -38,6 +39,7 @@ Then run 'atoll domain verify example.com'.`);
 
 test("domain: an operator is told what can't be taken from anybody", async () => {
   const dataDirectory = await mkdtemp(join(tmpdir(), "atoll-domain-"));
+  await (await openAccountsService({ dataDirectory, clock: systemClock })).close();
   const take = (domain: string, folder = dataDirectory) =>
     deleteDomainOfAnybody({ dataDirectory: folder, databaseUrl: undefined }, domain);
   await expect(take("example.com")).rejects.toThrow("No account has proved 'example.com'");
