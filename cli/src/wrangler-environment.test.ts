@@ -61,6 +61,24 @@ describe("wrangler environment", () => {
     expect(found.CLOUDFLARE_API_TOKEN).toBe("other");
   });
 
+  test("of the shell that names an API has to be whole, and one that names none is not used", async () => {
+    await writeWranglerEnvironment(join(directory, "wrangler.env"), VARIABLES);
+    const find = (environment: NodeJS.ProcessEnv) =>
+      requireWranglerEnvironment({ environment, dataDirectory: directory });
+    const base = "https://atoll.example.com/client/v4";
+    const others = { CLOUDFLARE_API_TOKEN: "other", CLOUDFLARE_ACCOUNT_ID: "other" };
+    for (const environment of [{ ...others, CLOUDFLARE_API_TOKEN: "" }, others, {}]) {
+      expect(await find({ ...environment, CLOUDFLARE_API_BASE_URL: "" })).toEqual(VARIABLES);
+    }
+    const withoutToken = { ...others, CLOUDFLARE_API_BASE_URL: base, CLOUDFLARE_API_TOKEN: "" };
+    await expect(find(withoutToken)).rejects.toThrow(/CLOUDFLARE_API_TOKEN is not set: set all/);
+    await expect(find({ CLOUDFLARE_API_BASE_URL: base })).rejects.toThrow(/is not set: set all/);
+    for (const noUrl of ["atoll.example.com", "localhost:4400/client/v4"]) {
+      const environment = { ...others, CLOUDFLARE_API_BASE_URL: noUrl };
+      await expect(find(environment)).rejects.toThrow(/BASE_URL is no http:.* URL: set all/);
+    }
+  });
+
   test("says how to start an Atoll when there is none", async () => {
     await expect(
       requireWranglerEnvironment({ environment: {}, dataDirectory: directory }),

@@ -4,10 +4,12 @@ import { z } from "zod";
 import { UsageError } from "./settings.ts";
 
 const Variables = z.object({
-  CLOUDFLARE_API_BASE_URL: z.url(),
+  CLOUDFLARE_API_BASE_URL: z.url({ protocol: /^https?$/ }),
   CLOUDFLARE_API_TOKEN: z.string().min(1),
   CLOUDFLARE_ACCOUNT_ID: z.string().min(1),
 });
+
+const NAMES = "CLOUDFLARE_API_BASE_URL, CLOUDFLARE_API_TOKEN and CLOUDFLARE_ACCOUNT_ID";
 
 /** The three variables that point wrangler at an Atoll. */
 export type WranglerEnvironment = z.infer<typeof Variables>;
@@ -54,18 +56,30 @@ export async function readWranglerEnvironment(
   return parsed.success ? parsed.data : undefined;
 }
 
-/** The variables of the shell where all three are set, else those of the running `atoll up`. */
+/**
+ * The variables of the shell where it names an API, else those of the running `atoll up`. A token and an account alone
+ * are not taken for either's: many shells have those of Cloudflare.
+ */
 export async function requireWranglerEnvironment(options: {
   readonly environment: NodeJS.ProcessEnv;
   readonly dataDirectory: string;
 }): Promise<WranglerEnvironment> {
-  const fromShell = Variables.safeParse(options.environment);
+  const { environment } = options;
+  const fromShell = Variables.safeParse(environment);
   if (fromShell.success) return fromShell.data;
+  // Who names another Atoll means that one, and would not see that this machine's was asked instead.
+  if (environment["CLOUDFLARE_API_BASE_URL"]) {
+    const [wrong] = fromShell.error.issues.map(({ path: [name] }) => String(name));
+    const fault = environment[wrong ?? ""] ? "is no http:// or https:// URL" : "is not set";
+    throw new UsageError(
+      `CLOUDFLARE_API_BASE_URL is set, but ${wrong} ${fault}: set all three of ${NAMES}, or none for the one on this machine.`,
+    );
+  }
   const file = wranglerEnvironmentFile(options.dataDirectory);
   const fromFile = await readWranglerEnvironment(file);
   if (fromFile !== undefined) return fromFile;
   throw new UsageError(
-    `No Atoll to talk to: neither CLOUDFLARE_API_BASE_URL, CLOUDFLARE_API_TOKEN and CLOUDFLARE_ACCOUNT_ID are set, nor is there a ${file}. Start one with 'atoll up' in another terminal, from the same folder or with the same ATOLL_DATA.`,
+    `No Atoll to talk to: neither ${NAMES} are set, nor is there a ${file}. Start one with 'atoll up' in another terminal, from the same folder or with the same ATOLL_DATA.`,
   );
 }
 
