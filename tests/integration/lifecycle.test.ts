@@ -61,6 +61,21 @@ describe("atoll up", () => {
     expect((await atoll.get("fra", "starter.localhost", "/")).status).toBe(200);
   });
 
+  test("lets no second process use a part's data, and the first goes on", async () => {
+    await atoll.get("iad", "starter.localhost", "/");
+    const data = (part: string): string => join(atoll.dataDirectory, part);
+    const node = ["node", "--control-plane", atoll.url, "--region", "iad"];
+    const [second, other] = await Promise.all([
+      atoll.atoll(["control-plane", "--data", data("control-plane"), "--port", "1"]),
+      atoll.atoll([...node, "--data", data("nodes/iad"), "--port", "1"]),
+    ]);
+    expect(second.output).toMatch(/^atoll: Another control plane uses .*: stop that one first/);
+    expect(other.output).toMatch(/^atoll: Another node uses .*: stop that one first/);
+    expect([second.exitCode, other.exitCode]).toEqual([1, 1]);
+    const { status, headers } = await atoll.get("iad", "starter.localhost", "/");
+    expect([status, headers["x-atoll-cold"]]).toEqual([200, undefined]);
+  });
+
   test("says which port is taken, and by which variable to move", async () => {
     const { output, exitCode } = await atoll.atoll(["up"]);
     expect(exitCode).toBe(1);

@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import {
   createControlPlane,
@@ -13,6 +12,7 @@ import { requirePlaces } from "../database-place.ts";
 import { openKvOrigin } from "../kv/open-origin.ts";
 import { createLog } from "../log.ts";
 import type { BucketAddress } from "../options.ts";
+import { lockData } from "../processes/data-lock.ts";
 import type { Running } from "../processes/serve-until-stopped.ts";
 import {
   packagedNodeDirectory,
@@ -53,7 +53,8 @@ export async function runControlPlane(options: ControlPlaneCommandOptions): Prom
   const log = createLog("control-plane");
   const dataDirectory = resolve(options.data);
   requirePlaces(dataDirectory, options);
-  await mkdir(dataDirectory, { recursive: true, mode: 0o700 });
+  const lock = await lockData(dataDirectory, { kind: "control plane", mode: 0o700 });
+  opening.defer(() => lock.close());
   const bucket = await openBucket(options);
   if (bucket !== undefined) opening.defer(() => bucket.close());
   const kvOrigin = await openKvOrigin({

@@ -4,6 +4,7 @@ import { type IngressChoice, startAgent } from "@atoll/edge-runtime";
 import { SiteDirectories } from "@atoll/sites";
 import type { z } from "zod";
 import { createLog } from "../log.ts";
+import { lockData } from "../processes/data-lock.ts";
 import type { Running } from "../processes/serve-until-stopped.ts";
 import { UsageError } from "../settings.ts";
 
@@ -33,12 +34,16 @@ export async function runNode(options: NodeCommandOptions): Promise<Running> {
   const name = parseOption(NodeName, { option: "--name", text: options.name ?? options.region });
   const controlPlaneUrls = options.controlPlane.split(",").map((url) => parseUrl(url.trim()));
   const log = createLog(name);
-  return startAgent({
+  const dataDirectory = resolve(options.data);
+  await using opening = new AsyncDisposableStack();
+  const lock = await lockData(dataDirectory, { kind: "node" });
+  opening.defer(() => lock.close());
+  const agent = await startAgent({
     name,
     region,
     controlPlaneUrls,
     joinToken: options.join,
-    dataDirectory: resolve(options.data),
+    dataDirectory,
     host: "127.0.0.1",
     port: options.port,
     ingress: options.ingress,
@@ -56,6 +61,9 @@ export async function runNode(options: NodeCommandOptions): Promise<Running> {
     },
     log,
   });
+  opening.defer(() => agent.close());
+  const opened = opening.move();
+  return { close: () => opened.disposeAsync() };
 }
 
 function parseOption<Schema extends z.ZodType>(

@@ -1,7 +1,7 @@
 import { join } from "node:path";
-import SqliteDatabase from "better-sqlite3";
 import type { DatabasePlace } from "../database/database.ts";
 import { openDatabase } from "../database/open-database.ts";
+import { takeFileLock } from "../file-lock.ts";
 import { MASTER_KEY_FILE, MasterKeys } from "./master-keys.ts";
 import { Rewrapping, type KeyUse } from "./rewrapping.ts";
 
@@ -48,14 +48,8 @@ export async function openMasterKeyRotation(
 
 /** Runs while no other process does: two rotations at once could drop a key that the other one uses. */
 async function alone<Result>(path: string, action: () => Promise<Result>): Promise<Result> {
-  // A lock of SQLite's ends with its process, however that ends.
-  const lock = new SqliteDatabase(path, { timeout: 0 });
-  try {
-    lock.exec("BEGIN EXCLUSIVE");
-  } catch (cause) {
-    lock.close();
-    throw new Error("the master key is being replaced by another process", { cause });
-  }
+  const lock = takeFileLock(path);
+  if (lock === undefined) throw new Error("the master key is being replaced by another process");
   try {
     return await action();
   } finally {
