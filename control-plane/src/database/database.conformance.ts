@@ -1,4 +1,4 @@
-import type { ColumnMetadata } from "kysely";
+import { sql, type ColumnMetadata } from "kysely";
 import { afterEach, beforeAll, describe, expect, test } from "vitest";
 import { AccountId, WorkerName } from "../contract/index.ts";
 import { Mutations, readRevision } from "../desired-state/mutations.ts";
@@ -48,6 +48,13 @@ export function describeDatabase(name: string, start: () => Promise<TestEngine>)
       await first.insertInto("accounts").values(ACCOUNT).execute();
       const second = await open(place);
       expect(await second.selectFrom("accounts").selectAll().execute()).toMatchObject([ACCOUNT]);
+    });
+
+    test("tables that a later version has made are left to it", async () => {
+      const place = await engine.createPlace();
+      const first = await open(place);
+      await sql`insert into kysely_migration values ('9999-later', '2030-01-01')`.execute(first);
+      await expect(open(place)).rejects.toThrow(/of a newer Atoll.* 9999-later: start that one/);
     });
 
     test("references are enforced, and what belongs to a row goes with it", async () => {
