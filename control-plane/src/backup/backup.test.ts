@@ -161,6 +161,24 @@ describe("backup: ", () => {
     expect(await readdir(restored)).toEqual(["precious"]);
   });
 
+  test("a place that no folder can take is refused at once, and what the machine refuses is one sentence", async () => {
+    await populate();
+    await makeBackup();
+    const options = { dataDirectory: api.directory, isWithoutKey: false, now: NOW };
+    const restoring = { from: backup, masterKey: undefined, now: NOW };
+    const mounted = { name: "BackupError", message: /^\/proc is where a disk is mounted/ };
+    await expect(backUp({ ...options, to: "/proc" })).rejects.toMatchObject(mounted);
+    const intoMounted = restoreBackup({ ...restoring, dataDirectory: "/proc" });
+    await expect(intoMounted).rejects.toMatchObject(mounted);
+    const file = join(backup, "manifest.json");
+    const noFolder = { name: "BackupError", message: `${file} is not a folder` };
+    await expect(backUp({ ...options, to: file })).rejects.toMatchObject(noFolder);
+    const below = { name: "BackupError", message: /^ENOTDIR/ };
+    await expect(backUp({ ...options, to: join(file, "x") })).rejects.toMatchObject(below);
+    const full = restoreBackup({ ...restoring, dataDirectory: join(file, "x", "y") });
+    await expect(full).rejects.toMatchObject(below);
+  });
+
   test("what is no installation, or no backup, is refused", async () => {
     const empty = join(api.directory, "empty");
     await mkdir(empty);

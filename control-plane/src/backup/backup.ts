@@ -1,15 +1,14 @@
 import { existsSync } from "node:fs";
 import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { ControlPlaneError } from "../errors.ts";
 import { DATABASE_FILE } from "../database/open-database.ts";
 import { LIMITS } from "../limits.ts";
 import { requireNotMoved } from "../move/move-mark.ts";
 import { MASTER_KEY_FILE } from "../secrets/master-keys.ts";
-import { BackupError } from "./backup-error.ts";
+import { asBackupError, BackupError } from "./backup-error.ts";
 import { ContentStores, KV_FILE, MissingBlob, readContents, type Contents } from "./contents.ts";
 import { sync } from "../durable-path.ts";
-import { isFree } from "./durable-copy.ts";
+import { requireFree } from "./durable-copy.ts";
 import { copyMasterKeys } from "./key-copy.ts";
 import { fileHash, MANIFEST_FILE, type BackupManifest } from "./manifest.ts";
 import { faultsOf, snapshotTogether } from "./snapshot.ts";
@@ -34,13 +33,12 @@ export async function backUp(options: BackupOptions): Promise<BackupManifest> {
   requireInstallation(dataDirectory);
   // It would be of a day long past, and who restores it leads nodes back there.
   requireNotMoved(dataDirectory);
-  if (!(await isFree(to)))
-    throw new BackupError(`${to} is not empty: name a folder that is not there`);
+  await requireFree(to, { whenTaken: "name a folder that is not there" });
   const building = `${to}.partial`;
-  // What is left of an attempt that was killed.
-  await rm(building, { recursive: true, force: true });
-  await mkdir(building, { recursive: true, mode: 0o700 });
   try {
+    // What is left of an attempt that was killed.
+    await rm(building, { recursive: true, force: true });
+    await mkdir(building, { recursive: true, mode: 0o700 });
     const contents = await copyAll(options, building);
     await verifyCopies(building, contents);
     const hasKey = existsSync(join(building, MASTER_KEY_FILE));
@@ -130,6 +128,5 @@ function explained(error: unknown): unknown {
     const text = `${error.message}. Are the blobs in a bucket? This is a backup of what is in the folder alone`;
     return new BackupError(text, { cause: error });
   }
-  if (error instanceof ControlPlaneError) return new BackupError(error.message, { cause: error });
-  return error;
+  return asBackupError(error);
 }

@@ -5,13 +5,12 @@ import type { Database } from "../database/database.ts";
 import { DATABASE_FILE } from "../database/open-database.ts";
 import { openSqliteDatabase } from "../database/sqlite-database.ts";
 import { restartRevision } from "../desired-state/mutations.ts";
-import { ControlPlaneError } from "../errors.ts";
 import { MASTER_KEY_FILE, MasterKeys } from "../secrets/master-keys.ts";
 import { requireMasterKeys } from "../secrets/require-master-keys.ts";
-import { BackupError } from "./backup-error.ts";
+import { asBackupError, BackupError } from "./backup-error.ts";
 import { ContentStores, KV_FILE, readContents } from "./contents.ts";
 import { sync } from "../durable-path.ts";
-import { copyDurably, isFree } from "./durable-copy.ts";
+import { copyDurably, requireFree } from "./durable-copy.ts";
 import { fileHash, readManifest, type BackupManifest } from "./manifest.ts";
 import { faultsOf } from "./snapshot.ts";
 
@@ -37,17 +36,15 @@ export interface RestoredBackup extends BackupManifest {
 export async function restoreBackup(options: RestoreBackupOptions): Promise<RestoredBackup> {
   const { from, dataDirectory } = options;
   const manifest = await readManifest(from);
-  if (!(await isFree(dataDirectory))) {
-    throw new BackupError(
-      `${dataDirectory} is not empty: a restore replaces nothing. Stop the control plane and move the folder away`,
-    );
-  }
+  await requireFree(dataDirectory, {
+    whenTaken: "a restore replaces nothing. Stop the control plane and move the folder away",
+  });
   await verifyFiles(from, manifest);
   const building = `${dataDirectory}.restoring`;
-  // What is left of an attempt that was killed.
-  await rm(building, { recursive: true, force: true });
-  await mkdir(building, { recursive: true, mode: 0o700 });
   try {
+    // What is left of an attempt that was killed.
+    await rm(building, { recursive: true, force: true });
+    await mkdir(building, { recursive: true, mode: 0o700 });
     for (const name of Object.keys(manifest.files)) {
       await copyDurably(join(from, name), join(building, name));
     }
@@ -61,8 +58,7 @@ export async function restoreBackup(options: RestoreBackupOptions): Promise<Rest
     return { ...manifest, restoredRevision };
   } catch (error) {
     await rm(building, { recursive: true, force: true });
-    if (error instanceof ControlPlaneError) throw new BackupError(error.message, { cause: error });
-    throw error;
+    throw asBackupError(error);
   }
 }
 
