@@ -1,11 +1,10 @@
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { Slots } from "@atoll/kv-store";
 import { valuesNamedIn } from "@atoll/kv-store/management";
 import { Kysely, SqliteDialect } from "kysely";
 import SqliteDatabase from "better-sqlite3";
 import { AssetStore } from "../assets/store.ts";
-import { requireStoredHash } from "../blobs/blob-hash.ts";
+import { openedHash, requireStoredHash } from "../blobs/blob-hash.ts";
 import type { BlobArea, BlobStore } from "../blobs/blob-store.ts";
 import { DirectoryBlobStore } from "../blobs/directory-blob-store.ts";
 import { MissingManifest, readNamedBlobs } from "../blobs/named-blobs.ts";
@@ -120,11 +119,7 @@ async function copy(hash: BlobHash, from: ReadonlyArray<BlobStore>, to: BlobStor
 async function verify(hash: BlobHash, store: BlobStore): Promise<void> {
   const opened = await store.open(hash);
   if (opened === undefined) throw new MissingBlob(`The blob ${hash} is named, but is not there`);
-  const { content } = opened;
-  const actual = createHash("sha256");
-  for await (const piece of content instanceof Uint8Array ? [content] : content)
-    actual.update(piece);
-  requireStoredHash(hash, actual.digest("hex"));
+  requireStoredHash(hash, await openedHash(opened));
 }
 
 async function each(

@@ -1,11 +1,20 @@
-import { hash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import type { BlobHash } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
+import type { OpenBlob } from "./blob-store.ts";
 
 /** The address of content. */
 export function blobHashOf(content: Uint8Array): BlobHash {
   // A SHA-256 in hexadecimal is what the brand stands for.
   return hash("sha256", content, "hex") as BlobHash;
+}
+
+/** The address of content that was opened, of which a piece is in memory at a time. */
+export async function openedHash({ content }: OpenBlob): Promise<string> {
+  const actual = createHash("sha256");
+  const pieces = content instanceof Uint8Array ? [content] : content;
+  for await (const piece of pieces) actual.update(piece);
+  return actual.digest("hex");
 }
 
 /** Content with its address: made from it, so that nobody who gets both needs to check. */

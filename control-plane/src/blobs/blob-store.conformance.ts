@@ -173,6 +173,23 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreHar
       await harness.damage(hash);
       await expect(harness.store.get(hash)).rejects.toMatchObject({ code: "blob_corrupt" });
     });
+
+    test("content that was damaged is whole again once it is stored again", async () => {
+      const sizes = [100, LIMITS.blobRewrittenBytesMax + 1];
+      const blobs = sizes.map((size) => HashedContent.of(Buffer.alloc(size, "intact")));
+      await harness.store.putAll([blobs]);
+      const ways = [
+        () => harness.store.putAll([blobs]),
+        () => Promise.all(blobs.map(({ hash, content }) => harness.store.put(hash, content))),
+      ];
+      for (const storeAgain of ways) {
+        for (const { hash } of blobs) await harness.damage(hash);
+        await storeAgain();
+        for (const { hash, content } of blobs) {
+          expect(Buffer.from((await harness.store.get(hash)) ?? []).equals(content)).toBe(true);
+        }
+      }
+    });
   });
 }
 

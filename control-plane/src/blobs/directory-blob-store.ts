@@ -5,7 +5,13 @@ import { severalAtOnce, Slots, writeSynced } from "@atoll/kv-store";
 import type { BlobHash } from "../contract/index.ts";
 import { ControlPlaneError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import { blobHashOf, requireSentHash, requireStoredHash, type HashedContent } from "./blob-hash.ts";
+import {
+  blobHashOf,
+  openedHash,
+  requireSentHash,
+  requireStoredHash,
+  type HashedContent,
+} from "./blob-hash.ts";
 import type { Admission, BlobBatches, BlobContent, BlobStore, OpenBlob } from "./blob-store.ts";
 import { openBlobFile } from "./open-blob-file.ts";
 import { SyncedFolders } from "./synced-folders.ts";
@@ -112,8 +118,19 @@ export class DirectoryBlobStore implements BlobStore {
     );
   }
 
+  /** What is there and damaged is replaced: its writer is told that it can be read. */
   async #writeUnlessThere(hash: BlobHash, content: Uint8Array): Promise<void> {
-    if (!(await this.has(hash))) await this.#write(hash, content);
+    if (!(await this.#isSound(hash))) await this.#write(hash, content);
+  }
+
+  async #isSound(hash: BlobHash): Promise<boolean> {
+    try {
+      const opened = await this.open(hash);
+      return opened !== undefined && (await openedHash(opened)) === hash;
+    } catch {
+      // What can't be read is written anew; a disk that can't do that says so then.
+      return false;
+    }
   }
 
   /** Puts the content in its place; that it has this hash was checked before, unless it comes in pieces. */
