@@ -1,4 +1,5 @@
 import { ControlPlaneError } from "../errors.ts";
+import { OperatorError } from "../operator-error.ts";
 
 /** A backup or a restore that can't be made. Its message is for the operator who asked for it. */
 export class BackupError extends Error {
@@ -7,8 +8,9 @@ export class BackupError extends Error {
 
 /** What a backup or a restore failed with. What the machine refuses, such as a full disk, is the operator's to mend, too. */
 export function asBackupError(error: unknown): unknown {
-  const isOfOperator = error instanceof ControlPlaneError || isOfMachine(error);
-  return isOfOperator ? new BackupError(error.message, { cause: error }) : error;
+  const isMendable =
+    error instanceof ControlPlaneError || error instanceof OperatorError || isOfMachine(error);
+  return isMendable ? new BackupError(error.message, { cause: error }) : error;
 }
 
 function isOfMachine(error: unknown): error is Error {

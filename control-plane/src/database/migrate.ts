@@ -1,5 +1,6 @@
 import { sql } from "kysely";
 import { Migrator } from "kysely/migration";
+import { OperatorError } from "../operator-error.ts";
 import type { Database } from "./database.ts";
 import { MIGRATIONS } from "./migrations/index.ts";
 
@@ -19,11 +20,12 @@ export async function migrate(
     : migrator.migrateTo(options.target));
   if (error === undefined) return;
   const later = await findLaterStep(database, options.schema);
-  const message =
-    later === undefined
-      ? "the database could not be brought up to date"
-      : `the database is of a newer Atoll, which took the step ${later}: start that one`;
-  throw new Error(message, { cause: error });
+  if (later === undefined) {
+    throw new Error("the database could not be brought up to date", { cause: error });
+  }
+  throw new OperatorError(
+    `The database is of a newer Atoll, which took the step ${later}: start that one`,
+  );
 }
 
 /** A step that was taken, and that this version does not know. */

@@ -9,6 +9,7 @@ import {
   type Dialect,
   type TransactionSettings,
 } from "kysely";
+import { OperatorError } from "../operator-error.ts";
 import type { Database } from "./database.ts";
 import { KeptStatements } from "./kept-statements.ts";
 import { migrate } from "./migrate.ts";
@@ -16,6 +17,8 @@ import type { Schema } from "./schema.ts";
 
 // How long another process's write may hold the file: a command beside the control plane, or a backup.
 const BUSY_MS = 5_000;
+
+const DAMAGES: ReadonlySet<unknown> = new Set(["SQLITE_NOTADB", "SQLITE_CORRUPT"]);
 
 /** Opens or creates the SQLite file at `path` and brings its tables up to date. End it with `destroy()`. */
 export async function openSqliteDatabase(path: string): Promise<Database> {
@@ -29,10 +32,16 @@ export async function openSqliteDatabase(path: string): Promise<Database> {
   return database;
 }
 
-/** The same without a look at its tables. */
+/** The same without a look at its tables. Throws an `OperatorError` for a file that is none of SQLite's. */
 export function connectSqlite(path: string): Database {
   const file = new SqliteDatabase(path);
-  file.pragma("journal_mode = WAL");
+  try {
+    file.pragma("journal_mode = WAL");
+  } catch (cause) {
+    file.close();
+    if (!DAMAGES.has((cause as { code?: unknown }).code)) throw cause;
+    throw new OperatorError(`${path} is damaged, or not a database: restore a backup`, { cause });
+  }
   // With less, an acknowledged deploy is lost in a power cut.
   file.pragma("synchronous = FULL");
   file.pragma("foreign_keys = ON");

@@ -4,6 +4,7 @@ import { link, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { replaceDurably, sync, writeNew } from "../durable-path.ts";
 import { LIMITS } from "../limits.ts";
+import { OperatorError } from "../operator-error.ts";
 
 const KEY_BYTES = 32;
 /** Of the bytes that name a master key in what it sealed. */
@@ -138,11 +139,15 @@ function formatKeys(keys: ReadonlyArray<MasterKey>): string {
 function parseKeys(text: string, separator: string, source: string): ReadonlyArray<MasterKey> {
   const texts = text.split(separator).map((part) => part.trim());
   if (texts.length > LIMITS.masterKeysMax) {
-    throw new Error(`${source} holds ${texts.length} master keys, over ${LIMITS.masterKeysMax}`);
+    throw new OperatorError(
+      `${source} holds ${texts.length} master keys, over ${LIMITS.masterKeysMax}`,
+    );
   }
   return texts.map((part) => {
     if (/^[0-9a-fA-F]{64}$/.test(part)) return toMasterKey(Buffer.from(part, "hex"));
-    throw new Error(`${source} does not hold a master key: it must be 64 hexadecimal digits`);
+    throw new OperatorError(
+      `${source} does not hold a master key: it must be 64 hexadecimal digits`,
+    );
   });
 }
 

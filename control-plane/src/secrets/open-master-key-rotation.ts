@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { DatabasePlace } from "../database/database.ts";
 import { openDatabase } from "../database/open-database.ts";
 import { takeFileLock } from "../file-lock.ts";
+import { OperatorError } from "../operator-error.ts";
 import { MASTER_KEY_FILE, MasterKeys } from "./master-keys.ts";
 import { Rewrapping, type KeyUse } from "./rewrapping.ts";
 
@@ -49,7 +50,8 @@ export async function openMasterKeyRotation(
 /** Runs while no other process does: two rotations at once could drop a key that the other one uses. */
 async function alone<Result>(path: string, action: () => Promise<Result>): Promise<Result> {
   const lock = takeFileLock(path);
-  if (lock === undefined) throw new Error("the master key is being replaced by another process");
+  if (lock === undefined)
+    throw new OperatorError("The master key is being replaced by another process");
   try {
     return await action();
   } finally {

@@ -56,7 +56,7 @@ export interface EnrolOptions {
 
 /**
  * The node's identity: from its disk, or by enrolling with the join token. Rejected with
- * `not_enrolled` when there is neither, or when the control plane refuses.
+ * `not_enrolled` when there is neither, or when the control plane refuses or does not answer.
  */
 export async function loadOrEnrol(options: EnrolOptions): Promise<NodeIdentity> {
   const stored = await loadIdentity(options.dataDirectory);
@@ -126,6 +126,9 @@ async function postEnrolment(
       headers: { "content-type": "application/json" },
       body: JSON.stringify(body),
       signal: AbortSignal.timeout(LIMITS.controlPlaneCallMs),
+    }).catch((cause: unknown) => {
+      const message = `No control plane answers at ${base}, which the node needs to join the fleet`;
+      throw new EdgeError("not_enrolled", message, { cause });
     });
     return { url: enrolment, response: answer };
   });
