@@ -78,6 +78,10 @@ const REFUSED: ReadonlyArray<readonly [name: string, bytes: string]> = [
   ["a host with a path", "GET / HTTP/1.1\r\nhost: test.localhost/x\r\n\r\n"],
   ["a host with a user", "GET / HTTP/1.1\r\nhost: me@test.localhost\r\n\r\n"],
   ["a host with a comma", "GET / HTTP/1.1\r\nhost: test.localhost, b\r\n\r\n"],
+  [
+    "a list of hosts that ends with one that is served",
+    "GET / HTTP/1.1\r\nhost: b,test.localhost\r\n\r\n",
+  ],
   ["a host with an absurd port", "GET / HTTP/1.1\r\nhost: test.localhost:999999\r\n\r\n"],
   ["a host of 300 characters", `GET / HTTP/1.1\r\nhost: ${"a".repeat(300)}\r\n\r\n`],
   ["a target for another host", `GET http://other.localhost/ HTTP/1.1\r\n${HOST}\r\n\r\n`],

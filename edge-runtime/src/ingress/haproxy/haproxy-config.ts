@@ -177,7 +177,7 @@ const REMARKABLE_LINE = [
  */
 const ORDINARY = [
   "acl odd_url pathq -m sub /. %2e %2E \\\\",
-  `http-request set-var(txn.route) req.hdr(host),lower,field(1,:),rtrim(.),map_str(${MAPS.hosts}) if ${[
+  `http-request set-var(txn.route) req.fhdr(host),lower,field(1,:),rtrim(.),map_str(${MAPS.hosts}) if ${[
     "{ method GET HEAD }",
     "{ req.ver 1.1 }",
     "{ url_beg / }",
@@ -195,7 +195,8 @@ const ORDINARY = [
  * would alone. The sizes leave room for what is added here.
  */
 const ODDITIES = [
-  `acl plain_host req.hdr(host) -m reg -i ^${HOST}$`,
+  // The whole value: `req.hdr` reads a list, of which one host would do here and the last one be routed by.
+  `acl plain_host req.fhdr(host) -m reg -i ^${HOST}$`,
   "acl plain_url url_beg /",
   // Whatever a client of HTTP/2 asks for, HAProxy shows as a whole URL.
   "acl plain_url fc_http_major 2",
@@ -255,7 +256,7 @@ const OPEN = "!{ var(txn.route) -m found } { var(txn.host) -m found }";
 
 /** Finds `txn.cell`, the server of the worker's warm cell, as `layOutRoutes` has laid it out. */
 const ROUTING = [
-  "http-request set-var(txn.host) req.hdr(host),lower,field(1,:),rtrim(.) if !{ var(txn.odd) -m found }",
+  "http-request set-var(txn.host) req.fhdr(host),lower,field(1,:),rtrim(.) if !{ var(txn.odd) -m found }",
   `http-request set-var(txn.route) var(txn.host),map_str(${MAPS.hosts})`,
   ...Array.from(
     { length: PARENTS_MAX },
