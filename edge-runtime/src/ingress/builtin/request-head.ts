@@ -27,7 +27,9 @@ export type HeadReading =
 
 // A name, an IPv4 address or a bracketed IPv6 address, perhaps with a port. The dot of a fully
 // qualified name (`example.com.`) is allowed and means the same host.
-const AUTHORITY = /^([a-z0-9_-][a-z0-9._-]{0,253}|\[[0-9a-f:.]{2,45}\])(:[0-9]{1,5})?$/i;
+const AUTHORITY = /^([a-z0-9_-][a-z0-9._-]{0,253}|\[[0-9a-f:.]{2,45}\])(?::([0-9]{1,5}))?$/i;
+// A worker can't even read a URL with a larger one: `new URL(request.url)` throws.
+const PORT_MAX = 65_535;
 
 /**
  * Judges what the HTTP parser accepted: it refuses broken framing, but reads heads larger than we allow,
@@ -133,16 +135,18 @@ function isReserved(lower: string): boolean {
 }
 
 function parseAuthority(value: string): string | undefined {
-  const name = AUTHORITY.exec(value)?.[1]?.toLowerCase();
-  const host = name?.endsWith(".") ? name.slice(0, -1) : name;
-  return host === undefined || host === "" || host.includes("..") ? undefined : host;
+  const [, name = "", port = "0"] = AUTHORITY.exec(value.toLowerCase()) ?? [];
+  const host = name.endsWith(".") ? name.slice(0, -1) : name;
+  return host === "" || host.includes("..") || Number(port) > PORT_MAX ? undefined : host;
 }
 
 /**
  * A target in absolute form is what clients send to a proxy, and valid here too; but it and the host
- * must agree, or what we route by and what the worker sees would differ.
+ * must agree, or what we route by and what the worker sees would differ. So it would by a fragment, which
+ * no target has.
  */
 function originForm(url: string, host: string): string | undefined {
+  if (url.includes("#")) return undefined;
   if (url.startsWith("/")) return url;
   const absolute = /^http:\/\/([^/?#]*)(.*)$/i.exec(url);
   if (absolute === null || parseAuthority(absolute[1] ?? "") !== host) return undefined;

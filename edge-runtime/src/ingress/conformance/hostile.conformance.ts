@@ -83,9 +83,11 @@ const REFUSED: ReadonlyArray<readonly [name: string, bytes: string]> = [
     "GET / HTTP/1.1\r\nhost: b,test.localhost\r\n\r\n",
   ],
   ["a host with an absurd port", "GET / HTTP/1.1\r\nhost: test.localhost:999999\r\n\r\n"],
+  ["a port that there is not", "GET / HTTP/1.1\r\nhost: test.localhost:65536\r\n\r\n"],
   ["a host of 300 characters", `GET / HTTP/1.1\r\nhost: ${"a".repeat(300)}\r\n\r\n`],
   ["a target for another host", `GET http://other.localhost/ HTTP/1.1\r\n${HOST}\r\n\r\n`],
   ["a target of another scheme", `GET ftp://test.localhost/ HTTP/1.1\r\n${HOST}\r\n\r\n`],
+  ["a target with a fragment", `GET /private#x HTTP/1.1\r\n${HOST}\r\n\r\n`],
   ["a target without a slash", `GET test HTTP/1.1\r\n${HOST}\r\n\r\n`],
   ["CONNECT", `CONNECT test.localhost:80 HTTP/1.1\r\n${HOST}\r\n\r\n`],
 ];

@@ -150,7 +150,8 @@ function frontendSection({ region, address, port }: HaproxyConfigOptions): strin
   ]);
 }
 
-const HOST = "[a-z0-9_-]([a-z0-9_-]|[.](?![.])){0,252}(:[0-9]{1,5})?";
+// Not the ports from 60000 on: which of those there are is the built-in ingress's to judge.
+const HOST = "[a-z0-9_-]([a-z0-9_-]|[.](?![.])){0,252}(:([0-9]{1,4}|[1-5][0-9]{4}))?";
 
 /** Headers by which an ingress tells a worker who called, and those that end at a connection. */
 const STRIPPED =
