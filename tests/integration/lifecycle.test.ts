@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startAtoll, type TestAtoll } from "../support/atoll.ts";
 import { eventually } from "../support/eventually.ts";
+import { findFreePorts } from "../support/free-ports.ts";
 
 const MAIN = new URL("../../cli/src/main.ts", import.meta.url).pathname;
 
@@ -39,6 +40,22 @@ async function isRunning(pid: number): Promise<boolean> {
   return stat !== undefined && !/\) Z /.test(stat);
 }
 
+/** What the `atoll` command says, and how it ends. */
+async function run(
+  commandArguments: ReadonlyArray<string>,
+  environment: Readonly<Record<string, string>>,
+): Promise<{ readonly code: number; readonly output: string }> {
+  const child = spawn(process.execPath, [MAIN, ...commandArguments], {
+    env: { PATH: process.env["PATH"], ...environment },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const output: string[] = [];
+  child.stdout.on("data", (piece: Buffer) => output.push(piece.toString()));
+  child.stderr.on("data", (piece: Buffer) => output.push(piece.toString()));
+  const [code] = (await once(child, "close")) as [number];
+  return { code, output: output.join("") };
+}
+
 describe("atoll up", () => {
   let atoll: TestAtoll;
   beforeAll(async () => {
@@ -61,8 +78,12 @@ describe("atoll up", () => {
     expect((await atoll.get("fra", "starter.localhost", "/")).status).toBe(200);
   });
 
-  test("lets no second process use a part's data, and the first goes on", async () => {
+  test("lets no second one use its data, nor a part of it, and goes on", async () => {
     await atoll.get("iad", "starter.localhost", "/");
+    const ATOLL_PORT = String(await findFreePorts(4));
+    const whole = await run(["up"], { ATOLL_DATA: atoll.dataDirectory, ATOLL_PORT });
+    expect(whole.output).toMatch(/^atoll: Another Atoll uses .*: stop that one first/);
+    expect(whole.code).toBe(1);
     const data = (part: string): string => join(atoll.dataDirectory, part);
     const node = ["node", "--control-plane", atoll.url, "--region", "iad"];
     const [second, other] = await Promise.all([
@@ -84,21 +105,6 @@ describe("atoll up", () => {
 });
 
 describe("the atoll command", () => {
-  async function run(
-    commandArguments: ReadonlyArray<string>,
-    environment: Readonly<Record<string, string>>,
-  ): Promise<{ readonly code: number; readonly output: string }> {
-    const child = spawn(process.execPath, [MAIN, ...commandArguments], {
-      env: { PATH: process.env["PATH"], ...environment },
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    const output: string[] = [];
-    child.stdout.on("data", (piece: Buffer) => output.push(piece.toString()));
-    child.stderr.on("data", (piece: Buffer) => output.push(piece.toString()));
-    const [code] = (await once(child, "close")) as [number];
-    return { code, output: output.join("") };
-  }
-
   test.each([
     { given: ["up"], environment: { ATOLL_PORT: "http" }, says: /ATOLL_PORT=http is no good/ },
     { given: ["up"], environment: { ATOLL_PORT: "65535" }, says: /ATOLL_PORT=65535 is no good/ },

@@ -14,10 +14,10 @@ const LOOK_MS = 100;
  */
 export async function lockData(
   folder: string,
-  { kind, mode }: { readonly kind: "control plane" | "node"; readonly mode?: number },
+  { kind, mode }: { readonly kind: "Atoll" | "control plane" | "node"; readonly mode?: number },
 ): Promise<FileLock> {
   await mkdir(folder, { recursive: true, ...(mode === undefined ? {} : { mode }) });
-  const path = join(folder, `${kind.replace(" ", "-")}.lock`);
+  const path = join(folder, `${kind.toLowerCase().replace(" ", "-")}.lock`);
   for (let waitedMs = 0; ; waitedMs += LOOK_MS) {
     const lock = takeFileLock(path);
     if (lock !== undefined) return lock;
@@ -25,6 +25,6 @@ export async function lockData(
     await wait(LOOK_MS);
   }
   throw new UsageError(
-    `Another ${kind} uses ${folder}: stop that one first, or name another --data`,
+    `Another ${kind} uses ${folder}: stop that one first, or choose another folder`,
   );
 }

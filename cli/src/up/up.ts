@@ -1,8 +1,9 @@
 import { existsSync } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { requirePlaces } from "../database-place.ts";
 import { issueJoinToken } from "../join-token/join-token.ts";
+import { lockData } from "../processes/data-lock.ts";
 import { ManagedProcess } from "../processes/managed-process.ts";
 import type { Running } from "../processes/serve-until-stopped.ts";
 import { LOCAL_REGIONS, type Settings } from "../settings.ts";
@@ -39,7 +40,7 @@ export async function up(
   requireOtherPorts(metricsPorts, new Set(ports));
   await requireFreePorts("ATOLL_PORT", ports);
   await requireFreePorts("ATOLL_METRICS_PORT", metricsPorts);
-  await mkdir(dataDirectory, { recursive: true });
+  const lock = await lockData(dataDirectory, { kind: "Atoll" });
   const logs = await LogFiles.open(join(dataDirectory, "logs"), (text) => console.error(text));
   const processes: ManagedProcess[] = [];
   const running: Running = {
@@ -50,6 +51,7 @@ export async function up(
       await Promise.all(processes.slice(1).map((node) => node.stop()));
       await processes[0]?.stop();
       logs.close();
+      lock.close();
     },
   };
   try {
