@@ -20,8 +20,9 @@ export interface ManagedProcessOptions {
 // Fast enough that nobody waits for a process that died once, slow enough for one that can't start.
 const RESTART_MS = 250;
 const RESTART_MS_MAX = 5_000;
-// Longer than a node's drain; what has not ended then never will.
-const STOP_MS = 15_000;
+// A node lets scheduled events end for 30 s, and requests and WebSockets for as long after that; what has not ended
+// then never will.
+const STOP_MS = 75_000;
 // A process that ran this long had started well: the next restart is quick again.
 const HEALTHY_MS = 10_000;
 

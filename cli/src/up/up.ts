@@ -45,7 +45,7 @@ export async function up(
   const processes: ManagedProcess[] = [];
   const running: Running = {
     close: async () => {
-      console.log("\nStopping …");
+      console.log("\nStopping … (requests may end; Ctrl-C again does not wait for them)");
       for (const part of processes) part.expectEnd();
       // Nodes first, so that none of them reports a control plane that is only going away.
       await Promise.all(processes.slice(1).map((node) => node.stop()));
