@@ -214,6 +214,8 @@ const ODDITIES = [
   // A handshake with a body is one no longer when HAProxy has read it.
   "http-request deny status 400 default-errorfiles if !switching { req.hdr(sec-websocket-key) -m found } { req.ver 1.0 1.1 }",
   "http-request set-var(txn.odd) bool(true) if !plain_host or !plain_url or odd_url",
+  // Such as `*`, which would stand right behind the host in what the worker sees.
+  "http-request set-var(txn.odd) bool(true) if !{ path_beg / }",
   "http-request set-var(txn.odd) bool(true) if { req.hdr(connection) -m found } !plain_connection",
   "http-request set-var(txn.odd) bool(true) if switching !websocket",
   "http-request set-var(txn.odd) bool(true) if switching !{ method GET }",
@@ -221,8 +223,9 @@ const ODDITIES = [
   // A body without a length has to be counted, and one that is too long to be refused.
   `acl long_body req.hdr(content-length) -m int gt ${LIMITS.requestBodyBytesMax}`,
   "acl long_body req.hdr(transfer-encoding) -m found",
-  "acl bodiless method GET HEAD OPTIONS DELETE",
   "acl measured req.hdr(content-length) -m found",
+  // HTTP/2 says with the head whether there is a body at all.
+  "acl bodiless internal.htx.has_eom",
   "http-request set-var(txn.odd) bool(true) if long_body",
   "http-request set-var(txn.odd) bool(true) if { fc_http_major 2 } !bodiless !measured",
 ];

@@ -1,10 +1,11 @@
 import { mkdir, readdir, readFile, readlink, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect as connectHttp2 } from "node:http2";
+import { connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { Agent, get } from "node:http";
+import { Readable } from "node:stream";
 import { VersionId } from "@atoll/control-plane/contract";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -280,6 +281,47 @@ test("haproxy: HTTP/2 without TLS reaches the worker, which is told", async () =
   await once(stream, "end");
   session.destroy();
   expect(JSON.parse(text)).toMatchObject({ httpProtocol: "HTTP/2", colo: "FRA" });
+});
+
+/** Asks over HTTP/2, with a body whose length is not told; resolves with the status and how much a cell had of it. */
+async function askHttp2(
+  headers: Readonly<Record<string, string>>,
+  bodyBytes: number,
+): Promise<{ readonly status: number; readonly read: number }> {
+  let read = 0;
+  await harness.serve((request, response) => {
+    request.on("data", (piece: Buffer) => (read += piece.length));
+    request.on("end", () => response.end());
+    request.on("error", () => undefined);
+  });
+  await ingress.settled();
+  const session = connectHttp2(ingress.url);
+  const stream = session.request(
+    { ":authority": "test.localhost", ...headers },
+    { endStream: bodyBytes === 0 },
+  );
+  stream.on("error", () => undefined);
+  if (bodyBytes > 0) Readable.from(pieces(bodyBytes)).pipe(stream);
+  const [head] = (await once(stream, "response")) as [IncomingHttpHeaders];
+  session.destroy();
+  return { status: Number(head[":status"]), read };
+}
+
+function* pieces(bytes: number): Generator<Buffer> {
+  const piece = Buffer.alloc(1024 * 1024);
+  for (let left = bytes; left > 0; left -= piece.length) yield piece.subarray(0, left);
+}
+
+test("haproxy: a body of HTTP/2 is bounded whatever its request's method", async () => {
+  const request = { ":method": "GET", ":path": "/" };
+  const { requestBodyBytesMax: max } = LIMITS;
+  expect(await askHttp2(request, max)).toEqual({ status: 200, read: max });
+  expect(await askHttp2(request, max + 1)).toMatchObject({ status: 413 });
+});
+
+test("haproxy: HTTP/2 may ask for no more than HTTP/1, such as for no path", async () => {
+  const request = { ":method": "OPTIONS", ":path": "*" };
+  expect(await askHttp2(request, 0)).toEqual({ status: 400, read: 0 });
 });
 
 test("haproxy: what it refuses by a rule gets our page", async () => {
