@@ -190,7 +190,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
     // A client that still holds its body back cannot tell whether it has to send it after this.
     if (this.#body?.isHeldBack === true) headers.push("connection", "close");
     this.#meter.status = status;
-    response.writeHead(status, statusMessage ?? "", headers);
+    response.writeHead(status, reasonPhrase(statusMessage), headers);
   }
 
   onResponseData(controller: Dispatcher.DispatchController, piece: Buffer): void {
@@ -287,6 +287,15 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
     this.#link?.end(this);
     this.#link = undefined;
   }
+}
+
+/**
+ * A worker's words for its status in the form that Node writes: its bytes, which undici has read as UTF-8. Nothing
+ * where HTTP allows none of them, because Node would throw instead of writing them.
+ */
+function reasonPhrase(text = ""): string {
+  const phrase = Buffer.from(text).toString("latin1");
+  return /^[\t\x20-\x7e\x80-\xff]*$/.test(phrase) ? phrase : "";
 }
 
 /** undici checks methods, targets and headers once more before it sends them. */

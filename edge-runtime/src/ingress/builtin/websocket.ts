@@ -162,7 +162,9 @@ export class WebSocketPassage implements Traffic {
     const headers = clientHeaders(passed, { ray, coldMs: this.#coldMs, setCookie });
     headers.push(...ending);
     this.#meter.status = response.statusCode ?? 502;
-    socket.write(responseHeadText(this.#meter.status, response.statusMessage ?? "", headers));
+    const head = responseHeadText(this.#meter.status, response.statusMessage ?? "", headers);
+    // As Node has read them, each character is a byte.
+    socket.write(head, "latin1");
     this.#writtenBefore = socket.bytesWritten;
   }
 

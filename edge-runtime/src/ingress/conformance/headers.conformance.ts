@@ -18,6 +18,13 @@ const FORGED = [
   "x-forwarded-host",
 ];
 
+const WANTS_SWITCH = [
+  "connection: upgrade",
+  "upgrade: websocket",
+  "sec-websocket-version: 13",
+  "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+].join("\r\n");
+
 export function describeHeaders(backend: IngressBackend): void {
   describe("headers", () => {
     let harness: IngressHarness;
@@ -108,6 +115,23 @@ export function describeHeaders(backend: IngressBackend): void {
         expect(names).not.toContain(gone);
       }
       expect(answer.headers["x-private"]).toBeUndefined();
+    });
+
+    test.each([
+      ["a request", "x-plain: 1"],
+      ["a handshake that is declined", WANTS_SWITCH],
+    ])("and the words of a status keep their bytes: of the answer to %s", async (_, lines) => {
+      await harness.serveWorker(
+        `export default { fetch: () => new Response("served", {
+          statusText: "Vorübergehend – 一時的", headers: { "x-where": "Zürich – 東京" } }) }`,
+      );
+      const answer = await harness.exchange(
+        `GET / HTTP/1.1\r\nhost: test.localhost\r\nconnection: close\r\n${lines}\r\n\r\n`,
+      );
+      const text = Buffer.from(answer, "latin1").toString();
+      expect(text).toMatch(/^HTTP\/1.1 200 Vorübergehend – 一時的\r\n/);
+      expect(text).toContain("x-where: Zürich – 東京\r\n");
+      expect(text).toMatch(/\r\n\r\nserved$/);
     });
 
     test("of the ingress are never the worker's to set", async () => {
