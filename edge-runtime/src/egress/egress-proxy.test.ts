@@ -59,6 +59,13 @@ describe("egress proxy, from inside a real cell", () => {
           break;
         case "/silent":
           break;
+        case "/words-in-utf8":
+        case "/words-in-latin1":
+          request.socket.end(
+            "HTTP/1.1 200 Größer – 東京\r\ncontent-length: 2\r\n\r\nok",
+            request.url.endsWith("utf8") ? "utf8" : "latin1",
+          );
+          break;
         case "/echo":
           request.pipe(response);
           break;
@@ -159,6 +166,11 @@ describe("egress proxy, from inside a real cell", () => {
   test("compressed bodies stay compressed on the way", async () => {
     const answer = await cell.fetch(`http://api.test:${apiPort()}/gzip`);
     expect(answer.text).toBe("unpacked by the worker");
+  });
+
+  test.each(["utf8", "latin1"])("words for a status in %s end nothing", async (encoding) => {
+    const answer = await cell.fetch(`http://api.test:${apiPort()}/words-in-${encoding}`);
+    expect(answer).toMatchObject({ status: 200, text: "ok" });
   });
 
   test("a worker that stops reading ends the request outside", async () => {

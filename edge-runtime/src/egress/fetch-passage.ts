@@ -4,6 +4,7 @@ import type { Dispatcher } from "undici";
 import type { EdgeError } from "../errors.ts";
 import { endToEnd } from "../http/hop-by-hop.ts";
 import { RequestBody } from "../http/request-body.ts";
+import { reasonPhrase } from "../http/wire.ts";
 import { sendDenial, toEgressError } from "./denial.ts";
 import type { RequestDestination } from "./destination.ts";
 
@@ -79,7 +80,7 @@ export class FetchPassage implements Dispatcher.DispatchHandler {
   ): void {
     if (this.#isOver || status < 200) return;
     const raw = (controller.rawHeaders ?? []) as ReadonlyArray<Buffer>;
-    this.#proxied.response.writeHead(status, statusMessage ?? "", endToEnd(raw));
+    this.#proxied.response.writeHead(status, reasonPhrase(statusMessage), endToEnd(raw));
   }
 
   onResponseData(controller: Dispatcher.DispatchController, piece: Buffer): void {

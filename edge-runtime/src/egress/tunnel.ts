@@ -94,7 +94,9 @@ function pass(from: Socket, to: Socket): void {
   });
 }
 
-function headOf(response: IncomingMessage, ending: ReadonlyArray<string>): string {
+function headOf(response: IncomingMessage, ending: ReadonlyArray<string>): Buffer {
   const headers = [...endToEnd(response.rawHeaders), ...ending];
-  return responseHeadText(response.statusCode ?? 502, response.statusMessage ?? "", headers);
+  const { statusCode = 502, statusMessage = "" } = response;
+  // As Node has read them, each character is a byte.
+  return Buffer.from(responseHeadText(statusCode, statusMessage, headers), "latin1");
 }

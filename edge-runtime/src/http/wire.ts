@@ -15,3 +15,12 @@ export function responseHeadText(
 export function headerText(part: Buffer | string | undefined): string {
   return typeof part === "string" ? part : (part?.toString("latin1") ?? "");
 }
+
+/**
+ * The words for an answer's status in the form that Node writes: their bytes, which undici has read as UTF-8. Nothing
+ * where HTTP does not allow them: Node would throw instead of writing them.
+ */
+export function reasonPhrase(text = ""): string {
+  const phrase = Buffer.from(text).toString("latin1");
+  return /^[\t\x20-\x7e\x80-\xff]*$/.test(phrase) ? phrase : "";
+}

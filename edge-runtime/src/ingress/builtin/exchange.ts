@@ -5,7 +5,7 @@ import type { Dispatcher } from "undici";
 import { EDGE_ERRORS, EdgeError, type EdgeErrorCode } from "../../errors.ts";
 import { endToEnd } from "../../http/hop-by-hop.ts";
 import { RequestBody } from "../../http/request-body.ts";
-import { headerText } from "../../http/wire.ts";
+import { headerText, reasonPhrase } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
 import type { Activator, OnFailure, OnServed } from "../ingress.ts";
 import type { SplitChoice } from "../split.ts";
@@ -287,15 +287,6 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
     this.#link?.end(this);
     this.#link = undefined;
   }
-}
-
-/**
- * A worker's words for its status in the form that Node writes: its bytes, which undici has read as UTF-8. Nothing
- * where HTTP allows none of them, because Node would throw instead of writing them.
- */
-function reasonPhrase(text = ""): string {
-  const phrase = Buffer.from(text).toString("latin1");
-  return /^[\t\x20-\x7e\x80-\xff]*$/.test(phrase) ? phrase : "";
 }
 
 /** undici checks methods, targets and headers once more before it sends them. */
