@@ -130,6 +130,11 @@ export const EDGE_ERRORS = {
     retryable: false,
     meaning: "a worker's header lines are more than LIMITS.cellHeadBytesMax or headerLinesMax",
   },
+  answer_invalid: {
+    status: 502,
+    retryable: false,
+    meaning: "a worker's answer has bytes in its head that HTTP allows nowhere there",
+  },
   answer_timeout: {
     status: 504,
     retryable: true,

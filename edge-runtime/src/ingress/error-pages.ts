@@ -59,6 +59,12 @@ const TEXTS: Partial<Record<EdgeErrorCode, PageText>> = {
     title: "Answer too large",
     explanation: "The worker answered with more headers than this node passes on.",
   },
+  answer_invalid: {
+    number: 502,
+    title: "Invalid answer",
+    explanation:
+      "The worker answered with headers that HTTP does not allow, such as with a control character.",
+  },
   worker_threw: {
     number: 1101,
     title: "Worker threw exception",

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Readable } from "node:stream";
 import type { WorkerKey } from "@atoll/control-plane/contract";
-import type { Dispatcher } from "undici";
+import { type Dispatcher, errors } from "undici";
 import { EDGE_ERRORS, EdgeError, type EdgeErrorCode } from "../../errors.ts";
 import { endToEnd } from "../../http/hop-by-hop.ts";
 import { RequestBody } from "../../http/request-body.ts";
@@ -219,6 +219,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
     else if (isRefusedByClientLibrary(error)) this.#fail("request_invalid", error);
     else if (isStalled(error)) this.#fail("answer_timeout", error);
     else if (isOversized(error)) this.#fail("answer_head_too_large", error);
+    else if (isUnreadable(error)) this.#fail("answer_invalid", error);
     else void this.#resume(socketPath, error);
   }
 
@@ -304,6 +305,13 @@ function isStalled(error: Error): boolean {
 /** Whether the answer's head is larger than the client library reads. */
 function isOversized(error: Error): boolean {
   return (error as NodeJS.ErrnoException).code === "UND_ERR_HEADERS_OVERFLOW";
+}
+
+/** Whether a cell answered with what the parser refuses: it would answer so again. */
+export function isUnreadable(error: Error): boolean {
+  // undici has a class of its own, Node a code.
+  const { code = "" } = error as NodeJS.ErrnoException;
+  return error instanceof errors.HTTPParserError || code.startsWith("HPE_");
 }
 
 /** Whether a request is meant to change nothing. */

@@ -8,7 +8,7 @@ import { responseHeadText } from "../../http/wire.ts";
 import { LIMITS } from "../../limits.ts";
 import type { SplitChoice } from "../split.ts";
 import type { CellLink, Traffic } from "./cell-links.ts";
-import type { ExchangeContext } from "./exchange.ts";
+import { type ExchangeContext, isUnreadable } from "./exchange.ts";
 import { writePage } from "./page-answers.ts";
 import type { RequestHead } from "./request-head.ts";
 import { RequestMeter } from "./request-meter.ts";
@@ -171,6 +171,7 @@ export class WebSocketPassage implements Traffic {
   #onError(error: NodeJS.ErrnoException): void {
     this.#leave();
     if (this.#isOver) return;
+    if (isUnreadable(error)) return this.#fail("answer_invalid", error);
     // A handshake has no body and changes nothing before it is agreed to: it may always be repeated.
     if (this.#attempts < LIMITS.requestAttemptsMax) {
       void this.#activate();

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { Agent, get, type ServerResponse } from "node:http";
+import { Agent, get, type IncomingMessage, type ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { LIMITS } from "../../limits.ts";
@@ -12,6 +12,12 @@ import {
   within,
   worker,
 } from "./ingress-harness.ts";
+
+const WANTS_SWITCH = [
+  "upgrade: websocket",
+  "sec-websocket-version: 13",
+  "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+].join("\r\n");
 
 export function describeSwitching(backend: IngressBackend): void {
   describe("switching cells", () => {
@@ -274,6 +280,29 @@ export function describeSwitching(backend: IngressBackend): void {
       expect([answer.status, answer.headers["x-atoll-error"]]).toEqual([502, "cell_lost"]);
       expect(reached).toBe(LIMITS.requestAttemptsMax);
     });
+
+    test.each([
+      ["a request", "connection: close"],
+      ["a handshake", `${WANTS_SWITCH}\r\nconnection: upgrade`],
+    ])(
+      "is not what an answer to %s is taken for that holds a control character",
+      async (_, lines) => {
+        let asked = 0;
+        const answer = (request: IncomingMessage): void => {
+          asked += 1;
+          request.socket.end("HTTP/1.1 200 OK\r\nx-odd: a\u0001b\r\ncontent-length: 2\r\n\r\nok");
+        };
+        const cell = await harness.serve(answer);
+        cell.server.on("upgrade", answer);
+        harness.activate = async () => ({ socketPath: cell.socketPath });
+        const got = await harness.exchange(
+          `GET / HTTP/1.1\r\nhost: test.localhost\r\n${lines}\r\n\r\n`,
+        );
+        // One that can read it passes it on.
+        expect(got).toMatch(/^HTTP\/1.1 (200|502[^]*x-atoll-error: answer_invalid\r\n)/);
+        expect(asked).toBe(1);
+      },
+    );
 
     test("leaves requests to other cells alone", async () => {
       const { kill } = await harness.serveWorker(

@@ -196,7 +196,7 @@ const ORDINARY = [
  * would alone. The sizes leave room for what is added here.
  */
 const ODDITIES = [
-  // The whole value: `req.hdr` reads a list, of which one host would do here and the last one be routed by.
+  // As a whole: of a list, one host would do here and the last one be routed by.
   `acl plain_host req.fhdr(host) -m reg -i ^${HOST}$`,
   "acl plain_url url_beg /",
   // Whatever a client of HTTP/2 asks for, HAProxy shows as a whole URL.
@@ -214,8 +214,7 @@ const ODDITIES = [
   // A handshake with a body is one no longer when HAProxy has read it.
   "http-request deny status 400 default-errorfiles if !switching { req.hdr(sec-websocket-key) -m found } { req.ver 1.0 1.1 }",
   "http-request set-var(txn.odd) bool(true) if !plain_host or !plain_url or odd_url",
-  // Such as `*`, which would stand right behind the host in what the worker sees.
-  "http-request set-var(txn.odd) bool(true) if !{ path_beg / }",
+  "http-request set-var(txn.odd) bool(true) if !{ path_beg / }", // such as `*`
   "http-request set-var(txn.odd) bool(true) if { req.hdr(connection) -m found } !plain_connection",
   "http-request set-var(txn.odd) bool(true) if switching !websocket",
   "http-request set-var(txn.odd) bool(true) if switching !{ method GET }",
@@ -223,9 +222,9 @@ const ODDITIES = [
   // A body without a length has to be counted, and one that is too long to be refused.
   `acl long_body req.hdr(content-length) -m int gt ${LIMITS.requestBodyBytesMax}`,
   "acl long_body req.hdr(transfer-encoding) -m found",
-  "acl measured req.hdr(content-length) -m found",
   // HTTP/2 says with the head whether there is a body at all.
   "acl bodiless internal.htx.has_eom",
+  "acl measured req.hdr(content-length) -m found",
   "http-request set-var(txn.odd) bool(true) if long_body",
   "http-request set-var(txn.odd) bool(true) if { fc_http_major 2 } !bodiless !measured",
 ];
