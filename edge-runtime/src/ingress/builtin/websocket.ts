@@ -12,7 +12,7 @@ import { type ExchangeContext, isUnreadable } from "./exchange.ts";
 import { writePage } from "./page-answers.ts";
 import type { RequestHead } from "./request-head.ts";
 import { RequestMeter } from "./request-meter.ts";
-import { clientHeaders } from "./response-head.ts";
+import { clientHeaders, isUncaughtException } from "./response-head.ts";
 
 const SWITCHED = 101;
 
@@ -150,6 +150,10 @@ export class WebSocketPassage implements Traffic {
   #decline(response: IncomingMessage): void {
     const { socket } = this.#handshake;
     if (this.#isOver) return;
+    if (isUncaughtException(response.statusCode ?? 0, response.rawHeaders)) {
+      this.#fail("worker_threw", undefined);
+      return;
+    }
     this.#sendHead(response, ["connection", "close"]);
     response.on("error", () => this.cut());
     response.on("end", () => this.#leave());

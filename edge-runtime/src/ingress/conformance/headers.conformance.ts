@@ -209,6 +209,11 @@ export function describeHeaders(backend: IngressBackend): void {
       expect(thrown.text).not.toContain("secret");
       const head = await harness.call({ method: "HEAD" });
       expect(head.headers["x-atoll-error"]).toBe("worker_threw");
+      const handshake = await harness.exchange(
+        `GET / HTTP/1.1\r\nhost: test.localhost\r\n${WANTS_SWITCH}\r\n\r\n`,
+      );
+      expect(handshake).toMatch(/^HTTP\/1.1 500 [^]*x-atoll-error: worker_threw\r\n/);
+      expect(handshake).toContain("error code: 1101");
       const own = await harness.call({ path: "/own" });
       expect(own.text).toBe("Internal Server Error");
       expect(own.headers["x-atoll-error"]).toBeUndefined();
