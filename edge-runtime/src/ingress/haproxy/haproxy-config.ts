@@ -135,6 +135,7 @@ function frontendSection({ region, address, port }: HaproxyConfigOptions): strin
     "http-request set-var(txn.expecting) bool(true) if { req.hdr(expect) -m found }",
     `http-request del-header ${quote(`^(${STRIPPED})$`)} -m reg`,
     ...ROUTING,
+    ...CONTINUE,
     // The built-in ingress tells workers of their callers itself, by what it is told of them.
     ...CALLER.map((header) => `${addHeader(header)} if !{ var(txn.cell) -m found }`),
     // It counts what has no cell here.
@@ -149,6 +150,15 @@ function frontendSection({ region, address, port }: HaproxyConfigOptions): strin
     "http-after-response set-header cf-ray %[var(txn.ray)]",
   ]);
 }
+
+/**
+ * Asks the client of a worker for a body that it holds back: HAProxy takes the header away with that. When
+ * a cell asks, and its answer begins in the same piece, HAProxy 2.6 forwards no more of the body.
+ */
+const CONTINUE = [
+  `http-request wait-for-body time ${LIMITS.requestBodyIdleMs}ms at-least 1 if { var(txn.expecting) -m found } { var(txn.route) -m found }`,
+  "http-request unset-var(txn.expecting) if { var(txn.route) -m found }",
+];
 
 // Not the ports from 60000 on: which of those there are is the built-in ingress's to judge.
 const HOST = "[a-z0-9_-]([a-z0-9_-]|[.](?![.])){0,252}(:([0-9]{1,4}|[1-5][0-9]{4}))?";
