@@ -25,6 +25,15 @@ test("start failure: frames of a script without a name get one", () => {
   );
 });
 
+test("start failure: a date that the runtime does not know yet is told with the newest that it does", () => {
+  const tail = written(
+    'service w0: This Worker requires compatibility date "2026-11-28", but the newest date supported by this server binary is "2026-11-24".',
+  );
+  expect(failure(tail)).toBe(
+    'This Worker requires compatibility date "2026-11-28", but the newest date that this Atoll runs is "2026-11-24". Choose that date or an older one.',
+  );
+});
+
 test("start failure: native stacks and repetitions are left out", () => {
   const message = "service w0: broken\nstack: /somewhere/workerd@123 /somewhere/workerd@456";
   expect(failure(written(message, message))).toBe("broken");

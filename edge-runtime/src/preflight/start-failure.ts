@@ -10,6 +10,8 @@ const SERVICE_PREFIX = /^service w\d+(?:-code)?: /;
 const SERVICE_FRAME = /^(\s+at )w\d+(?:-code)?(?=:\d+:\d+)/gm;
 // What follows is addresses inside the workerd binary.
 const NATIVE_STACK = /\s*\nstack: [\s\S]*$/;
+// Cloudflare takes every date up to today, so developers don't expect a runtime with a newest one.
+const NEWEST_DATE = /the newest date supported by this server binary is ("[^"]*")\.?/;
 
 /**
  * What workerd wrote when a version did not start, as its developer should read it: the errors with
@@ -24,7 +26,11 @@ export function startFailure(exit: CellExit, script: string): string {
       message
         .replace(NATIVE_STACK, "")
         .replace(SERVICE_PREFIX, "")
-        .replace(SERVICE_FRAME, (_frame, at: string) => at + script),
+        .replace(SERVICE_FRAME, (_frame, at: string) => at + script)
+        .replace(
+          NEWEST_DATE,
+          "the newest date that this Atoll runs is $1. Choose that date or an older one.",
+        ),
     );
   if (messages.length > 0) return [...new Set(messages)].join("\n");
   const end = exit.signal ?? `status ${exit.code}`;
