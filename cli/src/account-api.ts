@@ -43,6 +43,24 @@ export async function askControlPlane(
   throw new RefusedError(await refusalText(response), response);
 }
 
+/** What is read of an answer. Throws a `UsageError` where it was cut, or is not what a control plane of this version says. */
+export async function readAnswer<Result>(
+  response: Response,
+  read: (json: unknown) => Result,
+): Promise<Result> {
+  const { origin } = new URL(response.url);
+  const text = await response.text().catch((cause: unknown) => {
+    throw new UsageError(`The answer of ${origin} broke off: try again`, { cause });
+  });
+  try {
+    return read(parseJson(text));
+  } catch (cause) {
+    if (!(cause instanceof z.ZodError)) throw cause;
+    const message = `What ${origin} answers is not an Atoll's of this version: is CLOUDFLARE_API_BASE_URL its address, and is it as new as this command?`;
+    throw new UsageError(message, { cause });
+  }
+}
+
 /** For what has to be there soon or not at all. */
 export function inHurry(): RequestInit {
   return { signal: AbortSignal.timeout(HURRY_MS) };
@@ -67,7 +85,7 @@ export class AccountApi {
     init: RequestInit = {},
   ): Promise<z.output<Schema>> {
     const response = await this.fetch(path, init);
-    return schema.parse(Envelope.parse(await response.json()).result);
+    return readAnswer(response, (json) => schema.parse(Envelope.parse(json).result));
   }
 
   /** As `askControlPlane`, below the account. */

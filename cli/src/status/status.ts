@@ -1,6 +1,6 @@
 import { FleetStatus } from "@atoll/control-plane";
 import Table from "cli-table3";
-import { askControlPlane, inHurry } from "../account-api.ts";
+import { askControlPlane, inHurry, readAnswer } from "../account-api.ts";
 import type { WranglerEnvironment } from "../wrangler-environment.ts";
 
 /** Asks the control plane for the fleet's state. Throws a `UsageError` when it can't be had. */
@@ -8,7 +8,7 @@ export async function fetchStatus(variables: WranglerEnvironment): Promise<Fleet
   const { origin } = new URL(variables.CLOUDFLARE_API_BASE_URL);
   const { CLOUDFLARE_API_TOKEN: token } = variables;
   const response = await askControlPlane(`${origin}/console/status`, token, inHurry());
-  return FleetStatus.parse(await response.json());
+  return readAnswer(response, (json) => FleetStatus.parse(json));
 }
 
 /** The status as people read it. */
