@@ -242,12 +242,11 @@ export class BuiltinIngress implements Ingress {
       expectsContinue,
     });
     connection.begin(exchange, response);
-    const lost = origin === "proxy" ? reading.head.claims?.get(LOST_HEADER) : undefined;
+    const lost = this.#lostBy(origin, reading.head);
     // What a proxy lost was let in before.
-    if (lost === undefined && this.#refused.has(route.worker)) {
-      exchange.startRefused("day_quota_exceeded");
-    } else if (lost === undefined) exchange.start();
-    else exchange.startAfterLoss(this.#options.lostSocketOf?.(lost));
+    if (lost !== undefined) exchange.startAfterLoss(this.#options.lostSocketOf?.(lost));
+    else if (this.#refused.has(route.worker)) exchange.startRefused("day_quota_exceeded");
+    else exchange.start();
   }
 
   #onUpgrade(
@@ -282,8 +281,16 @@ export class BuiltinIngress implements Ingress {
       ray: caller.ray,
       head,
     });
-    if (this.#refused.has(worker)) passage.startRefused("day_quota_exceeded");
+    const lost = this.#lostBy(origin, head);
+    // What a proxy lost was let in before.
+    if (lost !== undefined) passage.startAfterLoss(this.#options.lostSocketOf?.(lost));
+    else if (this.#refused.has(worker)) passage.startRefused("day_quota_exceeded");
     else passage.start();
+  }
+
+  /** The cell that a proxy lost the request with, by its name for it. */
+  #lostBy(origin: Origin, { claims }: RequestHead): string | undefined {
+    return origin === "proxy" ? claims?.get(LOST_HEADER) : undefined;
   }
 
   /** Finds the worker, and completes the head with what only an ingress may say. */

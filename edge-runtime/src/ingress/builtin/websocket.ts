@@ -64,6 +64,14 @@ export class WebSocketPassage implements Traffic {
     else void this.#send(socketPath);
   }
 
+  /** As `Exchange.startAfterLoss`. */
+  startAfterLoss(socketPath: string | undefined): void {
+    this.#watchClient();
+    this.#meter.socketPath = socketPath;
+    this.#attempts = 1;
+    void this.#resume(socketPath, new Error("the proxy lost the handshake"));
+  }
+
   /** Answers with a page in place of the worker, which has nothing of the request. */
   startRefused(code: EdgeErrorCode): void {
     this.#meter.isRefused = true;
@@ -173,15 +181,27 @@ export class WebSocketPassage implements Traffic {
   }
 
   #onError(error: NodeJS.ErrnoException): void {
+    const socketPath = this.#link?.socketPath;
     this.#leave();
     if (this.#isOver) return;
-    if (isUnreadable(error)) return this.#fail("answer_invalid", error);
-    // A handshake has no body and changes nothing before it is agreed to: it may always be repeated.
-    if (this.#attempts < LIMITS.requestAttemptsMax) {
-      void this.#activate();
-      return;
-    }
-    this.#fail("cell_lost", error);
+    if (isUnreadable(error)) this.#fail("answer_invalid", error);
+    else if (wasUnread(error)) this.#sendOn(error);
+    else void this.#resume(socketPath, error);
+  }
+
+  /** Goes on after the loss of a cell that may have read the handshake: at the next one, or with a page. */
+  async #resume(socketPath: string | undefined, cause: Error): Promise<void> {
+    const { activator } = this.#context;
+    const loss = socketPath === undefined ? undefined : await activator.lossOf(socketPath);
+    if (this.#isOver) return;
+    // It has no body, and changes nothing before it is agreed to.
+    if (loss === "alive" || loss === "killed") this.#sendOn(cause);
+    else this.#fail(loss ?? "cell_lost", cause);
+  }
+
+  #sendOn(cause: Error): void {
+    if (this.#attempts < LIMITS.requestAttemptsMax) void this.#activate();
+    else this.#fail("cell_lost", cause);
   }
 
   #fail(code: EdgeErrorCode, cause: unknown): void {
@@ -202,4 +222,9 @@ export class WebSocketPassage implements Traffic {
     this.#link?.end(this);
     this.#link = undefined;
   }
+}
+
+/** As for other requests: no connection could be made, or the system says so, not Node of a connection that ended. */
+function wasUnread({ syscall }: NodeJS.ErrnoException): boolean {
+  return syscall !== undefined;
 }

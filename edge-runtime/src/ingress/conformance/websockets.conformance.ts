@@ -140,6 +140,30 @@ export function describeWebSockets(backend: IngressBackend): void {
       expect((await harness.ingress.counters()).errors).toBe(0);
     });
 
+    test("that end their cell for a limit get its page, and end no other cell", async () => {
+      let asked = 0;
+      const doomed = await harness.serve((_, response) => response.end());
+      doomed.server.on("upgrade", (_, socket) => {
+        asked += 1;
+        socket.destroy();
+      });
+      harness.lossOf = async () => "cpu_exceeded";
+      harness.activate = async () => ({ socketPath: doomed.socketPath });
+      const answer = await harness.exchange(`${HANDSHAKE.join("\r\n")}\r\n\r\n`);
+      expect(answer).toMatch(/^HTTP\/1.1 503 [^]*x-atoll-error: cpu_exceeded\r\n/);
+      expect(asked).toBe(1);
+    });
+
+    test("that somebody's kill of their cell broke off go on to the next one", async () => {
+      const doomed = await harness.serve((_, response) => response.end());
+      doomed.server.on("upgrade", (_, socket) => socket.destroy());
+      const next = await harness.startWorker(ECHO);
+      harness.lossOf = async () => "killed";
+      harness.activate = async () => ({ socketPath: next.socketPath });
+      await harness.ingress.settled();
+      expect((await open()).readyState).toBe(WebSocket.OPEN);
+    });
+
     test("are the only protocol that is switched to", async () => {
       await harness.serveWorker(ECHO);
       const answer = await harness.exchange(
