@@ -69,6 +69,8 @@ describe("front page: ", () => {
     for (const headers of [
       { host: "rebound.example" },
       { host: "127.0.0.1.example" },
+      // No name, nor an address.
+      { host: "127.0.0.0.1" },
       { "x-forwarded-for": "192.0.2.1" },
       { forwarded: "for=192.0.2.1" },
       { via: "1.1 proxy" },

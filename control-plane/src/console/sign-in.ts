@@ -20,7 +20,7 @@ export function sentToken(header: string | undefined): string | undefined {
  * pages of strangers whose own name was made to lead here; they can't send another.
  */
 export function isLocal(context: Context): boolean {
-  const { host } = new URL(context.req.url);
+  const host = context.req.header("host") ?? "";
   const { address = "" } = callerOf(context);
   const isPassedOn = ["forwarded", "via", "x-forwarded-for", "x-real-ip"].some(
     (name) => context.req.header(name) !== undefined,
