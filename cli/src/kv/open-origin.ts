@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { requireNotMoved } from "@atoll/control-plane/move-mark";
+import { makePrivate } from "@atoll/control-plane/private-file";
 import {
   DEFAULT_HORIZON,
   SqliteOrigin,
@@ -28,7 +29,9 @@ export async function openKvOrigin(options: {
   const shared = { horizon, clock: systemClock, log };
   if (url === undefined) {
     requireNotMoved(dataDirectory);
-    return SqliteOrigin.open({ path: kvFile(dataDirectory), ...shared });
+    const path = kvFile(dataDirectory);
+    makePrivate(path);
+    return SqliteOrigin.open({ path, ...shared });
   }
   // Loaded only here: its client is of no use to anybody else.
   const { PostgresOrigin } = await import("@atoll/kv-store/postgres");

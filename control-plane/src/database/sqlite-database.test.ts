@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import SqliteDatabase from "better-sqlite3";
@@ -21,6 +21,19 @@ test("database: commits are synced", async () => {
   const mode = await sql`pragma journal_mode`.execute(database);
   const synchronous = await sql`pragma synchronous`.execute(database);
   expect([mode.rows, synchronous.rows]).toEqual([[{ journal_mode: "wal" }], [{ synchronous: 2 }]]);
+  await database.destroy();
+});
+
+test("database: its owner alone may read it, whoever may look into its folder", async () => {
+  await chmod(directory, 0o755);
+  const database = await openSqliteDatabase(path);
+  const names = await readdir(directory);
+  expect(names.toSorted()).toEqual([
+    ...["control-plane.sqlite", "control-plane.sqlite-shm", "control-plane.sqlite-wal"],
+  ]);
+  for (const name of names) {
+    expect([name, (await stat(join(directory, name))).mode & 0o777]).toEqual([name, 0o600]);
+  }
   await database.destroy();
 });
 

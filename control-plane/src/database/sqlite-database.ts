@@ -10,6 +10,7 @@ import {
   type TransactionSettings,
 } from "kysely";
 import { OperatorError } from "../operator-error.ts";
+import { makePrivate } from "../private-file.ts";
 import type { Database } from "./database.ts";
 import { KeptStatements } from "./kept-statements.ts";
 import { migrate } from "./migrate.ts";
@@ -34,6 +35,7 @@ export async function openSqliteDatabase(path: string): Promise<Database> {
 
 /** The same without a look at its tables. Throws an `OperatorError` for a file that is none of SQLite's. */
 export function connectSqlite(path: string): Database {
+  makePrivate(path);
   const file = new SqliteDatabase(path);
   try {
     file.pragma("journal_mode = WAL");
