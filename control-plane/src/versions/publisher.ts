@@ -8,8 +8,6 @@ import type { BlobStore } from "../blobs/blob-store.ts";
 import {
   BlobHash,
   VersionId,
-  type AccountId,
-  type AccountSettings,
   type SecretValues,
   type Version,
   type WorkerName,
@@ -21,7 +19,7 @@ import { ControlPlaneError } from "../errors.ts";
 import type { Principal } from "../http/request-context.ts";
 import { LIMITS } from "../limits.ts";
 import { ProjectStore } from "../pages/store.ts";
-import type { Preflight } from "../preflight/preflight.ts";
+import type { Preflight, PreflightCandidate } from "../preflight/preflight.ts";
 import { checkOwnHost } from "../routes/conflicts.ts";
 import type { HostNames } from "../routes/host-names.ts";
 import { RouteStore } from "../routes/store.ts";
@@ -94,10 +92,8 @@ export interface PublisherParts {
 }
 
 /** What starting a draft takes besides. */
-interface StartedDraft extends Pick<VersionDraft, "secrets" | "contents"> {
-  readonly account: AccountId;
-  readonly settings: AccountSettings;
-}
+type StartedDraft = Pick<VersionDraft, "secrets" | "contents"> &
+  Pick<PreflightCandidate, "account" | "settings">;
 
 /**
  * The one way in which a version comes to be: drafted from the newest one, checked, started once, and

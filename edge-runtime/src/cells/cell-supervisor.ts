@@ -67,7 +67,7 @@ export class CellSupervisor implements Activator {
   readonly #options: CellSupervisorOptions & CellSources;
   readonly #history = new CellHistory();
   readonly #events: GroupEvents;
-  readonly #starts = new BesideStarts();
+  readonly #starts: BesideStarts;
   /** Whoever changes which group serves whom goes through here alone. */
   readonly #changes = new Turnstile(1);
   #serving = new ServingGroups();
@@ -91,6 +91,7 @@ export class CellSupervisor implements Activator {
   constructor(options: CellSupervisorOptions) {
     const listeners = [new CellLog(options.log), this.#history, ...(options.listeners ?? [])];
     this.#options = { ...options, listener: listenTogether(listeners) };
+    this.#starts = new BesideStarts(options);
     this.#published = new PublishedCells(options.ingress);
     this.#retiring = new RetiringCells(options);
     this.#events = {
@@ -328,7 +329,7 @@ export class CellSupervisor implements Activator {
       if (missing.length === 0) break;
       attempts = await Promise.all(
         attempts.map(async (attempt) =>
-          this.#needsStart(attempt) ? this.#startBeside(attempt) : attempt,
+          this.#needsStart(attempt) ? this.#starts.attempt(attempt) : attempt,
         ),
       );
     }
@@ -345,23 +346,6 @@ export class CellSupervisor implements Activator {
       if (current === undefined || current === attempt.group) return false;
       return this.#watched.isInUse(current);
     });
-  }
-
-  async #startBeside(attempt: Attempt): Promise<Attempt> {
-    if (attempt.kind === "failed") return attempt;
-    const { group, workers } = attempt;
-    try {
-      if (await this.#starts.runSoon(group)) return attempt;
-      const reason = `not started after ${LIMITS.besideStartMs} ms: its start goes on, and is looked at again soon`;
-      this.#options.log.warn(
-        { workers: workers.map(({ key }) => key), reason },
-        "a start takes long",
-      );
-      return { kind: "failed", workers, reason, group };
-    } catch (error) {
-      this.#options.log.error({ err: error }, "a new version did not start beside the old one");
-      return { kind: "failed", workers, reason: reasonOf(error), group };
-    }
   }
 
   /** The moment of change, without a pause inside: requests go to the new groups, the old ones retire. */
