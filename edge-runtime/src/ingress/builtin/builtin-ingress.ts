@@ -189,9 +189,10 @@ export class BuiltinIngress implements Ingress {
       this.#onUpgrade(origin, { request, socket, early }),
     );
     // A proxy towards anywhere is what CONNECT asks for, and what this is not.
-    server.on("connect", (request: IncomingMessage, socket: Socket) =>
-      this.#refuseSocket(socket, "request_invalid", request.headers.host),
-    );
+    server.on("connect", (request: IncomingMessage, socket: Socket) => {
+      if (this.#connections.get(socket)?.endRequests() === true) return;
+      this.#refuseSocket(socket, "request_invalid", request.headers.host);
+    });
     server.on("clientError", (error: NodeJS.ErrnoException, socket: Socket) =>
       this.#onClientError(error, socket),
     );
@@ -259,6 +260,7 @@ export class BuiltinIngress implements Ingress {
   ): void {
     this.#requests += 1;
     const { request, socket, early } = arrival;
+    if (this.#connections.get(socket)?.endRequests() === true) return;
     const reading = readRequestHead(request);
     if (reading.kind === "refused" || reading.head.hasBody) {
       const code = reading.kind === "refused" ? reading.code : "request_invalid";

@@ -6,6 +6,8 @@ import { LIMITS } from "../../limits.ts";
 /** What a connection needs of an exchange on it. */
 export interface Refusable {
   refuse(code: EdgeErrorCode): void;
+  /** Ends it at once. */
+  cut(): void;
 }
 
 interface InFlight {
@@ -58,6 +60,18 @@ export class ClientConnection {
     response.shouldKeepAlive = false;
     exchange.refuse(code);
     return "refused";
+  }
+
+  /**
+   * Ends the connection, and all that is in flight on it, where it asks for something else than HTTP with
+   * requests before that. Node has let go of the socket then: responses that wait for their turn on it would
+   * never hear of its end. Returns whether there were any.
+   */
+  endRequests(): boolean {
+    if (this.#inFlight.length === 0) return false;
+    for (const { exchange } of this.#inFlight.slice()) exchange.cut();
+    this.destroy();
+    return true;
   }
 
   destroy(): void {

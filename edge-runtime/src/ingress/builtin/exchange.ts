@@ -93,8 +93,7 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
 
   #watchClient(): void {
     this.#routed.response.on("close", () => {
-      this.#meter.bytesIn = this.#body?.bytesTaken ?? 0;
-      this.#meter.end();
+      this.#measure();
       if (!this.#routed.response.writableFinished) this.#stop();
       else if (!this.#routed.request.complete) this.#discardBody();
     });
@@ -127,7 +126,13 @@ export class Exchange implements Dispatcher.DispatchHandler, Traffic {
 
   cut(): void {
     this.#stop();
+    this.#measure();
     this.#routed.response.destroy();
+  }
+
+  #measure(): void {
+    this.#meter.bytesIn = this.#body?.bytesTaken ?? 0;
+    this.#meter.end();
   }
 
   async #activate(): Promise<void> {
