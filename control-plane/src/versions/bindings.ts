@@ -5,10 +5,12 @@ import type {
   Binding,
   Code,
   SecretValues,
+  Version,
   WorkerName,
 } from "../contract/index.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import { ControlPlaneError } from "../errors.ts";
+import { LIMITS } from "../limits.ts";
 import type { AwaitedServices } from "./awaited-services.ts";
 import {
   boundServiceNotFound,
@@ -150,4 +152,17 @@ async function workerExists(
     .where("name", "=", name)
     .executeTakeFirst();
   return row !== undefined;
+}
+
+/** Those that are set and those that are kept from before, together. Who has more from an earlier release may have fewer. */
+export function refuseTooManyBindings(
+  { length: count }: Version["bindings"],
+  earlier: Version["bindings"] = [],
+): void {
+  const { bindingsMax } = LIMITS;
+  if (count <= Math.max(bindingsMax, earlier.length)) return;
+  throw new ControlPlaneError(
+    "invalid_binding",
+    `The version would have ${count} bindings, secrets included, and the limit is ${bindingsMax}: delete some first`,
+  );
 }

@@ -27,7 +27,8 @@ import type { ScriptSettings, StoredWorker } from "../workers/schemas.ts";
 import { WorkerStore } from "../workers/store.ts";
 import { checkTailConsumers, refuseNewConsumers } from "../workers/tail-consumers.ts";
 import { AwaitedServices } from "./awaited-services.ts";
-import { checkBindings } from "./bindings.ts";
+import { checkBindings, refuseTooManyBindings } from "./bindings.ts";
+import { codeBytes } from "./code.ts";
 import { refuseNewReach } from "./scoped-bindings.ts";
 import { KeyedLock } from "./keyed-lock.ts";
 import type { Annotations, PagesNotes, SourceMap, StoredVersion, Trigger } from "./schemas.ts";
@@ -143,7 +144,7 @@ export class Publisher {
     if (code.kind === "none" && assets === undefined) {
       throw new ControlPlaneError("invalid_module", "The upload has neither modules nor assets");
     }
-    refuseTooManyBindings(bindings, base);
+    refuseTooManyBindings(bindings, base?.latest.version.bindings);
     const awaited = this.#awaited;
     const scope = { account: principal.account, worker: name, database, awaited };
     await checkBindings({ ...scope, bindings, code, assets });
@@ -353,26 +354,6 @@ class Overtaken extends ControlPlaneError {}
 
 function changedText(name: WorkerName): string {
   return `The worker '${name}' was changed meanwhile: try again`;
-}
-
-function codeBytes(code: Version["code"]): number {
-  if (code.kind === "none") return 0;
-  const modules = code.kind === "modules" ? code.modules : [code.script, ...code.parts];
-  return modules.reduce((bytes, { size }) => bytes + size, 0);
-}
-
-/** Those that are set and those that are kept from before, together. Who has more from an earlier release may have fewer. */
-function refuseTooManyBindings(
-  { length: count }: Version["bindings"],
-  base: VersionBase | undefined,
-): void {
-  const { bindingsMax } = LIMITS;
-  const before = base?.latest.version.bindings.length ?? 0;
-  if (count <= Math.max(bindingsMax, before)) return;
-  throw new ControlPlaneError(
-    "invalid_binding",
-    `The version would have ${count} bindings, secrets included, and the limit is ${bindingsMax}: delete some first`,
-  );
 }
 
 /** Names alone: variables are no secrets, but people put some into them. */
