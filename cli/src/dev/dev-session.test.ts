@@ -83,6 +83,8 @@ async function call(session: DevSession, name: string, ...parameters: unknown[])
     method: "POST",
     body: JSON.stringify({ call: name, parameters }),
   });
+  // Instead of an answer of the worker's, for a request that a save has cut off.
+  if (response.status === 503) throw new TypeError("the session answered 503");
   return response.json();
 }
 

@@ -21,6 +21,7 @@ import { ControlPlaneApi, MAIN_MODULE } from "../test-support/control-plane-api.
 import { FollowingNode } from "../test-support/following-node.ts";
 import { S3_BUCKET, S3_CREDENTIALS, S3Server } from "../test-support/s3-server.ts";
 import { moveInstallation, undoMove } from "./move-installation.ts";
+import { OperatorError } from "../operator-error.ts";
 import { MoveError, type MoveSummary } from "./move-mark.ts";
 
 const NOW = new Date("2026-11-27T12:00:00.000Z");
@@ -243,7 +244,7 @@ describe("move: refused, and nothing is changed, with ", () => {
   /** What the operator is told. */
   async function refusal(options: Parameters<typeof move>[0] = {}): Promise<string> {
     const outcome = await move(options).catch((error: unknown) => error);
-    if (outcome instanceof MoveError) return outcome.message;
+    if (outcome instanceof MoveError || outcome instanceof OperatorError) return outcome.message;
     throw new Error("it was not refused", { cause: outcome });
   }
 

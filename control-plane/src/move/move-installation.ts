@@ -40,7 +40,7 @@ export interface MoveOptions {
 /**
  * Moves an embedded installation to PostgreSQL and S3. Resolves when all of it is there and was read back; the folder
  * is as it was, and marked as moved. One that was cut short at any moment is finished by repeating it. Rejected with a
- * `MoveError`; then the folder may still be used. See MOVE.md.
+ * `MoveError` or an `OperatorError`; then the folder may still be used. See MOVE.md.
  */
 export async function moveInstallation(options: MoveOptions): Promise<MoveSummary> {
   try {
