@@ -1,3 +1,4 @@
+import { setTimeout as wait } from "node:timers/promises";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { openSync } from "node:fs";
@@ -175,7 +176,7 @@ async function answers(url: string): Promise<boolean> {
   return response.ok;
 }
 
-/** A call of the API below the account, which must succeed. */
+/** A call of the API below the account, which must succeed; once more as long as the token makes too many. */
 export async function callApi(
   plane: Pick<ControlPlaneProcess, "url" | "account" | "token">,
   method: string,
@@ -188,6 +189,10 @@ export async function callApi(
     ...(body === undefined ? {} : { body: body instanceof FormData ? body : JSON.stringify(body) }),
   });
   const text = await response.text();
+  if (response.status === 429) {
+    await wait(Number(response.headers.get("retry-after")) * 1_000);
+    return callApi(plane, method, path, body);
+  }
   if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
   return (JSON.parse(text) as { result: unknown }).result;
 }
