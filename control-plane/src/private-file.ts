@@ -5,6 +5,8 @@ import { closeSync, openSync } from "node:fs";
  * makes, and gives the files beside one the same rights.
  */
 export function makePrivate(path: string): void {
+  // SQLite's name for a database without a file.
+  if (path === ":memory:") return;
   try {
     closeSync(openSync(path, "wx", 0o600));
   } catch {

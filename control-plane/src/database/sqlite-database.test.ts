@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { chmod, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -34,6 +35,12 @@ test("database: its owner alone may read it, whoever may look into its folder", 
   for (const name of names) {
     expect([name, (await stat(join(directory, name))).mode & 0o777]).toEqual([name, 0o600]);
   }
+  await database.destroy();
+});
+
+test("database: one in memory makes no file", async () => {
+  const database = await openSqliteDatabase(":memory:");
+  expect(existsSync(":memory:")).toBe(false);
   await database.destroy();
 });
 
