@@ -1,4 +1,4 @@
-import { AssetManifest, Version, type BlobHash, type Code } from "../contract/index.ts";
+import { AssetManifest, modulesOf, Version, type BlobHash } from "../contract/index.ts";
 import type { Database } from "../database/database.ts";
 import { LIMITS } from "../limits.ts";
 import { VersionNotes } from "../versions/schemas.ts";
@@ -66,17 +66,14 @@ async function* readVersions(database: Database): AsyncIterable<VersionNames> {
       const { code, assets } = Version.parse(JSON.parse(row.document));
       const { sourceMaps } = VersionNotes.parse(JSON.parse(row.notes));
       const manifest = assets?.manifest;
-      const hashes = [...codeBlobs(code), ...sourceMaps.map(({ blob }) => blob)];
+      const hashes = [
+        ...modulesOf(code).map(({ blob }) => blob),
+        ...sourceMaps.map(({ blob }) => blob),
+      ];
       if (manifest !== undefined) hashes.push(manifest);
       yield { account: row.account_id, hashes, manifest };
     }
   }
-}
-
-function codeBlobs(code: Code): ReadonlyArray<BlobHash> {
-  if (code.kind === "none") return [];
-  const modules = code.kind === "modules" ? code.modules : [code.script, ...code.parts];
-  return modules.map(({ blob }) => blob);
 }
 
 async function readManifest(

@@ -10,6 +10,8 @@ export {
 } from "./names.ts";
 /** Workers, their versions, and what a version brings and binds. */
 export {
+  codeBytes,
+  modulesOf,
   AssetManifest,
   AssetRoutes,
   Assets,

@@ -94,6 +94,23 @@ export const Code = z.discriminatedUnion("kind", [
 ]);
 export type Code = z.infer<typeof Code>;
 
+/** All modules of the code, the main one first. */
+export function modulesOf(code: Code): ReadonlyArray<Module> {
+  switch (code.kind) {
+    case "modules":
+      return code.modules;
+    case "service-worker":
+      return [code.script, ...code.parts];
+    case "none":
+      return [];
+  }
+}
+
+/** Of all modules together. */
+export function codeBytes(code: Code): number {
+  return modulesOf(code).reduce((bytes, { size }) => bytes + size, 0);
+}
+
 /** One immutable version: everything that a cell needs to run it, but the values of its secrets. */
 export const Version = z.object({
   id: VersionId,

@@ -114,10 +114,3 @@ function take(
     `The ${wanted.role} '${wanted.name}' is not among the upload's modules`,
   );
 }
-
-/** Of all modules together. */
-export function codeBytes(code: Code): number {
-  if (code.kind === "none") return 0;
-  const modules = code.kind === "modules" ? code.modules : [code.script, ...code.parts];
-  return modules.reduce((bytes, { size }) => bytes + size, 0);
-}

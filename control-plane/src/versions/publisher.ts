@@ -7,6 +7,7 @@ import { HashedContent } from "../blobs/blob-hash.ts";
 import type { BlobStore } from "../blobs/blob-store.ts";
 import {
   BlobHash,
+  codeBytes,
   VersionId,
   type SecretValues,
   type Version,
@@ -28,7 +29,6 @@ import { WorkerStore } from "../workers/store.ts";
 import { checkTailConsumers, refuseNewConsumers } from "../workers/tail-consumers.ts";
 import { AwaitedServices } from "./awaited-services.ts";
 import { checkBindings, refuseTooManyBindings } from "./bindings.ts";
-import { codeBytes } from "./code.ts";
 import { refuseNewReach } from "./scoped-bindings.ts";
 import { KeyedLock } from "./keyed-lock.ts";
 import type { Annotations, PagesNotes, SourceMap, StoredVersion, Trigger } from "./schemas.ts";

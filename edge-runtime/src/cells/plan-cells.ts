@@ -1,9 +1,10 @@
-import type {
-  AccountId,
-  AccountSettings,
-  Version,
-  WorkerKey,
-  WorkerName,
+import {
+  codeBytes,
+  type AccountId,
+  type AccountSettings,
+  type Version,
+  type WorkerKey,
+  type WorkerName,
 } from "@atoll/control-plane/contract";
 import { LIMITS } from "../limits.ts";
 import { DisjointSets } from "./disjoint-sets.ts";
@@ -94,14 +95,8 @@ function putTogether<Worker extends PlannedWorker>(
 }
 
 function mayShare(workers: Group<PlannedWorker>): boolean {
-  const bytes = workers.reduce((sum, worker) => sum + codeBytes(worker), 0);
+  const bytes = workers.reduce((sum, worker) => sum + codeBytes(worker.version.code), 0);
   return workers.length <= LIMITS.sharedCellWorkersMax && bytes <= LIMITS.sharedCellCodeBytesMax;
-}
-
-function codeBytes({ version: { code } }: PlannedWorker): number {
-  if (code.kind === "none") return 0;
-  const modules = code.kind === "modules" ? code.modules : [code.script, ...code.parts];
-  return modules.reduce((sum, { size }) => sum + size, 0);
 }
 
 function byFirstKey(a: Group<PlannedWorker>, b: Group<PlannedWorker>): number {

@@ -1,5 +1,10 @@
 import { setTimeout } from "node:timers/promises";
-import type { CellEndReason, CellStopReason, WorkerKey } from "@atoll/control-plane/contract";
+import {
+  modulesOf,
+  type CellEndReason,
+  type CellStopReason,
+  type WorkerKey,
+} from "@atoll/control-plane/contract";
 import type { Clock } from "@atoll/kv-store";
 import type { Logger } from "pino";
 import type { ConfigCompiler } from "../config/compile-config.ts";
@@ -247,14 +252,7 @@ export function readBlobOf(
 ): (hash: string) => Promise<Uint8Array> {
   const owners = new Map<string, PreparedWorker>();
   for (const worker of withOthers(workers)) {
-    const { code } = worker.version;
-    const modules =
-      code.kind === "modules"
-        ? code.modules
-        : code.kind === "service-worker"
-          ? [code.script, ...code.parts]
-          : [];
-    for (const module of modules) owners.set(module.blob, worker);
+    for (const module of modulesOf(worker.version.code)) owners.set(module.blob, worker);
   }
   return async (hash) => {
     const owner = owners.get(hash);

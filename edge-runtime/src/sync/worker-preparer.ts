@@ -2,10 +2,10 @@ import type { KeyObject } from "node:crypto";
 import {
   AssetManifest,
   BlobHash,
+  modulesOf,
   openBox,
   SecretValues,
   type Assets,
-  type Code,
   type DeployedVersion,
   type DesiredWorker,
   type Version,
@@ -140,16 +140,5 @@ function manifestsOf(versions: ReadonlyArray<Version>): ReadonlyArray<BlobHash> 
 
 /** What a version names itself: its code, and the manifest that names its files. */
 function ownBlobs({ code, assets }: Version): ReadonlyArray<NamedBlob> {
-  return [...codeBlobs(code), ...(assets === undefined ? [] : [{ blob: assets.manifest }])];
-}
-
-function codeBlobs(code: Code): ReadonlyArray<NamedBlob> {
-  switch (code.kind) {
-    case "modules":
-      return code.modules;
-    case "service-worker":
-      return [code.script, ...code.parts];
-    case "none":
-      return [];
-  }
+  return [...modulesOf(code), ...(assets === undefined ? [] : [{ blob: assets.manifest }])];
 }
