@@ -5,7 +5,7 @@ import { Agent, type Dispatcher, Pool } from "undici";
 import { Turnstile } from "../config/turnstile.ts";
 import { EdgeError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
-import type { Destination } from "./destination.ts";
+import { portOf, type Destination } from "./destination.ts";
 import type { EgressPolicy, Goal } from "./egress-policy.ts";
 
 export interface ConnectorOptions {
@@ -100,11 +100,6 @@ export class Connector {
       maxOrigins: LIMITS.egressOriginsMax,
     });
   }
-}
-
-function portOf({ port, protocol }: URL): number {
-  if (port !== "") return Number(port);
-  return protocol === "https:" ? 443 : 80;
 }
 
 /** A `lookup` for `net.connect` that answers with all addresses that `resolve` found fit. */

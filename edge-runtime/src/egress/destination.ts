@@ -24,15 +24,20 @@ export function parseRequestTarget(target: string): RequestDestination {
   if (url === undefined || url.hostname === "" || (scheme !== "http" && scheme !== "https")) {
     throw new EdgeError("egress_invalid", `'${excerpt(target)}' is no http:// or https:// URL`);
   }
-  const port = url.port === "" ? { http: 80, https: 443 }[scheme] : Number(url.port);
   return {
     scheme,
     ...hostOf(url),
-    port,
+    port: portOf(url),
     origin: url.origin,
     // As the cell sent it, not as the parser would write it: servers may tell `%7e` from `~`.
     path: pathOf(target) ?? url.pathname + url.search,
   };
+}
+
+/** The port of an http:// or https:// URL, which may leave out the usual one. */
+export function portOf({ port, protocol }: URL): number {
+  if (port !== "") return Number(port);
+  return protocol === "https:" ? 443 : 80;
 }
 
 /** Parses the `host:port` of a CONNECT. Throws `egress_invalid`. */
