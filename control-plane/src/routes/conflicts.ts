@@ -24,7 +24,7 @@ export interface Neighbours {
 export function checkPattern(pattern: string, owner: NamedWorker, neighbours: Neighbours): void {
   const { hostNames, routes, workers } = neighbours;
   const { host, path } = splitPattern(pattern);
-  const hostHolder = workers.find(({ name }) => host === `${name}.${hostNames.baseDomain}`);
+  const hostHolder = workers.find(({ name }) => host === hostNames.hostOf(name));
   const isForeign =
     (hostHolder !== undefined && hostHolder.account !== owner.account) ||
     routes.some(
@@ -55,7 +55,7 @@ export function reachesIntoOthers(
 ): boolean {
   const { host } = splitPattern(pattern);
   return (
-    workers.some(({ name }) => name !== owner.name && host === `${name}.${hostNames.baseDomain}`) ||
+    workers.some(({ name }) => name !== owner.name && host === hostNames.hostOf(name)) ||
     routes.some(
       ({ worker, pattern: other }) =>
         worker !== owner.name && collides(host, splitPattern(other).host, hostNames),

@@ -10,8 +10,9 @@ export class HostNames {
     this.#publicPort = parts.publicPort;
   }
 
-  hostOf(worker: WorkerName): string {
-    return `${worker}.${this.baseDomain}`;
+  /** Of a worker, or of a preview by its whole name. */
+  hostOf(name: string): string {
+    return `${name}.${this.baseDomain}`;
   }
 
   /** Where a worker answers, for people. */

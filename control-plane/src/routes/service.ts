@@ -1,9 +1,9 @@
+import { AccountStore } from "../accounts/store.ts";
 import type { Database, Transaction } from "../database/database.ts";
 import type { Mutation, Mutations } from "../desired-state/mutations.ts";
 import { ControlPlaneError } from "../errors.ts";
 import type { Ownership } from "../ownership/ownership.ts";
 import type { Principal } from "../http/request-context.ts";
-import { AccountStore } from "../accounts/store.ts";
 import { PreviewHosts } from "../versions/preview-hosts.ts";
 import { workerNotFound } from "../versions/publisher.ts";
 import type { Target } from "../versions/service.ts";

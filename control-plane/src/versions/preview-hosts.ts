@@ -54,7 +54,7 @@ export class PreviewHosts {
     if (isForeign || longer.some((each) => each.name.length > worker.length)) {
       throw this.#taken(name, "leads to a worker of another account: choose another alias");
     }
-    const host = `${name}.${this.#hostNames.baseDomain}`;
+    const host = this.#hostNames.hostOf(name);
     checkOwnHost(host, await this.#routes.listNear(database, [host]), account);
   }
 
@@ -71,7 +71,7 @@ export class PreviewHosts {
   }
 
   #taken(name: string, why: string): ControlPlaneError {
-    const host = `${name}.${this.#hostNames.baseDomain}`;
+    const host = this.#hostNames.hostOf(name);
     return new ControlPlaneError("route_conflict", `The host ${host} ${why}`);
   }
 }
